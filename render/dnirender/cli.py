@@ -1,0 +1,475 @@
+"""The command line: reads options, calls the functions that a Python user calls, and says what happened.
+
+Torch and OpenCV are imported inside the commands, so that help and argument errors answer at once.
+"""
+
+from __future__ import annotations
+
+import json
+import signal
+import sys
+from collections.abc import Callable, Sequence
+from dataclasses import asdict
+from fractions import Fraction
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, Literal
+
+import typer
+from typer.core import TyperGroup
+
+from dnirender import __version__
+from dnirender.errors import MediaError, OutputError, RenderError, UsageError
+from dnirender.preset import DEFAULT_PRESET, Preset, find_preset, preset_folder, preset_names, schema
+
+if TYPE_CHECKING:
+    from dnirender.pipeline import Job, Plan, Progress, Ready, Report
+    from dnirender.timeline import Alpha
+
+COMMANDS = ("presets", "info", "sheet")
+HELP_WIDTH = 100
+
+
+class RenderByDefault(TyperGroup):
+    """A group whose command is `render` unless another one is named; its help is that of `render` and the list."""
+
+    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
+        """Puts `render` in front of arguments that name no command."""
+        if not args:
+            args = ["--help"]
+        elif args[0] not in (*COMMANDS, "--help", "--version"):
+            args = ["render", *args]
+        return super().parse_args(ctx, args)
+
+    def format_help(self, ctx: Any, formatter: Any) -> None:
+        """The help of `render`, then the other commands."""
+        render = self.commands["render"]
+        inner = type(ctx)(render, info_name="", parent=ctx)
+        render.format_usage(inner, formatter)
+        render.format_help_text(inner, formatter)
+        render.format_options(inner, formatter)
+        self.format_commands(ctx, formatter)
+
+
+app = typer.Typer(
+    cls=RenderByDefault,
+    rich_markup_mode=None,
+    pretty_exceptions_enable=False,
+    add_completion=False,
+    context_settings={"help_option_names": ["--help"], "max_content_width": HELP_WIDTH},
+)
+
+Inputs = Annotated[list[Path], typer.Argument(help="Videos, or still pictures to hold.", metavar="INPUT")]
+Input = Annotated[Path, typer.Argument(help="A video or a picture.", metavar="INPUT")]
+PresetOption = Annotated[
+    str | None, typer.Option("-p", "--preset", help=f"A shipped preset or FILE.yaml.  [default: {DEFAULT_PRESET}]")
+]
+Models = Annotated[
+    list[str] | None,
+    typer.Option("-m", "--model", metavar="NAME=FILE", help="An endpoint of your own, instead of a preset's; repeat."),
+]
+Device = Annotated[str, typer.Option(help="auto, cpu, cuda or cuda:N.")]
+Dtype = Annotated[Literal["auto", "fp32", "bf16", "fp16"], typer.Option(help="Precision of the networks.")]
+Threads = Annotated[int | None, typer.Option(min=1, max=1024, help="CPU threads of the networks.")]
+Width = Annotated[int | None, typer.Option(help="Scale to this width before the network.")]
+Height = Annotated[int | None, typer.Option(help="Scale to this height before the network.")]
+VideoStream = Annotated[int | None, typer.Option(min=0, help="Which video stream, counted from 0.")]
+Overwrite = Annotated[bool, typer.Option("-y", "--yes", help="Overwrite the output.")]
+AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON object at the end.")]
+Quiet = Annotated[bool, typer.Option("-q", "--quiet", help="Say nothing but errors.")]
+Verbose = Annotated[bool, typer.Option("-v", "--verbose", help="Say what was chosen and why.")]
+
+
+def _version(asked: bool) -> None:
+    if asked:
+        typer.echo(f"dnirender {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def top(
+    version: Annotated[bool, typer.Option("--version", callback=_version, is_eager=True)] = False,  # noqa: ARG001
+) -> None:
+    """Render video transitions by deep network interpolation."""
+
+
+@app.command(name="render", hidden=True)
+def render_command(
+    inputs: Inputs,
+    output: Annotated[
+        Path | None,
+        typer.Option(
+            "-o",
+            "--output",
+            help="mp4 mov mkv webm gif webp apng or a %04d.png pattern; a folder for several inputs.  "
+            "[default: STEM.PRESET.mp4 here]",
+        ),
+    ] = None,
+    overwrite: Overwrite = False,
+    keyframes: Annotated[
+        str | None,
+        typer.Option(
+            "-k", "--keyframes", help="POSITION:VALUE[@EASING],... e.g. 0:0,120:1 or 0:day,2.5s:dusk@smooth,end:night."
+        ),
+    ] = None,
+    preset: PresetOption = None,
+    model: Models = None,
+    easing: Annotated[str | None, typer.Option(help="For keyframes that name none, e.g. smooth, easeInOutCubic.")] = None,
+    loop: Annotated[
+        Literal["none", "repeat", "ping-pong"] | None, typer.Option(help="What alpha does after the last keyframe.")
+    ] = None,
+    extrapolate: Annotated[bool, typer.Option("--extrapolate", help="Allow values outside 0..1.")] = False,
+    boomerang: Annotated[bool, typer.Option("--boomerang", help="Frames run forth and back; no sound.")] = False,
+    start: Annotated[str | None, typer.Option(help="First frame rendered: 48, 2s, 0:02, 50%.")] = None,
+    end: Annotated[str | None, typer.Option(help="First frame not rendered any more.")] = None,
+    video_stream: VideoStream = None,
+    device: Device = "auto",
+    dtype: Dtype = "auto",
+    batch: Annotated[int | None, typer.Option(min=1, max=1024, help="Frames per pass.  [default: 1 on CPU, 4 on CUDA]")] = None,
+    threads: Threads = None,
+    codec: Annotated[str | None, typer.Option(help="Encoder.  [default: libx264, webm: libvpx-vp9]")] = None,
+    crf: Annotated[int | None, typer.Option(help="Quality, lower is better.  [default: 18, webm: 30]")] = None,
+    pix_fmt: Annotated[str | None, typer.Option(help="Pixel format.  [default: as the source]")] = None,
+    encoder_option: Annotated[
+        list[str] | None, typer.Option("-e", metavar="KEY=VALUE", help="An option of the encoder; repeat.")
+    ] = None,
+    no_audio: Annotated[bool, typer.Option("--no-audio", help="Leave the sound out.")] = False,
+    no_subtitles: Annotated[bool, typer.Option("--no-subtitles", help="Leave the subtitles out.")] = False,
+    width: Width = None,
+    height: Height = None,
+    fps: Annotated[float | None, typer.Option(help="Frames per second of GIFs and stills.")] = None,
+    compare: Annotated[bool, typer.Option("--compare", help="Panels side by side over a track of alpha.")] = False,
+    panels: Annotated[
+        str | None, typer.Option(help="source, render, crossfade, or endpoints.  [default: source,render]")
+    ] = None,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Check everything, print the plan, render nothing.")] = False,
+    as_json: AsJson = False,
+    no_progress: Annotated[bool, typer.Option("--no-progress", help="No progress bar.")] = False,
+    quiet: Quiet = False,
+    verbose: Verbose = False,
+) -> None:
+    """Render INPUT through networks whose weights are mixed along a timeline of keyframes."""
+    name, chosen = _preset(preset, model)
+    chosen = chosen.override(
+        {
+            "timeline": _given(keyframes=keyframes, easing=easing, loop=loop, extrapolate=extrapolate or None),
+            "layout": _given(width=width, height=height, panels=_panels(compare, panels, chosen)),
+            "encoding": _given(
+                codec=codec,
+                crf=crf,
+                pix_fmt=pix_fmt,
+                options=chosen.encoding.options | _pairs(encoder_option, "-e", "KEY=VALUE") if encoder_option else None,
+                audio=False if no_audio else None,
+                subtitles=False if no_subtitles else None,
+            ),
+        }
+    )
+    settings: dict[str, Any] = {
+        "preset": chosen,
+        "start": start,
+        "end": end,
+        "video_stream": video_stream,
+        "fps": _fps(fps),
+        "boomerang": boomerang,
+        "device": device,
+        "dtype": dtype,
+        "batch": batch,
+        "threads": threads,
+        "overwrite": overwrite,
+    }
+    say = _Voice(quiet or as_json, verbose)
+    pairs = list(zip(inputs, _outputs(inputs, output, name), strict=True))
+
+    def one(source: Path, target: Path) -> None:
+        _render_one(_job(source, target, settings), say, dry_run, as_json, not (no_progress or quiet))
+
+    _each(pairs, one, say)
+
+
+def _render_one(job: Job, say: _Voice, dry_run: bool, as_json: bool, bar: bool) -> None:
+    from dnirender.pipeline import make_plan, prepare, run
+
+    ready = prepare(make_plan(job))
+    for warning in ready.warnings:
+        say.warn(warning)
+    say.detail(ready.engine.choice)
+    if dry_run:
+        facts = _plan_facts(ready)
+        typer.echo(json.dumps(facts) if as_json else _table(facts))
+        return
+    with _Bar(ready.plan, bar) as progress:
+        report = run(ready, progress)
+    if as_json:
+        typer.echo(json.dumps(asdict(report)))
+    say.done(report)
+
+
+@app.command(name="presets")
+def presets_command(
+    name: Annotated[str | None, typer.Argument(help="Show this preset's file.", metavar="[NAME]")] = None,
+    show_schema: Annotated[bool, typer.Option("--schema", help="Print the JSON Schema of presets.")] = False,
+) -> None:
+    """List the shipped presets, or show one."""
+    if show_schema:
+        typer.echo(schema(), nl=False)
+    elif name is not None:
+        path = find_preset(name)
+        Preset.load(name)
+        typer.echo(f"# {path}\n{path.read_text('utf-8')}", nl=False)
+    else:
+        for known in preset_names():
+            shipped = Preset.load(known)
+            typer.echo(f"{known:16} {shipped.about}\n{'':16} {' -> '.join(shipped.endpoints)}")
+        typer.echo(f"\nThey lie in {preset_folder()}; copy one to make your own and render it with -p FILE.yaml.")
+
+
+@app.command(name="info")
+def info_command(source: Input, video_stream: VideoStream = None, as_json: AsJson = False) -> None:
+    """Tell what INPUT is: streams, frames, time stamps, colour."""
+    from dnirender.decode import open_source
+
+    facts = open_source(source, stream=video_stream).facts
+    data: dict[str, Any] = {
+        "input": str(source),
+        "format": facts.format,
+        "video": f"stream #{facts.video_index}, {facts.codec}" if not facts.still else "still picture",
+        "size": f"{facts.width}x{facts.height}"
+        + (f", rotated by {facts.rotation} degrees" if facts.rotation else "")
+        + (f", pixels {facts.sample_aspect_ratio}" if facts.sample_aspect_ratio != 1 else ""),
+        "pixels": f"{facts.pix_fmt}, {facts.depth} bits",
+        "colour": str(facts.colour),
+        "frames": len(facts.pts),
+        "duration": f"{float(facts.duration):.3f} s",
+        "rate": f"{'variable' if facts.variable_frame_rate else 'constant'}, {float(facts.frame_rate):.3f} frames/s",
+        "time stamps": f"{facts.pts[0]} to {facts.pts[-1]} in units of {facts.time_base} s",
+        "streams": [
+            f"#{s.index} {s.kind} {s.codec} {s.detail}".rstrip() + (f" [{s.language}]" if s.language else "")
+            for s in facts.streams
+        ],
+        "warnings": list(facts.warnings),
+    }
+    typer.echo(json.dumps(data) if as_json else _table(data))
+
+
+@app.command(name="sheet")
+def sheet_command(
+    source: Input,
+    output: Annotated[Path | None, typer.Option("-o", "--output", help="PNG.  [default: STEM.sheet.png here]")] = None,
+    overwrite: Overwrite = False,
+    frames: Annotated[str, typer.Option(help="Positions in the source, separated by commas.")] = "0,25%,50%,75%,end",
+    alphas: Annotated[str, typer.Option(help="Values along the path, separated by commas.")] = "0,0.25,0.5,0.75,1",
+    preset: PresetOption = None,
+    model: Models = None,
+    video_stream: VideoStream = None,
+    device: Device = "auto",
+    dtype: Dtype = "auto",
+    threads: Threads = None,
+    width: Width = None,
+    height: Height = None,
+    quiet: Quiet = False,
+    verbose: Verbose = False,
+) -> None:
+    """Draw a contact sheet: frames down, alpha across, to judge an effect before a long render."""
+    from dnirender.sheet import make_sheet
+
+    name, chosen = _preset(preset, model)
+    chosen = chosen.override({"layout": _given(width=width, height=height)})
+    target = output or Path(f"{source.stem}.sheet.png")
+    if target.suffix.lower() != ".png":
+        raise UsageError(f"{target}: a contact sheet is a PNG; name it .png")
+    settings: dict[str, Any] = {
+        "preset": chosen, "video_stream": video_stream, "device": device, "dtype": dtype, "threads": threads,
+        "overwrite": overwrite,
+    }  # fmt: skip
+    say = _Voice(quiet, verbose)
+    job = _job(source, target, settings)
+    say.detail(make_sheet(job, frames.split(","), alphas.split(","), title=f"{source.name}   {name}"))
+    say.line(f"{target}: contact sheet")
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Runs the command line and returns the exit code: 0, or that of the error, or 130 when interrupted."""
+    if hasattr(signal, "SIGTERM"):
+        signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
+    try:
+        result = app(args=list(sys.argv[1:] if arguments is None else arguments), prog_name="dnirender", standalone_mode=False)
+    except RenderError as error:
+        return _fail(str(error), error.exit_code)
+    except KeyboardInterrupt:
+        return _fail("interrupted; the output was not written", 130)
+    except Exception as error:
+        if hasattr(error, "format_message"):  # typer's own: an unknown option, a missing argument
+            return _fail(f"{error.format_message()} (dnirender --help)", 2)  # pyright: ignore
+        if type(error).__name__ == "Abort":
+            return _fail("interrupted; the output was not written", 130)
+        raise
+    return result if isinstance(result, int) else 0
+
+
+def _fail(message: str, code: int) -> int:
+    typer.echo(f"error: {message}", err=True)
+    return code
+
+
+class _Voice:
+    """What is said on standard error."""
+
+    def __init__(self, quiet: bool, verbose: bool) -> None:
+        self._quiet, self._verbose = quiet, verbose
+
+    def line(self, text: str) -> None:
+        if not self._quiet:
+            typer.echo(text, err=True)
+
+    def warn(self, text: str) -> None:
+        self.line(f"warning: {text}")
+
+    def detail(self, text: str) -> None:
+        if self._verbose:
+            self.line(text)
+
+    def done(self, report: Report) -> None:
+        for stream in report.streams:
+            self.detail(stream)
+        self.line(
+            f"{report.output}: {report.frames} frames in {report.seconds:.1f} s ({report.fps:.1f} frames/s, "
+            f"{report.device}, {report.dtype}, {report.weight_writes} weight writes)"
+        )
+
+
+class _Bar:
+    """A progress bar with frames per second, time left and the current alpha; nothing when not wanted."""
+
+    def __init__(self, plan: Plan, wanted: bool) -> None:
+        from tqdm import tqdm
+
+        self._bar: Any = tqdm(
+            total=plan.num_frames, unit="frame", desc=plan.job.output.name, disable=None if wanted else True, dynamic_ncols=True
+        )
+
+    def __enter__(self) -> Progress:
+        return self._show
+
+    def __exit__(self, *_: object) -> None:
+        self._bar.close()
+
+    def _show(self, done: int, total: int, alpha: Alpha) -> None:  # noqa: ARG002
+        self._bar.set_postfix_str(f"alpha {_position(alpha):.3f}", refresh=False)
+        self._bar.update(1)
+
+
+def _position(alpha: Alpha) -> float:
+    """Where a mix lies along the path of endpoints."""
+    return sum(weight * i for i, weight in enumerate(alpha)) / (len(alpha) - 1)
+
+
+def _each(pairs: list[tuple[Path, Path]], one: Callable[[Path, Path], None], say: _Voice) -> None:
+    """Runs `one` for each pair; of several, a failed one does not keep the others from their turn."""
+    failed: RenderError | None = None
+    for source, target in pairs:
+        try:
+            one(source, target)
+        except (MediaError, OutputError) as error:
+            if len(pairs) == 1:
+                raise
+            typer.echo(f"error: {error}", err=True)
+            failed = failed or error
+    if failed is not None:
+        say.line("some inputs failed")
+        raise typer.Exit(failed.exit_code)
+
+
+def _preset(preset: str | None, models: list[str] | None) -> tuple[str, Preset]:
+    """The preset and the name that default outputs carry."""
+    if not models:
+        chosen = preset or DEFAULT_PRESET
+        return Path(chosen).stem if "." in chosen else chosen, Preset.load(chosen)
+    if preset is not None:
+        raise UsageError("--preset and --model exclude each other: a preset brings its own models")
+    files = _pairs(models, "--model", "NAME=FILE")
+    if len(files) < 2:
+        raise UsageError("--model: one network cannot be mixed; give at least two, in order from 0 to 1")
+    name = f"{next(iter(files))}-{list(files)[-1]}"
+    endpoints = [{"name": endpoint, "weights": Path(file).resolve()} for endpoint, file in files.items()]
+    return name, Preset.validate({"name": name, "network": {"endpoints": endpoints}}, "--model")
+
+
+def _pairs(texts: list[str] | None, option: str, form: str) -> dict[str, str]:
+    pairs: dict[str, str] = {}
+    for text in texts or []:
+        key, mark, value = text.partition("=")
+        if not mark or not key or not value:
+            raise UsageError(f"{option} {text}: expected {form}")
+        if key in pairs:
+            raise UsageError(f"{option} {text}: {key} is given twice")
+        pairs[key] = value
+    return pairs
+
+
+def _panels(compare: bool, panels: str | None, preset: Preset) -> tuple[str, ...] | None:
+    if panels is not None:
+        return tuple(panel.strip() for panel in panels.split(","))
+    return ("source", "render") if compare and len(preset.layout.panels) < 2 else None
+
+
+def _fps(fps: float | None) -> Fraction | None:
+    if fps is None:
+        return None
+    if not 0 < fps <= 1000:
+        raise UsageError(f"--fps {fps:g}: expected more than 0 and at most 1000")
+    return Fraction(fps).limit_denominator(1001)
+
+
+def _outputs(inputs: list[Path], output: Path | None, name: str) -> list[Path]:
+    from dnirender.pipeline import default_output
+
+    if len(inputs) == 1 and output is not None and not output.is_dir():
+        return [output]
+    if output is not None and not output.is_dir():
+        raise UsageError(f"-o {output}: there are {len(inputs)} inputs; name a folder that exists")
+    targets = [(output or Path()) / default_output(source, name) for source in inputs]
+    twice = next((target for target in targets if targets.count(target) > 1), None)
+    if twice is not None:
+        raise UsageError(f"two inputs would both be written to {twice}; render them one by one with -o")
+    return targets
+
+
+def _job(source: Path, target: Path, settings: dict[str, Any]) -> Job:
+    from dnirender.pipeline import Job
+
+    return Job(source, target, **settings)
+
+
+def _given(**options: Any) -> dict[str, Any]:
+    """The options that were given."""
+    return {key: value for key, value in options.items() if value is not None}
+
+
+def _plan_facts(ready: Ready) -> dict[str, Any]:
+    from dnirender.pipeline import estimate_seconds
+
+    plan = ready.plan
+    width, height = (ready.spec.width, ready.spec.height) if ready.spec else ready.output_size
+    return {
+        "input": str(plan.job.input),
+        "output": str(plan.job.output),
+        "frames": plan.num_frames,
+        "distinct alphas": plan.distinct_alphas,
+        "weight writes": plan.weight_writes,
+        "size": f"{width}x{height}",
+        "codec": f"{ready.spec.codec}, {ready.spec.pix_fmt}" if ready.spec else plan.job.output.suffix.lstrip("."),
+        "device": f"{ready.engine.device}, {ready.engine.dtype}",
+        "streams": [str(stream) for stream in plan.streams],
+        "warnings": list(ready.warnings),
+        "estimated time": f"{estimate_seconds(ready):.0f} s",
+    }
+
+
+def _table(data: dict[str, Any]) -> str:
+    lines: list[str] = []
+    for key, value in data.items():
+        values: list[object] = value if isinstance(value, list) else [value]
+        for count, item in enumerate(values):
+            lines.append(f"{key + ':' if count == 0 else '':17}{item}")
+    return "\n".join(lines)
+
+

@@ -1,0 +1,314 @@
+"""Batches in, rendered batches out. The only file that knows CUDA streams, events and pinned memory."""
+
+from __future__ import annotations
+
+import copy
+import math
+from collections import deque
+from collections.abc import Generator, Iterable, Iterator
+from contextlib import contextmanager
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from dnirender.errors import ModelError, RenderError, UsageError
+from dnirender.frames import Alpha, Batch, Frame, Image
+from dnirender.network import Network
+from dnirender.weights import Live, WeightPath
+
+DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
+PEAKS = {torch.uint8: 255.0, torch.uint16: 65535.0}
+
+# Half a code of 8 bits, on average over a picture: what `auto` lets a faster dtype cost at any endpoint.
+MAX_ERROR = 0.5 / 255
+PROBE_SIDE = 64
+
+Rendered = tuple[Batch, tuple[Image, ...]]
+
+
+class Engine:
+    """Renders batches under the weights of their alphas: `engine(batches)` yields (batch, pictures) in order.
+
+    A picture comes back in its own dtype, `network.scale` times as large, rounded to nearest from a float clamped to
+    0..1. The result does not depend on the batch size; on the CPU not by a bit: there pictures run one by one, which is
+    faster too, as activations stay in the caches. On CUDA two batches are in flight, and the next weights are written
+    into a second copy of the network while the current batch runs.
+
+    `device` is auto, cpu, cuda or cuda:N; `dtype` is auto, fp32, bf16 or fp16, and auto takes a faster one only where
+    the hardware has it and a probe stays within MAX_ERROR of fp32 at every endpoint. `choice` tells what was taken and
+    why. `threads` is set for the whole process; `path` is moved to the device.
+
+    UsageError: a device or dtype that is not to be had. ModelError: output that is not finite. RenderError: no memory.
+    """
+
+    def __init__(
+        self,
+        network: Network,
+        path: WeightPath,
+        *,
+        device: str = "auto",
+        dtype: str = "auto",
+        threads: int | None = None,
+    ) -> None:
+        if threads is not None:
+            if threads < 1:
+                raise UsageError(f"--threads {threads}: expected 1 or more")
+            torch.set_num_threads(threads)
+        self.network = network
+        self.device = _device(device)
+        if self.device.type == "cuda":
+            torch.backends.cudnn.allow_tf32 = False  # on by default: fp32 convolutions with the mantissa of fp16
+        path.to(self.device)
+        self._path = path
+        self.dtype, why = self._choose(dtype)
+        self.choice = f"{self.device}, {self.dtype}: {why}"
+        self._slots = [self._live(self.dtype) for _ in range(2 if self.device.type == "cuda" else 1)]
+        self._in_use: dict[Live, torch.cuda.Event] = {}
+
+    @property
+    def writes(self) -> int:
+        """How often weights were written: at most once per change of alpha."""
+        return sum(live.writes for live in self._slots)
+
+    def __call__(self, batches: Iterable[Batch]) -> Iterator[Rendered]:
+        return self._overlapped(batches) if self.device.type == "cuda" else self._one_by_one(batches)
+
+    def render(self, image: Image, alpha: Alpha) -> Image:
+        """One picture, as if it were frame 0."""
+        [(_, (rendered,))] = self([Batch((Frame(0, 0, image),), alpha)])
+        return rendered
+
+    def _live(self, dtype: str) -> Live:
+        return Live(self._path, copy.deepcopy(self.network.module), DTYPES[dtype])
+
+    def _weights(self, alpha: Alpha) -> Live:
+        """The module with theta(alpha). With two slots the other one is written: the batch in flight reads this one."""
+        if alpha != self._slots[0].alpha:
+            self._slots.reverse()
+            if self._slots[0] in self._in_use:
+                torch.cuda.current_stream(self.device).wait_event(self._in_use[self._slots[0]])
+            self._slots[0].write(alpha)
+        return self._slots[0]
+
+    @torch.inference_mode()
+    def _forward(self, live: Live, x: Tensor) -> Tensor:
+        """[n, 3, h, w] float32 in 0..1 to [n, 3, scale h, scale w] float32, not clamped."""
+        net, (height, width) = self.network, x.shape[2:]
+        x = _pad(x, *net.padded_size(height, width))
+        x = x if net.fp32_input else x.to(live.flat.dtype)
+        x = x.contiguous(memory_format=torch.channels_last if net.channels_last else torch.contiguous_format)
+        y = net.forward(live.module, x)
+        expected = (x.shape[0], 3, x.shape[2] * net.scale, x.shape[3] * net.scale)
+        if y.shape != expected:
+            raise ModelError(f"{net.architecture}: the output is {list(y.shape)}, expected {list(expected)}")
+        return y[:, :, : height * net.scale, : width * net.scale].float()
+
+    @torch.inference_mode()
+    def _render(self, live: Live, pixels: Tensor) -> tuple[Tensor, Tensor]:
+        """[n, h, w, 3] integers to the same of the output, and [n] sums that NaN and Inf cannot hide in."""
+        peak = PEAKS[pixels.dtype]
+        y = self._forward(live, _unit(pixels))
+        sums = y.sum(dim=(1, 2, 3))
+        codes = y.clamp(0, 1).mul_(peak).round_()  # half to even: no bias
+        return codes.permute(0, 2, 3, 1).to(pixels.dtype, memory_format=torch.contiguous_format), sums
+
+    def _image(self, frame: Frame, alpha: Alpha, picture: Tensor, total: float) -> Image:
+        if not math.isfinite(total):
+            advice = "the weights overflow there" if self.dtype == "fp32" else "try --dtype fp32"
+            where = f"frame {frame.index}, alpha {alpha}, {self.dtype}"
+            raise ModelError(f"{where}: the network's output is not finite (NaN or Inf); {advice}")
+        return picture.numpy()
+
+    def _one_by_one(self, batches: Iterable[Batch]) -> Iterator[Rendered]:
+        for batch in batches:
+            images: list[Image] = []
+            with _memory(batch, "cpu"):
+                live = self._weights(batch.alpha)
+                for frame in batch.frames:
+                    picture, total = self._render(live, _tensor(frame.image)[None])
+                    images.append(self._image(frame, batch.alpha, picture[0], float(total)))
+            yield batch, tuple(images)
+
+    def _overlapped(self, batches: Iterable[Batch]) -> Iterator[Rendered]:
+        """CUDA. Batch k is queued before batch k - 1 is waited for, so that the device always has work."""
+        torch.cuda.synchronize(self.device)  # the modules were made on the default stream
+        streams = _Streams(self.device)
+        free = deque([_Lane(), _Lane()])
+        flying: deque[tuple[Batch, _Lane]] = deque()
+        try:
+            for batch in batches:
+                flying.append((batch, free.popleft()))
+                with _memory(batch, str(self.device)):
+                    self._submit(*flying[-1], streams)
+                if not free:
+                    yield self._collect(*flying[0])
+                    free.append(flying.popleft()[1])
+            for batch, lane in flying:
+                yield self._collect(batch, lane)
+        finally:
+            torch.cuda.synchronize(self.device)  # buffers may go when nothing on the device uses them
+
+    def _submit(self, batch: Batch, lane: _Lane, streams: _Streams) -> None:
+        """Nothing here waits for the device. The lane keeps every tensor alive until its batch is collected."""
+        staged = lane.stage(batch)
+        with torch.cuda.stream(streams.upload):
+            lane.pixels = staged.to(self.device, non_blocking=True)
+            live = self._weights(batch.alpha)
+            lane.ready.record()
+        with torch.cuda.stream(streams.compute):
+            streams.compute.wait_event(lane.ready)
+            lane.rendered, lane.sums = self._render(live, lane.pixels)
+            lane.computed.record()
+            self._in_use[live] = lane.computed
+        with torch.cuda.stream(streams.download):
+            streams.download.wait_event(lane.computed)
+            lane.download()
+            lane.done.record()
+
+    def _collect(self, batch: Batch, lane: _Lane) -> Rendered:
+        lane.done.synchronize()
+        parts = zip(batch.frames, lane.result.clone(), lane.totals.tolist(), strict=True)  # lane.result is used again
+        return batch, tuple(self._image(frame, batch.alpha, picture, total) for frame, picture, total in parts)
+
+    def _choose(self, dtype: str) -> tuple[str, str]:
+        """The dtype and why. The probe is the same on every run, so a render that is resumed chooses the same."""
+        if dtype not in (*DTYPES, "auto"):
+            raise UsageError(f"--dtype {dtype}: expected auto, {', '.join(DTYPES)}")
+        if dtype == "fp32":
+            return dtype, "as asked"
+        asked, net = dtype != "auto", self.network
+        good = {"bf16": net.supports_bf16, "fp16": net.supports_half}
+        x = _unit(_tensor(_textured(PROBE_SIDE))[None].to(self.device))
+        reasons: list[str] = []
+        for name in [dtype] if asked else _fast(self.device):
+            error = self._error(name, x) if good[name] else math.inf
+            if asked and error == math.inf:
+                raise UsageError(
+                    f"--dtype {name}: {net.architecture} does not work in it on {self.device}; use --dtype fp32"
+                )
+            limit = "" if asked else f", at most {MAX_ERROR * 255:.1f} is allowed"
+            reasons.append(
+                f"mean error of {name} {error * 255:.3f} of 255{limit}" if error < 1 else f"{name} does not work"
+            )
+            if asked or error <= MAX_ERROR:
+                return name, reasons[-1]
+        return "fp32", "; ".join(reasons) or "the hardware has nothing faster"
+
+    def _error(self, dtype: str, x: Tensor) -> float:
+        """The largest mean difference to fp32 at an endpoint, in 0..1; Inf where the dtype does not work."""
+        exact, fast = self._live("fp32"), self._live(dtype)
+        errors: list[float] = []
+        for endpoint in self._path.names:
+            alpha = tuple(float(name == endpoint) for name in self._path.names)
+            exact.write(alpha)
+            fast.write(alpha)
+            try:
+                y = self._forward(fast, x)
+            except RuntimeError:  # an operation that is not implemented for this dtype on this device
+                return math.inf
+            error = (y.clamp(0, 1) - self._forward(exact, x).clamp(0, 1)).abs().mean()
+            errors.append(float(error) if bool(y.isfinite().all()) else math.inf)
+        return max(errors)
+
+
+class _Streams:
+    def __init__(self, device: torch.device) -> None:
+        self.upload, self.compute, self.download = (torch.cuda.Stream(device) for _ in range(3))
+
+
+class _Lane:
+    """What one batch in flight needs. Pinned buffers are used again as long as the batch's shape stays."""
+
+    pixels: Tensor
+    rendered: Tensor
+    sums: Tensor
+
+    def __init__(self) -> None:
+        self.ready, self.computed, self.done = (torch.cuda.Event() for _ in range(3))
+        self.staged = self.result = self.totals = torch.empty(0)
+
+    def stage(self, batch: Batch) -> Tensor:
+        images = [_tensor(frame.image) for frame in batch.frames]
+        self.staged = _pinned(self.staged, (len(images), *images[0].shape), images[0].dtype)
+        for place, image in zip(self.staged, images, strict=True):
+            place.copy_(image)
+        return self.staged
+
+    def download(self) -> None:
+        self.result = _pinned(self.result, self.rendered.shape, self.rendered.dtype)
+        self.totals = _pinned(self.totals, self.sums.shape, self.sums.dtype)
+        self.result.copy_(self.rendered, non_blocking=True)
+        self.totals.copy_(self.sums, non_blocking=True)
+
+
+def _pinned(buffer: Tensor, shape: tuple[int, ...], dtype: torch.dtype) -> Tensor:
+    same = buffer.shape == shape and buffer.dtype == dtype
+    return buffer if same else torch.empty(shape, dtype=dtype, pin_memory=True)
+
+
+def _device(name: str) -> torch.device:
+    available = torch.cuda.is_available()
+    if name == "cpu" or (name == "auto" and not available):
+        return torch.device("cpu")
+    number = {"auto": "0", "cuda": "0"}.get(name, name.removeprefix("cuda:"))
+    if not number.isdecimal():
+        raise UsageError(f"--device {name}: expected auto, cpu, cuda or cuda:N")
+    if not available:
+        build = f"built for CUDA {torch.version.cuda}" if torch.version.cuda else "built without CUDA"
+        raise UsageError(f"--device {name}: PyTorch {torch.__version__} ({build}) finds no GPU; use --device cpu")
+    if int(number) >= torch.cuda.device_count():
+        raise UsageError(f"--device {name}: the last GPU here is cuda:{torch.cuda.device_count() - 1}")
+    return torch.device("cuda", int(number))
+
+
+def _fast(device: torch.device) -> list[str]:
+    """The dtypes that the hardware computes faster than fp32, the best first."""
+    if device.type == "cuda":
+        major, _ = torch.cuda.get_device_capability(device)
+        return ["fp16"] * (major >= 7) + ["bf16"] * (major >= 8)
+    checks = (getattr(torch.cpu, name, None) for name in ("_is_amx_tile_supported", "_is_avx512_bf16_supported"))
+    return ["bf16"] * any(check is not None and check() for check in checks)
+
+
+def _textured(side: int) -> Image:
+    """A picture with what pictures have: slopes from black to white, edges, flat parts, and grain."""
+    v, u = np.mgrid[0:side, 0:side] / (side - 1)
+    plain = np.stack([u, v, 0.5 + 0.5 * np.sin(9 * (u + v * v))], axis=-1)
+    plain[side // 4 : side // 2, side // 3 :] = (0.9, 0.75, 0.1)
+    grain = np.random.default_rng(1).normal(0, 0.04, plain.shape)
+    return (np.clip(plain + grain, 0, 1) * 255).round().astype(np.uint8)
+
+
+def _tensor(image: Image) -> Tensor:
+    """Shares memory with the picture where PyTorch can: it wants whole, writable arrays."""
+    return torch.from_numpy(np.require(image, requirements=["C", "W"]))
+
+
+def _unit(pixels: Tensor) -> Tensor:
+    """[n, h, w, 3] integers to [n, 3, h, w] float32 in 0..1, channels last in memory."""
+    return pixels.permute(0, 3, 1, 2).to(torch.float32).div_(PEAKS[pixels.dtype])
+
+
+def _pad(x: Tensor, height: int, width: int) -> Tensor:
+    """Grows the picture at the bottom and the right: mirrored, and beyond a whole mirror image by its last line."""
+    mirrored = (0, min(width - x.shape[3], x.shape[3] - 1), 0, min(height - x.shape[2], x.shape[2] - 1))
+    x = F.pad(x, mirrored, "reflect") if any(mirrored) else x
+    rest = (0, width - x.shape[3], 0, height - x.shape[2])
+    return F.pad(x, rest, "replicate") if any(rest) else x
+
+
+@contextmanager
+def _memory(batch: Batch, device: str) -> Generator[None]:
+    try:
+        yield
+    except (RuntimeError, MemoryError) as error:
+        if not isinstance(error, MemoryError | torch.OutOfMemoryError) and "can't allocate memory" not in str(error):
+            raise
+        frame, count = batch.frames[0], len(batch.frames)
+        height, width = frame.image.shape[:2]
+        advice = "use --batch 1" if count > 1 and device != "cpu" else "use a smaller --width"
+        raise RenderError(
+            f"frame {frame.index}: {device} has no memory for {count} x {width}x{height}; {advice}"
+        ) from error

@@ -1,0 +1,96 @@
+"""Pixels with their place in time, and the one way to put work on another thread."""
+
+from __future__ import annotations
+
+import contextlib
+import queue
+import threading
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from typing import Any, TypeVar, cast
+
+import numpy as np
+import numpy.typing as npt
+
+Image = npt.NDArray[Any]
+"""RGB picture [h, w, 3], contiguous; uint8 (0..255) or uint16 (0..65535), full range, transfer as in the source."""
+
+Alpha = tuple[float, ...]
+"""One coefficient per endpoint, in the order of the endpoints."""
+
+
+@dataclass(frozen=True)
+class Frame:
+    """A decoded picture. `index` counts from the first frame of the source; `pts` is in the source's time base."""
+
+    index: int
+    pts: int
+    image: Image
+
+
+@dataclass(frozen=True)
+class Batch:
+    """Frames of one size and dtype that are rendered together under one alpha."""
+
+    frames: tuple[Frame, ...]
+    alpha: Alpha
+
+
+def to_uint8(image: Image) -> npt.NDArray[np.uint8]:
+    """The picture in 8 bits, rounded to nearest."""
+    if image.dtype == np.uint8:
+        return image
+    return ((image.astype(np.uint32) + 128) // 257).astype(np.uint8)
+
+
+def to_uint16(image: Image) -> npt.NDArray[np.uint16]:
+    """The picture in 16 bits, so that 255 becomes 65535."""
+    if image.dtype == np.uint16:
+        return image
+    return image.astype(np.uint16) * np.uint16(257)
+
+
+T = TypeVar("T")
+_END = object()
+
+
+def prefetch(items: Iterable[T], depth: int, name: str = "prefetch") -> Iterator[T]:
+    """Yields the items unchanged and in order while a thread of its own computes up to `depth` of them ahead.
+
+    An exception raised by `items` is raised here, at its place in the order. When the reader stops early, the worker
+    ends after the item it is at, and a generator is closed on the worker's thread: what it opened, it closes there.
+    """
+    ready: queue.Queue[Any] = queue.Queue(maxsize=depth)
+    stop = threading.Event()
+
+    def put(item: object) -> bool:
+        while not stop.is_set():
+            with contextlib.suppress(queue.Full):
+                ready.put(item, timeout=0.1)
+                return True
+        return False
+
+    def work() -> None:
+        last: object = _END
+        try:
+            for item in items:
+                if not put((item,)):
+                    break
+        except BaseException as error:  # noqa: BLE001 - it is raised again on the reader's thread
+            last = error
+        finally:
+            close = getattr(items, "close", None)
+            if close is not None:
+                close()
+        put(last)
+
+    worker = threading.Thread(target=work, name=name, daemon=True)
+    worker.start()
+    try:
+        while (item := ready.get()) is not _END:
+            if isinstance(item, BaseException):
+                raise item
+            yield cast("tuple[T]", item)[0]
+    finally:
+        stop.set()
+        worker.join()

@@ -1,0 +1,1 @@
+"""Architectures that the project defines itself; published ones are loaded through spandrel."""

@@ -1,0 +1,233 @@
+"""Presets: an effect with its endpoints, timeline and output settings, as YAML, checked against these models.
+
+This is the only place where a default is written; the command line overrides fields through the same models.
+"""
+
+from __future__ import annotations
+
+import difflib
+import json
+from collections.abc import Mapping
+from functools import cached_property
+from pathlib import Path
+from typing import Annotated, Any, Literal, Self, cast
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
+from ruamel.yaml import YAML
+from ruamel.yaml.error import YAMLError
+
+from dnirender.errors import PresetError
+from dnirender.timeline import Timeline, parse_easing
+
+DEFAULT_PRESET = "day-to-night"
+MAX_BYTES = 1_000_000
+SCHEMA_LINE = "# yaml-language-server: $schema=schema.json\n"
+
+Side = Annotated[int, Field(ge=16, le=16384)]
+
+
+class _Model(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
+
+
+class Endpoint(_Model):
+    """One network of the path."""
+
+    name: str = Field(pattern=r"^\w[\w.-]*$", max_length=64, description="What keyframes and panels call it.")
+    weights: Path = Field(description="A checkpoint (.safetensors, .pth, .pt), relative to the preset's folder.")
+
+    @field_validator("name")
+    @classmethod
+    def _not_reserved(cls, name: str) -> str:
+        if name in ("source", "render", "crossfade"):
+            raise ValueError(f"{name!r} is the name of a panel; choose another")
+        return name
+
+
+class NetworkSettings(_Model):
+    """The endpoints that are mixed."""
+
+    family: Literal["dni"] = Field("dni", description="How alpha becomes weights: dni mixes all of them linearly.")
+    endpoints: tuple[Endpoint, ...] = Field(min_length=2, max_length=64, description="In order of the path from 0 to 1.")
+
+    @field_validator("endpoints")
+    @classmethod
+    def _unique(cls, endpoints: tuple[Endpoint, ...]) -> tuple[Endpoint, ...]:
+        names = [endpoint.name for endpoint in endpoints]
+        twice = next((name for name in names if names.count(name) > 1), None)
+        if twice is not None:
+            raise ValueError(f"two endpoints are called {twice!r}; names must differ")
+        return endpoints
+
+
+class TimelineSettings(_Model):
+    """When alpha is what."""
+
+    keyframes: str = Field("0:0, end:1", description="POSITION:VALUE[@EASING], separated by commas.")
+    easing: str = Field("linear", description="For keyframes that name none.")
+    loop: Literal["none", "repeat", "ping-pong"] = Field("none", description="What alpha does after the last keyframe.")
+    extrapolate: bool = Field(False, description="Allow values outside 0..1 and negative weights.")
+
+    @model_validator(mode="after")
+    def _parses(self) -> Self:
+        parse_easing(self.easing)
+        self.parsed()
+        return self
+
+    def parsed(self) -> Timeline:
+        """The timeline that the text means."""
+        return Timeline.parse(self.keyframes, easing=self.easing, loop=self.loop, extrapolate=self.extrapolate)
+
+
+class Layout(_Model):
+    """What a frame of the output shows."""
+
+    panels: tuple[str, ...] = Field(
+        ("render",), min_length=1, max_length=16, description="source, render, crossfade, or an endpoint's name."
+    )
+    labels: bool = Field(True, description="Write each panel's name into it.")
+    width: Side | None = Field(None, description="Scale the source to this width before the network.")
+    height: Side | None = Field(None, description="Scale the source to this height before the network.")
+
+
+class Encoding(_Model):
+    """How a video is written."""
+
+    codec: str = Field("auto", description="auto: libx264, or libvpx-vp9 for webm.")
+    crf: Annotated[int, Field(ge=0, le=63)] | None = Field(None, description="None: 18 for libx264, 30 for libvpx-vp9.")
+    pix_fmt: str | None = Field(None, description="None: the source's chroma sampling and depth.")
+    options: dict[str, str] = Field(default_factory=dict[str, str], description="The encoder's own options.")
+    audio: bool = Field(True, description="Keep the sound.")
+    subtitles: bool = Field(True, description="Keep the subtitles.")
+
+
+class Gif(_Model):
+    """How GIF, WebP and APNG animations are written."""
+
+    width: Side = Field(480, description="Unless --width or --height is given; never wider than the source.")
+    fps: Annotated[float, Field(gt=0, le=100)] = Field(15, description="Frames per second at most.")
+    dither: Literal["none", "bayer", "floyd_steinberg", "sierra2_4a"] = Field("bayer")
+
+
+class Preset(_Model):
+    """An effect, ready to render."""
+
+    name: str = Field(min_length=1, max_length=100, description="For people.")
+    about: str = Field("", max_length=2000, description="One sentence for the list of presets.")
+    network: NetworkSettings
+    timeline: TimelineSettings = Field(default_factory=TimelineSettings)  # pyright: ignore[reportArgumentType]
+    layout: Layout = Field(default_factory=Layout)  # pyright: ignore[reportArgumentType]
+    encoding: Encoding = Field(default_factory=Encoding)  # pyright: ignore[reportArgumentType]
+    gif: Gif = Field(default_factory=Gif)  # pyright: ignore[reportArgumentType]
+
+    @cached_property
+    def endpoints(self) -> tuple[str, ...]:
+        """The endpoints' names in the order of the path."""
+        return tuple(endpoint.name for endpoint in self.network.endpoints)
+
+    @classmethod
+    def load(cls, name_or_path: str | Path) -> Preset:
+        """A shipped preset by name, or any by path; weights become absolute. Raises PresetError."""
+        path = find_preset(name_or_path)
+        preset = cls.validate(read_yaml(path), str(path))
+        return preset.override({"network": {"endpoints": [
+            {"name": endpoint.name, "weights": (path.parent / endpoint.weights).resolve()}
+            for endpoint in preset.network.endpoints
+        ]}}, str(path))
+
+    @classmethod
+    def validate(cls, data: object, where: str) -> Preset:
+        """The preset that plain data means; PresetError names `where`, the key, what was expected and what was found."""
+        try:
+            return cls.model_validate(data)
+        except ValidationError as error:
+            raise PresetError(f"{where}: {_first(error)}") from error
+
+    def override(self, changes: Mapping[str, Mapping[str, Any]], where: str = "options") -> Preset:
+        """This preset with fields of its sections replaced, checked again."""
+        data = self.model_dump()
+        for section, fields in changes.items():
+            data[section] = data[section] | dict(fields)
+        return self.validate(data, where)
+
+
+def preset_folder() -> Path:
+    """Where the shipped presets lie: inside the installed package, or beside the sources."""
+    here = Path(__file__).resolve().parent
+    packaged = here / "presets"
+    return packaged if packaged.is_dir() else here.parents[1] / "presets"
+
+
+def preset_names() -> list[str]:
+    """The names of the shipped presets, the default first."""
+    names = sorted(path.stem for path in preset_folder().glob("*.yaml"))
+    return sorted(names, key=lambda name: name != DEFAULT_PRESET)
+
+
+def find_preset(name_or_path: str | Path) -> Path:
+    """The file of a shipped preset's name, or the path itself where it looks like one."""
+    text = str(name_or_path)
+    if isinstance(name_or_path, Path) or text.lower().endswith((".yaml", ".yml")) or "/" in text or "\\" in text:
+        path = Path(name_or_path)
+        if not path.is_file():
+            raise PresetError(f"{text}: no such preset file")
+        return path
+    if text in preset_names():
+        return preset_folder() / f"{text}.yaml"
+    close = difflib.get_close_matches(text, preset_names(), 1)
+    hint = f"did you mean {close[0]}?" if close else f"there are {', '.join(preset_names())}"
+    raise PresetError(f"unknown preset {text!r}; {hint} A file of your own must end in .yaml")
+
+
+def read_yaml(path: Path) -> object:
+    """The plain data of a YAML 1.2 file: no tags, no duplicate keys."""
+    try:
+        if path.stat().st_size > MAX_BYTES:
+            raise PresetError(f"{path}: is {path.stat().st_size} bytes; a preset has at most {MAX_BYTES}")
+        return YAML(typ="safe", pure=True).load(path.read_text("utf-8"))
+    except (YAMLError, ValueError, RecursionError) as error:
+        lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+        mark = getattr(error, "problem_mark", None)
+        at = f" line {mark.line + 1}:" if mark is not None else ""
+        raise PresetError(f"{path}:{at} not valid YAML ({getattr(error, 'problem', None) or lines[0]})") from error
+    except OSError as error:
+        raise PresetError(f"{path}: cannot be read ({error.strerror})") from error
+
+
+def schema() -> str:
+    """The JSON Schema of presets, as committed in presets/schema.json."""
+    return json.dumps(Preset.model_json_schema(), indent=2) + "\n"
+
+
+def _first(error: ValidationError) -> str:
+    """The first of pydantic's errors in one line: key path, what was expected, what was found."""
+    detail = error.errors(include_url=False)[0]
+    place = "".join(f"[{part}]" if isinstance(part, int) else f".{part}" for part in detail["loc"]).lstrip(".")
+    others = f" (and {error.error_count() - 1} more)" if error.error_count() > 1 else ""
+    found = detail["input"]
+    if detail["type"] == "extra_forbidden":
+        known = _fields(detail["loc"][:-1])
+        close = difflib.get_close_matches(str(detail["loc"][-1]), known, 1)
+        hint = f"did you mean {close[0]}?" if close else f"expected one of {', '.join(known)}"
+        return f"{place}: unknown key; {hint}{others}"
+    if detail["type"] == "missing":
+        return f"{place}: is missing{others}"
+    message = detail["msg"].removeprefix("Value error, ").removeprefix("Input ")
+    message = message.replace("should be", "expected", 1) if message.startswith("should be") else message
+    shown = "" if isinstance(found, dict | list | tuple) else f", got {found!r}"
+    return f"{place or 'preset'}: {message}{shown}{others}"
+
+
+def _fields(place: tuple[int | str, ...]) -> list[str]:
+    """The keys that the model at a key path knows."""
+    models: dict[str, type[BaseModel]] = {
+        "network": NetworkSettings,
+        "timeline": TimelineSettings,
+        "layout": Layout,
+        "encoding": Encoding,
+        "gif": Gif,
+    }
+    if not place:
+        return list(Preset.model_fields)
+    model = Endpoint if "endpoints" in place else models.get(cast(str, place[0]), Preset)
+    return list(model.model_fields)

@@ -1,0 +1,54 @@
+"""The contact sheet: chosen frames down, alpha across, a look at an effect before a long render."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from fractions import Fraction
+
+from dnirender import compose
+from dnirender.decode import Facts, is_still, open_source
+from dnirender.encode import write_png
+from dnirender.errors import OutputError
+from dnirender.frames import Alpha
+from dnirender.pipeline import Job, load_engine, scaled_size
+from dnirender.timeline import Timeline, parse_position
+
+
+def make_sheet(job: Job, positions: Sequence[str], values: Sequence[str], title: str) -> str:
+    """Renders the frames at `positions` of the source under each of the timeline values and writes a PNG.
+
+    Returns what the engine chose. Raises RenderError.
+    """
+    if job.output.exists() and not job.overwrite:
+        raise OutputError(f"{job.output}: exists already; -y overwrites it")
+    if not job.output.parent.is_dir():
+        raise OutputError(f"{job.output.parent}: no such folder; make it first")
+    source = open_source(job.input, stream=job.video_stream)
+    facts = source.facts
+    alphas = [_alpha(value, job.preset.endpoints) for value in values]
+    chosen = ["0"] if is_still(job.input) else positions
+    indices = sorted({min(parse_position(text.strip()).frame(facts.seconds), len(facts.pts) - 1) for text in chosen})
+    size = scaled_size(job, facts)
+    engine = load_engine(job)
+    rows = [
+        [engine.render(compose.fit(frame.image, *size), alpha) for alpha in alphas] for frame in source.frames(indices)
+    ]
+    labels = [_label(index, facts) for index in indices]
+    write_png(job.output, compose.sheet(rows, labels, _columns(values, alphas, job.preset.endpoints), title))
+    return engine.choice
+
+
+def _alpha(value: str, endpoints: Sequence[str]) -> Alpha:
+    return Timeline.parse(f"0:{value.strip()}").resolve(endpoints, [Fraction(0)]).alphas[0]
+
+
+def _label(index: int, facts: Facts) -> str:
+    if facts.still:
+        return "still"
+    return f"{index}  {float(facts.seconds[index] - facts.seconds[0]):.2f} s"
+
+
+def _columns(values: Sequence[str], alphas: Sequence[Alpha], endpoints: Sequence[str]) -> list[str]:
+    """The values as written, with the endpoint's name where one is met exactly."""
+    names = [next((name for name, a in zip(endpoints, alpha, strict=True) if a == 1), "") for alpha in alphas]
+    return [f"{value.strip()} {name}".strip() if name != value.strip() else name for value, name in zip(values, names, strict=True)]

@@ -1,0 +1,1 @@
+"""Training of the embedded effects. Nothing here is needed to render."""

@@ -1,0 +1,103 @@
+"""Training batches: crops and whole pictures of scenes, relit at one alpha, with the noise of real video in the input."""
+
+from dataclasses import fields
+from pathlib import Path
+
+import cv2
+import numpy as np
+import torch
+import torch.nn.functional as F
+from torch import Generator, Tensor
+from tqdm import tqdm
+
+from dnirender.train import street
+from dnirender.train.photographs import Image, photographs
+from dnirender.train.relighting import Scene, relight, to_linear, to_srgb
+
+CHANNELS = (3, 1, 1, 3, 1, 3, 3)  # of the fields of Scene, in order
+CROP = (256, 256)
+WHOLE = (192, 320)
+
+
+def stacked(scene: Scene) -> Tensor:
+    """All fields of one scene in a 15 h w float16 tensor."""
+    return torch.cat([getattr(scene, f.name) for f in fields(Scene)], 1)[0].half()
+
+
+def unstacked(layers: Tensor) -> Scene:
+    """The inverse of `stacked` for n 15 h w, float32."""
+    return Scene(*layers.float().split(CHANNELS, 1))
+
+
+def load(photos: list[Path], streets: int, cache: Path, seed: int) -> tuple[list[Tensor], list[Tensor]]:
+    """Stacked scenes: the training photographs, and `streets` procedural ones, kept in `cache` because they take seconds."""
+    real = [stacked(scene) for _, scene in photographs(photos)]
+    drawn: list[Tensor] = torch.load(cache, weights_only=True) if cache.exists() else []
+    if len(drawn) < streets:
+        patches = street.textures(photos)
+        seeds = [(seed, k) for k in range(len(drawn), streets)]
+        drawn += [stacked(street.scene(np.random.default_rng(s), patches)) for s in tqdm(seeds, desc="streets")]
+        torch.save(drawn, cache)
+    return real, drawn[:streets]
+
+
+def batch(
+    real: list[Tensor], drawn: list[Tensor], share: float, alpha: float, size: int, rng: Generator
+) -> tuple[Tensor, Tensor]:
+    """Input and target, each `size` 3 h w sRGB; a `share` of the scenes is from `drawn`."""
+    whole = _uniform(rng) < 0.45
+    views: list[Tensor] = []
+    for _ in range(size):
+        pool = drawn if _uniform(rng) < share else real
+        layers = pool[int(torch.randint(len(pool), (), generator=rng))]
+        views.append(_view(layers, WHOLE, 0.85, 1.0, rng) if whole else _view(layers, CROP, 0.0, 0.0, rng))
+    scene = _exposed(unstacked(torch.stack(views)), rng)
+    target = relight(scene, alpha)
+    noise = torch.stack([_noise(picture, rng) for picture in scene.picture])
+    gain = ((_grey(target) + 0.02) / (_grey(scene.picture) + 0.02)).clamp(max=1)
+    return (scene.picture + noise).clamp(0, 1), (target + gain * noise).clamp(0, 1)
+
+
+def _view(layers: Tensor, size: tuple[int, int], least: float, most: float, rng: Generator) -> Tensor:
+    """A random part of 15 h w, flipped or not, at `size`: `least`..`most` of the largest that fits, or a crop at scale
+    0.6..1.5 where `most` is 0."""
+    rows, cols = layers.shape[-2:]
+    fit = min(rows / size[0], cols / size[1])
+    factor = fit * (least + (most - least) * _uniform(rng)) if most else min(fit, 0.67 * 2.4 ** _uniform(rng))
+    h, w = int(size[0] * factor), int(size[1] * factor)
+    y, x = (int(torch.randint(room + 1, (), generator=rng)) for room in (rows - h, cols - w))
+    part = layers[None, :, y : y + h, x : x + w].float()
+    part = F.interpolate(part, size=size, mode="bilinear", align_corners=False, antialias=factor > 1)[0]
+    return part.flip(2) if _uniform(rng) < 0.5 else part
+
+
+def _exposed(scene: Scene, rng: Generator) -> Scene:
+    """Every picture with an exposure and a white balance of its own."""
+    n = len(scene.picture)
+    gain = 2 ** (0.3 * torch.randn(n, 1, 1, 1, generator=rng) + 0.08 * torch.randn(n, 3, 1, 1, generator=rng))
+    picture = to_srgb(to_linear(scene.picture) * gain)
+    return Scene(picture, scene.sky, scene.height, scene.behind * gain, scene.detail, scene.lamps, scene.glow)
+
+
+def _noise(picture: Tensor, rng: Generator) -> Tensor:
+    """What a camera and a codec add to 3 h w: sensor noise, and the error of JPEG for some."""
+    kind = _uniform(rng)
+    if kind < 0.3:
+        return torch.zeros_like(picture)
+    sigma = 0.02 * _uniform(rng)
+    grain = sigma * torch.randn(picture.shape, generator=rng)
+    if kind < 0.65:
+        return grain
+    noisy: Image = (picture + 0.5 * grain).clamp(0, 1).permute(1, 2, 0).numpy()
+    quality = int(40 + 50 * _uniform(rng))
+    _, code = cv2.imencode(".jpg", (noisy * 255).round().astype(np.uint8), [cv2.IMWRITE_JPEG_QUALITY, quality])
+    decoded = np.asarray(cv2.imdecode(code, cv2.IMREAD_COLOR), np.float32) / 255
+    return torch.from_numpy(decoded).permute(2, 0, 1) - picture
+
+
+def _grey(x: Tensor) -> Tensor:
+    return x.mean(1, keepdim=True)
+
+
+def _uniform(rng: Generator) -> float:
+    return float(torch.rand((), generator=rng))

@@ -1,0 +1,402 @@
+import copy
+import os
+import pickle
+import re
+import zipfile
+from collections import OrderedDict
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from safetensors.torch import save_file
+from torch import nn
+
+from dnirender import weights
+from dnirender.errors import ModelError
+from dnirender.weights import Live, WeightPath, compare, load_state_dict
+
+
+def make_module():
+    return nn.Sequential(nn.Conv2d(3, 8, 3, padding=1), nn.PReLU(8), nn.BatchNorm2d(8), nn.Conv2d(8, 3, 3, padding=1))
+
+
+def make_states(count, seed=0):
+    torch.manual_seed(seed)
+    states = []
+    for index in range(count):
+        state = make_module().state_dict()
+        state["2.running_var"] += 0.1 * index
+        state["2.num_batches_tracked"] += 7 * (index + 1)
+        states.append(state)
+    return states
+
+
+def make_path(count, **options):
+    return WeightPath(dict(zip("abcdefgh", make_states(count))), **options)
+
+
+def alphas(count):
+    return st.lists(st.floats(-1, 2, width=32), min_size=count, max_size=count).map(tuple)
+
+
+# --- the path
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16, torch.float16])
+@pytest.mark.parametrize("index", [0, 1, 2])
+def test_an_endpoint_is_its_file_bit_for_bit(index, dtype):
+    states = make_states(3)
+    states[index]["0.bias"][:2] = torch.tensor([-0.0, 1e-30])
+    live = Live(WeightPath(dict(zip("abc", states))), make_module(), dtype)
+    live.write((0.3, 0.3, 0.4))
+    live.write(tuple(float(index == i) for i in range(3)))
+    for name, tensor in live.module.state_dict().items():
+        if tensor.is_floating_point():
+            expected = states[index][name].to(dtype)
+            assert torch.equal(tensor.view(torch.uint8), expected.view(torch.uint8)), name
+
+
+@pytest.mark.parametrize("alpha", [(1.0, 0.0, 0.0), (0.5, 0.5, 0.0), (0.25, 0.0, 0.75)][:2])
+def test_an_endpoint_with_coefficient_zero_is_not_read(alpha):
+    states = make_states(3)
+    states[2]["0.weight"][:] = float("nan")
+    live = Live(WeightPath(dict(zip("abc", states))), make_module())
+    live.write(alpha)
+    assert live.flat.isfinite().all()
+
+
+def test_the_gap_between_two_endpoints_is_not_read():
+    states = make_states(3)
+    states[1]["0.weight"][:] = float("nan")
+    live = Live(WeightPath(dict(zip("abc", states))), make_module())
+    live.write((0.5, 0.0, 0.5))
+    assert torch.equal(live.module[0].weight, 0.5 * states[0]["0.weight"] + 0.5 * states[2]["0.weight"])
+
+
+def test_the_middle_is_the_mean_to_the_last_bit():
+    a, b = make_states(2)
+    live = Live(make_path(2), make_module())
+    live.write((0.5, 0.5))
+    for name, tensor in live.module.state_dict().items():
+        if tensor.is_floating_point():
+            assert torch.equal(tensor, 0.5 * a[name] + 0.5 * b[name]), name
+
+
+@settings(deadline=None, max_examples=30)
+@given(alphas(3))
+def test_a_mix_is_the_exact_sum_within_the_rounding_of_its_terms(alpha):
+    path = make_path(3)
+    flat = torch.full_like(path.stack[0], float("nan"))
+    path.mix(alpha, flat)
+    terms = path.stack.double() * torch.tensor(alpha, dtype=torch.float64)[:, None]
+    assert ((flat - terms.sum(0)).abs() <= 2**-23 * terms.abs().sum(0) + 1e-37).all()
+
+
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
+def test_low_precision_is_summed_in_float32_and_rounded_once(dtype):
+    path = make_path(3)
+    exact, low = torch.empty_like(path.stack[0]), torch.empty_like(path.stack[0], dtype=dtype)
+    path.mix((0.2, 0.3, 0.5), exact)
+    path.mix((0.2, 0.3, 0.5), low)
+    assert torch.equal(low, exact.to(dtype))
+
+
+def test_the_fused_write_is_the_naive_load_state_dict():
+    states, alpha = make_states(4), (0.1, 0.2, 0.3, 0.4)
+    naive = make_module().eval()
+    naive.load_state_dict({name: sum(a * s[name] for a, s in zip(alpha, states)) for name in states[0]})
+    live = Live(make_path(4), make_module())
+    live.write(alpha)
+    for name, tensor in naive.state_dict().items():
+        if tensor.is_floating_point():
+            torch.testing.assert_close(live.module.state_dict()[name], tensor, rtol=1e-6, atol=1e-7)
+    x = torch.rand(2, 3, 9, 11)
+    with torch.inference_mode():
+        torch.testing.assert_close(live.module(x), naive(x), rtol=1e-5, atol=1e-6)
+
+
+@pytest.mark.parametrize("alpha", [(0.2, 0.8, 0.0), (0.2, 0.0, 0.8)])
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_blocks_make_no_difference(monkeypatch, alpha, dtype):
+    path = make_path(3)
+    whole, blocks = (torch.empty_like(path.stack[0], dtype=dtype) for _ in range(2))
+    path.mix(alpha, whole)
+    monkeypatch.setattr(weights, "BLOCK", 192)
+    path.mix(alpha, blocks)
+    torch.testing.assert_close(blocks, whole)
+
+
+def test_equal_alpha_writes_nothing():
+    live = Live(make_path(2), make_module())
+    assert live.write((0.25, 0.75))
+    live.flat.zero_()
+    assert not live.write((0.25, 0.75))
+    assert live.writes == 1
+    assert not live.flat.any()
+    assert live.write((0.75, 0.25))
+    assert live.writes == 2
+    assert live.alpha == (0.75, 0.25)
+
+
+@pytest.mark.parametrize("channels_last", [True, False])
+def test_addresses_never_change_and_all_lie_in_one_buffer(channels_last):
+    live = Live(make_path(2, channels_last=channels_last), make_module())
+    tensors = {k: v for k, v in live.module.state_dict().items() if v.is_floating_point()}
+    before = {name: tensor.data_ptr() for name, tensor in tensors.items()}
+    for alpha in [(1.0, 0.0), (0.3, 0.7), (0.0, 1.0)]:
+        live.write(alpha)
+        assert {name: live.module.state_dict()[name].data_ptr() for name in before} == before
+    for name, tensor in tensors.items():
+        assert tensor.untyped_storage().data_ptr() == live.flat.untyped_storage().data_ptr(), name
+        assert (tensor.data_ptr() - live.flat.data_ptr()) % (weights.ALIGN * 4) == 0
+    conv = live.module[3].weight
+    assert conv.is_contiguous(memory_format=torch.channels_last if channels_last else torch.contiguous_format)
+
+
+def test_entries_do_not_overlap():
+    path = make_path(1)
+    marks = torch.zeros(path.stack.shape[1])
+    for entry in path.layout:
+        entry.of(marks).add_(1)
+    assert marks.max() == 1
+    assert int(marks.sum()) == sum(t.numel() for t in make_states(1)[0].values() if t.is_floating_point())
+    assert path.stack.is_contiguous()
+    assert path.stack.dtype == torch.float32
+
+
+def test_a_view_of_a_row_is_the_tensor_in_every_row():
+    states = make_states(3)
+    path = WeightPath(dict(zip("abc", states)))
+    for row, state in zip(path.stack, states):
+        for entry in path.layout:
+            assert torch.equal(entry.of(row), state[entry.name]), entry.name
+
+
+def test_integers_are_the_modules_own():
+    states = make_states(2)
+    module = make_module()
+    module.load_state_dict(states[0])
+    live = Live(WeightPath(dict(zip("ab", states))), module, torch.bfloat16)
+    live.write((0.5, 0.5))
+    assert live.module[2].num_batches_tracked == 7
+    assert live.module[2].num_batches_tracked.dtype == torch.int64
+
+
+def test_tied_parameters_stay_tied():
+    module = nn.Sequential(nn.Linear(4, 4), nn.Linear(4, 4))
+    module[1].weight = module[0].weight
+    states = [{name: tensor + index for name, tensor in module.state_dict().items()} for index in range(2)]
+    live = Live(WeightPath(dict(zip("ab", states))), copy.deepcopy(module))
+    live.write((0.5, 0.5))
+    assert live.module[0].weight is live.module[1].weight
+    assert torch.equal(live.module[0].weight, 0.5 * states[0]["0.weight"] + 0.5 * states[1]["1.weight"])
+
+
+def test_bad_alphas_say_what_is_wrong():
+    live = Live(make_path(2), make_module())
+    with pytest.raises(ModelError, match=re.escape("alpha has 3 coefficients, expected 2: one for each of ('a', 'b')")):
+        live.write((1.0, 0.0, 0.0))
+    with pytest.raises(ModelError, match=re.escape("alpha is (nan, 1.0), expected finite numbers")):
+        live.write((float("nan"), 1.0))
+    assert live.writes == 0
+
+
+def test_a_module_without_the_tensors_is_refused():
+    with pytest.raises(ModelError, match=r"the network has no tensor named 0\.weight \(unknown in all: 10\)"):
+        Live(make_path(2), nn.ReLU())
+    with pytest.raises(ModelError, match="the endpoints hold no weights: all their tensors are integers"):
+        WeightPath({"a": {"x": torch.zeros(3, dtype=torch.int64)}})
+
+
+# --- fitting
+
+
+def test_the_first_differences_are_named():
+    base = {f"body.{i}.weight": torch.zeros(32, 32, 3, 3) for i in range(16)}
+    wide = {name: torch.zeros(64, 32, 3, 3) for name in base}
+    with pytest.raises(ModelError) as error:
+        compare({"day.safetensors": base, "night.safetensors": wide})
+    assert str(error.value) == (
+        "night.safetensors does not fit day.safetensors: body.0.weight is [64, 32, 3, 3], expected [32, 32, 3, 3]; "
+        "body.1.weight is [64, 32, 3, 3], expected [32, 32, 3, 3]; body.2.weight is [64, 32, 3, 3], expected "
+        "[32, 32, 3, 3] (and 13 more); endpoints must be fine-tuned from one another"
+    )
+
+
+def test_missing_extra_and_other_kinds_are_named():
+    with pytest.raises(ModelError) as error:
+        compare(
+            {
+                "a": {"x": torch.zeros(2), "y": torch.zeros(2)},
+                "b": {"x": torch.zeros(2), "y": torch.zeros(2)},
+                "c": {"x": torch.zeros(2, dtype=torch.int64), "z": torch.zeros(1)},
+            }
+        )
+    assert str(error.value) == (
+        "c does not fit a: x is torch.int64, expected torch.float32; y is missing; z is not expected; "
+        "endpoints must be fine-tuned from one another"
+    )
+    with pytest.raises(ModelError, match="b does not fit a: x is missing"):
+        WeightPath({"a": {"x": torch.zeros(2)}, "b": {}})
+
+
+# --- files
+
+
+def refused(path):
+    with pytest.raises(ModelError) as error:
+        load_state_dict(path)
+    assert "\n" not in str(error.value)
+    assert str(error.value).startswith(f"{path}: ")
+    return str(error.value).removeprefix(f"{path}: ")
+
+
+def saved(path, data, **options):
+    torch.save(data, path, **options)
+    return path
+
+
+@pytest.mark.parametrize("name", ["x.safetensors", "x.pth", "misnamed.pth", "misnamed.safetensors", "legacy.pt"])
+def test_every_format_gives_the_same(tmp_path, name):
+    state = {"w": torch.randn(4, 3, 2, 2).half(), "n": torch.tensor(3), "d": torch.randn(5).double()}
+    path = tmp_path / name
+    if name in ("x.safetensors", "misnamed.pth"):
+        save_file(state, path, metadata={"architecture": "toy"})
+    else:
+        saved(path, state, _use_new_zipfile_serialization=name != "legacy.pt")
+    found = load_state_dict(path)
+    assert found.unwrapped is None
+    assert found.metadata == ({"architecture": "toy"} if name in ("x.safetensors", "misnamed.pth") else {})
+    assert {k: v.dtype for k, v in found.state.items()} == {"w": torch.float32, "n": torch.int64, "d": torch.float32}
+    for key, tensor in state.items():
+        assert torch.equal(found.state[key], tensor.to(found.state[key].dtype))
+
+
+def test_tensors_come_out_contiguous(tmp_path):
+    path = saved(
+        tmp_path / "x.pth", {"w": torch.randn(4, 3).t(), "p": nn.Parameter(torch.randn(2, 3, 4).permute(2, 0, 1))}
+    )
+    state = load_state_dict(path).state
+    assert all(tensor.is_contiguous() and not tensor.requires_grad for tensor in state.values())
+
+
+def test_weights_are_unwrapped_in_order(tmp_path):
+    order = ("params_ema", "params-ema", "params", "model_state_dict", "state_dict", "model", "net")
+    data = {key: {"w": torch.tensor([float(index)])} for index, key in reversed(list(enumerate(order)))}
+    data["optimizer"] = {"lr": 0.1}
+    for index, key in enumerate(order):
+        found = load_state_dict(saved(tmp_path / "x.pth", data))
+        assert (found.unwrapped, found.state["w"].item()) == (key, index)
+        del data[key]
+
+
+def test_prefixes_go_when_every_name_has_them(tmp_path):
+    tensor = torch.zeros(1)
+    both = load_state_dict(saved(tmp_path / "x.pth", {"module.netG.a": tensor, "module.netG.b": tensor}))
+    assert list(both.state) == ["a", "b"]
+    one = load_state_dict(saved(tmp_path / "x.pth", {"module.a": tensor, "b": tensor}))
+    assert list(one.state) == ["module.a", "b"]
+
+
+def test_counters_are_passed_over_and_containers_are_not(tmp_path):
+    data = OrderedDict(w=torch.zeros(1), epoch=3, note="x", best=None)
+    assert list(load_state_dict(saved(tmp_path / "x.pth", data)).state) == ["w"]
+    message = refused(saved(tmp_path / "gan.pth", {"gen": {"w": torch.zeros(1)}, "disc": {}}))
+    assert message.startswith("entry 'gen' is a dict, expected a tensor, or the weights under params_ema, params-ema,")
+    assert refused(saved(tmp_path / "x.pth", {"epoch": 3})) == "holds no tensors"
+    assert refused(saved(tmp_path / "x.pth", [torch.zeros(1)])) == "holds a list, expected named tensors (a state dict)"
+
+
+def test_what_is_no_checkpoint_is_told(tmp_path):
+    assert refused(tmp_path / "none.pth") == "cannot be read: No such file or directory"
+    assert refused(tmp_path) == "cannot be read: Is a directory"
+    path = tmp_path / "x.pth"
+    path.write_bytes(b"")
+    assert refused(path) == "the file is empty"
+    text = "not a checkpoint, or a damaged one; expected safetensors or a file from torch.save"
+    whole = saved(tmp_path / "whole.pth", {"w": torch.zeros(99)}).read_bytes()
+    legacy = saved(tmp_path / "whole.pth", {"w": torch.zeros(99)}, _use_new_zipfile_serialization=False).read_bytes()
+    noise = np.random.default_rng(0).bytes(4000)
+    for content in (b"hello", b"<html>" * 99, noise, b"PK\x03\x04" + noise, whole[: len(whole) // 2], legacy[:-200]):
+        path.write_bytes(content)
+        assert refused(path) == text
+    with zipfile.ZipFile(path, "w") as archive:
+        archive.writestr("a.txt", "hi")
+    assert refused(path) == text
+    path = tmp_path / "x.safetensors"
+    path.write_bytes(b"hello, I am not what my name says")
+    assert refused(path).startswith("not a valid safetensors file (")
+    path.write_bytes((2**62).to_bytes(8, "little") + b"{}")
+    assert refused(path).startswith("not a valid safetensors file (")
+
+
+class Evil:
+    def __init__(self, canary):
+        self.canary = canary
+
+    def __reduce__(self):
+        return os.mkdir, (str(self.canary),)
+
+
+@pytest.mark.parametrize("kind", ["zip", "legacy", "pickle"])
+def test_code_in_a_pickle_never_runs(tmp_path, kind):
+    canary, path = tmp_path / "canary", tmp_path / "evil.pth"
+    data = {"w": torch.zeros(1), "evil": Evil(canary)}
+    if kind == "pickle":
+        path.write_bytes(pickle.dumps({"evil": Evil(canary)}, protocol=2))
+    else:
+        saved(path, data, _use_new_zipfile_serialization=kind == "zip")
+    assert refused(path) == (
+        f"holds more than weights ({os.mkdir.__module__}.mkdir) and is not loaded, because that would run code from it; "
+        "if you trust it, save its state dict as safetensors and give that"
+    )
+    assert not canary.exists()
+    with path.open("rb") as file:  # the file is as evil as it claims to be
+        if kind == "pickle":
+            pickle.load(file)
+            assert canary.exists()
+
+
+def test_a_whole_module_is_not_loaded(tmp_path):
+    message = refused(saved(tmp_path / "module.pth", nn.Linear(2, 2)))
+    assert message.startswith("holds more than weights (torch.nn.modules.linear.Linear) and is not loaded")
+
+
+def test_stride_zero_is_refused_before_any_arithmetic(tmp_path):
+    path = saved(tmp_path / "huge.pth", {"w": torch.zeros(1).expand(2**34)})
+    assert path.stat().st_size < 2000
+    assert refused(path) == "w claims 17179869184 elements, but the file holds 1: refused"
+
+
+def test_a_thousand_tensors_on_one_storage_are_refused(tmp_path):
+    shared = torch.zeros(1000)
+    path = saved(tmp_path / "x.pth", {f"w{i}": shared for i in range(1000)})
+    assert refused(path) == "its tensors claim 1000000 elements, but the file holds 1000: refused"
+    assert len(load_state_dict(saved(tmp_path / "tied.pth", {"a": shared, "b": shared})).state) == 2
+
+
+def test_a_deflate_bomb_is_refused_by_its_directory(tmp_path):
+    honest = saved(tmp_path / "x.pth", {"w": torch.zeros(1_000_000)})
+    bomb = tmp_path / "bomb.pth"
+    with zipfile.ZipFile(honest) as source, zipfile.ZipFile(bomb, "w", zipfile.ZIP_DEFLATED) as target:
+        for member in source.infolist():
+            target.writestr(member.filename, source.read(member))
+    size = bomb.stat().st_size
+    message = refused(bomb)
+    assert re.fullmatch(rf"{size} bytes that unpack to 400\d+: refused, trained weights do not compress so", message)
+
+
+@pytest.mark.parametrize("value", [float("nan"), float("inf"), 1e300])
+def test_values_that_are_not_finite_in_float32_are_refused(tmp_path, value):
+    tensor = torch.zeros(4, 5, dtype=torch.float64)
+    tensor[1, 1:4] = value
+    path = saved(tmp_path / "x.pth", {"ok": torch.zeros(2), "body.3.weight": tensor})
+    assert refused(path) == "body.3.weight has 3 of 20 values that are not finite (NaN or Inf)"
+
+
+def test_tensors_that_are_not_plain_are_refused(tmp_path):
+    for tensor in (torch.zeros(2, dtype=torch.complex64), torch.eye(2).to_sparse()):
+        message = refused(saved(tmp_path / "x.pth", {"w": tensor}))
+        assert message == "w is not a plain tensor of real numbers"
