@@ -34,7 +34,15 @@ def make_states(count, seed=0):
 
 
 def make_path(count, **options):
-    return WeightPath(dict(zip("abcdefgh", make_states(count))), **options)
+    return WeightPath(named(make_states(count)), **options)
+
+
+def named(states):
+    return {"abcd"[index]: state for index, state in enumerate(states)}
+
+
+def bits(tensor):
+    return tensor.flatten().view(torch.int32 if tensor.dtype == torch.float32 else torch.int16)
 
 
 def alphas(count):
@@ -49,20 +57,20 @@ def alphas(count):
 def test_an_endpoint_is_its_file_bit_for_bit(index, dtype):
     states = make_states(3)
     states[index]["0.bias"][:2] = torch.tensor([-0.0, 1e-30])
-    live = Live(WeightPath(dict(zip("abc", states))), make_module(), dtype)
+    live = Live(WeightPath(named(states)), make_module(), dtype)
     live.write((0.3, 0.3, 0.4))
     live.write(tuple(float(index == i) for i in range(3)))
     for name, tensor in live.module.state_dict().items():
         if tensor.is_floating_point():
             expected = states[index][name].to(dtype)
-            assert torch.equal(tensor.view(torch.uint8), expected.view(torch.uint8)), name
+            assert torch.equal(bits(tensor), bits(expected)), name
 
 
-@pytest.mark.parametrize("alpha", [(1.0, 0.0, 0.0), (0.5, 0.5, 0.0), (0.25, 0.0, 0.75)][:2])
+@pytest.mark.parametrize("alpha", [(1.0, 0.0, 0.0), (0.5, 0.5, 0.0)])
 def test_an_endpoint_with_coefficient_zero_is_not_read(alpha):
     states = make_states(3)
     states[2]["0.weight"][:] = float("nan")
-    live = Live(WeightPath(dict(zip("abc", states))), make_module())
+    live = Live(WeightPath(named(states)), make_module())
     live.write(alpha)
     assert live.flat.isfinite().all()
 
@@ -70,7 +78,7 @@ def test_an_endpoint_with_coefficient_zero_is_not_read(alpha):
 def test_the_gap_between_two_endpoints_is_not_read():
     states = make_states(3)
     states[1]["0.weight"][:] = float("nan")
-    live = Live(WeightPath(dict(zip("abc", states))), make_module())
+    live = Live(WeightPath(named(states)), make_module())
     live.write((0.5, 0.0, 0.5))
     assert torch.equal(live.module[0].weight, 0.5 * states[0]["0.weight"] + 0.5 * states[2]["0.weight"])
 
@@ -91,7 +99,7 @@ def test_a_mix_is_the_exact_sum_within_the_rounding_of_its_terms(alpha):
     flat = torch.full_like(path.stack[0], float("nan"))
     path.mix(alpha, flat)
     terms = path.stack.double() * torch.tensor(alpha, dtype=torch.float64)[:, None]
-    assert ((flat - terms.sum(0)).abs() <= 2**-23 * terms.abs().sum(0) + 1e-37).all()
+    assert ((flat - terms.sum(0)).abs() <= 2**-22 * terms.abs().sum(0) + 1e-37).all()
 
 
 @pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
@@ -106,7 +114,7 @@ def test_low_precision_is_summed_in_float32_and_rounded_once(dtype):
 def test_the_fused_write_is_the_naive_load_state_dict():
     states, alpha = make_states(4), (0.1, 0.2, 0.3, 0.4)
     naive = make_module().eval()
-    naive.load_state_dict({name: sum(a * s[name] for a, s in zip(alpha, states)) for name in states[0]})
+    naive.load_state_dict({name: sum(a * s[name] for a, s in zip(alpha, states, strict=True)) for name in states[0]})
     live = Live(make_path(4), make_module())
     live.write(alpha)
     for name, tensor in naive.state_dict().items():
@@ -168,8 +176,8 @@ def test_entries_do_not_overlap():
 
 def test_a_view_of_a_row_is_the_tensor_in_every_row():
     states = make_states(3)
-    path = WeightPath(dict(zip("abc", states)))
-    for row, state in zip(path.stack, states):
+    path = WeightPath(named(states))
+    for row, state in zip(path.stack, states, strict=True):
         for entry in path.layout:
             assert torch.equal(entry.of(row), state[entry.name]), entry.name
 
@@ -178,7 +186,7 @@ def test_integers_are_the_modules_own():
     states = make_states(2)
     module = make_module()
     module.load_state_dict(states[0])
-    live = Live(WeightPath(dict(zip("ab", states))), module, torch.bfloat16)
+    live = Live(WeightPath(named(states)), module, torch.bfloat16)
     live.write((0.5, 0.5))
     assert live.module[2].num_batches_tracked == 7
     assert live.module[2].num_batches_tracked.dtype == torch.int64
@@ -188,7 +196,7 @@ def test_tied_parameters_stay_tied():
     module = nn.Sequential(nn.Linear(4, 4), nn.Linear(4, 4))
     module[1].weight = module[0].weight
     states = [{name: tensor + index for name, tensor in module.state_dict().items()} for index in range(2)]
-    live = Live(WeightPath(dict(zip("ab", states))), copy.deepcopy(module))
+    live = Live(WeightPath(named(states)), copy.deepcopy(module))
     live.write((0.5, 0.5))
     assert live.module[0].weight is live.module[1].weight
     assert torch.equal(live.module[0].weight, 0.5 * states[0]["0.weight"] + 0.5 * states[1]["1.weight"])
@@ -204,7 +212,7 @@ def test_bad_alphas_say_what_is_wrong():
 
 
 def test_a_module_without_the_tensors_is_refused():
-    with pytest.raises(ModelError, match=r"the network has no tensor named 0\.weight \(unknown in all: 10\)"):
+    with pytest.raises(ModelError, match=r"the network has no tensor named 0\.weight \(unknown in all: 9\)"):
         Live(make_path(2), nn.ReLU())
     with pytest.raises(ModelError, match="the endpoints hold no weights: all their tensors are integers"):
         WeightPath({"a": {"x": torch.zeros(3, dtype=torch.int64)}})
@@ -349,8 +357,8 @@ def test_code_in_a_pickle_never_runs(tmp_path, kind):
     else:
         saved(path, data, _use_new_zipfile_serialization=kind == "zip")
     assert refused(path) == (
-        f"holds more than weights ({os.mkdir.__module__}.mkdir) and is not loaded, because that would run code from it; "
-        "if you trust it, save its state dict as safetensors and give that"
+        f"holds more than weights ({os.mkdir.__module__}.mkdir) and is not loaded, because that would run code "
+        "from it; if you trust it, save its state dict as safetensors and give that"
     )
     assert not canary.exists()
     with path.open("rb") as file:  # the file is as evil as it claims to be

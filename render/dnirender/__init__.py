@@ -1,8 +1,8 @@
 """Render video transitions by deep network interpolation: the weights of networks are mixed, not their pixels.
 
-    from dnirender import Preset, Timeline, render
+from dnirender import Preset, Timeline, render
 
-    render("clip.mp4", "evening.mp4", keyframes="0:0, end:1")
+render("clip.mp4", "evening.mp4", keyframes="0:0, end:1")
 """
 
 from __future__ import annotations
@@ -14,8 +14,17 @@ __version__ = "0.1.0"
 
 if TYPE_CHECKING:
     from dnirender.engine import Engine
-    from dnirender.errors import MediaError, ModelError, OutputError, PresetError, RenderError, TimelineError, UsageError
-    from dnirender.pipeline import Job, Report, render
+    from dnirender.errors import (
+        MediaError,
+        ModelError,
+        OutputError,
+        PresetError,
+        RenderError,
+        TimelineError,
+        UsageError,
+    )
+    from dnirender.pipeline import Report, render
+    from dnirender.plan import Job
     from dnirender.preset import Preset
     from dnirender.timeline import Timeline
     from dnirender.weights import WeightPath
@@ -23,7 +32,7 @@ if TYPE_CHECKING:
 # Imported when asked for: torch takes seconds, and a Timeline needs none of it.
 _HOMES = {
     "Engine": "engine",
-    "Job": "pipeline",
+    "Job": "plan",
     "MediaError": "errors",
     "ModelError": "errors",
     "OutputError": "errors",

@@ -118,7 +118,9 @@ class AnimationSink:
     def _add_stream(self, out: Any, first: VideoFrame) -> VideoStream:
         codec = {"gif": "gif", "webp": "libwebp_anim", "apng": "apng"}[self._format]
         options = {"gif": {}, "webp": {"quality": "82"}, "apng": {"pred": "mixed"}}[self._format]
-        stream = cast(VideoStream, out.add_stream(codec, rate=self._times.frame_rate.limit_denominator(100_000), options=options))
+        stream = cast(
+            VideoStream, out.add_stream(codec, rate=self._times.frame_rate.limit_denominator(100_000), options=options)
+        )
         stream.width, stream.height = first.width, first.height
         stream.pix_fmt = {"gif": "pal8", "webp": "yuv420p", "apng": "rgb24"}[self._format]
         stream.codec_context.time_base = first.time_base

@@ -22,11 +22,13 @@ from dnirender.errors import MediaError, OutputError, RenderError, UsageError
 from dnirender.preset import DEFAULT_PRESET, Preset, find_preset, preset_folder, preset_names, schema
 
 if TYPE_CHECKING:
-    from dnirender.pipeline import Job, Plan, Progress, Ready, Report
+    from dnirender.pipeline import Progress, Ready, Report
+    from dnirender.plan import Job, Plan
     from dnirender.timeline import Alpha
 
 COMMANDS = ("presets", "info", "sheet")
 HELP_WIDTH = 100
+INTERRUPTED = "interrupted; the output was not written"
 
 
 class RenderByDefault(TyperGroup):
@@ -87,7 +89,7 @@ def _version(asked: bool) -> None:
 
 @app.callback()
 def top(
-    version: Annotated[bool, typer.Option("--version", callback=_version, is_eager=True)] = False,  # noqa: ARG001
+    version: Annotated[bool, typer.Option("--version", callback=_version, is_eager=True)] = False,
 ) -> None:
     """Render video transitions by deep network interpolation."""
 
@@ -113,7 +115,9 @@ def render_command(
     ] = None,
     preset: PresetOption = None,
     model: Models = None,
-    easing: Annotated[str | None, typer.Option(help="For keyframes that name none, e.g. smooth, easeInOutCubic.")] = None,
+    easing: Annotated[
+        str | None, typer.Option(help="For keyframes that name none, e.g. smooth, easeInOutCubic.")
+    ] = None,
     loop: Annotated[
         Literal["none", "repeat", "ping-pong"] | None, typer.Option(help="What alpha does after the last keyframe.")
     ] = None,
@@ -124,7 +128,9 @@ def render_command(
     video_stream: VideoStream = None,
     device: Device = "auto",
     dtype: Dtype = "auto",
-    batch: Annotated[int | None, typer.Option(min=1, max=1024, help="Frames per pass.  [default: 1 on CPU, 4 on CUDA]")] = None,
+    batch: Annotated[
+        int | None, typer.Option(min=1, max=1024, help="Frames per pass.  [default: 1 on CPU, 4 on CUDA]")
+    ] = None,
     threads: Threads = None,
     codec: Annotated[str | None, typer.Option(help="Encoder.  [default: libx264, webm: libvpx-vp9]")] = None,
     crf: Annotated[int | None, typer.Option(help="Quality, lower is better.  [default: 18, webm: 30]")] = None,
@@ -141,7 +147,9 @@ def render_command(
     panels: Annotated[
         str | None, typer.Option(help="source, render, crossfade, or endpoints.  [default: source,render]")
     ] = None,
-    dry_run: Annotated[bool, typer.Option("--dry-run", help="Check everything, print the plan, render nothing.")] = False,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Check everything, print the plan, render nothing.")
+    ] = False,
     as_json: AsJson = False,
     no_progress: Annotated[bool, typer.Option("--no-progress", help="No progress bar.")] = False,
     quiet: Quiet = False,
@@ -186,7 +194,8 @@ def render_command(
 
 
 def _render_one(job: Job, say: _Voice, dry_run: bool, as_json: bool, bar: bool) -> None:
-    from dnirender.pipeline import make_plan, prepare, run
+    from dnirender.pipeline import prepare, run
+    from dnirender.plan import make_plan
 
     ready = prepare(make_plan(job))
     for warning in ready.warnings:
@@ -289,20 +298,28 @@ def sheet_command(
 def main(arguments: Sequence[str] | None = None) -> int:
     """Runs the command line and returns the exit code: 0, or that of the error, or 130 when interrupted."""
     if hasattr(signal, "SIGTERM"):
-        signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
+        signal.signal(signal.SIGTERM, _terminated)
     try:
-        result = app(args=list(sys.argv[1:] if arguments is None else arguments), prog_name="dnirender", standalone_mode=False)
+        result = app(
+            args=list(sys.argv[1:] if arguments is None else arguments), prog_name="dnirender", standalone_mode=False
+        )
     except RenderError as error:
         return _fail(str(error), error.exit_code)
     except KeyboardInterrupt:
-        return _fail("interrupted; the output was not written", 130)
+        return _fail(INTERRUPTED, 130)
     except Exception as error:
         if hasattr(error, "format_message"):  # typer's own: an unknown option, a missing argument
             return _fail(f"{error.format_message()} (dnirender --help)", 2)  # pyright: ignore
         if type(error).__name__ == "Abort":
-            return _fail("interrupted; the output was not written", 130)
+            return _fail(INTERRUPTED, 130)
         raise
+    if result == 130:  # typer turns an interrupt into this exit code
+        return _fail(INTERRUPTED, 130)
     return result if isinstance(result, int) else 0
+
+
+def _terminated(_number: int, _frame: object) -> None:
+    sys.exit(143)  # unwinds like an interrupt, so that nothing half-written stays
 
 
 def _fail(message: str, code: int) -> int:
@@ -343,7 +360,11 @@ class _Bar:
         from tqdm import tqdm
 
         self._bar: Any = tqdm(
-            total=plan.num_frames, unit="frame", desc=plan.job.output.name, disable=None if wanted else True, dynamic_ncols=True
+            total=plan.num_frames,
+            unit="frame",
+            desc=plan.job.output.name,
+            disable=None if wanted else True,
+            dynamic_ncols=True,
         )
 
     def __enter__(self) -> Progress:
@@ -390,7 +411,7 @@ def _preset(preset: str | None, models: list[str] | None) -> tuple[str, Preset]:
         raise UsageError("--model: one network cannot be mixed; give at least two, in order from 0 to 1")
     name = f"{next(iter(files))}-{list(files)[-1]}"
     endpoints = [{"name": endpoint, "weights": Path(file).resolve()} for endpoint, file in files.items()]
-    return name, Preset.validate({"name": name, "network": {"endpoints": endpoints}}, "--model")
+    return name, Preset.checked({"name": name, "network": {"endpoints": endpoints}}, "--model")
 
 
 def _pairs(texts: list[str] | None, option: str, form: str) -> dict[str, str]:
@@ -420,7 +441,7 @@ def _fps(fps: float | None) -> Fraction | None:
 
 
 def _outputs(inputs: list[Path], output: Path | None, name: str) -> list[Path]:
-    from dnirender.pipeline import default_output
+    from dnirender.plan import default_output
 
     if len(inputs) == 1 and output is not None and not output.is_dir():
         return [output]
@@ -434,7 +455,7 @@ def _outputs(inputs: list[Path], output: Path | None, name: str) -> list[Path]:
 
 
 def _job(source: Path, target: Path, settings: dict[str, Any]) -> Job:
-    from dnirender.pipeline import Job
+    from dnirender.plan import Job
 
     return Job(source, target, **settings)
 
@@ -471,5 +492,3 @@ def _table(data: dict[str, Any]) -> str:
         for count, item in enumerate(values):
             lines.append(f"{key + ':' if count == 0 else '':17}{item}")
     return "\n".join(lines)
-
-

@@ -106,7 +106,7 @@ def choose_pix_fmt(codec: str, sampling: tuple[int, int] | None, depth: int, ask
             raise UsageError(f"--pix-fmt {asked}: {codec} takes {', '.join(formats)}")
         return asked
     names = {(2, 2): ["420"], (2, 1): ["422", "420"], (1, 1): ["444", "422", "420"]}
-    for bits in (("12le", "10le", "") if depth > 10 else ("10le", "12le", "") if depth > 8 else ("", "10le")):
+    for bits in ("12le", "10le", "") if depth > 10 else ("10le", "12le", "") if depth > 8 else ("", "10le"):
         for name in names.get(sampling or (2, 2), ["444", "420"]):
             if f"yuv{name}p{bits}" in formats:
                 return f"yuv{name}p{bits}"
@@ -236,7 +236,9 @@ class VideoSink:
         with open_container(self._part) as written:
             stream = written.streams.video[0]
             base = fraction(stream.time_base, Fraction(1))
-            found = sorted(packet.pts * base for packet in written.demux(stream) if packet.size and packet.pts is not None)
+            found = sorted(
+                packet.pts * base for packet in written.demux(stream) if packet.size and packet.pts is not None
+            )
         due = [pts * self._times.time_base for pts in self._times.pts]
         # Matroska and WebM count whole milliseconds.
         slack = Fraction(0) if container_of(self._target) in ("mp4", "mov") else Fraction(1, 2000)
@@ -313,7 +315,9 @@ def to_frame(image: Image, spec: VideoSpec) -> VideoFrame:
         frame = VideoFrame.from_ndarray(image, format="rgb24" if image.dtype == np.uint8 else "rgb48le")
         to_range = "JPEG" if spec.colour.full_range else "MPEG"
         space = "ITU709" if spec.colour.matrix == 1 else "ITU601"
-        frame = frame.reformat(format=spec.pix_fmt, dst_colorspace=space, dst_color_range=to_range, interpolation=SWSCALE)
+        frame = frame.reformat(
+            format=spec.pix_fmt, dst_colorspace=space, dst_color_range=to_range, interpolation=SWSCALE
+        )
     else:
         frame = _planar_frame(image, spec, form)
     if not form.is_rgb:
@@ -353,7 +357,9 @@ def _encoder(codec: str) -> av.Codec:
     try:
         found = av.Codec(codec, "w")
     except ValueError as error:
-        raise UsageError(f"--codec {codec}: unknown encoder; libx264, libx265, libvpx-vp9, libsvtav1, ffv1 are there") from error
+        raise UsageError(
+            f"--codec {codec}: unknown encoder; libx264, libx265, libvpx-vp9, libsvtav1, ffv1 are there"
+        ) from error
     if found.type != "video":
         raise UsageError(f"--codec {codec}: encodes {found.type}, expected a video encoder")
     return found

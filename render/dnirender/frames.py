@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import queue
 import threading
-from collections.abc import Iterable, Iterator
+from collections.abc import Generator, Iterable
 from dataclasses import dataclass
 from typing import Any, TypeVar, cast
 
@@ -54,7 +54,7 @@ T = TypeVar("T")
 _END = object()
 
 
-def prefetch(items: Iterable[T], depth: int, name: str = "prefetch") -> Iterator[T]:
+def prefetch(items: Iterable[T], depth: int, name: str = "prefetch") -> Generator[T]:
     """Yields the items unchanged and in order while a thread of its own computes up to `depth` of them ahead.
 
     An exception raised by `items` is raised here, at its place in the order. When the reader stops early, the worker

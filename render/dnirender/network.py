@@ -191,7 +191,7 @@ def _descriptor(path: Path, state: State) -> ImageModelDescriptor[Any] | MaskedI
         ) from error
     except MISFITS as error:
         raise ModelError(
-            f"{path}: its weights look like a network spandrel knows, but do not fit: {_line(error)}"
+            f"{path}: its weights look like a network that spandrel knows, but do not fit: {_line(error)}"
         ) from error
 
 

@@ -16,8 +16,9 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_valida
 from ruamel.yaml import YAML
 from ruamel.yaml.error import YAMLError
 
+from dnirender.easing import parse_easing, parse_number
 from dnirender.errors import PresetError
-from dnirender.timeline import Timeline, parse_easing
+from dnirender.timeline import Timeline
 
 DEFAULT_PRESET = "day-to-night"
 MAX_BYTES = 1_000_000
@@ -41,6 +42,8 @@ class Endpoint(_Model):
     def _not_reserved(cls, name: str) -> str:
         if name in ("source", "render", "crossfade"):
             raise ValueError(f"{name!r} is the name of a panel; choose another")
+        if parse_number(name) is not None:
+            raise ValueError(f"{name!r} is a number, and keyframes would read it as one; choose another")
         return name
 
 
@@ -48,7 +51,9 @@ class NetworkSettings(_Model):
     """The endpoints that are mixed."""
 
     family: Literal["dni"] = Field("dni", description="How alpha becomes weights: dni mixes all of them linearly.")
-    endpoints: tuple[Endpoint, ...] = Field(min_length=2, max_length=64, description="In order of the path from 0 to 1.")
+    endpoints: tuple[Endpoint, ...] = Field(
+        min_length=2, max_length=64, description="In order of the path from 0 to 1."
+    )
 
     @field_validator("endpoints")
     @classmethod
@@ -129,15 +134,22 @@ class Preset(_Model):
     def load(cls, name_or_path: str | Path) -> Preset:
         """A shipped preset by name, or any by path; weights become absolute. Raises PresetError."""
         path = find_preset(name_or_path)
-        preset = cls.validate(read_yaml(path), str(path))
-        return preset.override({"network": {"endpoints": [
-            {"name": endpoint.name, "weights": (path.parent / endpoint.weights).resolve()}
-            for endpoint in preset.network.endpoints
-        ]}}, str(path))
+        preset = cls.checked(read_yaml(path), str(path))
+        return preset.override(
+            {
+                "network": {
+                    "endpoints": [
+                        {"name": endpoint.name, "weights": (path.parent / endpoint.weights).resolve()}
+                        for endpoint in preset.network.endpoints
+                    ]
+                }
+            },
+            str(path),
+        )
 
     @classmethod
-    def validate(cls, data: object, where: str) -> Preset:
-        """The preset that plain data means; PresetError names `where`, the key, what was expected and what was found."""
+    def checked(cls, data: object, where: str) -> Preset:
+        """The preset that plain data means; PresetError names `where`, the key, what was expected and found."""
         try:
             return cls.model_validate(data)
         except ValidationError as error:
@@ -148,7 +160,7 @@ class Preset(_Model):
         data = self.model_dump()
         for section, fields in changes.items():
             data[section] = data[section] | dict(fields)
-        return self.validate(data, where)
+        return self.checked(data, where)
 
 
 def preset_folder() -> Path:
@@ -175,7 +187,7 @@ def find_preset(name_or_path: str | Path) -> Path:
     if text in preset_names():
         return preset_folder() / f"{text}.yaml"
     close = difflib.get_close_matches(text, preset_names(), 1)
-    hint = f"did you mean {close[0]}?" if close else f"there are {', '.join(preset_names())}"
+    hint = f"did you mean {close[0]}?" if close else f"there is {', '.join(preset_names())}."
     raise PresetError(f"unknown preset {text!r}; {hint} A file of your own must end in .yaml")
 
 

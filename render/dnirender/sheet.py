@@ -10,7 +10,8 @@ from dnirender.decode import Facts, is_still, open_source
 from dnirender.encode import write_png
 from dnirender.errors import OutputError
 from dnirender.frames import Alpha
-from dnirender.pipeline import Job, load_engine, scaled_size
+from dnirender.pipeline import load_engine
+from dnirender.plan import Job, scaled_size
 from dnirender.timeline import Timeline, parse_position
 
 
@@ -51,4 +52,7 @@ def _label(index: int, facts: Facts) -> str:
 def _columns(values: Sequence[str], alphas: Sequence[Alpha], endpoints: Sequence[str]) -> list[str]:
     """The values as written, with the endpoint's name where one is met exactly."""
     names = [next((name for name, a in zip(endpoints, alpha, strict=True) if a == 1), "") for alpha in alphas]
-    return [f"{value.strip()} {name}".strip() if name != value.strip() else name for value, name in zip(values, names, strict=True)]
+    return [
+        f"{value.strip()} {name}".strip() if name != value.strip() else name
+        for value, name in zip(values, names, strict=True)
+    ]

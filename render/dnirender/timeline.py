@@ -6,17 +6,16 @@ of a hold share one tuple.
 
 from __future__ import annotations
 
-import json
 import math
 import re
 from bisect import bisect_left, bisect_right
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
-from difflib import get_close_matches
 from enum import StrEnum
 from fractions import Fraction
 from typing import Literal
 
+from dnirender.easing import FARTHEST, NUMBER, Easing, parse_easing, parse_number, quote
 from dnirender.errors import TimelineError
 
 Alpha = tuple[float, ...]
@@ -27,14 +26,12 @@ Mix = tuple[tuple[str, Fraction], ...]
 
 _MAX_CHARACTERS = 100_000
 _MAX_KEYS = 10_000
-_FARTHEST = 100  # extrapolated values and easings; beyond, float coefficients no longer sum to 1 within 1e-12
 _STILL_FRAMES = 25  # one second at 24 fps and the frame that ends it: a still whose last key is relative to the clip
 _LONE_DURATION = Fraction(1, 24)  # of a clip's only frame, which has no neighbour to tell
 
-_NUMBER = r"(?:[0-9]+(?:\.[0-9]*)?|\.[0-9]+)(?:e[+-]?[0-9]+)?"
 # A minus ends a name only before `NUMBER*`, so that starry-night is a name and day-0.5*night a difference.
-_NAME = rf"\w(?:[\w.]|-(?! ?{_NUMBER} ?\*))*"
-_TERM = re.compile(rf" ?([+-]?) ?(?:({_NUMBER}) ?\* ?)?({_NAME}) ?", re.IGNORECASE)
+_NAME = rf"\w(?:[\w.]|-(?! ?{NUMBER} ?\*))*"
+_TERM = re.compile(rf" ?([+-]?) ?(?:({NUMBER}) ?\* ?)?({_NAME}) ?", re.IGNORECASE)
 _TIMECODE = re.compile(r"(?:([0-9]+):)?([0-9]+):([0-9]+(?:\.[0-9]*)?)")
 _VALUES = "a number 0..1, an endpoint's name or a mix such as 0.3*day+0.7*night"
 _POSITIONS = "a frame (12, -1), a time (2.5s, 1:30, 00:01:30.500), 50% or end"
@@ -120,7 +117,7 @@ class Keyframe:
         weights = dict(self.value)
         for name in weights:
             if name not in endpoints:
-                raise TimelineError(f"unknown endpoint {_quote(name)}; this preset has {', '.join(endpoints)}")
+                raise TimelineError(f"unknown endpoint {quote(name)}; this preset has {', '.join(endpoints)}")
         return tuple(float(weights.get(name, 0)) for name in endpoints)
 
 
@@ -176,7 +173,7 @@ class Timeline:
     def parse(cls, text: str, *, easing: str = "linear", loop: str = "none", extrapolate: bool = False) -> Timeline:
         """Reads `POSITION:VALUE[@EASING], ...`; `easing` is for keys which name none. Raises TimelineError."""
         if loop not in tuple(Loop):
-            raise TimelineError(f"unknown loop {_quote(loop)}; expected {', '.join(Loop)}")
+            raise TimelineError(f"unknown loop {quote(loop)}; expected {', '.join(Loop)}")
         if len(text) > _MAX_CHARACTERS:
             raise TimelineError(f"keyframes: {len(text)} characters are too many; at most {_MAX_CHARACTERS} are read")
         text = " ".join(text.split())
@@ -254,11 +251,11 @@ def parse_position(text: str) -> Position:
     if timecode := _TIMECODE.fullmatch(words):
         return Position("seconds", _timecode_seconds(timecode), words)
     mark = words[-1:] if words.endswith(("s", "%")) else ""
-    number = _number(words.removesuffix(mark))
+    number = parse_number(words.removesuffix(mark))
     if number is None:
-        raise TimelineError(f"unknown position {_quote(text)}; expected {_POSITIONS}")
+        raise TimelineError(f"unknown position {quote(text)}; expected {_POSITIONS}")
     if mark and number < 0:
-        raise TimelineError(f"{_quote(text)} lies before the first frame; only frames count from the end, like -1")
+        raise TimelineError(f"{quote(text)} lies before the first frame; only frames count from the end, like -1")
     if mark:
         return Position("seconds", number, words) if mark == "s" else Position("fraction", number / 100, words)
     if number.denominator != 1:
@@ -267,9 +264,9 @@ def parse_position(text: str) -> Position:
 
 
 def _timecode_seconds(timecode: re.Match[str]) -> Fraction:
-    hours, minutes, seconds = (_number(part or "0") or Fraction(0) for part in timecode.groups())
+    hours, minutes, seconds = (parse_number(part or "0") or Fraction(0) for part in timecode.groups())
     if seconds >= 60 or (timecode[1] and minutes >= 60):
-        raise TimelineError(f"{_quote(timecode[0])} is no timecode; seconds, and minutes after hours, stay below 60")
+        raise TimelineError(f"{quote(timecode[0])} is no timecode; seconds, and minutes after hours, stay below 60")
     return (hours * 60 + minutes) * 60 + seconds
 
 
@@ -292,13 +289,13 @@ def _value(text: str, extrapolate: bool) -> Fraction | Mix:
         text = text[1:-1].strip()
     if not text:
         raise TimelineError(f"the value is missing; expected {_VALUES}")
-    number = _number(text)
+    number = parse_number(text)
     if number is None:
         return _mix(text, extrapolate)
     if not extrapolate and not 0 <= number <= 1:
         raise TimelineError(f"{text} is outside 0..1; only --extrapolate goes beyond the endpoints")
-    if abs(number) > _FARTHEST:
-        raise TimelineError(f"{text} is too far; --extrapolate reaches from -{_FARTHEST} to {_FARTHEST}")
+    if abs(number) > FARTHEST:
+        raise TimelineError(f"{text} is too far; --extrapolate reaches from -{FARTHEST} to {FARTHEST}")
     return number
 
 
@@ -310,8 +307,8 @@ def _mix(text: str, extrapolate: bool) -> Mix:
         raise TimelineError("a weight is negative; only --extrapolate goes beyond the endpoints")
     if total == 0 or (lowest < 0 and total != 1):
         raise TimelineError(f"the weights sum to {float(total):g}; expected 1")
-    if lowest < 0 and max(weights.values()) > _FARTHEST:
-        raise TimelineError(f"a weight is too far; --extrapolate reaches from -{_FARTHEST} to {_FARTHEST}")
+    if lowest < 0 and max(weights.values()) > FARTHEST:
+        raise TimelineError(f"a weight is too far; --extrapolate reaches from -{FARTHEST} to {FARTHEST}")
     return tuple((name, weight / total) for name, weight in weights.items())
 
 
@@ -322,10 +319,10 @@ def _weights(text: str) -> dict[str, Fraction]:
     while stop < len(text):
         term = _TERM.match(text, stop)
         if term is None or (stop and not term[1]):
-            raise TimelineError(f"cannot read {_quote(text[stop:])}; expected {_VALUES}")
-        if not term[2] and _number(term[3]) is not None:
+            raise TimelineError(f"cannot read {quote(text[stop:])}; expected {_VALUES}")
+        if not term[2] and parse_number(term[3]) is not None:
             raise TimelineError(f"{term[3]} weighs no endpoint; expected {_VALUES}")
-        weight = (_number(term[2]) if term[2] else None) or Fraction(0 if term[2] else 1)
+        weight = (parse_number(term[2]) if term[2] else None) or Fraction(0 if term[2] else 1)
         weights[term[3]] = weights.get(term[3], Fraction(0)) + (-weight if term[1] == "-" else weight)
         stop = term.end()
     return weights
@@ -342,12 +339,12 @@ def _split(text: str, mark: str) -> list[str]:
             stops.append(index)
             starts.append(index + 1)
     if depth:
-        raise TimelineError(f"keyframes: a parenthesis has no partner in {_quote(text)}")
+        raise TimelineError(f"keyframes: a parenthesis has no partner in {quote(text)}")
     return [text[start:stop] for start, stop in zip(starts, [*stops, len(text)], strict=True)]
 
 
 def _at_key(text: str, count: int, error: TimelineError) -> TimelineError:
-    return TimelineError(f"keyframes: {_quote(text)} (key {count}): {error}")
+    return TimelineError(f"keyframes: {quote(text)} (key {count}): {error}")
 
 
 def _clip(num_frames: int) -> str:
@@ -405,148 +402,3 @@ def _between(start: _Stop, stop: _Stop, moved: float, extrapolate: bool) -> Alph
     moved = min([moved, *(leave for leave in exits if leave >= 1)])
     moved = max([moved, *(leave for leave in exits if leave <= 0)])
     return tuple(max(a * (1 - moved) + b * moved, 0.0) for a, b in pairs)
-
-
-Curve = Callable[[float], float]
-
-
-@dataclass(frozen=True)
-class Easing:
-    """A curve over 0..1 that is exactly 0 at 0 and exactly 1 at 1, whatever jumps there. Equal when the names are."""
-
-    name: str
-    curve: Curve = field(compare=False, repr=False)
-
-    def __call__(self, t: float) -> float:
-        return t if t in (0.0, 1.0) else self.curve(t)
-
-    def __str__(self) -> str:
-        return self.name
-
-
-_SHAPES = "sine, quad, cubic, quart, quint, expo, circ, back, elastic, bounce"
-_KNOWN_EASINGS = (
-    "linear, hold, smooth, ease, ease-in, ease-out, ease-in-out, cubic-bezier(a, b, c, d), steps(n) "
-    f"or ease-in-SHAPE, ease-out-SHAPE, ease-in-out-SHAPE where SHAPE is one of {_SHAPES}"
-)
-
-
-def parse_easing(text: str) -> Easing:
-    """Reads an easing's name in camel case or with hyphens, or a CSS function. Raises TimelineError."""
-    name = re.sub(r"(?<=[a-z])(?=[A-Z])", "-", text.strip()).lower()
-    if name in _EASINGS:
-        return Easing(name, _EASINGS[name])
-    call = re.fullmatch(r"(cubic-bezier|steps) ?\((.*)\)", name)
-    if call:
-        arguments = [argument.strip() for argument in call[2].split(",")]
-        return _bezier(text, arguments) if call[1] == "cubic-bezier" else _steps(text, arguments)
-    known = [*_EASINGS, "cubic-bezier(a, b, c, d)", "steps(n)"]
-    close = get_close_matches(name[:60], known) or [word for word in known if name and name in word]
-    hint = f"did you mean {' or '.join(close)}?" if close else f"expected {_KNOWN_EASINGS}"
-    raise TimelineError(f"unknown easing {_quote(text)}; {hint}")
-
-
-def _bezier(text: str, arguments: Sequence[str]) -> Easing:
-    numbers = [_number(argument) for argument in arguments]
-    x1, y1, x2, y2 = (None if n is None else float(n) for n in (numbers if len(numbers) == 4 else [None] * 4))
-    if x1 is None or y1 is None or x2 is None or y2 is None:
-        raise TimelineError(f"{_quote(text)}: expected cubic-bezier(a, b, c, d), four numbers")
-    if not (0 <= x1 <= 1 and 0 <= x2 <= 1 and abs(y1) <= _FARTHEST and abs(y2) <= _FARTHEST):
-        limits = f"a and c in 0..1, b and d in -{_FARTHEST}..{_FARTHEST}"
-        raise TimelineError(f"{_quote(text)}: expected cubic-bezier(a, b, c, d) with {limits}")
-    return Easing(f"cubic-bezier({x1:.17g}, {y1:.17g}, {x2:.17g}, {y2:.17g})", _bezier_curve(x1, y1, x2, y2))
-
-
-def _bezier_curve(x1: float, y1: float, x2: float, y2: float) -> Curve:
-    """CSS cubic-bezier: y(s) where x(s) = t, for x(s) = 3(1-s)^2 s x1 + 3(1-s) s^2 x2 + s^3 and y likewise."""
-
-    def along(s: float, first: float, second: float) -> float:
-        return 3 * (1 - s) * s * ((1 - s) * first + s * second) + s**3
-
-    def curve(t: float) -> float:
-        low, high = 0.0, 1.0
-        for _ in range(48):  # x grows with s, so halving always converges; |dx/ds| <= 3 leaves an error of 3 * 2**-48
-            middle = (low + high) / 2
-            low, high = (middle, high) if along(middle, x1, x2) < t else (low, middle)
-        return along(high, y1, y2)
-
-    return curve
-
-
-def _steps(text: str, arguments: Sequence[str]) -> Easing:
-    """CSS steps(n, jump): n levels, with a jump at the start, at the end, at both or at none of them."""
-    number, jump = _number(arguments[0]), arguments[1] if len(arguments) == 2 else "jump-end"
-    if number is None or number.denominator != 1 or len(arguments) > 2 or jump not in _JUMPS:
-        raise TimelineError(f"{_quote(text)}: expected steps(n) or steps(n, {'|'.join(_JUMPS)}), n a whole number")
-    first, extra = _JUMPS[jump]
-    count, jumps = int(number), int(number) + extra
-    if jumps < 1 or count < 1:
-        raise TimelineError(f"{_quote(text)}: expected at least {max(1, 1 - extra)} steps")
-    # 29 / 100 * 100 is just below 29: without the nudge a step that falls on a frame comes a frame late.
-    return Easing(f"steps({count}, {jump})", lambda t: min(math.floor(t * count + 1e-9) + first, jumps) / jumps)
-
-
-def _number(text: str) -> Fraction | None:
-    """The exact value of a decimal, None when `text` is none; its size is bounded before any arithmetic."""
-    text = text.strip()
-    if text.lower().lstrip("+-") in ("nan", "inf", "infinity"):
-        raise TimelineError(f"{text} is not a finite number")
-    if re.fullmatch(rf"[+-]?{_NUMBER}", text, re.IGNORECASE) is None:
-        return None
-    if len(text) > 64 or not -400 < int(text.lower().partition("e")[2] or 0) < 100:
-        raise TimelineError(f"the number {_quote(text)} is out of range")
-    return Fraction(text)
-
-
-def _quote(text: str) -> str:
-    """The user's words on one line, cut where they are long."""
-    return json.dumps(text if len(text) <= 60 else text[:57] + "...", ensure_ascii=False)
-
-
-_JUMPS = {"jump-start": (1, 0), "jump-end": (0, 0), "jump-none": (0, -1), "jump-both": (1, 1)}
-
-
-def _bounce(t: float) -> float:
-    """Four parabolas u^2 + height, u = 2.75 t - centre, run backwards so that it eases in."""
-    u = 2.75 * (1 - t)
-    centre, height = (0.0, 0.0) if u < 1 else (1.5, 0.75) if u < 2 else (2.25, 0.9375) if u < 2.5 else (2.625, 0.984375)
-    return 1 - (u - centre) ** 2 - height
-
-
-def _back(overshoot: float) -> Curve:
-    return lambda t: t * t * ((overshoot + 1) * t - overshoot)
-
-
-def _elastic(period: float) -> Curve:
-    return lambda t: -(2 ** (10 * t - 10)) * math.sin((t - 1 - period / 4) * 2 * math.pi / period)
-
-
-def _family(name: str, ease: Curve, half: Curve | None = None) -> dict[str, Curve]:
-    """In, out and in-out of one shape; `half` is what in-out is made of where it differs."""
-    part = half or ease
-    return {
-        f"ease-in-{name}": ease,
-        f"ease-out-{name}": lambda t: 1 - ease(1 - t),
-        f"ease-in-out-{name}": lambda t: part(2 * t) / 2 if t < 0.5 else 1 - part(2 - 2 * t) / 2,
-    }
-
-
-_EASINGS: dict[str, Curve] = {
-    "linear": lambda t: t,
-    "hold": lambda _: 0.0,
-    "smooth": lambda t: t * t * (3 - 2 * t),
-    "ease": _bezier_curve(0.25, 0.1, 0.25, 1),
-    "ease-in": _bezier_curve(0.42, 0, 1, 1),
-    "ease-out": _bezier_curve(0, 0, 0.58, 1),
-    "ease-in-out": _bezier_curve(0.42, 0, 0.58, 1),
-    **_family("sine", lambda t: 1 - math.cos(t * math.pi / 2)),
-    **_family("quad", lambda t: t**2),
-    **_family("cubic", lambda t: t**3),
-    **_family("quart", lambda t: t**4),
-    **_family("quint", lambda t: t**5),
-    **_family("expo", lambda t: 2 ** (10 * t - 10)),
-    **_family("circ", lambda t: 1 - math.sqrt(1 - t * t)),
-    **_family("back", _back(1.70158), _back(1.70158 * 1.525)),
-    **_family("elastic", _elastic(0.3), _elastic(0.45)),
-    **_family("bounce", _bounce),
-}

@@ -89,9 +89,9 @@ def _read_torch(path: Path, head: bytes) -> object:
     try:
         if head.startswith(ZIP):
             _check_zip(path)
-        with warnings.catch_warnings():  # about pickle protocols and sparse tensors; the result is judged below
-            warnings.simplefilter("ignore")
-            return torch.load(path, map_location="cpu", weights_only=True)
+        with path.open("rb") as file, warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # about pickle protocols and sparse tensors; the result is judged below
+            return torch.load(file, map_location="cpu", weights_only=True)
     except (OSError, ModelError):
         raise
     except Exception as error:  # the unpickler fails in any way that a damaged file makes it fail

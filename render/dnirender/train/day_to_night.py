@@ -14,7 +14,6 @@ the day end the untouched picture exactly.
 
 import argparse
 import json
-import math
 import time
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
@@ -80,8 +79,11 @@ class Path3:
         return {n: torch.lerp(v, b[n], t) for n, v in a.items()}
 
 
-def train(photos: list[Path], work: Path, settings: Settings, log: Path) -> list[Weights]:
-    """Train, resuming from `work` where it holds a checkpoint, and return the averaged endpoints."""
+def train(photos: list[Path], work: Path, settings: Settings, log: Path, stop: int | None = None) -> list[Weights]:
+    """Train, resuming from `work` where it holds a checkpoint, and return the averaged endpoints.
+
+    With `stop` it ends, and can be resumed, after that many of the steps.
+    """
     torch.manual_seed(settings.seed)
     net = RelightNet().to(memory_format=torch.channels_last)
     path = Path3(net)
@@ -90,11 +92,12 @@ def train(photos: list[Path], work: Path, settings: Settings, log: Path) -> list
     rng = torch.Generator().manual_seed(settings.seed)
     real, drawn = batches.load(photos, settings.streets, work / "streets.pt", settings.seed)
     start = _resume(work / "checkpoint.pt", path, mean, optimizer, rng)
+    end = settings.steps if stop is None else stop
     supply = ahead(_examples(real, drawn, settings, rng))
     sums: list[float] = []
     began = time.monotonic()
     with log.open("a") as lines:
-        for step in tqdm(range(start, settings.steps), initial=start, total=settings.steps, smoothing=0.01):
+        for step in tqdm(range(start, end), initial=start, total=settings.steps, smoothing=0.01):
             for group in optimizer.param_groups:
                 group["lr"] = settings.learning_rate * _schedule(step, settings.steps)
             alpha, x, target, drawn_up_to = next(supply)
@@ -109,10 +112,14 @@ def train(photos: list[Path], work: Path, settings: Settings, log: Path) -> list
             torch._foreach_lerp_(mean, [v.detach() for v in path.tensors()], 1 - keep)
             sums.append(float(value))
             if (step + 1) % max(settings.steps // 150, 1) == 0:
-                record = {"step": step + 1, "loss": round(sum(sums) / len(sums), 5), "seconds": round(time.monotonic() - began)}
+                record = {
+                    "step": step + 1,
+                    "loss": round(sum(sums) / len(sums), 5),
+                    "seconds": round(time.monotonic() - began),
+                }
                 print(json.dumps(record), file=lines, flush=True)
                 sums.clear()
-            if (step + 1) % 250 == 0 or step + 1 == settings.steps:
+            if (step + 1) % 250 == 0 or step + 1 == end:
                 _checkpoint(work / "checkpoint.pt", step + 1, path, mean, optimizer, drawn_up_to)
     with torch.no_grad():
         for v, averaged in zip(path.tensors(), mean, strict=True):
@@ -138,7 +145,7 @@ def loss(out: Tensor, target: Tensor) -> Tensor:
     stretched = _charbonnier(_stretch(out) - _stretch(target))
     steps = sum(_charbonnier((out - target).diff(dim=d)) for d in (2, 3))
     coarse = _charbonnier(F.avg_pool2d(out - target, 16))
-    return _charbonnier(out - target) + stretched + steps + coarse
+    return _charbonnier(out - target) + stretched + steps + 2 * coarse
 
 
 def write(endpoints: list[Weights], folder: Path, settings: Settings) -> None:
@@ -155,6 +162,7 @@ def write(endpoints: list[Weights], folder: Path, settings: Settings) -> None:
         half = {k: v.detach().half().contiguous() for k, v in weights.items()}
         partial = folder / f".{name}.partial"
         save_file(half, partial, metadata=about)
+        partial.chmod(0o644)
         partial.replace(folder / f"{name}.safetensors")
 
 
@@ -227,7 +235,8 @@ def _draw_alpha(rng: Generator) -> float:
 
 
 def _schedule(step: int, steps: int) -> float:
-    return min((step + 1) / 200, 1.0) * (0.01 + 0.99 * 0.5 * (1 + math.cos(math.pi * step / steps)))
+    """Rises over 200 steps, stays, and falls to nothing over the last third: a run can be made longer by resuming it."""
+    return min((step + 1) / 200, 1.0, 3 * (1 - step / steps) + 0.003)
 
 
 def _charbonnier(x: Tensor) -> Tensor:
@@ -238,7 +247,9 @@ def _stretch(x: Tensor) -> Tensor:
     return torch.sqrt(x.clamp(min=0) + 0.01)
 
 
-def _checkpoint(file: Path, step: int, path: Path3, mean: list[Tensor], optimizer: torch.optim.Adam, rng: Tensor) -> None:
+def _checkpoint(
+    file: Path, step: int, path: Path3, mean: list[Tensor], optimizer: torch.optim.Adam, rng: Tensor
+) -> None:
     state = {
         "step": step,
         "tensors": [v.detach() for v in path.tensors()],

@@ -66,7 +66,10 @@ def photographs(folders: list[Path], held_out: bool = False) -> Iterator[tuple[s
         if path.name.startswith(LEFT_OUT) or path.name.startswith(HELD_OUT) != held_out:
             continue
         image = read(path)
-        yield path.stem, describe(to_tensor(image), to_tensor(sky_mask(path.name, image)), to_tensor(lit(path.name, image)))
+        yield (
+            path.stem,
+            describe(to_tensor(image), to_tensor(sky_mask(path.name, image)), to_tensor(lit(path.name, image))),
+        )
 
 
 def read(path: Path, long_side: int = LONG_SIDE) -> Image:

@@ -125,7 +125,7 @@ def describe(picture: Tensor, sky: Tensor, emission: Tensor) -> Scene:
     mean = (luminance(linear) * sky).sum((-2, -1), keepdim=True) / sky.sum((-2, -1), keepdim=True).clamp(min=1.0)
     detail = (luminance(linear) / mean.clamp(min=0.02)).clamp(0.25, 2.0)
     bloom = 0.30 * blur(emission, rows / 150) + 0.22 * blur(emission, rows / 50) + 0.16 * blur(emission, rows / 16)
-    glow = 4.0 * blur(emission, rows / 9)
+    glow = 2.5 * blur(emission, rows / 9)
     return Scene(picture, sky, _height(sky), behind, detail, emission + bloom, glow)
 
 

@@ -16,9 +16,17 @@ from dnirender.train.relighting import Scene, describe
 
 HEIGHT, WIDTH = 396, 704
 OVER = 2  # drawn this much larger and averaged down, so that edges are smooth
-TEXTURES = ("life_", "mate_Wood", "mate_GreenMeadow", "mate_RainDrops", "skimage_brick", "skimage_gravel", "skimage_grass")
-ROOM = ((1.0, 0.62, 0.26), (1.0, 0.72, 0.40), (1.0, 0.80, 0.58), (0.85, 0.92, 1.0))  # light of rooms, linear
-LAMP = (5.0, 3.3, 1.5)
+TEXTURES = (
+    "life_",
+    "mate_Wood",
+    "mate_GreenMeadow",
+    "mate_RainDrops",
+    "skimage_brick",
+    "skimage_gravel",
+    "skimage_grass",
+)
+ROOM = ((1.0, 0.50, 0.16), (1.0, 0.58, 0.24), (1.0, 0.66, 0.34), (1.0, 0.76, 0.52))  # light of rooms, linear
+LAMP = (5.0, 3.0, 1.1)
 HEADLIGHT = (5.0, 4.6, 3.8)
 TAIL_LIGHT = (2.2, 0.10, 0.05)
 
@@ -31,12 +39,17 @@ class Canvas:
     sky: Image
     light: Image
 
-    def put(self, cover: Image, image: Image, light: Image | None = None) -> None:
-        """Lay `image`, which emits `light`, over the canvas where `cover` (h w, 0..1) says."""
-        part = cover[..., None]
-        self.image += part * (image - self.image)
-        self.sky *= 1 - cover
-        self.light += part * ((0 if light is None else light) - self.light)
+    def put(self, cover: Image, image: Image, light: Image | None = None, y: int = 0, x: int = 0) -> None:
+        """Lay `image`, which emits `light`, over the canvas where `cover` (h w, 0..1) says, its corner at row y, column x;
+        what lies beyond the canvas is cut off."""
+        rows, cols = (slice(max(o, 0), max(o + n, 0)) for o, n in zip((y, x), cover.shape, strict=True))
+        here = (rows, cols)
+        h, w = self.sky[here].shape
+        there = (slice(max(-y, 0), max(-y, 0) + h), slice(max(-x, 0), max(-x, 0) + w))
+        part = cover[there][..., None]
+        self.image[here] += part * (image[there] - self.image[here])
+        self.sky[here] *= 1 - part[..., 0]
+        self.light[here] += part * ((0 if light is None else light[there]) - self.light[here])
 
     def fill(self, points: list[tuple[float, float]], colour: Image, light: Image | None = None) -> None:
         """A polygon of one colour; x, y in pixels."""
@@ -100,7 +113,9 @@ def noise(rng: Generator, h: int, w: int, largest: float, power: float = 0.55) -
 def _sky(rng: Generator) -> Canvas:
     h, w = HEIGHT * OVER, WIDTH * OVER
     low = np.array(rng.choice([(0.80, 0.88, 0.95), (0.92, 0.93, 0.92), (0.70, 0.75, 0.80), (0.96, 0.88, 0.80)]))
-    top = np.array(rng.choice([(0.25, 0.50, 0.85), (0.42, 0.62, 0.88), (0.15, 0.32, 0.66), (0.72, 0.76, 0.80), (0.62, 0.70, 0.85)]))
+    top = np.array(
+        rng.choice([(0.25, 0.50, 0.85), (0.42, 0.62, 0.88), (0.15, 0.32, 0.66), (0.72, 0.76, 0.80), (0.62, 0.70, 0.85)])
+    )
     low, top = low + rng.normal(0, 0.03, 3), top + rng.normal(0, 0.04, 3)
     t = (np.linspace(0, rng.uniform(1.0, 1.8), h).clip(0, 1) ** rng.uniform(0.7, 1.5))[:, None, None]
     image = np.broadcast_to(top + (low - top) * t, (h, w, 3)).astype(np.float32).copy()
@@ -108,7 +123,9 @@ def _sky(rng: Generator) -> Canvas:
         field = cv2.resize(noise(rng, h * 2, w, w / rng.uniform(2, 6)), (w, h), interpolation=cv2.INTER_AREA)
         cover = np.clip((field - rng.uniform(-0.8, 1.2)) * rng.uniform(0.4, 2), 0, 1)[..., None]
         shade = 1 - 0.25 * np.clip(noise(rng, h, w, w / 5), 0, 1)[..., None] * rng.random()
-        image += cover * (np.array(rng.choice([(0.97, 0.97, 0.98), (0.85, 0.87, 0.90), (0.99, 0.93, 0.90)])) * shade - image)
+        image += cover * (
+            np.array(rng.choice([(0.97, 0.97, 0.98), (0.85, 0.87, 0.90), (0.99, 0.93, 0.90)])) * shade - image
+        )
     return Canvas(image.clip(0, 1), np.ones((h, w), np.float32), np.zeros((h, w, 3), np.float32))
 
 
@@ -132,7 +149,11 @@ def _ridges(canvas: Canvas, rng: Generator, textures: list[Image], horizon: int)
     count = int(rng.integers(1, 4))
     for k in range(count):
         far = 1 - (k + 1) / count
-        line = horizon - h * (0.06 + 0.16 * far * rng.random()) + h * 0.05 * noise(rng, 2, w, w / rng.uniform(1.5, 5), 0.5)[0]
+        line = (
+            horizon
+            - h * (0.06 + 0.16 * far * rng.random())
+            + h * 0.05 * noise(rng, 2, w, w / rng.uniform(1.5, 5), 0.5)[0]
+        )
         cover = (y - line + rng.uniform(0.5, 6) * noise(rng, h, w, 24)).clip(0, 1)
         colour = _patch(rng, textures, h, w, rng.uniform(0.15, 0.5, 3) if rng.random() < 0.5 else None)
         canvas.put(cover, colour + np.float32(0.7 * far) * (haze - colour))
@@ -149,23 +170,45 @@ def _road(canvas: Canvas, rng: Generator, horizon: int) -> None:
     centre, kerb = w * rng.uniform(0.35, 0.65), grey + rng.uniform(0.05, 0.3)
     spread = rng.uniform(0.5, 1.2)
     for side in (-1, 1):
-        canvas.fill([(centre, horizon), (centre + side * 3 * w, horizon), (centre + side * w * spread * 2, h), (centre + side * w * spread, h)], kerb)
+        canvas.fill(
+            [
+                (centre, horizon),
+                (centre + side * 3 * w, horizon),
+                (centre + side * w * spread * 2, h),
+                (centre + side * w * spread, h),
+            ],
+            kerb,
+        )
     white = np.array((0.88, 0.88, 0.86))
     for lane in np.linspace(-1, 1, int(rng.integers(3, 7)))[1:-1]:
         for k in range(9):
             a, b = (0.02 + (k / 9) ** 2, 0.02 + ((k + 0.5) / 9) ** 2)
-            ends = [(centre + lane * w * spread * t + o * 6 * t, horizon + (h - horizon) * t) for t, o in ((a, -1), (a, 1), (b, 1), (b, -1))]
+            ends = [
+                (centre + lane * w * spread * t + o * 6 * t, horizon + (h - horizon) * t)
+                for t, o in ((a, -1), (a, 1), (b, 1), (b, -1))
+            ]
             canvas.fill(ends, white)
 
 
 def _facade(rng: Generator, textures: list[Image], h: int, w: int) -> tuple[Image, Image]:
     """A wall h w 3 with rows of windows, and the light of its windows and signs at night."""
-    wall = rng.choice([(0.72, 0.66, 0.56), (0.62, 0.38, 0.28), (0.66, 0.66, 0.66), (0.82, 0.80, 0.74), (0.45, 0.48, 0.52), (0.55, 0.45, 0.36)])
+    wall = rng.choice(
+        [
+            (0.72, 0.66, 0.56),
+            (0.62, 0.38, 0.28),
+            (0.66, 0.66, 0.66),
+            (0.82, 0.80, 0.74),
+            (0.45, 0.48, 0.52),
+            (0.55, 0.45, 0.36),
+        ]
+    )
     wall = np.clip(np.array(wall) * rng.uniform(0.6, 1.2) + rng.normal(0, 0.04, 3), 0.05, 0.95)
     image = _patch(rng, textures, h, w, wall) if rng.random() < 0.4 else np.full((h, w, 3), wall, np.float32)
     image = image * (1 + 0.05 * noise(rng, h, w, 150)[..., None])
     light = np.zeros((h, w, 3), np.float32)
-    glass = np.array(rng.choice([(0.20, 0.27, 0.36), (0.26, 0.30, 0.34), (0.13, 0.16, 0.20), (0.33, 0.43, 0.53)])) + rng.normal(0, 0.02, 3)
+    glass = np.array(
+        rng.choice([(0.20, 0.27, 0.36), (0.26, 0.30, 0.34), (0.13, 0.16, 0.20), (0.33, 0.43, 0.53)])
+    ) + rng.normal(0, 0.02, 3)
     rows, width = int(rng.integers(26, 60)), int(rng.integers(18, 60))
     tall, wide = int(rows * rng.uniform(0.45, 0.7)), int(width * rng.uniform(0.4, 0.85))
     blue = rng.random() < 0.5
@@ -173,7 +216,9 @@ def _facade(rng: Generator, textures: list[Image], h: int, w: int) -> tuple[Imag
     for y in range(rows // 2, h - rows - tall, rows):
         for x in range(width // 4, w - wide, width):
             image[y - 2 : y + tall + 2, max(x - 2, 0) : x + wide + 2] = frame
-            image[y : y + tall, x : x + wide], light[y : y + tall, x : x + wide] = _window(rng, tall, wide, glass, room, blue)
+            image[y : y + tall, x : x + wide], light[y : y + tall, x : x + wide] = _window(
+                rng, tall, wide, glass, room, blue
+            )
     if rng.random() < 0.6:
         _shop(rng, image, light, rows, w)
     return image.clip(0, 1).astype(np.float32), light
@@ -211,7 +256,11 @@ def _shop(rng: Generator, image: Image, light: Image, rows: int, w: int) -> None
     x = 6
     while x < w - 20:
         wide = int(rng.integers(30, 90))
-        sign = np.array(rng.choice([(0.85, 0.15, 0.12), (0.95, 0.75, 0.12), (0.12, 0.45, 0.80), (0.10, 0.60, 0.30), (0.92, 0.92, 0.90)]))
+        sign = np.array(
+            rng.choice(
+                [(0.85, 0.15, 0.12), (0.95, 0.75, 0.12), (0.12, 0.45, 0.80), (0.10, 0.60, 0.30), (0.92, 0.92, 0.90)]
+            )
+        )
         x1 = min(x + wide, w - 4)
         image[top + rows // 3 :, x:x1], light[top + rows // 3 :, x:x1] = pane, np.array((0.9, 0.66, 0.36)) * 0.8
         image[top + 2 : top + rows // 3 - 2, x:x1], light[top + 2 : top + rows // 3 - 2, x:x1] = sign, sign**2.2 * 1.3
@@ -223,7 +272,7 @@ def _front(canvas: Canvas, rng: Generator, textures: list[Image], horizon: int) 
 
 
 def _row(canvas: Canvas, rng: Generator, textures: list[Image], base: int, height: float, far: bool) -> None:
-    h, w = canvas.sky.shape
+    w = canvas.sky.shape[1]
     haze, x = canvas.image[:base].mean((0, 1)), -int(rng.integers(0, 150))
     while x < w:
         wide, tall = int(rng.integers(90, 360)), int(base * height * rng.uniform(0.4, 1.2))
@@ -232,14 +281,7 @@ def _row(canvas: Canvas, rng: Generator, textures: list[Image], base: int, heigh
         if far:
             image, light = (cv2.resize(i, (wide, tall), interpolation=cv2.INTER_AREA) for i in (image, light))
             image = image + np.float32(0.35) * (haze - image)
-        y0, x0, x1 = max(base - tall, 0), max(x, 0), min(x + wide, w)
-        if x1 > x0:
-            cover = np.zeros((h, w), np.float32)
-            cover[y0:base, x0:x1] = 1
-            full, glow = np.zeros((h, w, 3), np.float32), np.zeros((h, w, 3), np.float32)
-            full[y0:base, x0:x1] = image[tall - (base - y0) :, x0 - x : x1 - x]
-            glow[y0:base, x0:x1] = light[tall - (base - y0) :, x0 - x : x1 - x]
-            canvas.put(cover, full, glow)
+        canvas.put(np.ones((tall, wide), np.float32), image, light, base - tall, x)
         x += wide + (int(rng.integers(0, 260)) if rng.random() < 0.4 else 0)
 
 
@@ -261,12 +303,14 @@ def _walls(canvas: Canvas, rng: Generator, textures: list[Image], horizon: int) 
             size = (int(520 * (b - a)) + 60, int(min(height, 900)))
             image, light = _facade(rng, textures, size[1], size[0])
             source = np.array([(0, 0), (size[0], 0), (size[0], size[1]), (0, size[1])], np.float32)
+            corner = int(max(min(x), -w)), int(max(min(top), -h))
+            extent = int(min(max(x), 2 * w)) - corner[0] + 1, int(min(max(bottom), 2 * h)) - corner[1] + 1
             target = np.array([(x[0], top[0]), (x[1], top[1]), (x[1], bottom[1]), (x[0], bottom[0])], np.float32)
-            matrix = cv2.getPerspectiveTransform(source, target)
+            matrix = cv2.getPerspectiveTransform(source, target - np.array(corner, np.float32))
             shaded = image * np.float32(rng.uniform(0.55, 0.85) if side < 0 else 1.0)
-            full, glow = (cv2.warpPerspective(i, matrix, (w, h), flags=cv2.INTER_AREA) for i in (shaded, light))
-            cover = cv2.warpPerspective(np.ones(image.shape[:2], np.float32), matrix, (w, h))
-            canvas.put(cover, full, glow)
+            full, glow = (cv2.warpPerspective(i, matrix, extent, flags=cv2.INTER_AREA) for i in (shaded, light))
+            cover = cv2.warpPerspective(np.ones(image.shape[:2], np.float32), matrix, extent)
+            canvas.put(cover, full, glow, corner[1], corner[0])
 
 
 def _trees(canvas: Canvas, rng: Generator, textures: list[Image], horizon: int, count: int, size: float) -> None:
@@ -276,15 +320,24 @@ def _trees(canvas: Canvas, rng: Generator, textures: list[Image], horizon: int, 
         x, base = rng.uniform(0, w), horizon + (h - horizon) * depth * 0.4
         radius = h * rng.uniform(0.10, 0.28) * depth * size
         trunk = radius * 0.12
-        canvas.fill([(x - trunk, base), (x + trunk, base), (x + trunk / 2, base - 2 * radius), (x - trunk / 2, base - 2 * radius)], np.array((0.25, 0.19, 0.14)))
-        yy, xx = np.mgrid[0:h, 0:w].astype(np.float32)
-        wide = rng.uniform(0.7, 1.2)
-        distance = np.sqrt(((xx - x) / wide) ** 2 + (yy - base + 2.1 * radius) ** 2) / radius
-        field = (1 - distance) * 2.2 + 0.55 * noise(rng, h, w, max(radius / 2, 8), 0.85)
+        canvas.fill(
+            [
+                (x - trunk, base),
+                (x + trunk, base),
+                (x + trunk / 2, base - 2 * radius),
+                (x - trunk / 2, base - 2 * radius),
+            ],
+            np.array((0.25, 0.19, 0.14)),
+        )
+        y0, x0, size_px = int(base - 4.2 * radius), int(x - 2.1 * radius), int(4.2 * radius)
+        yy, xx = np.mgrid[0:size_px, 0:size_px].astype(np.float32) / np.float32(radius) - np.float32(2.1)
+        distance = np.sqrt((xx / rng.uniform(0.7, 1.2)) ** 2 + yy**2)
+        field = (1 - distance) * 2.2 + 0.55 * noise(rng, size_px, size_px, max(radius / 2, 8), 0.85)
         green = np.array((0.22, 0.33, 0.13)) * rng.uniform(0.5, 1.4) + rng.normal(0, 0.04, 3)
-        leaves = _patch(rng, textures, h, w, np.clip(green, 0.03, 1)) * (1 + 0.25 * noise(rng, h, w, max(radius / 3, 6), 0.8)[..., None])
-        lit = np.clip(1.1 - 0.35 * (yy - base + 2.1 * radius) / radius, 0.5, 1.5)[..., None]
-        canvas.put(np.clip(field * 3, 0, 1), (leaves * lit).clip(0, 1).astype(np.float32))
+        speckle = 1 + 0.25 * noise(rng, size_px, size_px, max(radius / 3, 6), 0.8)[..., None]
+        leaves = _patch(rng, textures, size_px, size_px, np.clip(green, 0.03, 1)) * speckle
+        lit = np.clip(1.1 - 0.35 * yy, 0.5, 1.5)[..., None]
+        canvas.put(np.clip(field * 3, 0, 1), (leaves * lit).clip(0, 1).astype(np.float32), None, y0, x0)
 
 
 def _furniture(canvas: Canvas, rng: Generator, textures: list[Image], horizon: int) -> None:
@@ -308,22 +361,67 @@ def _lamp(canvas: Canvas, rng: Generator, horizon: int, depth: float, style: flo
     if style < 0.5:  # an arm over the road, the lamp under its end
         end = x + (1 if x < w / 2 else -1) * tall * 0.22
         canvas.fill([(x, top), (end, top - thick), (end, top + thick), (x, top + 2 * thick)], metal)
-        canvas.fill([(end - 2 * size, top), (end + 2 * size, top), (end + 1.6 * size, top + size), (end - 1.6 * size, top + size)], pale.clip(0, 1), np.array(LAMP))
-        canvas.fill([(end - 2 * size, top - size * 0.5), (end + 2 * size, top - size * 0.5), (end + 2 * size, top), (end - 2 * size, top)], metal)
+        canvas.fill(
+            [
+                (end - 2 * size, top),
+                (end + 2 * size, top),
+                (end + 1.6 * size, top + size),
+                (end - 1.6 * size, top + size),
+            ],
+            pale.clip(0, 1),
+            np.array(LAMP),
+        )
+        canvas.fill(
+            [
+                (end - 2 * size, top - size * 0.5),
+                (end + 2 * size, top - size * 0.5),
+                (end + 2 * size, top),
+                (end - 2 * size, top),
+            ],
+            metal,
+        )
     else:  # a globe or lantern on the pole
         angle = np.linspace(0, 2 * np.pi, 16 if style < 0.8 else 5)
-        canvas.fill([(x + 1.5 * size * np.cos(a), top + 1.5 * size * np.sin(a)) for a in angle], pale.clip(0, 1), np.array(LAMP) * 0.8)
+        canvas.fill(
+            [(x + 1.5 * size * np.cos(a), top + 1.5 * size * np.sin(a)) for a in angle],
+            pale.clip(0, 1),
+            np.array(LAMP) * 0.8,
+        )
 
 
 def _car(canvas: Canvas, rng: Generator, horizon: int, depth: float) -> None:
     h, w = canvas.sky.shape
     s, x, base = h * 0.20 * depth + 6, rng.uniform(0, w), horizon + (h - horizon) * (0.05 + 0.85 * depth)
-    paint = np.array(rng.choice([(0.85, 0.85, 0.86), (0.10, 0.10, 0.12), (0.45, 0.08, 0.08), (0.35, 0.38, 0.42), (0.12, 0.20, 0.42), (0.62, 0.60, 0.52)]))
+    paint = np.array(
+        rng.choice(
+            [
+                (0.85, 0.85, 0.86),
+                (0.10, 0.10, 0.12),
+                (0.45, 0.08, 0.08),
+                (0.35, 0.38, 0.42),
+                (0.12, 0.20, 0.42),
+                (0.62, 0.60, 0.52),
+            ]
+        )
+    )
     view = rng.choice(["rear", "front", "side"], p=[0.4, 0.35, 0.25])
     half = 1.25 if view == "side" else 0.62
 
-    def box(x0: float, y0: float, x1: float, y1: float, colour: Image, light: tuple[float, float, float] | None = None, slope: float = 0) -> None:
-        points = [(x + (x0 + slope) * s, base - y1 * s), (x + (x1 - slope) * s, base - y1 * s), (x + x1 * s, base - y0 * s), (x + x0 * s, base - y0 * s)]
+    def box(
+        x0: float,
+        y0: float,
+        x1: float,
+        y1: float,
+        colour: Image,
+        light: tuple[float, float, float] | None = None,
+        slope: float = 0,
+    ) -> None:
+        points = [
+            (x + (x0 + slope) * s, base - y1 * s),
+            (x + (x1 - slope) * s, base - y1 * s),
+            (x + x1 * s, base - y0 * s),
+            (x + x0 * s, base - y0 * s),
+        ]
         canvas.fill(points, colour, None if light is None else np.array(light))
 
     box(-half * 1.05, -0.06, half * 1.05, 0.10, np.full(3, 0.12))
@@ -332,7 +430,10 @@ def _car(canvas: Canvas, rng: Generator, horizon: int, depth: float) -> None:
     box(-half * 0.76, 0.60, half * 0.76, 0.92, np.array((0.18, 0.22, 0.27)) * rng.uniform(0.6, 1.8), slope=0.14)
     for wheel in (-half * 0.75, half * 0.55):
         box(wheel, -0.04, wheel + half * 0.25, 0.16, np.full(3, 0.07))
-    red, clear = np.array((0.62, 0.08, 0.08)) * rng.uniform(0.8, 1.4), np.array((0.88, 0.88, 0.84)) * rng.uniform(0.9, 1.1)
+    red, clear = (
+        np.array((0.62, 0.08, 0.08)) * rng.uniform(0.8, 1.4),
+        np.array((0.88, 0.88, 0.84)) * rng.uniform(0.9, 1.1),
+    )
     if view == "side":
         box(half - 0.10, 0.36, half, 0.48, clear.clip(0, 1), HEADLIGHT)
         box(-half, 0.36, -half + 0.10, 0.48, red.clip(0, 1), TAIL_LIGHT)
@@ -343,7 +444,11 @@ def _car(canvas: Canvas, rng: Generator, horizon: int, depth: float) -> None:
 
 
 def _finish(canvas: Canvas, rng: Generator) -> Scene:
-    image, sky, light = (cv2.resize(i, (WIDTH, HEIGHT), interpolation=cv2.INTER_AREA) for i in (canvas.image, canvas.sky, canvas.light))
+    image, sky, light = (
+        cv2.resize(i, (WIDTH, HEIGHT), interpolation=cv2.INTER_AREA) for i in (canvas.image, canvas.sky, canvas.light)
+    )
     haze = rng.uniform(0, 0.05)
-    image = np.clip((image + 0.015 * rng.normal() + haze) / (1 + haze) + 0.006 * rng.random() * rng.normal(size=image.shape), 0, 1)
+    image = np.clip(
+        (image + 0.015 * rng.normal() + haze) / (1 + haze) + 0.006 * rng.random() * rng.normal(size=image.shape), 0, 1
+    )
     return describe(to_tensor(image.astype(np.float32)), to_tensor(sky[..., None]), to_tensor(light.astype(np.float32)))

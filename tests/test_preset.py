@@ -1,0 +1,122 @@
+"""Presets: what is accepted, what is refused and in which words."""
+
+import json
+
+import pytest
+
+from dnirender.errors import PresetError
+from dnirender.preset import Preset, preset_folder, preset_names, schema
+
+ENDPOINTS = "network: {endpoints: [{name: day, weights: day.pth}, {name: night, weights: sub/night.pth}]}\n"
+
+
+def written(tmp_path, text):
+    path = tmp_path / "my.yaml"
+    path.write_text(text, "utf-8")
+    return path
+
+
+def test_a_minimal_preset_takes_every_default(tmp_path):
+    preset = Preset.load(written(tmp_path, "name: Mine\n" + ENDPOINTS))
+    assert preset.endpoints == ("day", "night")
+    assert (preset.timeline.keyframes, preset.timeline.loop, preset.layout.panels) == (
+        "0:0, end:1",
+        "none",
+        ("render",),
+    )
+    assert (preset.encoding.codec, preset.encoding.crf, preset.gif.width, preset.gif.fps) == ("auto", None, 480, 15)
+
+
+def test_weights_are_relative_to_the_presets_folder(tmp_path, monkeypatch):
+    path = written(tmp_path, "name: Mine\n" + ENDPOINTS)
+    monkeypatch.chdir("/")
+    assert [e.weights for e in Preset.load(path).network.endpoints] == [
+        tmp_path / "day.pth",
+        tmp_path / "sub" / "night.pth",
+    ]
+
+
+def test_yaml_1_2_reads_timecodes_and_no_as_they_are_written(tmp_path):
+    text = "name: no\n" + ENDPOINTS + "timeline: {keyframes: 1:30:0.5}\n"
+    preset = Preset.load(written(tmp_path, text))
+    assert preset.name == "no"
+    assert preset.timeline.keyframes == "1:30:0.5"
+
+
+BAD = {
+    "name: x": "network: is missing",
+    "name: x\nnetwork: {}": "network.endpoints: is missing",
+    "name: x\nnetwork: {endpoints: [{name: a, weights: b}]}": (
+        "network.endpoints: Tuple should have at least 2 items after validation, not 1"
+    ),
+    "name: x\nnetwork: {endpoints: [{name: a, weights: b}, {name: a, weights: c}]}": (
+        "network.endpoints: two endpoints are called 'a'; names must differ"
+    ),
+    "name: x\nnetwork: {endpoints: [{name: a, weights: b}, {name: source, weights: c}]}": (
+        "network.endpoints[1].name: 'source' is the name of a panel; choose another, got 'source'"
+    ),
+    "name: x\nnetwork: {endpoints: [{name: a, weights: b}, {name: '1.5', weights: c}]}": (
+        "network.endpoints[1].name: '1.5' is a number, and keyframes would read it as one; choose another, got '1.5'"
+    ),
+    "name: x\n" + ENDPOINTS + "gfi: {}": "gfi: unknown key; did you mean gif?",
+    "name: x\n" + ENDPOINTS + "gif: {fsp: 3}": "gif.fsp: unknown key; did you mean fps?",
+    "name: x\n" + ENDPOINTS + "gif: {zzz: 3}": "gif.zzz: unknown key; expected one of width, fps, dither",
+    "name: x\n" + ENDPOINTS + "gif: {fps: fast}": (
+        "gif.fps: expected a valid number, unable to parse string as a number, got 'fast'"
+    ),
+    "name: x\n" + ENDPOINTS + "encoding: {crf: 99}": "encoding.crf: expected less than or equal to 63, got 99",
+    "name: x\n" + ENDPOINTS + "timeline: {keyframes: '0:0, 0:1'}": "timeline: keyframes: frame 0 comes after frame 0",
+    "name: x\n" + ENDPOINTS + "timeline: {easing: smoth}": 'timeline: unknown easing "smoth"; did you mean smooth?',
+    "name: x\n" + ENDPOINTS + "timeline: {loop: twice}": (
+        "timeline.loop: expected 'none', 'repeat' or 'ping-pong', got 'twice'"
+    ),
+    "just a line": "preset: expected a valid dictionary or instance of Preset, got 'just a line'",
+    "name: x\nname: y\n" + ENDPOINTS: 'not valid YAML (found duplicate key "name"',
+    "name: [": "not valid YAML",
+    "name: !!python/object:os.system x\n": "not valid YAML",
+}
+
+
+@pytest.mark.parametrize("text", BAD, ids=range(len(BAD)))
+def test_errors_name_the_file_the_key_what_was_expected_and_what_was_found(tmp_path, text):
+    path = written(tmp_path, text)
+    with pytest.raises(PresetError) as caught:
+        Preset.load(path)
+    message = str(caught.value)
+    assert message.startswith(f"{path}:")
+    assert BAD[text] in message
+    assert "\n" not in message
+
+
+def test_a_preset_that_is_no_preset_is_refused_unread(tmp_path):
+    with pytest.raises(PresetError, match="is 1000001 bytes; a preset has at most 1000000"):
+        Preset.load(written(tmp_path, "#" * 1_000_001))
+
+
+def test_names_and_paths(tmp_path):
+    with pytest.raises(PresetError, match="unknown preset 'day-to-nihgt'; did you mean day-to-night?"):
+        Preset.load("day-to-nihgt")
+    with pytest.raises(PresetError, match=r"nowhere\.yaml: no such preset file"):
+        Preset.load(str(tmp_path / "nowhere.yaml"))
+
+
+def test_options_override_fields_through_the_same_checks():
+    preset = Preset.load("day-to-night")
+    assert preset.override({"gif": {"fps": 8}}).gif.fps == 8
+    assert preset.override({"gif": {"fps": 8}}).gif.width == preset.gif.width
+    with pytest.raises(PresetError, match=r"options: encoding\.crf: expected greater than or equal to 0, got -1"):
+        preset.override({"encoding": {"crf": -1}})
+
+
+@pytest.mark.parametrize("name", preset_names())
+def test_shipped_presets_are_whole(name):
+    preset = Preset.load(name)
+    assert all(endpoint.weights.is_file() for endpoint in preset.network.endpoints)
+    assert preset.about
+    first_line = (preset_folder() / f"{name}.yaml").read_text("utf-8").splitlines()[0]
+    assert first_line == "# yaml-language-server: $schema=schema.json"
+
+
+def test_the_schema_beside_the_presets_is_that_of_the_models():
+    assert (preset_folder() / "schema.json").read_text("utf-8") == schema()
+    assert json.loads(schema())["properties"].keys() == Preset.model_fields.keys()
