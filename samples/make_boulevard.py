@@ -11,6 +11,7 @@ import sys
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from fractions import Fraction
+from itertools import pairwise
 from pathlib import Path
 
 import av
@@ -25,11 +26,11 @@ SEED = 1889
 WIDTH, HEIGHT, FPS, SECONDS, RATE = 640, 360, 25, 5, 48000
 ZOOM = 2  # drawn twice as large, then averaged
 W, H = WIDTH * ZOOM, HEIGHT * ZOOM
-FOCAL, HORIZON = 0.72 * W, 0.585 * H
+FOCAL, HORIZON = 0.72 * W, 0.635 * H
 ROAD, WALL, FAR = 8.0, 13.5, 330.0  # half the road, where the houses stand, where the street ends
 SUN = np.array([0.40, 0.80, -0.44]) / np.linalg.norm([0.40, 0.80, -0.44])
-SUNLIGHT = np.array([1.62, 1.48, 1.24], np.float32)
-SKYLIGHT = np.array([0.36, 0.45, 0.60], np.float32)
+SUNLIGHT = np.array([2.15, 1.94, 1.58], np.float32)
+SKYLIGHT = np.array([0.31, 0.39, 0.53], np.float32)
 HAZE = np.array([0.735, 0.815, 0.895], np.float32)
 DENSITY = 44  # texels per metre of a facade
 
@@ -240,7 +241,7 @@ class Wall:
         light = ambient[..., None] * SKYLIGHT * (0.95 if self.lit else 0.86)
         light = light + np.array([0.22, 0.19, 0.15], np.float32) * (1 - 0.5 * above)[..., None] * ambient[..., None]
         if self.lit:
-            light = light + crisp[..., None] * SUNLIGHT * 0.72
+            light = light + crisp[..., None] * SUNLIGHT * 0.62
         shown = self.albedo * (grime * streaks)[..., None] * light
         mask = cv2.GaussianBlur(self.is_glass, (0, 0), 0.6)[..., None]
         return tone(shown * (1 - mask) + self.glass * mask)
@@ -249,14 +250,27 @@ class Wall:
 PLASTER = [(226, 214, 190), (232, 222, 204), (214, 190, 158), (220, 200, 176), (205, 196, 184), (228, 208, 190)]
 PLASTER += [(196, 172, 146), (236, 230, 220), (216, 186, 164), (200, 190, 170)]
 BRICK = [(168, 98, 76), (154, 92, 74), (178, 118, 92)]
-SHOPS = ["BOULANGERIE", "CAFE DU PARC", "LIBRAIRIE", "FLEURS", "HOTEL", "ATELIER", "OPTIQUE", "TABAC", "VELO", "THEATRE"]
-SIGNS = [(32, 62, 54), (96, 28, 30), (28, 42, 78), (44, 40, 38), (122, 84, 34), (58, 74, 60), (70, 34, 62)]
+SHOPS = [
+    "BOULANGERIE",
+    "CAFE DU PARC",
+    "LIBRAIRIE",
+    "FLEURS",
+    "HOTEL",
+    "ATELIER",
+    "OPTIQUE",
+    "TABAC",
+    "VELO",
+    "THEATRE",
+]
+SIGNS = [(32, 62, 54), (96, 28, 30), (28, 42, 78), (44, 40, 38), (92, 66, 40), (58, 74, 60), (58, 42, 56)]
 
 
 def masonry(wall: Wall, brick: bool, rng: np.random.Generator) -> None:
     rows, columns = wall.shape
     y, x = np.mgrid[0:rows, 0:columns]
-    high, long = (round(0.14 * DENSITY), round(0.42 * DENSITY)) if brick else (round(0.55 * DENSITY), round(1.2 * DENSITY))
+    high, long = (
+        (round(0.14 * DENSITY), round(0.42 * DENSITY)) if brick else (round(0.55 * DENSITY), round(1.2 * DENSITY))
+    )
     course = (rows - y) // high
     block = (x + course % 2 * (long // 2)) // long
     tint = rng.normal(1, 0.09 if brick else 0.025, (course.max() + 1, block.max() + 2)).astype(np.float32)
@@ -320,7 +334,7 @@ def shop(wall: Wall, name: str, rng: np.random.Generator) -> Array:
         wall.pane(left, foot, step - 0.2, 2.66 - foot, linear(64, 74, 84) * rng.uniform(0.7, 1.1), 0.12)
         for _ in range(9):
             x, h = left + rng.uniform(0.05, step - 0.5), rng.uniform(0.2, 1.0)
-            goods = linear(*rng.integers(70, 200, 3)) * 0.20
+            goods = linear(*(rng.integers(90, 170) + rng.integers(-25, 26, 3))) * 0.22
             rows, columns = wall.box(x, foot + 0.08, rng.uniform(0.08, 0.3), h)
             wall.glass[rows, columns] = wall.glass[rows, columns] * 0.55 + goods
     wall.relief(0.5, 2.95, wall.width - 1.0, 0.72, paint, 0.12)
@@ -389,17 +403,19 @@ def roof(width: float, lit: bool, rng: np.random.Generator) -> npt.NDArray[np.ui
     return wall.picture()
 
 
-def chimneys(width: float, rng: np.random.Generator) -> npt.NDArray[np.uint8]:
-    picture = np.zeros((70, round(width * 24), 4), np.uint8)
-    for _ in range(int(rng.integers(1, 4))):
-        x, w = int(rng.uniform(0.5, width - 2) * 24), int(rng.uniform(0.7, 1.6) * 24)
-        shade = rng.uniform(0.8, 1.1)
-        picture[22:, x : x + w] = (*(np.array([176, 132, 106]) * shade), 255)
-        picture[22:, x + w * 3 // 4 : x + w, :3] = picture[22:, x + w * 3 // 4 : x + w, :3] * 0.7
-        picture[20:25, x - 2 : x + w + 2] = (196, 180, 160, 255)
-        for pot in range(x + 3, x + w - 6, 10):
-            picture[6:20, pot : pot + 6] = (182, 104, 72, 255)
-    return picture
+def chimneys(x: float, top: float, start: float, width: float, rng: np.random.Generator) -> list[Sheet]:
+    """Brick stacks behind the ridge: a face towards the eye, a flank along the street, a pale cap."""
+    sheets = []
+    for z in sorted(start + rng.uniform(0.1, 0.8, rng.integers(1, 3)) * width)[::-1]:
+        high, deep, shade = rng.uniform(2.0, 3.2), rng.uniform(1.0, 2.0), rng.uniform(0.75, 1.05)
+        brick = np.ones((48, 32, 3)) * (186, 138, 110) * shade * rng.normal(1, 0.05, (48, 32, 1))
+        brick[4:9] = np.array([214, 202, 184]) * shade
+        face, flank = np.clip(brick, 0, 255).astype(np.uint8), np.clip(brick * (1.05, 1.03, 1), 0, 255).astype(np.uint8)
+        if x > 0:
+            flank = (flank * 0.62).astype(np.uint8)
+        sheets.append(Sheet((x - 0.45, top + high, float(z)), (0.9, 0, 0), (0, -high, 0), face))
+        sheets.append(Sheet((x - math.copysign(0.45, x), top + high, float(z)), (0, 0, deep), (0, -high, 0), flank))
+    return sheets
 
 
 def house(side: int, start: float, width: float, floors: int, name: str, rng: np.random.Generator) -> list[Sheet]:
@@ -415,8 +431,10 @@ def house(side: int, start: float, width: float, floors: int, name: str, rng: np
         gable.sun[:, : round(0.4 * DENSITY)] = 0.6
     inner = (x, top, start) if side > 0 else (x - 9, top, start)
     sheets = [Sheet(inner, (9, 0, 0), (0, -top, 0), gable.picture())]
-    ridge = side * 2.1
-    sheets.append(Sheet((x + ridge, top + 4.6, back), along, (0, -1.8, 0), chimneys(width, rng)))
+    ridge = side * 1.1
+    fire_wall = (x + ridge - 0.1, top + 3.0, start) if side > 0 else (x + ridge - 7.9, top + 3.0, start)
+    sheets.append(Sheet(fire_wall, (8, 0, 0), (0, -3.0, 0), gable.picture()[: 3 * DENSITY]))
+    sheets += chimneys(x + ridge, top + 2.0, start, width, rng)
     sheets.append(Sheet((x + ridge, top + 2.9, back), along, (-ridge + side * 0.1, -2.9, 0), roof(width, lit, rng)))
     sheets.append(Sheet((x, top, back), along, (0, -top, 0), wall.picture()))
     if awning:
@@ -435,7 +453,7 @@ def house(side: int, start: float, width: float, floors: int, name: str, rng: np
 def street_fronts(rng: np.random.Generator) -> tuple[list[Sheet], list[tuple[float, float, float]]]:
     """All houses far to near, and (start, stop, height) of those on the right, which shade the road."""
     rows: list[tuple[float, list[Sheet]]] = []
-    tops: list[tuple[float, float, float]] = []
+    tops = [(-60.0, -22.0, 17.0), (-22.0, -6.0, 21.0), (-6.0, 8.0, 16.0)]  # behind the eye; only their shadows show
     for side in (-1, 1):
         start, index = 8.0, 0
         while start < FAR:
@@ -449,3 +467,679 @@ def street_fronts(rng: np.random.Generator) -> tuple[list[Sheet], list[tuple[flo
                 tops.append((start, start + width, 4.2 + floors * 3.35 + 0.9 + 2.0))
             start, index = start + width, index + 1
     return [sheet for _, sheets in sorted(rows, key=lambda row: -row[0]) for sheet in sheets], tops
+
+
+# Ground
+
+
+def sunny(x: Array, z: Array, tops: Sequence[tuple[float, float, float]], trees: Sequence[Point]) -> Array:
+    """How much sun reaches the ground: the houses on the right and the crowns of the trees stand in its way."""
+    reach = (WALL - x) / SUN[0]
+    meets_y, meets_z = reach * SUN[1], z + reach * SUN[2]
+    clear = np.ones_like(x)
+    soft = 0.15 + 0.018 * reach
+    for start, stop, height in tops:
+        within = smooth(-1.2, 0.0, (meets_z - start) / soft) * smooth(-1.2, 0.0, (stop - meets_z) / soft)
+        clear = np.minimum(clear, 1 - within * (1 - smooth(-1, 1, (meets_y - height) / soft)))
+    for tree_x, tree_z, size in trees:
+        rise = 5.3 * size / SUN[1]
+        off_x, off_z = x - (tree_x - SUN[0] * rise), z - (tree_z - SUN[2] * rise)
+        near = np.hypot(off_x, off_z) < 6
+        if near.any():
+            away = np.hypot(off_x[near], off_z[near] * 0.85) / (2.5 * size)
+            leafy = 1.15 - away + 0.30 * noise(SOFT, x[near][None] / 9, z[near][None] / 9)[0]
+            clear[near] *= 1 - 0.88 * smooth(-0.05, 0.35, leafy)
+            trunk = (np.abs(off_x[near] - off_z[near] * SUN[0] / SUN[2]) < 0.12) & (np.abs(off_x[near]) < 2.4)
+            clear[near] = np.where(trunk & (off_x[near] > 0), 0.1, clear[near])
+    return clear
+
+
+def ground(
+    z0: float, z1: float, tops: Sequence[tuple[float, float, float]], trees: Sequence[Point]
+) -> npt.NDArray[np.uint8]:
+    """The street between z0 and z1 from wall to wall, texel (0, 0) at the far left."""
+    wide, deep = min(2400, int(2 * WALL * FOCAL / z0 * 1.1)), int((z1 - z0) * FOCAL * 2.4 / z0**2 * 1.6) + 4
+    z, x = np.meshgrid(np.linspace(z1, z0, deep), np.linspace(-WALL, WALL, wide), indexing="ij")
+    x, z = x.astype(np.float32), z.astype(np.float32)
+    far = min(1.0, 12 / z0)
+    grain = noise(GRAIN, x / 5, z / 5) * far
+    mottle = noise(SOFT, x / 26, z / 60)
+    asphalt = linear(126, 124, 122) * (1 + 0.055 * grain + 0.09 * mottle)[..., None]
+    worn = sum((np.exp(-(((np.abs(x) - lane) / 0.45) ** 2)) for lane in (1.2, 2.7, 4.1, 5.5)), np.zeros_like(x))
+    asphalt *= (1 + 0.06 * worn - 0.10 * smooth(0.6, 2.0, noise(SOFT, x / 14 + 0.4, z / 33)))[..., None]
+    crack = np.abs(noise(SOFT, x / 15 + 0.3, z / 15)) < 0.018
+    asphalt *= np.where(crack, 0.80, 1.0)[..., None]
+    paint = (np.abs(np.abs(x) - 0.16) < 0.06) | ((np.abs(np.abs(x) - 3.35) < 0.07) & (np.mod(z, 6) < 2.6))
+    paint |= (np.abs(np.abs(x) - 6.15) < 0.05) & (np.mod(z, 5.5) < 4.9)
+    for start in (24.0, 128.0):
+        zebra = (z > start) & (z < start + 3.6) & (np.abs(x) < ROAD - 0.3)
+        paint = np.where(zebra, np.mod(x + 0.25, 1.0) < 0.5, paint)
+        paint |= (np.abs(z - start + 2.0) < 0.18) & (x > 0.3) & (x < 6)
+    for cover_x, cover_z in ((1.1, 14.2), (-2.6, 19.5), (4.9, 37.0), (-5.0, 12.0)):
+        away = np.hypot(x - cover_x, z - cover_z)
+        asphalt *= np.where(away < 0.36, 0.58 + 0.14 * (np.sin(x * 60) * np.sin(z * 60) > 0), 1.0)[..., None]
+        asphalt *= (1 - 0.3 * np.exp(-(((away - 0.42) / 0.05) ** 2)))[..., None]
+    for patch_x, patch_z, wide, long in ((-3.9, 10.5, 1.1, 5.0), (2.6, 17.0, 0.8, 3.0), (-1.5, 31.0, 0.9, 9.0)):
+        inside = (np.abs(x - patch_x) < wide) & (np.abs(z - patch_z) < long)
+        asphalt *= np.where(inside, 0.87, 1.0)[..., None]
+    fade = np.clip(0.90 - 0.22 * smooth(0.2, 1.4, noise(SOFT, x / 4, z / 4)) - 0.1 * grain, 0, 1)
+    asphalt = asphalt * (1 - paint * fade)[..., None] + linear(226, 224, 216) * (paint * fade)[..., None]
+    slab_x, slab_z = np.abs(x) - ROAD, z + np.floor(np.abs(x) / 0.9) % 2 * 0.45
+    tint = noise(GRAIN, np.floor(slab_x / 0.9) * 0.137, np.floor(slab_z / 0.9) * 0.093)
+    slabs = linear(190, 184, 174) * (1 + 0.06 * grain + 0.06 * mottle + 0.045 * tint)[..., None]
+    joint = (np.mod(slab_x, 0.9) < 0.03) | (np.mod(slab_z, 0.9) < 0.03)
+    slabs *= np.where(joint, 1 - 0.3 * far, 1.0)[..., None]
+    for tree_x, tree_z, _ in trees:
+        pit = (np.abs(x - tree_x) < 0.62) & (np.abs(z - tree_z) < 0.62)
+        slabs[pit] = linear(98, 80, 62) * (1 + 0.2 * grain[pit])[..., None]
+    kerb = np.abs(np.abs(x) - ROAD - 0.12) < 0.12
+    slabs = np.where(kerb[..., None], linear(204, 200, 192) * (1 + 0.05 * grain)[..., None], slabs)
+    albedo = np.where((np.abs(x) > ROAD)[..., None], slabs, asphalt)
+    corner = 1 - 0.55 * np.exp((np.abs(x) - WALL) / 0.8)
+    gutter = 1 - 0.35 * np.exp(-np.maximum(ROAD - np.abs(x), 0) / 0.12) * (np.abs(x) < ROAD)
+    light = sunny(x, z, tops, trees)[..., None] * SUNLIGHT * SUN[1] * 0.80 + SKYLIGHT * (corner * gutter)[..., None]
+    return tone(albedo * light)
+
+
+# Sky
+
+
+def sky(eye: Eye, seconds: float, far_line: Array) -> npt.NDArray[np.uint8]:
+    """Blue above, milky below, clouds on a plane high overhead that drift; a hazy city at the end of the street."""
+    rows = int(HORIZON) + 40
+    v, u = np.mgrid[0:rows, 0:W].astype(np.float32)
+    side, rise = (u - W / 2) / FOCAL, np.maximum((HORIZON - v) / FOCAL, 0.012)
+    steep = rise / np.sqrt(1 + side**2 + rise**2)
+    blue = np.array([0.22, 0.45, 0.80], np.float32)
+    pale = np.array([0.62, 0.78, 0.93], np.float32)
+    base = pale + (blue - pale) * (smooth(-0.06, 0.62, steep) ** 0.9)[..., None]
+    turn = math.tan(eye.yaw)
+    above = rise + 0.30  # a cloud has height: the plane they lie on is never seen quite edge on
+    x, z = (side + turn) / above / 6 + 0.003 * seconds + 0.475, 1 / above / 4 + 0.10
+    thick = noise(SOFT, x, z) + 0.20 * noise(SOFT, x * 3.7, z * 3.7)
+    toward = noise(SOFT, x + 0.012, z - 0.016) + 0.20 * noise(SOFT, x * 3.7 + 0.03, z * 3.7 - 0.04)
+    cover = smooth(0.15, 1.05, thick) * smooth(0.0, 0.10, rise)
+    glow = np.clip(0.93 - 0.07 * smooth(0.8, 2.4, thick) + 0.16 * (thick - toward), 0.74, 1.0)
+    cloud = glow[..., None] * np.array([1.0, 0.995, 0.985], np.float32) + 0.03
+    shown = base + (cloud - base) * (cover * 0.88)[..., None]
+    shown += (HAZE - shown) * (np.exp(-rise / 0.05) * 0.85)[..., None]
+    picture = np.zeros((H, W, 3), np.uint8)
+    picture[:rows] = np.clip(shown * 255 + 0.5, 0, 255)
+    picture[rows:] = HAZE * 255
+    shift = math.tan(eye.yaw) * FOCAL
+    for layer, (height, fog) in enumerate(((26.0, 0.82), (17.0, 0.70))):
+        places = (np.arange(W) + shift).astype(np.float32) + 400 + 700 * layer
+        line = HORIZON - height * (0.6 + far_line[np.clip(places / 9, 0, len(far_line) - 1).astype(int)] * 0.5)
+        tint = np.array([118, 132, 152]) * (1 - fog) + HAZE * 255 * fog
+        for column in range(W):
+            picture[int(line[column]) : int(HORIZON) + 4, column] = tint
+    return picture
+
+
+# Sprites that stand in the street
+
+
+def foliage(rng: np.random.Generator) -> npt.NDArray[np.uint8]:
+    """A tree, RGBA 900 x 760 texels for 9 x 7.6 metres: forked trunk, then thousands of leaves, dark ones first."""
+    size = (900, 760)
+    picture, cover = np.zeros((*size, 3), np.float32), np.zeros(size, np.uint8)
+    bark = linear(104, 88, 72)
+    limbs = [((380, 900), (380, 560), 26, 20)]
+    limbs += [((380, 600), (380 + dx, 600 - dy), 15, 6) for dx, dy in ((-150, 220), (-60, 300), (60, 310), (150, 210))]
+    for (x0, y0), (x1, y1), w0, w1 in limbs:
+        for t in np.linspace(0, 1, 60):
+            centre = (x0 + (x1 - x0) * t, y0 + (y1 - y0) * t)
+            wide = w0 + (w1 - w0) * t
+            for part in np.linspace(-1, 1, 9):
+                light = SKYLIGHT * 0.7 + SUNLIGHT * max(0.0, part) * 0.5
+                spot = (round(centre[0] + part * wide * 0.9), round(centre[1]))
+                shade = bark * light * rng.uniform(0.7, 1.25)
+                cv2.circle(picture, spot, max(2, round(wide / 4)), shade.tolist(), -1)
+                cv2.circle(cover, spot, max(2, round(wide / 4)), 255, -1)
+    clumps = [(380 + 235 * math.cos(a) * r, 330 + 215 * math.sin(a) * r) for a, r in crown(rng)]
+    leaves: list[tuple[float, float, float, float, float]] = []
+    for x, y in clumps:
+        wide = rng.uniform(34, 88)
+        depth = rng.uniform(-1, 1)
+        for _ in range(int(wide * 3.4)):
+            angle, out = rng.uniform(0, math.tau), math.sqrt(rng.random()) * rng.uniform(0.75, 1.3)
+            dx, dy = math.cos(angle) * out, math.sin(angle) * out * 0.8
+            bulge = math.sqrt(max(0.0, 1 - dx * dx - dy * dy))
+            facing = 0.50 * dx - 0.80 * dy + 0.40 * bulge
+            leaves.append((depth + bulge * 0.5, x + dx * wide, y + dy * wide, facing, (330 - y) / 330))
+    for depth, x, y, facing, height in sorted(leaves):
+        sun = max(0.0, 0.12 + 0.88 * facing) * (0.30 + 0.70 * smooth(-0.6, 0.7, depth)) * (0.75 + 0.35 * height)
+        hue = linear(78, 98, 46) * rng.uniform(0.6, 1.35) + linear(58, 46, 4) * rng.uniform(0, 0.8)
+        light = SKYLIGHT * (0.42 + 0.3 * height + 0.22 * depth) + SUNLIGHT * float(sun) * rng.uniform(0.6, 1.25)
+        axes, turn = (int(rng.integers(4, 9)), int(rng.integers(2, 5))), float(rng.uniform(0, 180))
+        colour = (hue * np.maximum(light, 0.05)).tolist()
+        cv2.ellipse(picture, (round(x), round(y)), axes, turn, 0, 360, colour, -1)
+        cv2.ellipse(cover, (round(x), round(y)), axes, turn, 0, 360, 255, -1)
+    return np.dstack([tone(picture), cover])
+
+
+def crown(rng: np.random.Generator) -> list[tuple[float, float]]:
+    return [(rng.uniform(0, math.tau), math.sqrt(rng.random()) * (0.85 + 0.3 * rng.random())) for _ in range(52)]
+
+
+def draw_sprite(frame: npt.NDArray[np.uint8], eye: Eye, sprite: npt.NDArray[np.uint8], foot: Point, high: float,
+                sway: float, light: float) -> None:  # fmt: skip
+    """An upright RGBA sprite `high` metres tall with its foot at `foot`; `sway` metres of lean at the top."""
+    depth = float(eye.depth(np.array([foot]))[0])
+    if depth < 4:
+        return
+    x, y = eye.project(np.array([foot]))[0]
+    tall = high * FOCAL / depth
+    scale = tall / sprite.shape[0]
+    small = cv2.resize(sprite, None, fx=max(scale, 0.01), fy=max(scale, 0.01), interpolation=cv2.INTER_AREA)
+    matrix = np.array([[1, -sway / high, x - small.shape[1] / 2 + sway / high * tall], [0, 1, y - tall]], np.float32)
+    left, top = max(0, int(x - small.shape[1])), max(0, int(y - tall - 2))
+    right, bottom = min(W, int(x + small.shape[1])), min(H, int(y + 3))
+    if left >= right or top >= bottom:
+        return
+    matrix[:, 2] -= (left, top)
+    premultiplied = small.astype(np.float32)
+    premultiplied[..., :3] = hazed(premultiplied[..., :3] * light, depth * 0.8)
+    premultiplied[..., 3:] /= 255
+    premultiplied[..., :3] *= premultiplied[..., 3:]
+    shown = cv2.warpAffine(premultiplied, matrix, (right - left, bottom - top), flags=cv2.INTER_LINEAR)
+    target = frame[top:bottom, left:right]
+    target[:] = np.clip(target * (1 - shown[..., 3:]) + shown[..., :3] + 0.5, 0, 255)
+
+
+def polygon(frame: npt.NDArray[np.uint8], pixels: npt.ArrayLike, colour: npt.ArrayLike) -> None:
+    shown = np.clip(np.asarray(colour, np.float64), 0, 255).tolist()
+    cv2.fillConvexPoly(frame, np.rint(np.asarray(pixels) * 16).astype(np.int32), shown, cv2.LINE_AA, 4)
+
+
+def draw_lamp(frame: npt.NDArray[np.uint8], eye: Eye, x: float, z: float) -> None:
+    """A cast-iron post with an arm over the road and two white globes."""
+    depth = float(eye.depth(np.array([[x, 0, z]]))[0])
+    if depth < 4:
+        return
+    metre = FOCAL / depth
+    tint = hazed([58, 66, 64], depth)
+    light = hazed([128, 134, 128], depth)
+    for low, high, wide in ((0.0, 0.9, 0.13), (0.9, 1.1, 0.17), (1.1, 5.4, 0.065)):
+        (px, y0), (_, y1) = eye.project(np.array([[x, low, z], [x, high, z]]))
+        r = max(wide * metre, 0.8)
+        polygon(frame, [(px - r, y0), (px + r, y0), (px + r, y1), (px - r, y1)], tint)
+        polygon(frame, [(px + r * 0.1, y0), (px + r * 0.6, y0), (px + r * 0.6, y1), (px + r * 0.1, y1)], light)
+    for side in (-1, 1):
+        arm = eye.project(np.array([[x, 5.2, z], [x + side * 0.75, 5.35, z], [x + side * 0.75, 5.55, z], [x, 5.4, z]]))
+        polygon(frame, arm, tint)
+        centre = eye.project(np.array([[x + side * 0.75, 5.86, z]]))[0]
+        for radius, offset, colour in ((0.33, 0.0, (206, 208, 206)), (0.29, 0.03, (238, 238, 232)),
+                                       (0.17, 0.09, (255, 254, 248))):  # fmt: skip
+            at = np.rint((centre + np.array([offset, -offset]) * metre) * 16).astype(int)
+            shade = hazed(colour, depth * 0.5).tolist()
+            cv2.circle(frame, at.tolist(), max(8, round(radius * metre * 16)), shade, -1, cv2.LINE_AA, 4)
+        cap = centre + np.array([[-0.2, -0.27], [0.2, -0.27], [0.06, -0.46], [-0.06, -0.46]]) * metre
+        polygon(frame, cap, tint)
+
+
+# Cars
+
+PROFILE = [(-2.15, 0.62), (-2.12, 0.95), (-1.98, 1.04), (-1.45, 1.36), (-0.9, 1.46), (-0.1, 1.47), (0.35, 1.40),
+           (0.95, 1.06), (1.15, 0.97), (1.75, 0.86), (2.02, 0.74), (2.12, 0.55)]  # fmt: skip
+"""Height of a car over its length, tail to nose, in metres."""
+
+
+@dataclass(frozen=True)
+class Car:
+    lane: float
+    start: float
+    speed: float  # metres per second along z; below zero it comes towards us
+    paint: tuple[int, int, int]
+    size: float = 1.0
+
+
+def car_surface(size: float) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.int8]]:
+    """Quads [n, 4, 3] of a body whose nose points to +z, and what each is made of: 0 paint, 1 glass, 2 trim."""
+    length = np.linspace(-2.15, 2.12, 49)
+    top = np.interp(length, *np.array(PROFILE).T)
+    top = np.convolve(np.pad(top, 1, mode="edge"), [0.25, 0.5, 0.25], "valid")
+    end = np.clip((2.2 - np.abs(length)) / 0.35, 0, 1) ** 0.5
+    belt = np.minimum(0.93 - 0.03 * length / 2, top - 0.02)
+    rings = []
+    for z, high, waist, taper in zip(length, top, belt, end, strict=True):
+        wide, cabin = 0.90 * (0.86 + 0.14 * taper), max(0.0, (high - 0.98) / 0.49)
+        inner = wide - 0.06 - 0.20 * cabin
+        half = [
+            (0.92 * wide, 0.22),
+            (wide, 0.42),
+            (wide, 0.70),
+            (wide * 0.985, waist),
+            (inner + 0.06, (waist + high) / 2),
+        ]
+        half += [(inner, high - 0.05 * cabin - 0.01), (inner * 0.75, high - 0.005), (inner * 0.35, high + 0.01)]
+        rings.append([(x, y, z) for x, y in half] + [(-x, y, z) for x, y in half[::-1]])
+    mesh = np.array(rings) * (1, size, 1)
+    quads = np.stack([mesh[:-1, :-1], mesh[1:, :-1], mesh[1:, 1:], mesh[:-1, 1:]], axis=2)
+    station, part = np.mgrid[0 : quads.shape[0], 0 : quads.shape[1]]
+    z = (length[:-1] + length[1:])[station] / 2
+    side = np.minimum(part, quads.shape[1] - 1 - part)
+    made = np.zeros(z.shape, np.int8)
+    made[(side >= 3) & (side <= 4) & (z > -1.62) & (z < 0.72) & (np.abs(z + 0.30) > 0.06)] = 1
+    made[(side >= 5) & ((z > 0.36) & (z < 1.02))] = 1
+    made[(side >= 5) & ((z > -1.98) & (z < -1.28))] = 1
+    made[side == 0] = 2
+    return quads.reshape(-1, 4, 3), made.reshape(-1)
+
+
+def car_colours(quads: npt.NDArray[np.float64], made: npt.NDArray[np.int8], paint: Array, sun: float,
+                eye: npt.NDArray[np.float64]) -> tuple[Array, npt.NDArray[np.bool_]]:  # fmt: skip
+    """Linear colour of each quad in world coordinates and whether it faces the eye."""
+    normal = np.cross(quads[:, 2] - quads[:, 0], quads[:, 3] - quads[:, 1])
+    normal /= np.linalg.norm(normal, axis=1, keepdims=True) + 1e-9
+    centre = quads.mean(axis=1)
+    outward = centre - (*centre.mean(axis=0)[[0]], 0.6, centre.mean(axis=0)[2])
+    normal *= np.sign((normal * outward).sum(axis=1, keepdims=True) + 1e-9)
+    look = centre - eye
+    look /= np.linalg.norm(look, axis=1, keepdims=True)
+    facing = -(look * normal).sum(axis=1)
+    bounce = look + 2 * facing[:, None] * normal
+    diffuse = np.maximum(normal @ SUN, 0)[:, None] * SUNLIGHT * sun
+    ambient = SKYLIGHT * (0.45 + 0.55 * np.maximum(normal[:, 1:2], 0)) + 0.08
+    glance = 0.06 + 0.94 * (1 - np.clip(facing, 0, 1))[:, None] ** 5
+    mirror = np.where(bounce[:, 1:2] > 0.05, np.array([0.42, 0.60, 0.88]) + 0.25 * (1 - bounce[:, 1:2]), 0.16)
+    gleam = np.maximum(bounce @ SUN, 0)[:, None] ** 90 * SUNLIGHT * 2.2 * sun
+    body = paint * (diffuse + ambient) + mirror * (0.05 + glance * 0.6) + gleam
+    glass = linear(30, 38, 46) * 0.7 + mirror * (0.10 + glance) * 0.75 + gleam
+    trim = linear(46, 46, 48) * (diffuse + ambient)
+    colours = np.where((made == 1)[:, None], glass, np.where((made == 2)[:, None], trim, body))
+    return colours.astype(np.float32), facing > 0
+
+
+def draw_car(
+    frame: npt.NDArray[np.uint8], eye: Eye, car: Car, seconds: float, lit: Callable[[float, float], float]
+) -> None:
+    z = car.start + car.speed * seconds
+    nose = -1.0 if car.speed < 0 or (car.speed == 0 and car.lane < 0) else 1.0
+    place, turn = np.array([car.lane, 0, z]), np.array([nose, 1, nose])
+    depth = float(eye.depth(place[None])[0])
+    if not -3 < depth < 260:
+        return
+    sun = lit(car.lane, z)
+
+    def world(points: npt.ArrayLike) -> npt.NDArray[np.float64]:
+        return np.asarray(points, np.float64) * turn + place
+
+    def seen(points: npt.ArrayLike, colour: npt.ArrayLike) -> None:
+        if eye.depth(world(points)).min() > 0.8:
+            polygon(frame, eye.project(world(points)), hazed(colour, depth))
+
+    shade(frame, eye, car, z, sun)
+    where = np.array([eye.x, eye.y, eye.z])
+    for side in (-1, 1):
+        if (eye.x - car.lane) * side * nose < 0:
+            continue
+        for hub in (-1.32, 1.34):
+            angle = np.linspace(0, math.tau, 24, endpoint=False)
+            ring = np.stack([np.zeros(24), np.sin(angle), np.cos(angle)], axis=1)
+            seen(ring * 0.33 + (side * 0.86, 0.33, hub), (28, 28, 30))
+    quads, made = car_surface(car.size)
+    flat = world(quads.reshape(-1, 3)).reshape(-1, 4, 3)
+    colours, front = car_colours(flat, made, linear(*car.paint), sun, where)
+    pixels = eye.project(flat.reshape(-1, 3)).reshape(-1, 4, 2)
+    middle = pixels.mean(axis=1, keepdims=True)
+    pixels = middle + (pixels - middle) * 1.06  # neighbours overlap a little, or the joints would shine through
+    shown = hazed(tone(colours), depth)
+    front &= eye.depth(flat.reshape(-1, 3)).reshape(-1, 4).min(axis=1) > 0.8
+    order = np.argsort(-eye.depth(flat.mean(axis=1)))
+    for index in order[front[order]]:
+        polygon(frame, pixels[index], shown[index])
+    for side in (-1, 1):
+        if (eye.x - car.lane) * side * nose < 0:
+            continue
+        for hub in (-1.32, 1.34):
+            angle = np.linspace(0, math.tau, 24, endpoint=False)
+            ring = np.stack([np.zeros(24), np.sin(angle), np.cos(angle)], axis=1)
+            for radius, colour in (
+                (0.38, (20, 20, 22)),
+                (0.325, (36, 36, 38)),
+                (0.21, (150, 152, 156)),
+                (0.06, (70, 70, 74)),
+            ):
+                seen(ring * radius + (side * 0.905, 0.34, hub), colour)
+        for split in (-0.34, 0.78):
+            seen([(side * 0.907, 0.40, split), (side * 0.907, 0.92, split), (side * 0.907, 0.92, split + 0.02),
+                  (side * 0.907, 0.40, split + 0.02)], np.array(car.paint) * 0.45)  # fmt: skip
+        mirror = [
+            (side * 0.90, 0.98, 0.62),
+            (side * 1.06, 0.98, 0.60),
+            (side * 1.06, 1.12, 0.60),
+            (side * 0.90, 1.10, 0.62),
+        ]
+        seen(mirror, np.array(car.paint) * 0.8)
+    tail = nose > 0
+    end = -2.19 if tail else 2.16
+    height = car.size
+    base = tone(linear(*car.paint) * (SKYLIGHT * 0.75 + SUNLIGHT * (0.40 if tail or nose < 0 else 0.1) * sun))
+    seen([(-0.80, 0.28, end), (0.80, 0.28, end), (0.84, 0.62, end), (-0.84, 0.62, end)], base)
+    seen([(-0.80, 0.20, end), (0.80, 0.20, end), (0.80, 0.36, end), (-0.80, 0.36, end)], (40, 40, 42))
+    if tail:
+        seen(
+            [
+                (-0.84, 0.60, end),
+                (0.84, 0.60, end),
+                (0.80, 0.94 * height, end + 0.05),
+                (-0.80, 0.94 * height, end + 0.05),
+            ],
+            base,
+        )
+    else:
+        seen([(-0.52, 0.44, end), (0.52, 0.44, end), (0.56, 0.60, end), (-0.56, 0.60, end)], (34, 36, 38))
+    seen([(-0.26, 0.46, end), (0.26, 0.46, end), (0.26, 0.57, end), (-0.26, 0.57, end)], (236, 236, 226))
+    for side in (-1, 1):
+        if tail:
+            lamp = [
+                (side * 0.82, 0.66, end),
+                (side * 0.52, 0.70, end),
+                (side * 0.52, 0.84, end + 0.02),
+                (side * 0.81, 0.90, end + 0.03),
+            ]
+            seen(lamp, (186, 26, 24))
+            seen(np.array(lamp) * 0.5 + np.array(lamp).mean(axis=0) * 0.5, (238, 74, 58))
+        else:
+            lamp = [
+                (side * 0.84, 0.58, end - 0.06),
+                (side * 0.52, 0.56, end),
+                (side * 0.54, 0.68, end - 0.02),
+                (side * 0.82, 0.75, end - 0.1),
+            ]
+            seen(lamp, (196, 204, 212))
+            seen(np.array(lamp) * 0.62 + np.array(lamp).mean(axis=0) * 0.38, (255, 253, 244))
+
+
+def shade(frame: npt.NDArray[np.uint8], eye: Eye, car: Car, z: float, sun: float) -> None:
+    """The car's cast shadow, and the dark underneath it that is there in any light."""
+    foot = np.array([[-0.9, -2.15], [0.9, -2.15], [0.9, 2.15], [-0.9, 2.15]])
+    throw = -np.array([SUN[0], SUN[2]]) / SUN[1] * 1.45
+    hull = cv2.convexHull(np.vstack([foot, foot * 0.8 + throw]).astype(np.float32))[:, 0]
+    for outline, strength, blur in ((hull, 0.85 * sun, 0.03), (foot * (0.98, 1.03), 0.85, 0.08)):
+        points = np.stack([outline[:, 0] + car.lane, np.full(len(outline), 0.01), outline[:, 1] + z], axis=1)
+        pixels = eye.project(points)
+        soft = max(0.8, blur * FOCAL / max(5.0, z - eye.z))
+        pad = int(soft * 3) + 2
+        left, top = np.maximum(np.floor(pixels.min(axis=0)).astype(int) - pad, 0)
+        right, bottom = np.minimum(np.ceil(pixels.max(axis=0)).astype(int) + pad, (W, H))
+        if left >= right or top >= bottom:
+            continue
+        mask = np.zeros((bottom - top, right - left), np.float32)
+        cv2.fillConvexPoly(mask, np.rint((pixels - (left, top)) * 16).astype(np.int32), strength, cv2.LINE_AA, 4)
+        mask = cv2.GaussianBlur(mask, (0, 0), soft)[..., None]
+        target = frame[top:bottom, left:right]
+        target[:] = target * (1 - mask) + target * mask * np.array([0.36, 0.40, 0.50])
+
+
+# People
+
+
+def draw_walker(frame: npt.NDArray[np.uint8], eye: Eye, walker: tuple[float, float, float, int], seconds: float,
+                lit: Callable[[float, float], float]) -> None:  # fmt: skip
+    """Somebody on the pavement: two legs in step, a coat, arms, a head."""
+    x, z0, pace, look = walker
+    z = z0 + pace * seconds
+    depth = float(eye.depth(np.array([[x, 0, z]]))[0])
+    if depth < 6:
+        return
+    rng = np.random.default_rng(look)
+    bright = 0.45 + 0.55 * lit(x, z)
+    grey = rng.choice([45, 70, 120, 190, 215])
+    coat, cloth = (grey + rng.integers(-28, 29, 3)) * bright, (rng.integers(35, 90) + np.array([0, 2, 12])) * bright
+    skin, hair = np.array([222, 178, 150]) * bright, rng.integers(25, 120) * np.array([1, 0.85, 0.7]) * bright
+    foot, metre = eye.project(np.array([[x, 0, z]]))[0], FOCAL / depth
+    swing = math.sin(seconds * 5.6 * abs(pace) / 1.3 + look)
+
+    def at(dx: float, y: float) -> npt.NDArray[np.float64]:
+        return foot + np.array([dx, -y]) * metre
+
+    def limb(start: tuple[float, float], stop: tuple[float, float], wide: float, colour: npt.ArrayLike) -> None:
+        ends = [np.rint(at(*end) * 16).astype(int).tolist() for end in (start, stop)]
+        shown = hazed(colour, depth).tolist()
+        cv2.line(frame, ends[0], ends[1], shown, max(1, round(wide * metre)), cv2.LINE_AA, 4)
+
+    ground_shadow = [at(-0.1, 0), at(0.1, 0), at(-0.62, 0.12), at(-0.82, 0.10)]
+    polygon(
+        frame, ground_shadow, hazed(frame[min(H - 1, max(0, int(foot[1]))), min(W - 1, max(0, int(foot[0])))] * 0.6, 0)
+    )
+    limb((-0.05, 0.85), (-0.09 - 0.05 * swing, 0.05 + 0.07 * max(0, swing)), 0.15, cloth)
+    limb((0.05, 0.85), (0.09 - 0.05 * swing, 0.05 + 0.07 * max(0, -swing)), 0.15, cloth * 0.8)
+    limb((-0.2, 1.36), (-0.25 + 0.04 * swing, 0.86), 0.10, coat * 0.85)
+    limb((0.2, 1.36), (0.25 + 0.04 * swing, 0.86), 0.10, coat)
+    polygon(
+        frame,
+        [at(-0.17, 0.78), at(0.17, 0.78), at(0.21, 1.42), at(0.1, 1.5), at(-0.1, 1.5), at(-0.22, 1.42)],
+        hazed(coat, depth),
+    )
+    polygon(frame, [at(-0.2, 0.78), at(-0.05, 0.78), at(-0.05, 1.48), at(-0.22, 1.42)], hazed(coat * 0.72, depth))
+    for dy, radius, colour in ((1.63, 0.115, skin), (1.67, 0.115, hair)):
+        centre = np.rint(at(0, dy) * 16).astype(int).tolist()
+        cv2.circle(
+            frame, centre, max(10, round(radius * metre * 16)), hazed(colour, depth).tolist(), -1, cv2.LINE_AA, 4
+        )
+
+
+# The film
+
+
+@dataclass
+class Scene:
+    """All that stands in the street, built once."""
+
+    grounds: list[Sheet]
+    houses: list[Sheet]
+    trees: list[Point]
+    sprites: list[npt.NDArray[np.uint8]]
+    lamps: list[tuple[float, float]]
+    cars: list[Car]
+    walkers: list[tuple[float, float, float, int]]
+    tops: list[tuple[float, float, float]]
+    far_line: Array
+
+    def lit(self, x: float, z: float) -> float:
+        return float(sunny(np.full((1, 1), x, np.float32), np.full((1, 1), z, np.float32), self.tops, [])[0, 0])
+
+
+def build() -> Scene:
+    rng = np.random.default_rng(SEED)
+    houses, tops = street_fronts(rng)
+    trees = [(side * 9.6, z + rng.uniform(-0.6, 0.6), float(rng.uniform(0.85, 1.1)))
+             for side in (-1, 1) for z in np.arange(27.0 + (side > 0) * 3, FAR, 12.5)]  # fmt: skip
+    lamps = [(side * 8.75, z) for side in (-1, 1) for z in np.arange(20.5 + (side > 0) * 3, FAR, 25.0)]
+    edges = [3.0]
+    while edges[-1] < FAR:
+        edges.append(edges[-1] * 1.35)
+    grounds = []
+    for near, far in pairwise(edges):
+        texture = ground(near, far, tops, trees)
+        # along the street first, so that the near plane can cut it
+        turned = np.ascontiguousarray(texture[::-1].transpose(1, 0, 2))
+        grounds.append(Sheet((-WALL, 0, near), (0, 0, far - near), (2 * WALL, 0, 0), turned))
+    moving = [
+        (1.85, 16.0, 8.5, (172, 34, 36)),
+        (4.75, 30.0, 6.5, (232, 232, 228)),
+        (1.85, -14.0, 10.0, (38, 66, 118)),
+        (1.85, 62.0, 9.0, (60, 62, 66)),
+        (4.75, 88.0, 8.0, (200, 160, 60)),
+        (-1.85, 62.0, -8.5, (226, 226, 230)),
+        (-4.75, 40.0, -6.8, (44, 92, 128)),
+        (-1.85, 105.0, -9.5, (150, 30, 34)),
+        (-4.75, 92.0, -8.0, (70, 74, 80)),
+        (-1.85, 150.0, -9.0, (210, 206, 196)),
+        (4.75, 140.0, 8.0, (90, 110, 92)),
+    ]
+    cars = [Car(*car, size=1.0 + 0.1 * (index % 3 == 1)) for index, car in enumerate(moving)]
+    paints = [
+        (196, 198, 202),
+        (52, 60, 72),
+        (122, 34, 40),
+        (228, 226, 220),
+        (84, 110, 140),
+        (40, 42, 44),
+        (168, 150, 118),
+    ]
+    for side in (-1, 1):
+        for index, z in enumerate(np.arange(32.0 + 3 * (side > 0), 170.0, 5.6)):
+            if rng.random() < 0.62:
+                cars.append(
+                    Car(side * 7.05, float(z), 0.0, paints[(index * 3 + side) % len(paints)], 1.0 + 0.08 * (index % 2))
+                )
+    walkers = [
+        (side * float(rng.uniform(10.4, 12.6)), float(rng.uniform(19, 95)), float(rng.choice([-1.3, 1.25, 1.1])), n)
+        for n, side in enumerate([-1, 1] * 11)
+    ]
+    sprites = [foliage(np.random.default_rng(SEED + n)) for n in range(3)]
+    far_line = np.repeat(rng.uniform(0.1, 1.6, 90), rng.integers(1, 5, 90)).astype(np.float32)
+    return Scene(grounds, houses, trees, sprites, lamps, cars, walkers, tops, far_line)
+
+
+def draw(scene: Scene, seconds: float) -> npt.NDArray[np.uint8]:
+    """The frame at a moment, RGB [HEIGHT, WIDTH, 3]."""
+    eye = eye_at(seconds)
+    frame = sky(eye, seconds, scene.far_line)
+    for sheet in (*scene.grounds[::-1], *scene.houses):
+        draw_sheet(frame, eye, sheet)
+    things: list[tuple[float, Callable[[], None]]] = []
+    for index, (x, z, size) in enumerate(scene.trees):
+        sway = 0.06 * math.sin(seconds * 1.7 + index * 2.1) + 0.03 * math.sin(seconds * 3.3 + index)
+        sprite, light = scene.sprites[index % 3], 1.0 if x < 0 else 0.86
+        things.append(
+            (z, lambda s=sprite, p=(x, 0.0, z), h=8.4 * size, w=sway, g=light: draw_sprite(frame, eye, s, p, h, w, g))
+        )
+    things += [(z, lambda x=x, z=z: draw_lamp(frame, eye, x, z)) for x, z in scene.lamps]
+    things += [
+        (c.start + c.speed * seconds, lambda c=c: draw_car(frame, eye, c, seconds, scene.lit)) for c in scene.cars
+    ]
+    things += [
+        (p[1] + p[2] * seconds, lambda p=p: draw_walker(frame, eye, p, seconds, scene.lit)) for p in scene.walkers
+    ]
+    for _, paint in sorted(things, key=lambda thing: -thing[0]):
+        paint()
+    glow = cv2.GaussianBlur(np.maximum(frame, 200) - 200, (0, 0), 14)
+    frame = cv2.addWeighted(frame, 1.0, glow, 0.22, 0)
+    return cv2.resize(frame, (WIDTH, HEIGHT), interpolation=cv2.INTER_AREA)
+
+
+# Sound
+
+
+def tone_of(hertz: float, seconds: float, decay: float, partials: Sequence[float]) -> npt.NDArray[np.float64]:
+    """A plucked or, with a long decay, a swelling note."""
+    t = np.arange(int(seconds * RATE)) / RATE
+    wave = sum((level * np.sin(math.tau * hertz * (n + 1) * t) * np.exp(-t * n * 1.6 / decay)
+                for n, level in enumerate(partials)), np.zeros_like(t))  # fmt: skip
+    return wave * np.exp(-t / decay) * np.minimum(1, t / 0.006)
+
+
+def band(length: int, low: float, high: float, rng: np.random.Generator) -> npt.NDArray[np.float64]:
+    """Noise between two frequencies, falling like pink noise, deviation 1."""
+    spectrum = np.fft.rfft(rng.standard_normal(length))
+    hertz = np.maximum(np.fft.rfftfreq(length, 1 / RATE), 1)
+    spectrum *= 1 / np.sqrt(hertz) / (1 + (low / hertz) ** 4) / (1 + (hertz / high) ** 4)
+    wave = np.fft.irfft(spectrum, length)
+    return wave / wave.std()
+
+
+def sound(scene: Scene) -> Array:
+    """The street and a few quiet chords over it, stereo [2, samples] in -1..1."""
+    rng = np.random.default_rng(SEED)
+    length = SECONDS * RATE
+    t = np.arange(length) / RATE
+    music, street = np.zeros((2, length + 3 * RATE)), np.zeros((2, length))
+    chords = [(0.0, (146.83, 220.0, 277.18, 329.63)), (2.5, (123.47, 185.0, 220.0, 293.66))]
+    for begin, notes in chords:
+        for index, hertz in enumerate(notes):
+            for ear, detune in ((0, 0.9985), (1, 1.0015)):
+                pad = tone_of(hertz * detune, 3.4, 2.4, (1, 0.35, 0.16, 0.05))
+                pad *= np.minimum(1, np.arange(len(pad)) / RATE / 0.7) * np.minimum(
+                    1, (3.4 - np.arange(len(pad)) / RATE) / 0.9
+                )
+                music[ear, int(begin * RATE) :][: len(pad)] += pad * (0.050 if index else 0.07)
+        for step, pick in enumerate((0, 2, 1, 3, 2, 3, 1, 2)):
+            pluck = tone_of(notes[pick] * 2, 1.6, 0.42, (1, 0.3, 0.12, 0.06))
+            at, pan = int((begin + step * 0.3125) * RATE), 0.5 + 0.3 * math.sin(step * 1.9)
+            for ear, level in ((0, 1 - pan), (1, pan)):
+                music[ear, at:][: len(pluck)] += pluck * level * 0.11
+    tail = np.exp(-np.arange(int(1.1 * RATE)) / RATE / 0.30)
+    for ear in range(2):
+        room = rng.standard_normal(len(tail)) * tail
+        size = 2 ** math.ceil(math.log2(music.shape[1] + len(room)))
+        wet = np.fft.irfft(np.fft.rfft(music[ear], size) * np.fft.rfft(room / np.sqrt((room**2).sum()), size), size)
+        music[ear] = music[ear] * 0.8 + wet[: music.shape[1]] * 0.35
+        street[ear] = 0.020 * band(length, 45, 420, rng) + 0.0045 * band(length, 500, 5200, rng)
+    for car in scene.cars:
+        away = np.hypot(
+            np.array([eye_at(s).z for s in (0, SECONDS)])[0] + 4.2 * t / SECONDS - car.start - car.speed * t, 3.0
+        )
+        if car.speed:
+            pan = 0.5 + 0.4 * np.tanh(car.lane / 3)
+            hiss = band(length, 180, 1500, rng) * 0.22 / (3 + away)
+            street += np.stack([(1 - pan) * hiss, pan * hiss])
+    for begin, hertz, pan in (
+        (0.6, 3600, 0.2),
+        (0.82, 4100, 0.2),
+        (2.1, 3300, 0.8),
+        (2.28, 3900, 0.8),
+        (4.0, 4300, 0.35),
+    ):
+        chirp = np.arange(int(0.12 * RATE)) / RATE
+        wave = np.sin(math.tau * (hertz * chirp + 5200 * chirp**2)) * np.sin(math.pi * chirp / 0.12) ** 2 * 0.016
+        street[:, int(begin * RATE) :][:, : len(wave)] += np.stack([wave * (1 - pan), wave * pan])
+    mix = (music[:, :length] + street) * np.minimum(1, t / 0.25) * np.minimum(1, (SECONDS - t) / 0.5)
+    return (mix * 0.6 / np.abs(mix).max()).astype(np.float32)
+
+
+# File
+
+
+def planes(picture: npt.NDArray[np.uint8]) -> npt.NDArray[np.uint8]:
+    """BT.709 limited-range 4:2:0 as one array [HEIGHT * 3 / 2, WIDTH]; chroma sits at the left, as H.264 expects."""
+    red, green, blue = (picture[..., channel].astype(np.float32) / 255 for channel in range(3))
+    luma = 0.2126 * red + 0.7152 * green + 0.0722 * blue
+    rows = [16 + 219 * luma]
+    for colour, span in ((blue, 1.8556), (red, 1.5748)):
+        chroma = cv2.sepFilter2D((colour - luma) / span, -1, np.array([0.25, 0.5, 0.25]), np.array([0.0, 0.5, 0.5]))
+        rows.append((128 + 224 * chroma[::2, ::2]).reshape(-1, WIDTH))
+    return np.clip(np.rint(np.vstack(rows)), 0, 255).astype(np.uint8)
+
+
+def write(path: Path) -> None:
+    scene = build()
+    with av.open(str(path), "w", options={"movflags": "+faststart"}) as out:
+        video = out.add_stream("libx264", FPS, options={"crf": "16", "preset": "veryslow"})
+        video.width, video.height, video.pix_fmt = WIDTH, HEIGHT, "yuv420p"
+        context = video.codec_context
+        context.color_range, context.colorspace, context.color_primaries, context.color_trc = 1, 1, 1, 1
+        audio = out.add_stream("aac", RATE, layout="stereo")
+        audio.bit_rate = 128_000
+        for index in range(SECONDS * FPS):
+            frame = av.VideoFrame.from_ndarray(planes(draw(scene, index / FPS)), format="yuv420p")
+            frame.color_range, frame.colorspace = 1, 1
+            frame.pts, frame.time_base = index, Fraction(1, FPS)
+            out.mux(video.encode(frame))
+        wave = sound(scene)
+        for start in range(0, wave.shape[1], 1024):
+            piece = np.ascontiguousarray(wave[:, start : start + 1024])
+            samples = av.AudioFrame.from_ndarray(piece, format="fltp", layout="stereo")
+            samples.sample_rate, samples.pts, samples.time_base = RATE, start, Fraction(1, RATE)
+            out.mux(audio.encode(samples))
+        out.mux(video.encode(None))
+        out.mux(audio.encode(None))
+
+
+def main() -> None:
+    if "--frame" in sys.argv:
+        number, path = sys.argv[sys.argv.index("--frame") + 1 :][:2]
+        cv2.imwrite(path, draw(build(), int(number) / FPS)[..., ::-1])
+    else:
+        path = Path(__file__).with_name("boulevard.mp4")
+        unfinished = path.with_name("boulevard.part.mp4")
+        write(unfinished)
+        unfinished.replace(path)
+        print(f"{path.name}: {path.stat().st_size / 1e6:.2f} MB")
+
+
+if __name__ == "__main__":
+    main()

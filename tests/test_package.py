@@ -17,7 +17,8 @@ errors
 easing
 timeline
 frames
-preset weights colour
+preset checkpoint colour
+weights
 network compose
 pictures
 decode

@@ -11,8 +11,9 @@ import torch
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm  # pyright: ignore[reportPrivateUsage] - its only common class
 
+from dnirender.checkpoint import Checkpoint, State, load_state_dict
 from dnirender.errors import ModelError
-from dnirender.weights import Checkpoint, State, WeightPath, compare, load_state_dict
+from dnirender.weights import WeightPath, compare
 
 if TYPE_CHECKING:
     from spandrel import ImageModelDescriptor, MaskedImageModelDescriptor
