@@ -1,6 +1,5 @@
 """Media for the tests: tiny clips whose pictures carry their own number, and networks whose output is known beforehand."""
 
-import os
 from collections.abc import Sequence
 from fractions import Fraction
 from pathlib import Path
@@ -109,7 +108,7 @@ def make_clip(
     stamps = list(pts) if pts is not None else [round(i / Fraction(rate) / base) for i in range(frames)]
     width, height = (size[1], size[0]) if rotation % 180 else size
     extra = {"video_track_timescale": str(base.denominator)} if form in ("mp4", "mov") else {}
-    with av.open(str(path), "w", format=form, container_options=extra | (container_options or {})) as out:
+    with av.open(f"file:{path}", "w", format=form, container_options=extra | (container_options or {})) as out:
         out.metadata.update(metadata or {})
         video = out.add_stream(codec, rate=Fraction(rate))
         context = video.codec_context
@@ -182,8 +181,8 @@ def _sing(out: av.container.OutputContainer, track: av.AudioStream, seconds: flo
     )
     for first in range(0, total, step):
         time = np.arange(first, min(first + step, total)) / 48000
-        wave = np.tile(np.sin(2 * np.pi * hertz * time) * 0.25, (channels, 1)).astype(np.float32)
-        frame = av.AudioFrame.from_ndarray(wave, format="fltp", layout=track.codec_context.layout.name)
+        wave = np.tile(np.sin(2 * np.pi * hertz * time) * 0.25, (channels, 1)).T.reshape(1, -1).astype(np.float32)
+        frame = av.AudioFrame.from_ndarray(wave, format="flt", layout=track.codec_context.layout.name)
         frame.sample_rate, frame.time_base, frame.pts = 48000, Fraction(1, 48000), first + round(start * 48000)
         for piece in resampler.resample(frame):
             out.mux(track.encode(piece))
@@ -222,9 +221,14 @@ def tiny_endpoints(folder: Path, **biases: float | Sequence[float]) -> dict[str,
     return files
 
 
+def _open(path: Path) -> av.container.InputContainer:
+    tags = {"metadata_errors": "surrogateescape"} if int(av.__version__.split(".")[0]) < 19 else {}
+    return av.open(f"file:{path}", **tags)
+
+
 def decoded(path: Path, index: int = 0) -> list[tuple[Fraction, np.ndarray]]:
     """Every frame of a file's video stream `index` as (seconds, RGB picture), by a plain decode with swscale."""
-    with av.open(str(path)) as container:
+    with _open(path) as container:
         stream = container.streams.video[index]
         return [
             (frame.pts * _exact(frame.time_base), frame.to_ndarray(format="rgb24"))
@@ -234,7 +238,7 @@ def decoded(path: Path, index: int = 0) -> list[tuple[Fraction, np.ndarray]]:
 
 def packets(path: Path, kind: str, index: int = 0) -> list[tuple[Fraction, bytes]]:
     """Every packet of stream `index` of a kind as (seconds, bytes), in the order of the file."""
-    with av.open(str(path)) as container:
+    with _open(path) as container:
         stream = [s for s in container.streams if s.type == kind][index]
         return [
             (packet.pts * _exact(packet.time_base), bytes(packet)) for packet in container.demux(stream) if packet.size
@@ -247,7 +251,7 @@ def _exact(value) -> Fraction:
 
 def leftovers(folder: Path) -> list[str]:
     """Names in a folder that begin with a dot or end in .part: what an unfinished output would leave."""
-    return sorted(name for name in os.listdir(folder) if name.startswith(".") or name.endswith(".part"))
+    return sorted(path.name for path in folder.iterdir() if path.name.startswith(".") or path.suffix == ".part")
 
 
 @pytest.fixture

@@ -7,8 +7,8 @@ from fractions import Fraction
 
 import numpy as np
 import pytest
-from conftest import CLIPS, decoded, make_clip, needs_shared, packets, tiny_endpoints
 
+from conftest import CLIPS, decoded, make_clip, needs_shared, packets, tiny_endpoints
 from dnirender import MediaError, Preset, render
 from dnirender.decode import open_source
 

@@ -17,12 +17,10 @@ errors
 easing
 timeline
 frames
-preset checkpoint colour
-weights
-network compose
-pictures
-decode
-streams
+preset checkpoint colour containers publish
+weights pixels source
+network compose pictures scan
+decode streams encoders
 encode
 animation
 plan

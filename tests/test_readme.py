@@ -6,8 +6,8 @@ import subprocess
 import sys
 
 import pytest
-from conftest import REPO, make_clip, paint, tiny_endpoints
 
+from conftest import REPO, make_clip, paint, tiny_endpoints
 from dnirender.cli import main
 from dnirender.preset import Preset
 
@@ -32,8 +32,7 @@ def folder(tmp_path, monkeypatch):
     import torch
     from safetensors.torch import load_file
 
-    from dnirender.encode import write_png
-    from dnirender.pictures import read_picture
+    from dnirender.pictures import read_picture, write_png
 
     monkeypatch.chdir(tmp_path)
     make_clip(tmp_path / "clip.mp4", frames=60, audio="aac")
@@ -58,7 +57,7 @@ def test_commands(folder, arguments, capsys):
     made = set(folder.rglob("*")) - before
     if "-o" in arguments:
         target = folder / arguments[arguments.index("-o") + 1]
-        assert "--dry-run" in arguments or target in made or target.is_dir() and any(p.parent == target for p in made)
+        assert "--dry-run" in arguments or target in made or (target.is_dir() and any(p.parent == target for p in made))
 
 
 @pytest.mark.parametrize("text", [text for _, language, text in SNIPPETS if language == "python"])

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import contextlib
-import os
 import tempfile
 from collections.abc import Iterator
 from fractions import Fraction
+from itertools import pairwise
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self, cast
@@ -18,11 +18,17 @@ from av.filter import Graph
 from av.video.frame import VideoFrame
 from av.video.stream import VideoStream
 
-from dnirender.encode import Times, disk_errors, publish
-from dnirender.errors import OutputError
+from dnirender.colour import Colour
+from dnirender.containers import create_container
+from dnirender.encode import Times
+from dnirender.errors import OutputError, UsageError
 from dnirender.frames import Image, to_uint8
+from dnirender.pixels import to_frame
+from dnirender.publish import disk_errors, part_path, publish
 
 FORMATS = {".gif": "gif", ".webp": "webp", ".apng": "apng"}
+PIX_FMTS = {"gif": "pal8", "webp": "yuv420p", "apng": "rgb24"}
+BT601 = Colour(matrix=6, full_range=False)  # what WebP's Y'CbCr is by definition
 DITHERS = ("none", "bayer", "floyd_steinberg", "sierra2_4a")
 # palettegen keeps every frame it is shown, so a long cycle is sampled: 64 frames of 480x270 are 33 MB.
 PALETTE_FRAMES = 64
@@ -50,6 +56,7 @@ class Spool:
         with disk_errors(self._folder):
             self._file.seek(self._count * self._bytes)
             self._file.write(np.ascontiguousarray(image).data)
+            self._file.flush()  # a full disk is met here, not when the picture is read
         self._count += 1
 
     def __getitem__(self, index: int) -> Image:
@@ -76,7 +83,10 @@ class AnimationSink:
     def __init__(self, target: Path, times: Times, *, dither: str = "bayer") -> None:
         self._target, self._times, self._dither = target, times, dither
         self._format = FORMATS[target.suffix.lower()]
-        self._part = target.with_name(f".{target.name}.{os.getpid()}.part")
+        if any(stop <= start for start, stop in self._shown()):
+            rate = self._base().denominator
+            raise UsageError(f"{target.name}: {self._format} shows at most {rate} frames/s; lower --fps")
+        self._part = part_path(target)
 
     def __enter__(self) -> Self:
         with disk_errors(self._target):
@@ -102,18 +112,25 @@ class AnimationSink:
     def _encode(self) -> None:
         if not len(self._spool):
             raise OutputError(f"{self._target}: there is no frame to write")
+        if len(self._spool) != len(self._times.pts):
+            raise OutputError(f"{self._target}: {len(self._times.pts)} frames were due, {len(self._spool)} came")
         frames = self._frames()
         first = next(frames)
-        with av.open(
-            f"file:{self._part.resolve()}", "w", format=self._format, container_options=self._loop_forever()
-        ) as out:
+        with create_container(self._part, self._format, self._container_options()) as out:
             stream = self._add_stream(out, first)
             for frame in _chain(first, frames):
                 out.mux(stream.encode(frame))
             out.mux(stream.encode(None))
+        if self._format == "webp":
+            start, stop = self._shown()[-1]
+            _set_last_duration(self._part, stop - start)
 
-    def _loop_forever(self) -> dict[str, str]:
-        return {"plays": "0"} if self._format == "apng" else {"loop": "0"}
+    def _container_options(self) -> dict[str, str]:
+        """Loops forever, and shows the last picture as long as it is due; muxers repeat the delay before it."""
+        start, stop = self._shown()[-1]
+        if self._format == "apng":
+            return {"plays": "0", "final_delay": f"{stop - start}/{self._base().denominator}"}
+        return {"loop": "0"} | ({"final_delay": str(stop - start)} if self._format == "gif" else {})
 
     def _add_stream(self, out: Any, first: VideoFrame) -> VideoStream:
         codec = {"gif": "gif", "webp": "libwebp_anim", "apng": "apng"}[self._format]
@@ -122,23 +139,30 @@ class AnimationSink:
             VideoStream, out.add_stream(codec, rate=self._times.frame_rate.limit_denominator(100_000), options=options)
         )
         stream.width, stream.height = first.width, first.height
-        stream.pix_fmt = {"gif": "pal8", "webp": "yuv420p", "apng": "rgb24"}[self._format]
-        stream.codec_context.time_base = first.time_base
+        stream.pix_fmt = PIX_FMTS[self._format]
+        stream.codec_context.time_base = cast(Fraction, first.time_base)
         return stream
 
     def _frames(self) -> Iterator[VideoFrame]:
-        # GIF counts hundredths of a second, the others as finely as they are told.
-        base = Fraction(1, 100) if self._format == "gif" else Fraction(1, 1000)
         pictures = (self._spool[index] for index in range(len(self._spool)))
         if self._format == "gif":
             frames = paletted(pictures, self._palette(), self._dither)
         else:
-            frames = (VideoFrame.from_ndarray(image, format="rgb24") for image in pictures)
-        shown = [round(pts * self._times.time_base / base) for pts in self._times.pts]
-        end = round((self._times.pts[-1] + self._times.last_duration) * self._times.time_base / base)
-        for frame, start, stop in zip(frames, shown, [*shown[1:], end], strict=True):
-            frame.pts, frame.time_base, frame.duration = start, base, stop - start
+            pix_fmt = PIX_FMTS[self._format]
+            frames = (to_frame(image, pix_fmt, BT601) for image in pictures)
+        for frame, (start, stop) in zip(frames, self._shown(), strict=True):
+            frame.pts, frame.time_base, frame.duration = start, self._base(), stop - start
             yield frame
+
+    def _base(self) -> Fraction:
+        """GIF counts hundredths of a second; the others are told to count thousandths."""
+        return Fraction(1, 100) if self._format == "gif" else Fraction(1, 1000)
+
+    def _shown(self) -> list[tuple[int, int]]:
+        """When each picture comes and goes; rounded one by one, so that errors do not add up."""
+        times, unit = self._times, self._times.time_base / self._base()
+        edges = [round(pts * unit) for pts in (*times.pts, times.pts[-1] + times.last_duration)]
+        return list(pairwise(edges))
 
     def _palette(self) -> VideoFrame:
         count = len(self._spool)
@@ -160,7 +184,7 @@ def palette(pictures: Iterator[Image]) -> VideoFrame:
             graph.configure()
         source.push(VideoFrame.from_ndarray(image, format="rgb24"))
     source.push(None)
-    return cast(VideoFrame, graph.vpull())
+    return graph.vpull()
 
 
 def paletted(pictures: Iterator[Image], colours: VideoFrame, dither: str) -> Iterator[VideoFrame]:
@@ -191,6 +215,24 @@ def paletted(pictures: Iterator[Image], colours: VideoFrame, dither: str) -> Ite
         yield from _pulled(graph)
 
 
+def _set_last_duration(webp: Path, milliseconds: int) -> None:
+    """Corrects the last frame of an animated WebP, to which the encoder gives the mean of the others' durations.
+
+    A file of one frame is a still picture and has none. Chunks: name, length, padded to an even length; the duration
+    are 3 bytes behind the 12 of a frame's place and size.
+    """
+    with webp.open("rb+") as file:
+        place, last, size = 12, None, webp.stat().st_size
+        while place + 8 <= size:
+            file.seek(place)
+            name, length = file.read(4), int.from_bytes(file.read(4), "little")
+            last = place if name == b"ANMF" else last
+            place += 8 + length + length % 2
+        if last is not None:
+            file.seek(last + 8 + 12)
+            file.write(milliseconds.to_bytes(3, "little"))
+
+
 def _buffer(graph: Graph, width: int, height: int, form: str) -> Any:
     return graph.add_buffer(width=width, height=height, format=av.VideoFormat(form), time_base=Fraction(1, 25))
 
@@ -198,7 +240,7 @@ def _buffer(graph: Graph, width: int, height: int, form: str) -> Any:
 def _pulled(graph: Graph) -> Iterator[VideoFrame]:
     with contextlib.suppress(av.error.BlockingIOError, av.error.EOFError):
         while True:
-            yield cast(VideoFrame, graph.vpull())
+            yield graph.vpull()
 
 
 def _chain(first: VideoFrame, rest: Iterator[VideoFrame]) -> Iterator[VideoFrame]:

@@ -83,28 +83,29 @@ def code_range(depth: int, full_range: bool) -> tuple[float, float, float, float
 
 
 def upsample(plane: Floats, width: int, height: int) -> Floats:
-    """A chroma plane at luma size: linear, sited left horizontally and centred vertically."""
-    rows, columns = plane.shape
-    if height > rows:
-        plane = cast(Floats, cv2.resize(plane, (columns, rows * 2), interpolation=cv2.INTER_LINEAR))[:height]
-    if width == columns:
-        return plane
-    wide = np.empty((plane.shape[0], columns * 2), np.float32)
-    wide[:, 0::2] = plane
-    wide[:, 1:-1:2] = (plane[:, :-1] + plane[:, 1:]) * np.float32(0.5)
-    wide[:, -1] = plane[:, -1]
-    return wide[:, :width]
+    """A chroma plane at luma size: linear, sited left horizontally and centred vertically; 4:1:1 doubles twice."""
+    while plane.shape[0] < height:
+        size = plane.shape[1], plane.shape[0] * 2
+        plane = cast(Floats, cv2.resize(plane, size, interpolation=cv2.INTER_LINEAR))
+    plane = plane[:height]
+    while plane.shape[1] < width:
+        wide = np.empty((plane.shape[0], plane.shape[1] * 2), np.float32)
+        wide[:, 0::2] = plane
+        wide[:, 1:-1:2] = (plane[:, :-1] + plane[:, 1:]) * np.float32(0.5)
+        wide[:, -1] = plane[:, -1]
+        plane = wide
+    return plane[:, :width]
 
 
 def downsample(plane: Floats, columns: int, rows: int) -> Floats:
-    """A luma-sized plane at chroma size: [1 2 1] / 4 around the left sample, the mean of two rows."""
-    height, width = plane.shape
-    if columns < width:
+    """A luma-sized plane at chroma size: [1 2 1] / 4 around the left sample, the mean of two rows; 4:1:1 twice."""
+    while plane.shape[1] > columns:
         padded = cast(Floats, cv2.copyMakeBorder(plane, 0, 0, 1, 1, cv2.BORDER_REPLICATE))
+        half = -(-plane.shape[1] // 2)
         left, here, right = padded[:, 0:-2:2], padded[:, 1:-1:2], padded[:, 2::2]
-        plane = (left[:, :columns] + 2 * here[:, :columns] + right[:, :columns]) * np.float32(0.25)
-    if rows < height:
-        if height % 2:
+        plane = (left[:, :half] + 2 * here[:, :half] + right[:, :half]) * np.float32(0.25)
+    while plane.shape[0] > rows:
+        if plane.shape[0] % 2:
             plane = np.concatenate([plane, plane[-1:]])
         plane = (plane[0::2] + plane[1::2]) * np.float32(0.5)
     return plane

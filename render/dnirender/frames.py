@@ -57,8 +57,9 @@ _END = object()
 def prefetch(items: Iterable[T], depth: int, name: str = "prefetch") -> Generator[T]:
     """Yields the items unchanged and in order while a thread of its own computes up to `depth` of them ahead.
 
-    An exception raised by `items` is raised here, at its place in the order. When the reader stops early, the worker
-    ends after the item it is at, and a generator is closed on the worker's thread: what it opened, it closes there.
+    Beside those, the worker may hold one more in its hand. An exception raised by `items` is raised here, at its place
+    in the order. When the reader stops early, the worker ends after the item it is at, and a generator is closed on the
+    worker's thread: what it opened, it closes there.
     """
     ready: queue.Queue[Any] = queue.Queue(maxsize=depth)
     stop = threading.Event()
@@ -73,15 +74,14 @@ def prefetch(items: Iterable[T], depth: int, name: str = "prefetch") -> Generato
     def work() -> None:
         last: object = _END
         try:
-            for item in items:
-                if not put((item,)):
-                    break
+            with contextlib.ExitStack() as stack:
+                if (close := getattr(items, "close", None)) is not None:
+                    stack.callback(close)
+                for item in items:
+                    if not put((item,)):
+                        break
         except BaseException as error:  # noqa: BLE001 - it is raised again on the reader's thread
             last = error
-        finally:
-            close = getattr(items, "close", None)
-            if close is not None:
-                close()
         put(last)
 
     worker = threading.Thread(target=work, name=name, daemon=True)

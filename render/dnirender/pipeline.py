@@ -16,18 +16,10 @@ from typing import TYPE_CHECKING
 
 from dnirender import compose
 from dnirender.animation import AnimationSink, Spool
-from dnirender.encode import (
-    CONTAINERS,
-    PictureSink,
-    Sink,
-    VideoSink,
-    VideoSpec,
-    check_encoder,
-    choose_pix_fmt,
-    encoder_options,
-    even_size,
-)
+from dnirender.encode import CONTAINERS, Sink, VideoSink
+from dnirender.encoders import VideoSpec, check_encoder, choose_pix_fmt, encoder_options, even_size
 from dnirender.frames import Alpha, Batch, Frame, Image, prefetch
+from dnirender.pictures import PictureSink
 from dnirender.plan import Job, Plan, boomerang_order, default_output, make_plan, one_hot
 from dnirender.preset import DEFAULT_PRESET, Preset
 

@@ -12,11 +12,13 @@ from pathlib import Path
 
 from dnirender import compose
 from dnirender.animation import FORMATS
-from dnirender.decode import Facts, Source, is_still, open_source
-from dnirender.encode import CONTAINERS, Times, numbered
+from dnirender.decode import open_source
+from dnirender.encode import CONTAINERS, Times
 from dnirender.errors import OutputError, UsageError
 from dnirender.frames import Alpha
+from dnirender.pictures import is_still, numbered
 from dnirender.preset import Preset
+from dnirender.source import Facts, Source
 from dnirender.streams import AS_ASKED, Cut, StreamPlan, plan_streams
 from dnirender.timeline import Timeline, Track, parse_position
 
@@ -244,7 +246,7 @@ def select(job: Job, facts: Facts) -> Selection:
     whole = start == 0 and stop == len(seconds)
     if not whole:
         times = replace(times, pts=tuple(pts - times.pts[0] for pts in times.pts))
-    return Selection(tuple(range(start, stop)), track.alphas, times, track, _whole_cut(job, times) if whole else cut)
+    return Selection(tuple(range(start, stop)), track.alphas, times, track, Cut() if whole else cut)
 
 
 def _still_track(job: Job, facts: Facts) -> Track:
@@ -259,12 +261,6 @@ def _times(facts: Facts, start: int, stop: int) -> Times:
     unit, base = facts.time_base.numerator, Fraction(1, facts.time_base.denominator)
     last = facts.pts[stop] - facts.pts[stop - 1] if stop < len(facts.pts) else facts.last_duration
     return Times(tuple(pts * unit for pts in facts.pts[start:stop]), base, last * unit)
-
-
-def _whole_cut(job: Job, times: Times) -> Cut:
-    # Matroska has no times below zero and would shift everything; what lies there is encoder priming, not sound.
-    matroska = CONTAINERS.get(job.output.suffix.lower()) in ("matroska", "webm")
-    return Cut(start=Fraction(0)) if matroska and times.pts[0] >= 0 else Cut()
 
 
 def _rate(job: Job, facts: Facts) -> Fraction:

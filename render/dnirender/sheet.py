@@ -6,12 +6,13 @@ from collections.abc import Sequence
 from fractions import Fraction
 
 from dnirender import compose
-from dnirender.decode import Facts, is_still, open_source
-from dnirender.encode import write_png
+from dnirender.decode import open_source
 from dnirender.errors import OutputError
 from dnirender.frames import Alpha
+from dnirender.pictures import is_still, write_png
 from dnirender.pipeline import load_engine
 from dnirender.plan import Job, scaled_size
+from dnirender.source import Facts
 from dnirender.timeline import Timeline, parse_position
 
 

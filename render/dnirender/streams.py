@@ -17,15 +17,19 @@ from typing import Any, cast
 
 import av
 import av.error
+from av.audio.frame import AudioFrame
 from av.audio.stream import AudioStream
 from av.container import InputContainer, OutputContainer
 from av.packet import Packet
 
-from dnirender.decode import fraction, open_container
+from dnirender.containers import create_container, fraction, open_container
+from dnirender.errors import MediaError
+from dnirender.publish import reason
+from dnirender.scan import codec_of, is_cover
 
 AUDIO_CODECS = {"webm": "libopus"}  # where aac, the default, will not do
-TEXT_CODECS = {"mp4": "mov_text", "mov": "mov_text", "matroska": "subrip", "webm": "webvtt"}
-TEXT_SUBTITLES = {"mov_text", "subrip", "srt", "text", "webvtt"}
+TEXT_CODECS = {"mp4": "mov_text", "mov": "mov_text", "matroska": "subrip"}
+TEXT_SUBTITLES = {"mov_text", "subrip", "srt"}
 AS_ASKED = "as asked"
 # What the muxer writes itself; copying it would contradict the new file.
 MUXER_TAGS = {"major_brand", "minor_version", "compatible_brands", "encoder", "duration"}
@@ -56,18 +60,30 @@ class Cut:
     stop: Fraction | None = None
     shift: Fraction = Fraction(0)
 
+    def holds(self, time: Fraction) -> bool:
+        """Whether what begins at `time` is kept."""
+        return (self.start is None or time >= self.start) and (self.stop is None or time < self.stop)
+
 
 def plan_streams(path: Path, container: str, video: int, *, audio: bool, subtitles: bool) -> tuple[StreamPlan, ...]:
-    """One plan per stream of `path` other than the rendered one, for an output of format `container`."""
+    """One plan per stream of `path` other than the rendered one, for an output of format `container`.
+
+    The text track in which MP4 keeps its chapters is no stream of its own: chapters are always carried over.
+    """
     with open_container(path) as source:
-        return tuple(_plan(stream, container, audio, subtitles) for stream in source.streams if stream.index != video)
+        others = [stream for stream in source.streams if stream.index != video and not _is_chapters(stream, source)]
+        return tuple(_plan(stream, container, audio, subtitles) for stream in others)
+
+
+def _is_chapters(stream: Any, source: InputContainer) -> bool:
+    return stream.type == "data" and stream.name == "bin_data" and bool(source.chapters())
 
 
 def _plan(stream: Any, container: str, audio: bool, subtitles: bool) -> StreamPlan:
-    codec = stream.codec_context.name if stream.codec_context is not None else "unknown"
+    codec = codec_of(stream)
     plan = StreamPlan(stream.index, stream.type, codec, "copy")
     if stream.type == "video":
-        return _drop(plan, "one video stream is rendered")
+        return _drop(plan, "a cover shows the clip unrendered" if is_cover(stream) else "one video stream is rendered")
     if (stream.type == "audio" and not audio) or (stream.type == "subtitle" and not subtitles):
         return _drop(plan, AS_ASKED)
     if stream.type == "attachment":
@@ -77,14 +93,10 @@ def _plan(stream: Any, container: str, audio: bool, subtitles: bool) -> StreamPl
     if _holds(container, lambda out: add_copy(out, stream)):
         return plan
     why = f"{container} cannot hold {codec}"
-    if stream.type == "audio":
+    to = TEXT_CODECS.get(container, "") if codec in TEXT_SUBTITLES else ""
+    if stream.type == "audio" and stream.codec_context is not None:
         to = AUDIO_CODECS.get(container, "aac")
-        if _holds(container, lambda out: out.add_stream(to, rate=48000)):
-            return StreamPlan(stream.index, stream.type, codec, "transcode", to, why)
-    to = TEXT_CODECS.get(container, "")
-    if stream.type == "subtitle" and codec in TEXT_SUBTITLES and to and {codec, to} <= {"mov_text", "subrip", "srt"}:
-        return StreamPlan(stream.index, stream.type, codec, "transcode", to, why)
-    return _drop(plan, why)
+    return StreamPlan(stream.index, stream.type, codec, "transcode", to, why) if to else _drop(plan, why)
 
 
 def _drop(plan: StreamPlan, why: str) -> StreamPlan:
@@ -93,7 +105,7 @@ def _drop(plan: StreamPlan, why: str) -> StreamPlan:
 
 def _holds(container: str, add: Callable[[OutputContainer], Any]) -> bool:
     """Whether a header with this stream can be written."""
-    out = av.open(io.BytesIO(), "w", format=container)
+    out = create_container(io.BytesIO(), container)
     try:
         add(out)
         out.start_encoding()
@@ -124,14 +136,16 @@ class Companions:
     """The streams that travel beside the video: opened with the output, muxed in step with it.
 
     Packets of copied streams pass byte for byte. Call `advance` with the time the video has reached, so that the
-    muxer never has to hold more than the difference, and `finish` at the end.
+    muxer never has to hold more than the difference, and `finish` at the end. MediaError: the source cannot be read to
+    its end, or its sound cannot be decoded where it must be.
     """
 
     def __init__(self, path: Path, plans: tuple[StreamPlan, ...], cut: Cut, out: OutputContainer) -> None:
+        self._path = path
         self._source: InputContainer = open_container(path)
         self._cut = cut
         self._out = out
-        self._routes: dict[int, Callable[[Packet], None]] = {}
+        self._routes: dict[int, Callable[[Packet[Any]], None]] = {}
         self._flush: list[Callable[[], None]] = []
         for plan in plans:
             if plan.action != "drop":
@@ -139,11 +153,11 @@ class Companions:
         out.metadata.update({k: v for k, v in self._source.metadata.items() if k.lower() not in MUXER_TAGS})
         self._copy_chapters()
         self._packets = self._demux()
-        self._next: Packet | None = next(self._packets, None)
+        self._next: Packet[Any] | None = next(self._packets, None)
 
     def advance(self, until: Fraction) -> None:
-        """Muxes every packet that starts before `until` seconds of output time."""
-        while self._next is not None and self._time(self._next) - self._cut.shift <= until:
+        """Muxes every packet that starts up to `until` seconds of output time."""
+        while self._next is not None and _start(self._next) - self._cut.shift <= until:
             self._route(self._next)
             self._next = next(self._packets, None)
 
@@ -159,38 +173,36 @@ class Companions:
         """Closes the source."""
         self._source.close()
 
-    def _route(self, packet: Packet) -> None:
+    def _route(self, packet: Packet[Any]) -> None:
         self._routes[packet.stream.index](packet)
 
-    def _demux(self) -> Iterator[Packet]:
+    def _demux(self) -> Iterator[Packet[Any]]:
         streams = [self._source.streams[index] for index in self._routes]
-        for packet in self._source.demux(streams) if streams else ():
-            if packet.size and self._inside(packet):
-                yield packet
-
-    def _time(self, packet: Packet) -> Fraction:
-        stamp = packet.pts if packet.pts is not None else packet.dts
-        return (stamp or 0) * fraction(packet.time_base, Fraction(1))
-
-    def _inside(self, packet: Packet) -> bool:
-        time = self._time(packet)
-        start, stop = self._cut.start, self._cut.stop
-        return (start is None or time >= start) and (stop is None or time < stop)
+        try:
+            for packet in self._source.demux(streams) if streams else ():
+                if packet.size and (packet.stream.type == "subtitle" or self._cut.holds(_start(packet))):
+                    yield packet
+        except av.error.FFmpegError as error:
+            raise MediaError(f"{self._path}: cannot be read to its end ({reason(error)})") from error
 
     def _add(self, plan: StreamPlan) -> None:
-        stream = self._source.streams[plan.index]
+        stream: Any = self._source.streams[plan.index]
         if plan.action == "copy":
             twin = add_copy(self._out, stream)
-            if stream.type != "attachment":  # attachments live in the header
-                self._routes[plan.index] = lambda packet: self._copy(packet, twin)
+            if stream.type == "attachment":  # attachments live in the header
+                return
+            self._routes[plan.index] = lambda packet: self._copy(packet, twin)
         elif plan.kind == "audio":
             self._add_audio(plan, cast(AudioStream, stream))
         else:
             twin = self._out.add_mux_stream(plan.to)
             _describe(twin, stream)
             self._routes[plan.index] = lambda packet: self._copy(_text_packet(packet, plan), twin)
+        if stream.type == "subtitle":
+            copy = self._routes[plan.index]
+            self._routes[plan.index] = lambda packet: copy(packet) if _trim(packet, self._cut) else None
 
-    def _copy(self, packet: Packet, twin: Any) -> None:
+    def _copy(self, packet: Packet[Any], twin: Any) -> None:
         ticks = round(self._cut.shift / fraction(packet.time_base, Fraction(1)))
         if ticks:
             packet.pts = None if packet.pts is None else packet.pts - ticks
@@ -200,48 +212,89 @@ class Companions:
             self._out.mux_one(packet)
 
     def _add_audio(self, plan: StreamPlan, stream: AudioStream) -> None:
-        # Opus knows few sample rates, and 48000 is one that every encoder takes.
-        rate = 48000 if plan.to == "libopus" else stream.codec_context.sample_rate
-        layout = stream.codec_context.layout
-        twin = cast(AudioStream, self._out.add_stream(plan.to, rate=rate, layout=layout.name))
-        twin.codec_context.bit_rate = 96_000 * max(1, layout.nb_channels)
+        rate, layout = audio_settings(plan.to, stream.codec_context)
+        twin = cast(AudioStream, self._out.add_stream(plan.to, rate=rate, layout=layout))
+        twin.codec_context.bit_rate = 96_000 * twin.codec_context.layout.nb_channels
         _describe(twin, stream)
-        resampler = av.AudioResampler(format=twin.codec_context.format, layout=layout, rate=rate)
 
-        def encode(packet: Packet | None) -> None:
-            for frame in stream.codec_context.decode(packet):
+        def encode(packet: Packet[Any] | None) -> None:
+            for frame in self._decoded(stream, packet):
                 if self._cut.shift and frame.pts is not None:
                     frame.pts -= round(self._cut.shift / fraction(frame.time_base, Fraction(1)))
-                for piece in resampler.resample(frame):
-                    self._out.mux(twin.encode(piece))
+                self._out.mux(twin.encode(frame))
 
         def flush() -> None:
             encode(None)
-            for piece in resampler.resample(None):
-                self._out.mux(twin.encode(piece))
             self._out.mux(twin.encode(None))
 
         self._routes[plan.index] = encode
         self._flush.append(flush)
 
+    def _decoded(self, stream: AudioStream, packet: Packet[Any] | None) -> list[AudioFrame]:
+        try:
+            return stream.codec_context.decode(packet)
+        except av.error.FFmpegError as error:
+            at = f" at {float(_start(packet)):.2f} s" if packet else ""
+            raise MediaError(
+                f"{self._path}: audio #{stream.index} cannot be decoded{at} ({reason(error)}); "
+                "--no-audio renders without it"
+            ) from error
+
     def _copy_chapters(self) -> None:
-        chapters = [dict(chapter) for chapter in self._source.chapters()]
         kept: list[Any] = []
-        for chapter in chapters:
+        for chapter in [dict(chapter) for chapter in self._source.chapters()]:
             base = fraction(chapter["time_base"], Fraction(1))
             start, end = cast(int, chapter["start"]) * base, cast(int, chapter["end"]) * base
-            first, last = self._cut.start, self._cut.stop
-            if (first is not None and end <= first) or (last is not None and start >= last):
-                continue
-            start = start if first is None else max(start, first)
-            end = end if last is None else min(end, last)
-            shift = self._cut.shift
-            kept.append(chapter | {"start": round((start - shift) / base), "end": round((end - shift) / base)})
+            first = start if self._cut.start is None else max(start, self._cut.start)
+            last = end if self._cut.stop is None else min(end, self._cut.stop)
+            if first < last:
+                moved = {
+                    "start": round((first - self._cut.shift) / base),
+                    "end": round((last - self._cut.shift) / base),
+                }
+                kept.append(chapter | moved | {"time_base": base})
         if kept:
             self._out.set_chapters(kept)
 
 
-def _text_packet(packet: Packet, plan: StreamPlan) -> Packet:
+def audio_settings(codec: str, source: Any) -> tuple[int, str]:
+    """The sample rate and layout nearest to the source's that the encoder opens with.
+
+    libopus, for one, takes 5.1 but not 5.1(side), and only five rates, of which 48000 is one.
+    """
+    encoder = av.Codec(codec, "w")
+    rate = source.sample_rate if source.sample_rate in (encoder.audio_rates or (source.sample_rate,)) else 48000
+    standard = {1: "mono", 6: "5.1", 8: "7.1"}.get(source.layout.nb_channels, "stereo")
+    for layout in (source.layout.name, standard):
+        trial: Any = av.CodecContext.create(encoder, "w")
+        trial.sample_rate, trial.layout, trial.format = rate, layout, (encoder.audio_formats or [source.format])[0]
+        with contextlib.suppress(av.error.FFmpegError, ValueError):
+            trial.open()
+            return rate, layout
+    return rate, "stereo"
+
+
+def _start(packet: Packet[Any]) -> Fraction:
+    """Seconds of source time."""
+    stamp = packet.pts if packet.pts is not None else packet.dts
+    return (stamp or 0) * fraction(packet.time_base, Fraction(1))
+
+
+def _trim(packet: Packet[Any], cut: Cut) -> bool:
+    """Cuts a subtitle to the part of it that is shown within the range; False where there is none."""
+    base = fraction(packet.time_base, Fraction(1))
+    start, end = _start(packet), _start(packet) + (packet.duration or 0) * base
+    first = start if cut.start is None else max(start, cut.start)
+    last = end if cut.stop is None else min(end, cut.stop)
+    if first >= last and not cut.holds(start):
+        return False
+    if (first, last) != (start, end):
+        packet.pts = packet.dts = round(first / base)
+        packet.duration = round((last - first) / base)
+    return True
+
+
+def _text_packet(packet: Packet[Any], plan: StreamPlan) -> Packet[Any]:
     """A subtitle packet in the other dialect: mov_text is the text of subrip behind its length in two bytes."""
     data = bytes(packet)
     if plan.codec == "mov_text":

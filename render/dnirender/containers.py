@@ -1,0 +1,49 @@
+"""Media files opened for reading and for writing, alike in every supported version of PyAV."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from fractions import Fraction
+from pathlib import Path
+from typing import Any, BinaryIO
+
+import av
+import av.error
+from av.container import InputContainer, OutputContainer
+
+from dnirender.errors import MediaError
+
+# Containers of media files; playlists and network formats, which could pull in other files, are left out.
+READABLE = (
+    "mov,mp4,m4a,3gp,3g2,mj2,matroska,webm,avi,mpegts,mpeg,mpegvideo,flv,ogg,asf,nut,gif,apng,mxf,wav,"
+    "h264,hevc,obu,ivf,m4v,yuv4mpegpipe,dv,rm"
+)
+# From version 19 on PyAV reads tags that are not UTF-8 by itself; before, such a file would not open without this.
+TAGS: dict[str, Any] = {"metadata_errors": "surrogateescape"} if int(av.__version__.split(".")[0]) < 19 else {}
+
+
+def fraction(value: Any, default: Fraction) -> Fraction:
+    """A rational of any PyAV: 18 gives Fraction or None, 19 AVRational that is falsy when unset."""
+    return Fraction(value.numerator, value.denominator) if value else default
+
+
+def open_container(path: Path) -> InputContainer:
+    """Opens a media file for reading: a file only, never a protocol, a playlist or a device; else MediaError."""
+    options = {"format_whitelist": READABLE, "protocol_whitelist": "file"}
+    try:
+        return av.open(f"file:{path.resolve()}", "r", options=options, **TAGS)
+    except (av.error.FFmpegError, ValueError) as error:
+        raise MediaError(f"{path}: cannot be opened as a video or picture ({_why(error)})") from error
+
+
+def create_container(file: Path | BinaryIO, form: str, options: Mapping[str, str] | None = None) -> OutputContainer:
+    """Opens a media file of FFmpeg's format `form` for writing; nothing is written before its header."""
+    name = f"file:{file.resolve()}" if isinstance(file, Path) else file
+    return av.open(name, "w", format=form, container_options=dict(options or {}), **TAGS)
+
+
+def _why(error: Exception) -> str:
+    # What the whitelist refuses FFmpeg calls an invalid argument.
+    if isinstance(error, av.error.ArgumentError):
+        return "its content is a playlist, or of another format than its name says"
+    return getattr(error, "strerror", None) or str(error)

@@ -1,0 +1,112 @@
+"""Encoders: their defaults, the pixel formats and sizes they take, and whether one works here at all."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from fractions import Fraction
+from typing import Any, cast
+
+import av
+import av.error
+
+from dnirender.colour import Colour
+from dnirender.errors import UsageError
+from dnirender.pixels import sampling_of
+from dnirender.publish import reason
+
+CRF = {"libx264": 18, "libx265": 20, "libvpx-vp9": 30, "libsvtav1": 28}
+CODEC_OPTIONS: dict[str, dict[str, str]] = {
+    "libx264": {"preset": "medium"},
+    "libx265": {"preset": "medium", "x265-params": "log-level=error"},
+    "libvpx-vp9": {"deadline": "good", "cpu-used": "3", "row-mt": "1"},
+}
+ODD_SIZES = {"libvpx-vp9", "ffv1"}  # these take odd sizes whatever the chroma sampling
+
+
+@dataclass(frozen=True)
+class VideoSpec:
+    """How pixels become a stream. `options` are the encoder's own, crf among them."""
+
+    codec: str
+    pix_fmt: str
+    width: int
+    height: int
+    colour: Colour
+    sample_aspect_ratio: Fraction
+    options: Mapping[str, str]
+    rate: Fraction
+
+
+def encoder_options(codec: str, crf: int | None, options: Mapping[str, str]) -> dict[str, str]:
+    """The encoder's options: ours, then crf, then the user's, each overriding what came before."""
+    chosen = dict(CODEC_OPTIONS.get(codec, {}))
+    crf = CRF.get(codec) if crf is None else crf
+    if crf is not None:
+        chosen["crf"] = str(crf)
+    return chosen | dict(options)
+
+
+def choose_pix_fmt(codec: str, sampling: tuple[int, int] | None, depth: int, asked: str | None) -> str:
+    """The format asked for, else the source's chroma sampling and depth, else the nearest that `codec` takes."""
+    formats = [form.name for form in _encoder(codec).video_formats or ()]
+    if asked and asked not in formats:
+        raise UsageError(f"--pix-fmt {asked}: {codec} takes {', '.join(formats)}")
+    if asked:
+        return asked
+    names = {(2, 2): ["420"], (2, 1): ["422", "420"], (1, 1): ["444", "422", "420"]}
+    for bits in ("12le", "10le", "") if depth > 10 else ("10le", "12le", "") if depth > 8 else ("", "10le"):
+        for name in names.get(sampling or (2, 2), ["444", "420"]):
+            if f"yuv{name}p{bits}" in formats:
+                return f"yuv{name}p{bits}"
+    return "yuv422p10le" if "yuv422p10le" in formats else next(iter(formats), "yuv420p")
+
+
+def even_size(codec: str, pix_fmt: str, width: int, height: int) -> tuple[int, int]:
+    """The size that is encoded: most encoders round sizes up to whole chroma samples."""
+    across, down = (1, 1) if codec in ODD_SIZES else sampling_of(av.VideoFormat(pix_fmt)) or (1, 1)
+    return -(-width // across) * across, -(-height // down) * down
+
+
+def check_encoder(spec: VideoSpec) -> None:
+    """Opens the encoder with these very settings: names in a table are no promise (an nvenc without a driver).
+
+    Raises UsageError for settings that it refuses and for options that it does not know.
+    """
+    context = cast(av.VideoCodecContext, av.CodecContext.create(_encoder(spec.codec), "w"))
+    configure(context, spec)
+    try:
+        context.open(strict=False)
+    except (av.error.FFmpegError, ValueError) as error:
+        options = " ".join(f"{key}={value}" for key, value in spec.options.items())
+        raise UsageError(
+            f"--codec {spec.codec}: cannot encode {spec.width}x{spec.height} {spec.pix_fmt}"
+            f"{' with ' + options if options else ''} ({reason(error)})"
+        ) from error
+    unknown = set(context.options) & set(spec.options)
+    if unknown:
+        raise UsageError(f"{spec.codec} has no option {', '.join(sorted(unknown))}; see ffmpeg -h encoder={spec.codec}")
+
+
+def configure(context: Any, spec: VideoSpec) -> None:
+    """Sets size, rate, shape, colour and options of an encoder that is not open yet; it counts pts in frames."""
+    context.width, context.height, context.pix_fmt = spec.width, spec.height, spec.pix_fmt
+    context.time_base, context.framerate = 1 / spec.rate, spec.rate
+    context.sample_aspect_ratio = spec.sample_aspect_ratio
+    if not av.VideoFormat(spec.pix_fmt).is_rgb:
+        context.color_range = 2 if spec.colour.full_range else 1
+        context.colorspace = spec.colour.matrix
+    context.color_primaries, context.color_trc = spec.colour.primaries, spec.colour.transfer
+    context.options = dict(spec.options)
+
+
+def _encoder(codec: str) -> av.Codec:
+    try:
+        found = av.Codec(codec, "w")
+    except ValueError as error:
+        raise UsageError(
+            f"--codec {codec}: unknown encoder; libx264, libx265, libvpx-vp9, libsvtav1, ffv1 are there"
+        ) from error
+    if found.type != "video":
+        raise UsageError(f"--codec {codec}: encodes {found.type}, expected a video encoder")
+    return found

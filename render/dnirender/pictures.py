@@ -1,0 +1,128 @@
+"""Still pictures: held as a source, written as numbered PNG files."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from fractions import Fraction
+from pathlib import Path
+from types import TracebackType
+from typing import Self, cast
+
+import cv2
+import numpy as np
+
+from dnirender.colour import Colour
+from dnirender.errors import MediaError, OutputError
+from dnirender.frames import Frame, Image
+from dnirender.publish import disk_errors, part_path, publish
+from dnirender.source import Facts, Source
+
+STILL_SUFFIXES = {".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff", ".webp"}
+
+
+def is_still(path: Path) -> bool:
+    """Whether the name is that of a picture rather than a video."""
+    return path.suffix.lower() in STILL_SUFFIXES
+
+
+def read_picture(path: Path) -> tuple[Image, tuple[str, ...]]:
+    """An upright RGB picture of 8 or 16 bits, and what was lost in reading it."""
+    try:
+        data = np.fromfile(path, np.uint8)
+        image = cv2.imdecode(data, cv2.IMREAD_COLOR | cv2.IMREAD_ANYDEPTH)
+        raw = cv2.imdecode(data, cv2.IMREAD_UNCHANGED)
+    except cv2.error as error:
+        raise MediaError(f"{path}: cannot be read as a picture ({error.err})") from error
+    except OSError as error:
+        raise MediaError(f"{path}: cannot be read ({error.strerror})") from error
+    if image is None or image.dtype.name not in ("uint8", "uint16"):
+        raise MediaError(f"{path}: cannot be read as a picture of 8 or 16 bits")
+    has_alpha = raw is not None and raw.ndim == 3 and raw.shape[2] == 4
+    lost = (f"{path.name}: transparency is dropped",) if has_alpha else ()
+    return cast(Image, cv2.cvtColor(image, cv2.COLOR_BGR2RGB)), lost
+
+
+class Still(Source):
+    """A picture, held: every frame is the same pixels."""
+
+    def __init__(self, path: Path, num_frames: int, rate: Fraction) -> None:
+        self._image, warnings = read_picture(path)
+        depth = 8 if self._image.dtype == np.uint8 else 16
+        height, width = self._image.shape[:2]
+        facts = Facts(
+            width=width,
+            height=height,
+            pix_fmt="rgb24" if depth == 8 else "rgb48le",
+            depth=depth,
+            sampling=None,
+            colour=Colour(matrix=1, full_range=False, primaries=1, transfer=1),
+            sample_aspect_ratio=Fraction(1),
+            rotation=0,
+            time_base=1 / rate,
+            pts=tuple(range(num_frames)),
+            last_duration=1,
+            format="image",
+            codec=path.suffix.lower().lstrip("."),
+            warnings=warnings,
+            still=True,
+        )
+        super().__init__(path, facts)
+
+    def frames(self, indices: Sequence[int]) -> Iterator[Frame]:
+        for index in indices:
+            yield Frame(index, self.facts.pts[index], self._image)
+
+
+class PictureSink:
+    """Numbered PNG files after a pattern such as `frame_%04d.png`, numbered from 0; 16 bits where the picture has.
+
+    All get their names at the end: what an older sequence left under them stays until the new one is complete.
+    """
+
+    def __init__(self, pattern: Path) -> None:
+        self._pattern = pattern
+        self._parts: list[tuple[Path, Path]] = []
+
+    def __enter__(self) -> Self:
+        return self
+
+    def write(self, image: Image) -> None:
+        """Takes the next picture."""
+        target = numbered(self._pattern, len(self._parts))
+        part = part_path(target)
+        self._parts.append((part, target))
+        _encode_png(part, image, target)
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        try:
+            if kind is None:
+                for part, target in self._parts:
+                    publish(part, target)
+        finally:
+            for part, _ in self._parts:
+                part.unlink(missing_ok=True)
+
+
+def numbered(pattern: Path, number: int) -> Path:
+    """The path of picture `number`."""
+    return pattern.with_name(pattern.name % number)
+
+
+def write_png(target: Path, image: Image) -> None:
+    """Writes one picture under its name when it is whole."""
+    part = part_path(target)
+    try:
+        _encode_png(part, image, target)
+        publish(part, target)
+    finally:
+        part.unlink(missing_ok=True)
+
+
+def _encode_png(part: Path, image: Image, target: Path) -> None:
+    done, data = cv2.imencode(".png", cv2.cvtColor(image, cv2.COLOR_RGB2BGR))
+    if not done:
+        raise OutputError(f"{target}: the picture could not be encoded as PNG")
+    with disk_errors(target):
+        part.write_bytes(data.tobytes())

@@ -1,0 +1,49 @@
+"""Outputs appear under their name in one step, when they are whole, or not at all."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import zlib
+from collections.abc import Generator
+from pathlib import Path
+
+import av.error
+
+from dnirender.errors import OutputError, RenderError
+
+
+def part_path(target: Path) -> Path:
+    """Where `target` grows: beside it, hidden, this process's own, never too long where the target's name is not."""
+    mark = zlib.crc32(os.fsencode(target.name))
+    return target.with_name(f".{target.name[:40]}.{mark:08x}.{os.getpid()}.part")
+
+
+def publish(part: Path, target: Path) -> None:
+    """Makes a finished file durable and gives it its name in one step."""
+    with disk_errors(target):
+        with part.open("rb+") as file:
+            os.fsync(file.fileno())
+        part.replace(target)
+        if os.name == "posix":
+            folder = os.open(target.parent, os.O_RDONLY)
+            try:
+                os.fsync(folder)
+            finally:
+                os.close(folder)
+
+
+@contextlib.contextmanager
+def disk_errors(target: Path) -> Generator[None]:
+    """Turns whatever the disk or the muxer says into one OutputError about the target."""
+    try:
+        yield
+    except RenderError:
+        raise
+    except (av.error.FFmpegError, OSError) as error:
+        raise OutputError(f"{target}: cannot be written ({reason(error)})") from error
+
+
+def reason(error: BaseException) -> str:
+    """The system's or FFmpeg's own words for what happened."""
+    return getattr(error, "strerror", None) or str(error)

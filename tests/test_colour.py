@@ -1,0 +1,225 @@
+"""Laws of the way from Y'CbCr planes to RGB and back, and of every pixel format that carries them."""
+
+from pathlib import Path
+
+import av
+import cv2
+import numpy as np
+import pytest
+from av.video.reformatter import Interpolation
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from dnirender.colour import (
+    KR_KB,
+    Colour,
+    downsample,
+    guess_matrix,
+    planes_to_rgb,
+    rgb_to_planes,
+    to_rgb_matrix,
+    upsample,
+)
+from dnirender.errors import MediaError
+from dnirender.pixels import depth_of, sampling_of, to_frame, to_rgb
+
+HERE = Path("clip.mp4")
+SAMPLINGS = {"444": (1, 1), "422": (2, 1), "420": (2, 2), "411": (4, 1), "440": (1, 2), "410": (4, 4)}
+
+
+def noise(height, width, depth=8, seed=0):
+    top, kind = (256, np.uint8) if depth == 8 else (65536, np.uint16)
+    return np.random.default_rng(seed).integers(0, top, (height, width, 3)).astype(kind)
+
+
+def smooth(height, width, depth=8):
+    """A picture of all hues without edges: what is lost of it is rounding, not chroma detail."""
+    y, x = np.mgrid[0:height, 0:width].astype(np.float64)
+    waves = [np.sin(x / 23 + y / 31), np.sin(x / 37 - y / 29 + 1), np.sin(y / 41 + x / 53 + 2)]
+    top, kind = (255, np.uint8) if depth == 8 else (65535, np.uint16)
+    return np.rint((np.stack(waves, axis=2) * 0.45 + 0.5) * top).astype(kind)
+
+
+def difference(a, b):
+    """(bias, mean error) in code values of 8 bits, the worst channel."""
+    delta = (a.astype(np.float64) - b) / (257 if a.dtype == np.uint16 else 1)
+    return np.abs(delta.mean(axis=(0, 1))).max(), np.abs(delta).mean(axis=(0, 1)).max()
+
+
+@pytest.mark.parametrize("matrix", KR_KB)
+def test_the_matrix_inverts_the_definition(matrix):
+    kr, kb = KR_KB[matrix]
+    for red, green, blue in np.random.default_rng(0).random((20, 3)):
+        luma = kr * red + (1 - kr - kb) * green + kb * blue
+        cb, cr = (blue - luma) / (2 * (1 - kb)), (red - luma) / (2 * (1 - kr))
+        assert to_rgb_matrix(matrix) @ [luma, cb, cr] == pytest.approx([red, green, blue])
+
+
+@pytest.mark.parametrize("depth", [8, 10, 12])
+@pytest.mark.parametrize("full", [False, True], ids=["limited", "full"])
+def test_black_white_and_chroma_have_the_standard_codes(depth, full):
+    top, kind = (255, np.uint8) if depth == 8 else (65535, np.uint16)
+    image = np.array([[[0, 0, 0], [top] * 3, [0, 0, top], [top, 0, 0]]], kind)
+    luma, cb, cr = rgb_to_planes(image, (1, 1), depth, Colour(1, full))
+    step, last = 1 << (depth - 8), (1 << depth) - 1
+    assert luma[0, :2].tolist() == ([0, last] if full else [16 * step, 235 * step])
+    assert (cb[0, 0], cr[0, 0]) == (128 * step, 128 * step)
+    extreme = last if full else 240 * step
+    assert abs(int(cb[0, 2]) - extreme) <= 1 and abs(int(cr[0, 3]) - extreme) <= 1
+
+
+@pytest.mark.parametrize("matrix", [1, 6, 9])
+@pytest.mark.parametrize("full", [False, True], ids=["limited", "full"])
+@pytest.mark.parametrize("depth", [8, 10])
+@pytest.mark.parametrize("sampling", ["444", "422", "420"])
+def test_the_round_trip_stays_within_rounding(matrix, full, depth, sampling):
+    image, colour = smooth(120, 161, depth), Colour(matrix, full)
+    planes = rgb_to_planes(image, SAMPLINGS[sampling], depth, colour)
+    bias, error = difference(planes_to_rgb(planes, depth, colour), image)
+    assert bias <= (0.05 if depth == 8 else 0.02)
+    assert error <= (0.6 if depth == 8 else 0.2)
+
+
+def test_full_resolution_has_no_error_beyond_rounding_for_any_colour():
+    image = noise(64, 64)
+    for matrix in KR_KB:
+        for full in (False, True):
+            planes = rgb_to_planes(image, (1, 1), 8, Colour(matrix, full))
+            delta = planes_to_rgb(planes, 8, Colour(matrix, full)).astype(int) - image
+            assert np.abs(delta).max() <= 3
+            assert np.abs(delta.mean(axis=(0, 1))).max() <= 0.06
+
+
+@settings(max_examples=60, deadline=None)
+@given(st.integers(1, 19), st.integers(1, 19), st.sampled_from(sorted(SAMPLINGS)), st.sampled_from([8, 10]))
+def test_every_size_keeps_its_shape_and_a_flat_picture_its_colour(height, width, sampling, depth):
+    colour, (across, down) = Colour(1, False), SAMPLINGS[sampling]
+    image = np.full((height, width, 3), (200, 100, 50), np.uint8).astype(np.uint8 if depth == 8 else np.uint16)
+    image = image * (257 if depth > 8 else 1)
+    planes = rgb_to_planes(image, (across, down), depth, colour)
+    assert planes[0].shape == (height, width)
+    assert planes[1].shape == planes[2].shape == (-(-height // down), -(-width // across))
+    back = planes_to_rgb(planes, depth, colour)
+    assert back.shape == image.shape and back.dtype == image.dtype
+    assert difference(back, image)[1] <= 1.0
+
+
+@settings(max_examples=30, deadline=None)
+@given(st.integers(2, 12), st.integers(2, 12), st.sampled_from(sorted(SAMPLINGS)))
+def test_a_horizontal_ramp_of_chroma_lies_where_the_left_sample_is(rows, columns, sampling):
+    across, down = SAMPLINGS[sampling]
+    ramp = np.tile(np.arange(columns, dtype=np.float32) * across, (rows, 1))
+    full = upsample(ramp, columns * across, rows * down)
+    inside = full[:, : (columns - 1) * across + 1]
+    assert np.allclose(inside, np.arange(inside.shape[1]))
+    if across == 2:
+        assert np.allclose(downsample(full, columns, rows)[:, 1:-1], ramp[:, 1:-1])
+
+
+def test_a_vertical_ramp_of_chroma_lies_between_two_rows():
+    ramp = np.tile(np.arange(8, dtype=np.float32)[:, None] * 2 + 0.5, (1, 4))
+    full = upsample(ramp, 8, 16)
+    assert np.allclose(full[1:-1], np.arange(1, 15)[:, None])
+    assert np.allclose(downsample(full, 4, 8)[1:-1], ramp[1:-1])
+
+
+def test_gray_has_no_hue_and_reaches_black_and_white():
+    for depth, full in ((8, True), (8, False), (10, False), (16, True)):
+        top = (1 << depth) - 1
+        low, high = (0, top) if full else (16 << (depth - 8), 235 << (depth - 8))
+        plane = np.linspace(low, high, 64).round().astype(np.uint8 if depth == 8 else np.uint16).reshape(8, 8)
+        image = planes_to_rgb([plane], depth, Colour(1, full))
+        assert (image == image[..., :1]).all()
+        assert image.min() == 0 and image.max() == (255 if depth == 8 else 65535)
+
+
+@pytest.mark.parametrize(("height", "matrix"), [(480, 6), (576, 6), (719, 6), (720, 1), (1080, 1), (2160, 1)])
+def test_untagged_video_is_guessed_by_its_height(height, matrix):
+    assert guess_matrix(height) == matrix
+
+
+def test_colour_tells_itself():
+    assert str(Colour(1, False)) == "bt709, limited range"
+    assert str(Colour(9, False, 9, 16)) == "bt2020, limited range, PQ"
+    assert str(Colour(6, True, guessed=True)) == "bt601, full range (guessed from the size)"
+    assert Colour(9, False, 9, 18).hdr == "HLG" and Colour(1, False).hdr is None
+
+
+@pytest.mark.parametrize("matrix", [1, 6])
+def test_limited_range_agrees_with_an_accurate_swscale(matrix):
+    image, colour = smooth(120, 160), Colour(matrix, False)
+    space = "ITU709" if matrix == 1 else "ITU601"
+    accurate = (
+        Interpolation.BILINEAR
+        | Interpolation.ACCURATE_RND
+        | Interpolation.FULL_CHR_H_INT
+        | Interpolation.FULL_CHR_H_INP
+    )
+    theirs = av.VideoFrame.from_ndarray(image).reformat(
+        format="yuv444p", dst_colorspace=space, dst_color_range="MPEG", interpolation=accurate
+    )
+    bias, error = difference(to_rgb(theirs, colour, HERE), image)
+    assert bias <= 0.1 and error <= 0.6
+    ours = to_frame(image, "yuv444p", colour)
+    for mine, other in zip(ours.planes, theirs.planes, strict=True):
+        mine, other = (np.frombuffer(plane, np.uint8).astype(int) for plane in (mine, other))
+        assert np.abs(mine - other).mean() <= 0.1
+
+
+PLANAR = "yuv420p yuv422p yuv444p yuv411p yuv410p yuv440p yuv420p10le yuv422p10le yuv444p12le yuv444p16le yuva420p"
+PACKED = "nv12 nv21 nv16 nv24 p010le p016le yuyv422 uyvy422 y210le y212le vuya xv36le yuv420p10be yuva444p10le"
+RGB = "rgb24 bgr24 rgba bgr0 gbrp gbrap rgb48le gbrp10le gbrp12le gbrp16le gbrap12le"
+
+
+@pytest.mark.parametrize("pix_fmt", (PLANAR + " " + PACKED + " " + RGB).split())
+@pytest.mark.parametrize("full", [False, True], ids=["limited", "full"])
+def test_a_picture_survives_every_pixel_format(pix_fmt, full):
+    form = av.VideoFormat(pix_fmt)
+    image, colour = smooth(96, 128, 8 if depth_of(form) == 8 else 16), Colour(1, full)
+    frame = to_frame(image, pix_fmt, colour)
+    assert frame.format.name == pix_fmt
+    assert form.is_rgb or (frame.colorspace, frame.color_range) == (1, 2 if full else 1)
+    back = to_rgb(frame, colour, HERE)
+    assert back.dtype == image.dtype
+    bias, error = difference(back, image)
+    coarse = (sampling_of(form) or (1, 1))[0] == 4
+    assert bias <= 0.1 and error <= (1.0 if coarse else 0.6)
+
+
+@pytest.mark.parametrize("pix_fmt", ["gbrp10le", "gbrp12le", "gbrp16le"])
+def test_deep_rgb_reaches_white(pix_fmt):
+    white = np.full((4, 4, 3), 65535, np.uint16)
+    assert (to_rgb(to_frame(white, pix_fmt, Colour(1, False)), Colour(1, False), HERE) == 65535).all()
+
+
+@pytest.mark.parametrize("pix_fmt", ["gray", "gray10le", "gray16le", "ya8"])
+def test_gray_keeps_the_luma(pix_fmt):
+    image, colour = smooth(32, 48), Colour(1, True)
+    kr, kb = KR_KB[1]
+    luma = image @ np.array([kr, 1 - kr - kb, kb])
+    back = to_rgb(to_frame(image, pix_fmt, colour), colour, HERE)
+    assert np.abs(back[..., 0] / (257 if back.dtype == np.uint16 else 1) - luma).max() <= 1
+
+
+def test_pictures_on_a_palette_are_read():
+    graph = av.filter.Graph()
+    image = cv2.resize(noise(4, 4), (32, 32), interpolation=cv2.INTER_NEAREST)
+    source = graph.add_buffer(width=32, height=32, format=av.VideoFormat("rgb24"), time_base=av.time_base and 1)
+    split, made, used, sink = (graph.add(name) for name in ("split", "palettegen", "paletteuse", "buffersink"))
+    source.link_to(split)
+    split.link_to(used, 0, 0)
+    split.link_to(made, 1, 0)
+    made.link_to(used, 0, 1)
+    used.link_to(sink)
+    graph.configure()
+    source.push(av.VideoFrame.from_ndarray(image))
+    source.push(None)
+    frame = graph.vpull()
+    assert frame.format.name == "pal8"
+    assert np.abs(to_rgb(frame, Colour(6, False), HERE).astype(int) - image).mean() < 2
+
+
+@pytest.mark.parametrize("pix_fmt", ["monow", "xyz12le"])
+def test_pixels_that_are_no_colours_are_refused(pix_fmt):
+    with pytest.raises(MediaError, match=rf"^clip.mp4: pixels of format {pix_fmt} are not supported; convert"):
+        to_rgb(av.VideoFrame(8, 8, pix_fmt), Colour(1, False), HERE)

@@ -1,0 +1,460 @@
+"""Laws of what is written: every frame at its time in the right colour, whole and under its name, or nothing at all."""
+
+import errno
+import itertools
+import shutil
+import subprocess
+from dataclasses import replace
+from fractions import Fraction
+from pathlib import Path
+
+import av
+import cv2
+import numpy as np
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from conftest import CLIPS, decoded, frame_number, leftovers, make_clip, needs_shared, packets, paint
+from dnirender.colour import Colour
+from dnirender.decode import open_source, read_picture
+from dnirender.encode import (
+    PictureSink,
+    Times,
+    VideoSink,
+    VideoSpec,
+    check_encoder,
+    choose_pix_fmt,
+    container_of,
+    encoder_options,
+    even_size,
+    write_png,
+)
+from dnirender.errors import MediaError, OutputError, UsageError
+from dnirender.publish import part_path
+from dnirender.streams import Cut, plan_streams
+
+SPEED = {
+    "libx264": {"preset": "medium", "crf": "12", "bf": "3"},
+    "libx265": {"preset": "ultrafast", "crf": "12", "x265-params": "log-level=error:bframes=3"},
+    "libvpx-vp9": {"deadline": "good", "cpu-used": "8", "crf": "12"},
+    "ffv1": {},
+}
+TAGGED = Colour(matrix=1, full_range=False, primaries=1, transfer=1)
+
+
+def spec_of(times, codec="libx264", pix_fmt="yuv420p", size=(96, 64), **changes):
+    rate = times.frame_rate.limit_denominator(100_000)
+    spec = VideoSpec(codec, pix_fmt, *size, TAGGED, Fraction(1), SPEED.get(codec, {}), rate)
+    return replace(spec, **changes)
+
+
+def steady(count, base=Fraction(1, 25), first=0):
+    return Times(tuple(range(first, first + count)), base, 1)
+
+
+def write(target, times, numbers=None, companions=None, size=(96, 64), **changes):
+    with VideoSink(target, spec_of(times, size=size, **changes), times, companions) as sink:
+        for number in range(len(times.pts)) if numbers is None else numbers:
+            sink.write(paint(number, size))
+    return target
+
+
+TIMES = {
+    "1/25": steady(12),
+    "ntsc": Times(tuple(range(0, 12 * 1001, 1001)), Fraction(1, 30000), 1001),
+    "ntsc in its own base": steady(12, Fraction(1001, 30000)),
+    "vfr 1/90000": Times(
+        (0, 3000, 3003, 9000, 90000, 93000, 93700, 180000, 183000, 183090, 270000, 300000), Fraction(1, 90000), 45000
+    ),
+    "vfr 1/16384": Times((0, 1, 700, 701, 1400, 9000, 9016, 16384, 17000, 18000, 19000, 32768), Fraction(1, 16384), 16),
+    "start 1000": steady(12, Fraction(1, 24), 1000),
+    "one": steady(1),
+    "two": Times((5, 500), Fraction(1, 600), 10),
+}
+
+
+@pytest.mark.parametrize("name", TIMES)
+@pytest.mark.parametrize(
+    ("suffix", "codec"),
+    [
+        (".mp4", "libx264"),
+        (".mov", "libx264"),
+        (".mkv", "libx264"),
+        (".mp4", "libx265"),
+        (".mkv", "ffv1"),
+        (".webm", "libvpx-vp9"),
+        (".m4v", "libx264"),
+    ],
+)
+def test_every_frame_is_shown_once_and_exactly_at_its_time(tmp_path, name, suffix, codec):
+    times = TIMES[name]
+    if suffix in (".mkv", ".webm"):  # these count milliseconds
+        times = replace(
+            times,
+            pts=tuple(
+                p
+                for i, p in enumerate(times.pts)
+                if not i or (p - times.pts[i - 1]) * times.time_base > Fraction(1, 500)
+            ),
+        )
+    frames = decoded(write(tmp_path / f"out{suffix}", times, codec=codec))
+    assert [frame_number(image) for _, image in frames] == list(range(len(times.pts)))
+    due = [pts * times.time_base for pts in times.pts]
+    worst = max(abs(time - right) for (time, _), right in zip(frames, due, strict=True))
+    assert worst <= (Fraction(1, 2000) if suffix in (".mkv", ".webm") else 0)
+    assert leftovers(tmp_path) == []
+
+
+@settings(max_examples=12, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(
+    st.lists(st.integers(1, 4000), min_size=1, max_size=9),
+    st.integers(0, 10**6),
+    st.sampled_from([600, 1000, 12800, 90000]),
+)
+def test_any_times_are_kept_with_b_frames(tmp_path, steps, start, denominator):
+    pts = tuple(itertools.accumulate(steps, initial=start))
+    times = Times(pts, Fraction(1, denominator), 7)
+    frames = decoded(write(tmp_path / "any.mp4", times))
+    assert [time for time, _ in frames] == [Fraction(p, denominator) for p in pts]
+    assert [frame_number(image) for _, image in frames] == list(range(len(pts)))
+
+
+def test_there_are_b_frames_in_these_tests(tmp_path):
+    write(tmp_path / "out.mp4", steady(12))
+    stamps = [time for time, _ in packets(tmp_path / "out.mp4", "video")]
+    assert stamps != sorted(stamps)
+
+
+@pytest.mark.parametrize(
+    ("suffix", "codec"), [(".mp4", "libx264"), (".mov", "libx265"), (".mkv", "libx264"), (".mkv", "ffv1")]
+)
+def test_the_file_is_as_long_as_its_frames(tmp_path, suffix, codec):
+    times = TIMES["vfr 1/90000"]
+    with av.open(str(write(tmp_path / f"out{suffix}", times, codec=codec))) as out:
+        assert out.duration / av.time_base == pytest.approx(345000 / 90000, abs=0.002)
+    steady_facts = open_source(write(tmp_path / f"steady{suffix}", TIMES["ntsc"], codec=codec)).facts
+    assert float(steady_facts.duration) == pytest.approx(12 * 1001 / 30000, abs=0.002)
+
+
+@pytest.mark.parametrize("suffix", [".mp4", ".mkv"])
+def test_a_video_that_begins_before_zero_is_moved_with_its_sound(tmp_path, clip, suffix):
+    times = Times(tuple(range(-5, 7)), Fraction(1, 25), 1)
+    plans = plan_streams(clip, container_of(Path(suffix[1:] + suffix)), 0, audio=True, subtitles=True)
+    target = write(tmp_path / f"out{suffix}", times, companions=(clip, plans, Cut()))
+    assert [time for time, _ in decoded(target)] == [Fraction(i, 25) for i in range(12)]
+    shift = Fraction(1, 5)
+    for (was, data), (time, same) in zip(packets(clip, "audio"), packets(target, "audio"), strict=True):
+        assert abs(time - was - shift) <= Fraction(1, 1000) and data == same
+
+
+# What is in the pictures.
+
+
+@pytest.mark.parametrize(
+    ("matrix", "primaries", "transfer", "full"),
+    [(1, 1, 1, False), (6, 6, 6, True), (9, 9, 16, False), (9, 9, 18, False)],
+)
+@pytest.mark.parametrize(
+    ("suffix", "codec"), [(".mp4", "libx264"), (".mkv", "ffv1"), (".mp4", "libx265"), (".webm", "libvpx-vp9")]
+)
+def test_colour_tags_shape_and_pixels_come_back(tmp_path, matrix, primaries, transfer, full, suffix, codec):
+    colour = Colour(matrix, full, primaries, transfer)
+    target = write(tmp_path / f"out{suffix}", steady(2), codec=codec, colour=colour)
+    source = open_source(target)
+    assert replace(source.facts.colour, primaries=primaries, transfer=transfer) == colour
+    if suffix != ".webm":
+        assert source.facts.colour == colour
+    inside = next(source.frames([1])).image[4:16, 4:20].reshape(-1, 3).mean(axis=0)
+    assert inside == pytest.approx(paint(1)[8, 8], abs=4)
+
+
+@pytest.mark.parametrize(
+    ("suffix", "codec"), [(".mp4", "libx264"), (".mov", "libx265"), (".mkv", "libx264"), (".mkv", "libx265")]
+)
+def test_the_shape_of_the_pixels_is_kept(tmp_path, suffix, codec):
+    target = write(tmp_path / f"out{suffix}", steady(2), codec=codec, sample_aspect_ratio=Fraction(64, 45))
+    assert open_source(target).facts.sample_aspect_ratio == Fraction(64, 45)
+
+
+@pytest.mark.parametrize(
+    "pix_fmt", ["yuv420p", "yuv422p10le", "yuv444p", "yuv444p12le", "bgr0", "gbrp10le", "gray", "yuva420p"]
+)
+def test_lossless_is_lossless_but_for_the_chroma(tmp_path, pix_fmt):
+    target = write(tmp_path / "out.mkv", steady(3), codec="ffv1", pix_fmt=pix_fmt)
+    image = next(open_source(target).frames([2])).image
+    wanted = paint(2).astype(float)
+    if pix_fmt == "gray":
+        wanted = np.repeat((wanted @ [0.2126, 0.7152, 0.0722])[..., None], 3, axis=2)
+    delta = np.abs(image / (257 if image.dtype == np.uint16 else 1) - wanted)
+    assert np.median(delta) <= 1 and delta.mean() <= 3
+
+
+@pytest.mark.parametrize(
+    ("codec", "suffix"), [("libx264", ".mp4"), ("libx265", ".mp4"), ("ffv1", ".mkv"), ("libvpx-vp9", ".webm")]
+)
+@pytest.mark.parametrize("pix_fmt", ["yuv420p", "yuv444p"])
+def test_odd_sizes_are_kept_or_padded_by_their_edge(tmp_path, codec, suffix, pix_fmt):
+    width, height = even_size(codec, pix_fmt, 97, 65)
+    assert (width, height) == ((98, 66) if pix_fmt == "yuv420p" and codec in ("libx264", "libx265") else (97, 65))
+    times, painted = steady(2), paint(1, (97, 65))
+    spec = spec_of(times, codec=codec, pix_fmt=pix_fmt, width=width, height=height)
+    check_encoder(spec)
+    with VideoSink(tmp_path / f"out{suffix}", spec, times) as sink:
+        sink.write(paint(0, (97, 65)))
+        sink.write(painted)
+    image = next(open_source(tmp_path / f"out{suffix}").frames([1])).image
+    assert image.shape == (height, width, 3)
+    assert frame_number(image[:65, :97]) == 1
+    edge = np.abs(image[2:60, -1].astype(int) - painted[2:60, -1])
+    assert np.median(edge) <= 6  # neither black nor green
+
+
+@needs_shared
+@pytest.mark.parametrize("name", ["road_720p.mp4", "flower.mp4"])
+def test_a_lossless_pass_through_keeps_real_pictures(tmp_path, name):
+    source = open_source(CLIPS / name)
+    facts = source.facts
+    times = Times(facts.pts[:6], facts.time_base, 1)
+    pix_fmt = choose_pix_fmt("ffv1", facts.sampling, facts.depth, None)
+    spec = spec_of(times, "ffv1", pix_fmt, (facts.width, facts.height), colour=facts.colour)
+    originals = [frame.image for frame in source.frames(range(6))]
+    with VideoSink(tmp_path / "out.mkv", spec, times) as sink:
+        for image in originals:
+            sink.write(image)
+    deltas = [
+        frame.image.astype(float) - original
+        for frame, original in zip(open_source(tmp_path / "out.mkv").frames(range(6)), originals, strict=True)
+    ]
+    for delta in deltas:
+        assert np.abs(delta.mean(axis=(0, 1))).max() <= 0.1
+        assert np.abs(delta).mean(axis=(0, 1)).max() <= 0.6
+
+
+# All or nothing.
+
+
+class Stop(Exception):
+    pass
+
+
+@pytest.mark.parametrize("error", [Stop, KeyboardInterrupt, SystemExit])
+@pytest.mark.parametrize("after", [0, 1, 11])
+@pytest.mark.parametrize("old", [None, b"the old file"])
+def test_nothing_is_left_when_something_happens_in_the_middle(tmp_path, clip, error, after, old):
+    target = tmp_path / "out" / "out.mp4"
+    target.parent.mkdir()
+    if old:
+        target.write_bytes(old)
+    plans = plan_streams(clip, "mp4", 0, audio=True, subtitles=True)
+    with pytest.raises(error), VideoSink(target, spec_of(steady(12)), steady(12), (clip, plans, Cut())) as sink:
+        for number in range(after):
+            sink.write(paint(number))
+        raise error
+    assert [path.name for path in target.parent.iterdir()] == (["out.mp4"] if old else [])
+    assert not old or target.read_bytes() == old
+
+
+@pytest.mark.parametrize("count", [0, 3, 11, 13])
+def test_another_number_of_frames_is_refused(tmp_path, count):
+    target = tmp_path / "out.mp4"
+    came = "one more came" if count == 13 else f"{count} came; nothing was published"
+    with pytest.raises(OutputError, match=rf"out.mp4: 12 frames were due, (and )?{came}$"):
+        write(target, steady(12), numbers=range(count))
+    assert not list(tmp_path.iterdir())
+
+
+def test_the_old_file_is_replaced_in_one_step(tmp_path):
+    target = tmp_path / "out.mp4"
+    target.write_bytes(b"the old file")
+    with VideoSink(target, spec_of(steady(3)), steady(3)) as sink:
+        for number in range(3):
+            sink.write(paint(number))
+            assert target.read_bytes() == b"the old file"
+    assert [frame_number(image) for _, image in decoded(target)] == [0, 1, 2]
+
+
+@pytest.mark.parametrize("method", ["mux_one", "close"])
+def test_what_the_disk_says_is_told_of_the_target(tmp_path, monkeypatch, method):
+    from dnirender import encode
+
+    class Full:
+        def __init__(self, inner):
+            self.inner = inner
+
+        def __getattr__(self, name):
+            if name == method:
+                raise OSError(errno.ENOSPC, "No space left on device")
+            return getattr(self.inner, name)
+
+    create = encode.create_container
+    monkeypatch.setattr(encode, "create_container", lambda *args: Full(create(*args)))
+    with pytest.raises(OutputError, match=r"out.mp4: cannot be written \(No space left on device\)$"):
+        write(tmp_path / "out.mp4", steady(12))
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_disk_that_is_really_full(tmp_path):
+    mount, umount = shutil.which("mount"), shutil.which("umount")
+    small = tmp_path / "small"
+    small.mkdir()
+    if (
+        not mount
+        or not umount
+        or subprocess.run([mount, "-t", "tmpfs", "-o", "size=256k", "tmpfs", small], capture_output=True).returncode
+    ):
+        pytest.skip("a small file system cannot be mounted here")
+    try:
+        noise = np.random.default_rng(0).integers(0, 256, (360, 640, 3)).astype(np.uint8)
+        times = steady(12)
+        with (
+            pytest.raises(OutputError, match=r"out.mkv: cannot be written \(No space left on device\)$"),
+            VideoSink(small / "out.mkv", spec_of(times, "ffv1", size=(640, 360)), times) as sink,
+        ):
+            for _ in times.pts:
+                sink.write(noise)
+        with pytest.raises(OutputError, match=r"0.png: cannot be written \(No space left on device\)$"):
+            write_png(small / "0.png", noise)
+        assert not list(small.iterdir())
+    finally:
+        subprocess.run([umount, small], check=True)
+
+
+def test_a_folder_that_is_gone(tmp_path):
+    with pytest.raises(OutputError, match=r"out.mp4: cannot be written \(No such file or directory\)$"):
+        write(tmp_path / "none" / "out.mp4", steady(2))
+
+
+def test_a_file_that_is_not_what_was_written_is_not_published(tmp_path, monkeypatch):
+    sink = VideoSink(tmp_path / "out.mp4", spec_of(steady(12)), steady(12))
+    monkeypatch.setattr(sink, "_read_back", lambda: [Fraction(i, 25) for i in range(11)])
+    with pytest.raises(OutputError, match="read back 11 of 12 frames; nothing was published"), sink:
+        for number in range(12):
+            sink.write(paint(number))
+    assert not list(tmp_path.iterdir())
+    sink = VideoSink(tmp_path / "out.mp4", spec_of(steady(12)), steady(12))
+    monkeypatch.setattr(sink, "_read_back", lambda: [Fraction(i + (i == 7), 25) for i in range(12)])
+    with pytest.raises(OutputError, match="read back 12 of 12 frames, the first difference at frame 7; nothing"), sink:
+        for number in range(12):
+            sink.write(paint(number))
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_source_that_vanishes_leaves_nothing(tmp_path, clip):
+    plans = plan_streams(clip, "mp4", 0, audio=True, subtitles=True)
+    clip.unlink()
+    with pytest.raises(MediaError, match="cannot be opened"):
+        write(tmp_path / "out.mp4", steady(12), companions=(clip, plans, Cut()))
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("name", ["x" * 251 + ".mp4", "🎬" * 60 + ".mp4", "-y.mp4", "concat:a|b.mp4", "100%d.mkv"])
+def test_any_name_that_a_file_can_have(tmp_path, name):
+    write(tmp_path / name, steady(2))
+    assert [path.name for path in tmp_path.iterdir()] == [name]
+    assert len(decoded(tmp_path / name)) == 2
+
+
+def test_parts_of_different_targets_differ(tmp_path):
+    names = [f"{'long ' * 20}{number}.mp4" for number in range(20)]
+    parts = {part_path(tmp_path / name) for name in names}
+    assert len(parts) == 20 and {part.parent for part in parts} == {tmp_path}
+
+
+# What an encoder takes.
+
+
+@pytest.mark.parametrize(
+    ("codec", "sampling", "depth", "chosen"),
+    [
+        ("libx264", (2, 2), 8, "yuv420p"),
+        ("libx264", (2, 1), 8, "yuv422p"),
+        ("libx264", (1, 1), 8, "yuv444p"),
+        ("libx264", (2, 2), 10, "yuv420p10le"),
+        ("libx264", (2, 2), 12, "yuv420p10le"),
+        ("libx264", None, 8, "yuv420p"),
+        ("libx264", (4, 1), 8, "yuv444p"),
+        ("libx265", (2, 1), 12, "yuv422p12le"),
+        ("libsvtav1", (1, 1), 8, "yuv420p"),
+        ("libvpx-vp9", (1, 1), 8, "yuv444p"),
+        ("prores_ks", (2, 2), 8, "yuv422p10le"),
+        ("ffv1", (2, 2), 16, "yuv420p12le"),
+    ],
+)
+def test_the_sources_sampling_and_depth_are_kept_where_the_codec_can(codec, sampling, depth, chosen):
+    assert choose_pix_fmt(codec, sampling, depth, None) == chosen
+
+
+def test_what_is_asked_for_wins_or_is_refused():
+    assert choose_pix_fmt("libx264", (1, 1), 10, "nv12") == "nv12"
+    with pytest.raises(UsageError, match=r"^--pix-fmt rgb24: libx264 takes yuv420p, "):
+        choose_pix_fmt("libx264", (2, 2), 8, "rgb24")
+    with pytest.raises(UsageError, match=r"^--codec h263x: unknown encoder; libx264, libx265, .* ffv1 are there$"):
+        choose_pix_fmt("h263x", (2, 2), 8, None)
+    with pytest.raises(UsageError, match=r"^--codec aac: encodes audio, expected a video encoder$"):
+        choose_pix_fmt("aac", (2, 2), 8, None)
+
+
+def test_options_override_one_another():
+    assert encoder_options("libx264", None, {}) == {"preset": "medium", "crf": "18"}
+    assert encoder_options("libx264", 23, {"tune": "film"}) == {"preset": "medium", "crf": "23", "tune": "film"}
+    assert encoder_options("libx264", 23, {"crf": "0", "preset": "slow"}) == {"preset": "slow", "crf": "0"}
+    assert encoder_options("ffv1", None, {}) == {}
+
+
+@pytest.mark.parametrize(
+    ("changes", "text"),
+    [
+        ({"options": {"presett": "slow"}}, r"^libx264 has no option presett; see ffmpeg -h encoder=libx264$"),
+        ({"options": {"preset": "sloow"}}, r"^--codec libx264: cannot encode 96x64 yuv420p with preset=sloow \("),
+        ({"width": 97}, r"^--codec libx264: cannot encode 97x64 yuv420p with "),
+        ({"codec": "h264_nvenc", "options": {}}, r"^--codec h264_nvenc: (unknown encoder|cannot encode 96x64)"),
+    ],
+)
+def test_what_an_encoder_refuses_is_known_before_the_first_frame(changes, text):
+    if changes.get("codec") == "h264_nvenc" and Path("/dev/nvidia0").exists():
+        pytest.skip("this machine may have the encoder")
+    with pytest.raises(UsageError, match=text):
+        check_encoder(spec_of(steady(2), **changes))
+
+
+@pytest.mark.parametrize("codec", SPEED)
+def test_what_an_encoder_takes_passes(codec):
+    check_encoder(spec_of(steady(2), codec=codec))
+
+
+# Numbered pictures.
+
+
+@pytest.mark.parametrize("kind", [np.uint8, np.uint16])
+def test_numbered_pictures_are_the_pictures(tmp_path, kind):
+    images = [paint(i).astype(kind) * kind(257 if kind == np.uint16 else 1) for i in range(3)]
+    with PictureSink(tmp_path / "f_%03d.png") as sink:
+        for image in images:
+            sink.write(image)
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["f_000.png", "f_001.png", "f_002.png"]
+    for number, image in enumerate(images):
+        assert np.array_equal(read_picture(tmp_path / f"f_{number:03d}.png")[0], image)
+
+
+@pytest.mark.parametrize("error", [Stop, KeyboardInterrupt])
+def test_a_sequence_that_is_not_finished_leaves_the_old_one(tmp_path, error):
+    write_png(tmp_path / "0.png", paint(7))
+    with pytest.raises(error), PictureSink(tmp_path / "%d.png") as sink:
+        sink.write(paint(0))
+        sink.write(paint(1))
+        raise error
+    assert [path.name for path in tmp_path.iterdir()] == ["0.png"]
+    assert frame_number(cv2.imread(str(tmp_path / "0.png"))) == 7
+
+
+def test_media_made_for_tests_is_what_it_says(tmp_path):
+    frames = decoded(make_clip(tmp_path / "clip.mp4", frames=5, b_frames=2, rate=24))
+    assert [frame_number(image) for _, image in frames] == list(range(5))
+    assert [time for time, _ in frames] == [Fraction(i, 24) for i in range(5)]
+    assert frame_number((paint(300, (31, 23)) * 0.4).astype(np.uint8)) == 300
+    for wrong in (np.rot90(paint(5)), np.full((64, 96, 3), 90, np.uint8), paint(0) // 2 + paint(1) // 2):
+        with pytest.raises(AssertionError, match="no painted number"):
+            frame_number(wrong)
+    with av.open(str(make_clip(tmp_path / "b.mkv", audio=["aac", "flac"], subtitles=True))) as container:
+        assert [stream.type for stream in container.streams] == ["video", "audio", "audio", "subtitle"]
