@@ -178,6 +178,7 @@ BAD = [
     (["clip.mp4", *MODELS, "--batch", "0"], 2, "Invalid value for '--batch': "),
     (["clip.mp4", *MODELS, "--codec", "h265"], 2, "--codec h265: unknown encoder"),
     (["clip.mp4", *MODELS, "--codec", "aac"], 2, "--codec aac: encodes audio, expected a video encoder"),
+    (["clip.mp4", *MODELS, "--codec", "libx264", "-o", "o.webm"], 2, "--codec libx264: webm cannot hold it; choose another codec"),
     (["clip.mp4", *MODELS, "--crf", "77"], 2, "options: encoding.crf: expected less than or equal to 63, got 77"),
     (["clip.mp4", *MODELS, "--pix-fmt", "rgb24"], 2, "--pix-fmt rgb24: libx264 takes yuv420p"),
     (["clip.mp4", *MODELS, "-e", "preset"], 2, "-e preset: expected KEY=VALUE"),
@@ -244,7 +245,9 @@ def test_what_the_road_becomes(here, capsys):
 def test_a_signal_ends_the_render_and_leaves_nothing(tmp_path, endpoints, number, code):
     make_clip(tmp_path / "long.mp4", frames=500, size=(320, 180))
     program = "import sys; from dnirender.cli import main; sys.exit(main())"
-    process = subprocess.Popen([sys.executable, "-c", program, "long.mp4", *MODELS], cwd=tmp_path, stderr=subprocess.PIPE)
+    process = subprocess.Popen(
+        [sys.executable, "-c", program, "long.mp4", *MODELS], cwd=tmp_path, stderr=subprocess.PIPE
+    )
     deadline = time.monotonic() + 60
     while not leftovers(tmp_path) and time.monotonic() < deadline:
         time.sleep(0.05)

@@ -15,8 +15,9 @@ import pytest
 import conftest
 from conftest import CLIPS, decoded, frame_number, make_clip, needs_shared, paint
 from dnirender.colour import Colour
-from dnirender.decode import Video, open_source, read_picture
+from dnirender.decode import Video, open_source
 from dnirender.errors import MediaError, UsageError
+from dnirender.pictures import read_picture
 
 OPEN_GOP = {"g": "5", "x264-params": "open-gop=1:scenecut=0:min-keyint=1"}
 GOP = {"g": "5"}

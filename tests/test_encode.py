@@ -17,20 +17,19 @@ from hypothesis import strategies as st
 
 from conftest import CLIPS, decoded, frame_number, leftovers, make_clip, needs_shared, packets, paint
 from dnirender.colour import Colour
-from dnirender.decode import open_source, read_picture
-from dnirender.encode import (
-    PictureSink,
-    Times,
-    VideoSink,
+from dnirender.decode import open_source
+from dnirender.encode import Times, VideoSink, container_of
+from dnirender.encoders import (
     VideoSpec,
+    check_container,
     check_encoder,
     choose_pix_fmt,
-    container_of,
     encoder_options,
     even_size,
-    write_png,
+    keeps_shape,
 )
 from dnirender.errors import MediaError, OutputError, UsageError
+from dnirender.pictures import PictureSink, read_picture, write_png
 from dnirender.publish import part_path
 from dnirender.streams import Cut, plan_streams
 
@@ -458,3 +457,41 @@ def test_media_made_for_tests_is_what_it_says(tmp_path):
             frame_number(wrong)
     with av.open(str(make_clip(tmp_path / "b.mkv", audio=["aac", "flac"], subtitles=True))) as container:
         assert [stream.type for stream in container.streams] == ["video", "audio", "audio", "subtitle"]
+
+
+def small_spec(codec, pix_fmt="yuv420p", sar=Fraction(1)):
+    return VideoSpec(codec, pix_fmt, 64, 48, Colour(1, False), sar, encoder_options(codec, None, {}), Fraction(25))
+
+
+@pytest.mark.parametrize(
+    ("codec", "container", "fits"),
+    [
+        ("libx264", "mp4", True),
+        ("libx264", "webm", False),
+        ("libvpx-vp9", "webm", True),
+        ("ffv1", "matroska", True),
+        ("ffv1", "webm", False),
+    ],
+)
+def test_a_container_is_asked_before_the_first_frame(codec, container, fits):
+    if fits:
+        check_container(small_spec(codec), container)
+        return
+    with pytest.raises(UsageError, match=f"--codec {codec}: {container} cannot hold it; choose another codec"):
+        check_container(small_spec(codec), container)
+
+
+@pytest.mark.parametrize("suffix", [".mp4", ".mkv", ".webm"])
+@pytest.mark.parametrize("codec", ["libx264", "ffv1", "libvpx-vp9"])
+def test_what_is_said_to_keep_the_shape_of_pixels_keeps_it(tmp_path, codec, suffix):
+    spec = small_spec(codec, sar=Fraction(4, 3))
+    target = tmp_path / f"out{suffix}"
+    try:
+        check_container(spec, container_of(target))
+    except UsageError:
+        pytest.skip("this container cannot hold this codec")
+    with VideoSink(target, spec, Times((0, 1), Fraction(1, 25), 1)) as sink:
+        sink.write(paint(0, (64, 48)))
+        sink.write(paint(1, (64, 48)))
+    kept = open_source(target).facts.sample_aspect_ratio == Fraction(4, 3)
+    assert kept == keeps_shape(spec, container_of(target))

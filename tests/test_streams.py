@@ -10,7 +10,8 @@ import pytest
 from conftest import decoded, make_clip, packets, paint
 from dnirender.containers import open_container
 from dnirender.decode import open_source
-from dnirender.encode import CONTAINERS, Times, VideoSink, VideoSpec
+from dnirender.encode import CONTAINERS, Times, VideoSink
+from dnirender.encoders import VideoSpec
 from dnirender.errors import MediaError
 from dnirender.streams import Cut, plan_streams
 

@@ -19,12 +19,10 @@ from av.video.stream import VideoStream
 from dnirender.containers import open_container
 from dnirender.errors import MediaError
 from dnirender.frames import Frame, Image
-from dnirender.pictures import Still, is_still, read_picture
+from dnirender.pictures import Still, is_still
 from dnirender.pixels import to_rgb
 from dnirender.scan import scan
-from dnirender.source import Facts, Source, StreamFacts
-
-__all__ = ["Facts", "Source", "Still", "StreamFacts", "Video", "is_still", "open_source", "read_picture"]
+from dnirender.source import Source
 
 EARLIER = Fraction(10)  # seconds: more than the distance of keyframes in broadcasts
 

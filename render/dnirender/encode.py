@@ -20,29 +20,12 @@ from av.video.frame import VideoFrame
 from av.video.stream import VideoStream
 
 from dnirender.containers import create_container, fraction, open_container
-from dnirender.encoders import VideoSpec, check_encoder, choose_pix_fmt, configure, encoder_options, even_size
+from dnirender.encoders import VideoSpec, configure
 from dnirender.errors import MediaError, OutputError
 from dnirender.frames import Image
-from dnirender.pictures import PictureSink, numbered, write_png
 from dnirender.pixels import to_frame
 from dnirender.publish import disk_errors, part_path, publish
 from dnirender.streams import Companions, Cut, StreamPlan
-
-__all__ = [
-    "CONTAINERS",
-    "PictureSink",
-    "Sink",
-    "Times",
-    "VideoSink",
-    "VideoSpec",
-    "check_encoder",
-    "choose_pix_fmt",
-    "container_of",
-    "encoder_options",
-    "even_size",
-    "numbered",
-    "write_png",
-]
 
 CONTAINERS = {".mp4": "mp4", ".m4v": "mp4", ".mov": "mov", ".mkv": "matroska", ".webm": "webm"}
 

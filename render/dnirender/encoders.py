@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import io
 from collections.abc import Mapping
 from dataclasses import dataclass
 from fractions import Fraction
@@ -11,6 +13,7 @@ import av
 import av.error
 
 from dnirender.colour import Colour
+from dnirender.containers import create_container
 from dnirender.errors import UsageError
 from dnirender.pixels import sampling_of
 from dnirender.publish import reason
@@ -86,6 +89,27 @@ def check_encoder(spec: VideoSpec) -> None:
     unknown = set(context.options) & set(spec.options)
     if unknown:
         raise UsageError(f"{spec.codec} has no option {', '.join(sorted(unknown))}; see ffmpeg -h encoder={spec.codec}")
+
+
+def check_container(spec: VideoSpec, container: str) -> None:
+    """Writes a header with the encoder's stream to memory; UsageError where the container cannot hold it."""
+    out = create_container(io.BytesIO(), container)
+    try:
+        configure(out.add_stream(spec.codec, rate=spec.rate).codec_context, spec)
+        out.start_encoding()
+    except (av.error.FFmpegError, ValueError) as error:
+        raise UsageError(
+            f"--codec {spec.codec}: {container} cannot hold it; choose another codec or extension"
+        ) from error
+    finally:
+        # A scratch file without packets; a muxer may complain of that, which says nothing about the header.
+        with contextlib.suppress(av.error.FFmpegError, ValueError):
+            out.close()
+
+
+def keeps_shape(spec: VideoSpec, container: str) -> bool:
+    """Whether the output says that its pixels are not square: in Matroska only some encoders' streams do."""
+    return container in ("mp4", "mov") or spec.codec in ("libx264", "libx265") or spec.sample_aspect_ratio == 1
 
 
 def configure(context: Any, spec: VideoSpec) -> None:

@@ -16,8 +16,16 @@ from typing import TYPE_CHECKING
 
 from dnirender import compose
 from dnirender.animation import AnimationSink, Spool
-from dnirender.encode import CONTAINERS, Sink, VideoSink
-from dnirender.encoders import VideoSpec, check_encoder, choose_pix_fmt, encoder_options, even_size
+from dnirender.encode import CONTAINERS, Sink, VideoSink, container_of
+from dnirender.encoders import (
+    VideoSpec,
+    check_container,
+    check_encoder,
+    choose_pix_fmt,
+    encoder_options,
+    even_size,
+    keeps_shape,
+)
 from dnirender.frames import Alpha, Batch, Frame, Image, prefetch
 from dnirender.pictures import PictureSink
 from dnirender.plan import Job, Plan, boomerang_order, default_output, make_plan, one_hot
@@ -95,6 +103,11 @@ def prepare(plan: Plan) -> Ready:
     if plan.job.output.suffix.lower() in CONTAINERS:
         spec = _spec(plan, width, height)
         check_encoder(spec)
+        check_container(spec, container_of(plan.job.output))
+        if not keeps_shape(spec, container_of(plan.job.output)):
+            warnings.append(
+                f"pixels are {spec.sample_aspect_ratio} wide, which {spec.codec} cannot say in this container"
+            )
         if (spec.width, spec.height) != (width, height):
             warnings.append(
                 f"{width}x{height} is odd, and {spec.codec} with {spec.pix_fmt} is not: "
@@ -154,7 +167,7 @@ def _composed(ready: Ready) -> Generator[tuple[Alpha, Image]]:
     decoded = prefetch(plan.source.frames(plan.selection.indices), DECODED_AHEAD, "decode")
     scaled = (replace(frame, image=compose.fit(frame.image, *plan.size)) for frame in decoded)
     rendered = prefetch(_rendered(ready.engine, plan, scaled), RENDERED_AHEAD, "render")
-    with closing(rendered):
+    with closing(decoded), closing(rendered):
         draw = _drawer(ready)
         for number, (frame, renders) in enumerate(rendered):
             yield plan.selection.alphas[number], draw(number, frame, renders)
