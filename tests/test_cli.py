@@ -9,7 +9,7 @@ import time
 import cv2
 import pytest
 
-from conftest import SHARED, decoded, frame_number, leftovers, make_clip, needs_shared, tiny_endpoints
+from conftest import SHARED, decoded, frame_number, leftovers, make_clip, needs_shared, paint, tiny_endpoints
 from dnirender import __version__
 from dnirender.cli import main
 
@@ -71,20 +71,71 @@ def test_a_dry_run_prints_the_plan_and_writes_nothing(here, capsys):
     plan = dict(line.split(":", 1) for line in out.splitlines())
     plan = {key: value.strip() for key, value in plan.items()}
     assert (plan["frames"], plan["distinct alphas"], plan["weight writes"]) == ("12", "5", "5")
-    assert (plan["size"], plan["codec"]) == ("96x64", "libx264, yuv420p")
+    assert (plan["size"], plan["codec"], plan["pix fmt"]) == ("96x64", "libx264", "yuv420p")
     assert plan["streams"] == "audio #1 (aac): copy"
-    assert plan["estimated time"].endswith(" s")
+    assert float(plan["estimated seconds"]) >= 0
     assert sorted(path.name for path in here.iterdir()) == before
 
 
 def test_several_inputs_each_have_their_output_and_one_failure_does_not_stop_the_rest(here, capsys):
     make_clip(here / "other.mp4", frames=3)
     (here / "broken.mp4").write_bytes(b"nothing")
-    (here / "out").mkdir()
     code, _, err = dnirender(capsys, "broken.mp4", "clip.mp4", "other.mp4", *MODELS, "-o", "out")
     assert code == 3
     assert "error: broken.mp4: cannot be opened" in err
     assert sorted(path.name for path in (here / "out").iterdir()) == ["clip.day-night.mp4", "other.day-night.mp4"]
+
+
+def test_a_clip_too_short_for_the_range_is_named_and_the_others_are_rendered(here, capsys):
+    make_clip(here / "short.mp4", frames=3)
+    code, _, err = dnirender(capsys, "short.mp4", "clip.mp4", *MODELS, "--start", "8", "-o", "out")
+    assert code == 2
+    assert "error: short.mp4: --start 8 --end end: no frame of 3 lies in this range" in err
+    assert [path.name for path in (here / "out").iterdir()] == ["clip.day-night.mp4"]
+
+
+def test_no_picture_of_a_sequence_is_overwritten_unasked(here, capsys):
+    (here / "f_0003.png").write_text("keep me")
+    code, _, err = dnirender(capsys, "clip.mp4", *MODELS, "-o", "f_%04d.png")
+    assert code == 5
+    assert "f_0003.png: exists already; -y overwrites it" in err
+    assert [path.name for path in here.glob("*.png")] == ["f_0003.png"]
+    assert (here / "f_0003.png").read_text() == "keep me"
+
+
+def test_a_sheet_does_not_replace_its_input(here, capsys):
+    cv2.imwrite(str(here / "still.png"), paint(1))
+    code, _, err = dnirender(capsys, "sheet", "still.png", *MODELS[:4], "-o", "still.png", "-y")
+    assert code == 5
+    assert "still.png: is the input itself; choose another name" in err
+
+
+def test_what_a_format_cannot_hold_is_in_the_plan_and_no_surprise(here, capsys):
+    for arguments in (["-o", "o.gif"], ["-o", "o.mp4", "--boomerang"]):
+        code, out, _ = dnirender(capsys, "clip.mp4", *MODELS, *arguments, "--dry-run", "--json")
+        assert code == 0
+        [stream] = json.loads(out)["streams"]
+        assert stream.startswith("audio #1 (aac): drop (")
+        assert not any("audio" in warning for warning in json.loads(out)["warnings"])
+
+
+def test_a_dry_run_refuses_what_the_run_would(here, capsys):
+    cv2.imwrite(str(here / "still.png"), paint(1))
+    code, _, err = dnirender(capsys, "still.png", *MODELS, "-o", "f.gif", "--fps", "200", "--dry-run")
+    assert code == 2
+    assert "f.gif: gif shows at most 100 frames/s; lower --fps" in err
+
+
+def test_an_animated_picture_is_not_taken_for_a_still(here, capsys):
+    assert dnirender(capsys, "clip.mp4", *MODELS, "-o", "loop.webp")[0] == 0
+    code, _, err = dnirender(capsys, "info", "loop.webp")
+    assert code == 3
+    assert "loop.webp: is animated" in err
+
+
+def test_width_and_height_are_a_box_that_keeps_the_aspect(here, capsys):
+    out = dnirender(capsys, "clip.mp4", *MODELS, "--width", "60", "--height", "20", "--dry-run", "--json")[1]
+    assert json.loads(out)["size"] == "30x20"
 
 
 def test_compare_and_quiet(here, capsys):
@@ -121,8 +172,8 @@ def test_verbose_says_what_was_chosen(here, capsys):
 def test_info(here, capsys):
     code, out, _ = dnirender(capsys, "info", "clip.mp4")
     assert code == 0
-    assert "frames:          12\n" in out
-    assert "rate:            constant, 25.000 frames/s\n" in out
+    assert "\nframes:            12\n" in out
+    assert "\nrate:              constant, 25.000 frames/s\n" in out
     assert json.loads(dnirender(capsys, "info", "clip.mp4", "--json")[1])["size"] == "96x64"
 
 
@@ -171,7 +222,12 @@ BAD = [
     (["clip.mp4", "-m", "day=day.safetensors"], 2, "--model: one network cannot be mixed; give at least two"),
     (["clip.mp4", "-m", "a=x", "-m", "a=y"], 2, "--model a=y: a is given twice"),
     (["clip.mp4", "-m", "a b=x", "-m", "c=y"], 2, "--model: network.endpoints[0].name: "),
-    (["clip.mp4", *MODELS, "--start", "soon"], 2, "soon"),
+    (["clip.mp4", *MODELS, "--start", "soon"], 2, "--start soon: unknown position"),
+    (["clip.mp4", *MODELS, "--compare", "--panels", "render"], 2, "--panels render: a comparison needs two panels or more"),
+    (["clip.mp4", *MODELS, "-o", "f_%s.png"], 2, "f_%s.png: expected one number in the pattern, as in frame_%04d.png"),
+    (["clip.mp4", *MODELS, "-o", "o.gif", "--fps", "1001"], 2, "--fps 1001: expected more than 0 and at most 1000"),
+    (["sheet", "clip.mp4", *MODELS[:4], "--alphas", "0,1.5"], 2, "--alphas 1.5: 1.5 is outside 0..1"),
+    (["sheet", "clip.mp4", *MODELS[:4], "--frames", "soon"], 2, "--frames soon: unknown position"),
     (["clip.mp4", *MODELS, "--start", "8", "--end", "4"], 2, "--start 8 --end 4: no frame of 12 lies in this range"),
     (["clip.mp4", *MODELS, "--video-stream", "3"], 2, "--video-stream 3: clip.mp4 has 1 video stream(s), numbered from 0"),
     (["clip.mp4", *MODELS, "--device", "tpu"], 2, "tpu"),
@@ -190,7 +246,7 @@ BAD = [
     (["clip.mp4", *MODELS, "--panels", "source,left"], 2, "there is no panel 'left'; choose from source, render, crossfade, day, night"),
     (["clip.mp4", *MODELS, "-o", "out.avi"], 2, "out.avi: unknown output format '.avi'"),
     (["clip.mp4", "clip.mp4", *MODELS], 2, "two inputs would both be written to clip.day-night.mp4"),
-    (["clip.mp4", "b.mp4", *MODELS, "-o", "o.mp4"], 2, "-o o.mp4: there are 2 inputs; name a folder that exists"),
+    (["clip.mp4", "b.mp4", *MODELS, "-o", "o.mp4"], 2, "-o o.mp4: there are 2 inputs; name a folder"),
     (["clip.mp4", "--colour", "red"], 2, "No such option: --colour"),
     (["missing.mp4", *MODELS], 3, "missing.mp4: no such file"),
     ([".", *MODELS], 3, ".: is a folder, expected a video or a picture"),

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from conftest import decoded, frame_number, leftovers, make_clip, packets, paint, tiny_endpoints
-from dnirender import Job, Preset, render
+from dnirender import Job, Preset, pipeline, render
 from dnirender.encode import Times
 from dnirender.errors import ModelError, OutputError, UsageError
 from dnirender.pictures import read_picture, write_png
@@ -244,6 +244,42 @@ def test_output_checks(tmp_path, clip, endpoints):
     refused("out", "unknown output format 'without extension'", UsageError)
     refused("out.png", "one PNG cannot hold a transition", UsageError)
     refused("%d_%d.png", "expected one number in the pattern", UsageError)
-    refused("out.mp4", "--fps applies to GIF", UsageError, fps=Fraction(10))
+    refused("out.mp4", "--fps applies to GIF", UsageError, fps=10)
     refused("out.mp4", "no frame of 12 lies in this range", UsageError, start="9", end="3")
     assert leftovers(tmp_path) == []
+
+
+def still(tmp_path):
+    write_png(tmp_path / "still.png", paint(7))
+    return tmp_path / "still.png"
+
+
+@pytest.mark.parametrize("suffix", [".gif", ".mp4"])
+def test_a_range_of_a_still_starts_its_own_clock(tmp_path, endpoints, suffix):
+    plan = make_plan(
+        Job(still(tmp_path), tmp_path / f"out{suffix}", preset_of(endpoints), start="2", end="6", fps=Fraction(10))
+    )
+    keyed = plan.job.timeline.resolve(("day", "night"), [Fraction(i, 10) for i in range(4)])
+    assert plan.selection.alphas == keyed.alphas
+    assert len(plan.selection.indices) == len(plan.selection.times.pts) == 4
+
+
+def test_the_boomerang_of_a_closed_cycle_meets_its_end_in_the_middle(tmp_path, endpoints):
+    preset = preset_of(endpoints, timeline={"keyframes": "0:0,3:1,6:0"})
+    plan = make_plan(Job(still(tmp_path), tmp_path / "out.gif", preset, boomerang=True))
+    assert plan.num_frames == 12
+    assert plan.selection.alphas[-1] == plan.selection.alphas[0] == (1.0, 0.0)
+
+
+def test_keys_in_time_stand_on_the_track_where_their_frames_are(tmp_path, endpoints):
+    pts = [60 * tenth for tenth in (0, 1, 2, 3, 4, 9, 14)]
+    clip = make_clip(tmp_path / "vfr.mp4", frames=7, pts=pts, time_base=Fraction(1, 600))
+    preset = preset_of(endpoints, timeline={"keyframes": "0:0, 0.3s:1, 1.4s:0"})
+    keys = pipeline._keys(make_plan(Job(clip, tmp_path / "out.mp4", preset)))
+    assert [place for place, _ in keys] == pytest.approx([0, 3 / 6, 1])
+
+
+def test_a_preset_names_the_default_output(tmp_path, clip, endpoints, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    preset = preset_of(endpoints).model_copy(update={"name": "Night / day"})
+    assert render(clip, preset=preset, start=3, end=5).output == "clip.night-day.mp4"

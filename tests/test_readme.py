@@ -44,13 +44,12 @@ def folder(tmp_path, monkeypatch):
     torch.save(load_file(files["soft"]), tmp_path / "soft.pth")
     preset = next(text for _, language, text in SNIPPETS if language == "yaml")
     (tmp_path / "mine.yaml").write_text(preset, "utf-8")
-    (tmp_path / "rendered").mkdir()
     (tmp_path / "samples").mkdir()
     make_clip(tmp_path / "samples" / "boulevard.mp4", frames=5)
     return tmp_path
 
 
-@pytest.mark.parametrize("arguments", commands())
+@pytest.mark.parametrize("arguments", list(commands()))
 def test_commands(folder, arguments, capsys):
     before = set(folder.rglob("*"))
     assert main(arguments) == 0, capsys.readouterr().err

@@ -27,11 +27,25 @@ from dnirender.pixels import to_frame
 from dnirender.publish import disk_errors, part_path, publish
 
 FORMATS = {".gif": "gif", ".webp": "webp", ".apng": "apng"}
+# GIF counts hundredths of a second; the others are told to count thousandths.
+BASES = {"gif": Fraction(1, 100), "webp": Fraction(1, 1000), "apng": Fraction(1, 1000)}
 PIX_FMTS = {"gif": "pal8", "webp": "yuv420p", "apng": "rgb24"}
 BT601 = Colour(matrix=6, full_range=False)  # what WebP's Y'CbCr is by definition
 DITHERS = ("none", "bayer", "floyd_steinberg", "sierra2_4a")
 # palettegen keeps every frame it is shown, so a long cycle is sampled: 64 frames of 480x270 are 33 MB.
 PALETTE_FRAMES = 64
+
+
+def check_rate(target: Path, times: Times) -> list[tuple[int, int]]:
+    """When each picture comes and goes in the units of the target's format, rounded one by one, so that errors do not
+    add up; UsageError where one would not be shown at all."""
+    form = FORMATS[target.suffix.lower()]
+    unit = times.time_base / BASES[form]
+    edges = [round(pts * unit) for pts in (*times.pts, times.pts[-1] + times.last_duration)]
+    shown = list(pairwise(edges))
+    if any(stop <= start for start, stop in shown):
+        raise UsageError(f"{target.name}: {form} shows at most {BASES[form].denominator} frames/s; lower --fps")
+    return shown
 
 
 class Spool:
@@ -83,9 +97,8 @@ class AnimationSink:
     def __init__(self, target: Path, times: Times, *, dither: str = "bayer") -> None:
         self._target, self._times, self._dither = target, times, dither
         self._format = FORMATS[target.suffix.lower()]
-        if any(stop <= start for start, stop in self._shown()):
-            rate = self._base().denominator
-            raise UsageError(f"{target.name}: {self._format} shows at most {rate} frames/s; lower --fps")
+        self._base = BASES[self._format]
+        self._shown = check_rate(target, times)
         self._part = part_path(target)
 
     def __enter__(self) -> Self:
@@ -122,14 +135,14 @@ class AnimationSink:
                 out.mux(stream.encode(frame))
             out.mux(stream.encode(None))
         if self._format == "webp":
-            start, stop = self._shown()[-1]
+            start, stop = self._shown[-1]
             _set_last_duration(self._part, stop - start)
 
     def _container_options(self) -> dict[str, str]:
         """Loops forever, and shows the last picture as long as it is due; muxers repeat the delay before it."""
-        start, stop = self._shown()[-1]
+        start, stop = self._shown[-1]
         if self._format == "apng":
-            return {"plays": "0", "final_delay": f"{stop - start}/{self._base().denominator}"}
+            return {"plays": "0", "final_delay": f"{stop - start}/{self._base.denominator}"}
         return {"loop": "0"} | ({"final_delay": str(stop - start)} if self._format == "gif" else {})
 
     def _add_stream(self, out: Any, first: VideoFrame) -> VideoStream:
@@ -150,19 +163,9 @@ class AnimationSink:
         else:
             pix_fmt = PIX_FMTS[self._format]
             frames = (to_frame(image, pix_fmt, BT601) for image in pictures)
-        for frame, (start, stop) in zip(frames, self._shown(), strict=True):
-            frame.pts, frame.time_base, frame.duration = start, self._base(), stop - start
+        for frame, (start, stop) in zip(frames, self._shown, strict=True):
+            frame.pts, frame.time_base, frame.duration = start, self._base, stop - start
             yield frame
-
-    def _base(self) -> Fraction:
-        """GIF counts hundredths of a second; the others are told to count thousandths."""
-        return Fraction(1, 100) if self._format == "gif" else Fraction(1, 1000)
-
-    def _shown(self) -> list[tuple[int, int]]:
-        """When each picture comes and goes; rounded one by one, so that errors do not add up."""
-        times, unit = self._times, self._times.time_base / self._base()
-        edges = [round(pts * unit) for pts in (*times.pts, times.pts[-1] + times.last_duration)]
-        return list(pairwise(edges))
 
     def _palette(self) -> VideoFrame:
         count = len(self._spool)

@@ -6,6 +6,7 @@ Torch and OpenCV are imported inside the commands, so that help and argument err
 from __future__ import annotations
 
 import json
+import math
 import signal
 import sys
 from collections.abc import Callable, Sequence
@@ -18,10 +19,11 @@ import typer
 from typer.core import TyperGroup
 
 from dnirender import __version__
-from dnirender.errors import MediaError, OutputError, RenderError, UsageError
+from dnirender.errors import ModelError, OutputError, PresetError, RenderError, UsageError
 from dnirender.preset import DEFAULT_PRESET, Preset, find_preset, preset_folder, preset_names, schema
 
 if TYPE_CHECKING:
+    from dnirender.engine import Engine
     from dnirender.pipeline import Progress, Ready, Report
     from dnirender.plan import Job, Plan
     from dnirender.timeline import Alpha
@@ -38,15 +40,15 @@ class RenderByDefault(TyperGroup):
         """Puts `render` in front of arguments that name no command."""
         if not args:
             args = ["--help"]
-        elif args[0] not in (*COMMANDS, "--help", "--version"):
+        elif args[0] not in (*COMMANDS, "--help"):
             args = ["render", *args]
         return super().parse_args(ctx, args)
 
     def format_help(self, ctx: Any, formatter: Any) -> None:
         """The help of `render`, then the other commands."""
         render = self.commands["render"]
-        inner = type(ctx)(render, info_name="", parent=ctx)
-        render.format_usage(inner, formatter)
+        inner = type(ctx)(render, info_name=ctx.info_name)
+        formatter.write_usage(ctx.info_name, "INPUT... [OPTIONS]")
         render.format_help_text(inner, formatter)
         render.format_options(inner, formatter)
         self.format_commands(ctx, formatter)
@@ -74,6 +76,7 @@ Dtype = Annotated[Literal["auto", "fp32", "bf16", "fp16"], typer.Option(help="Pr
 Threads = Annotated[int | None, typer.Option(min=1, max=1024, help="CPU threads of the networks.")]
 Width = Annotated[int | None, typer.Option(help="Scale to this width before the network.")]
 Height = Annotated[int | None, typer.Option(help="Scale to this height before the network.")]
+Extrapolate = Annotated[bool, typer.Option("--extrapolate", help="Allow values outside 0..1.")]
 VideoStream = Annotated[int | None, typer.Option(min=0, help="Which video stream, counted from 0.")]
 Overwrite = Annotated[bool, typer.Option("-y", "--yes", help="Overwrite the output.")]
 AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON object at the end.")]
@@ -88,9 +91,7 @@ def _version(asked: bool) -> None:
 
 
 @app.callback()
-def top(
-    version: Annotated[bool, typer.Option("--version", callback=_version, is_eager=True)] = False,
-) -> None:
+def top() -> None:
     """Render video transitions by deep network interpolation."""
 
 
@@ -121,7 +122,7 @@ def render_command(
     loop: Annotated[
         Literal["none", "repeat", "ping-pong"] | None, typer.Option(help="What alpha does after the last keyframe.")
     ] = None,
-    extrapolate: Annotated[bool, typer.Option("--extrapolate", help="Allow values outside 0..1.")] = False,
+    extrapolate: Extrapolate = False,
     boomerang: Annotated[bool, typer.Option("--boomerang", help="Frames run forth and back; no sound.")] = False,
     start: Annotated[str | None, typer.Option(help="First frame rendered: 48, 2s, 0:02, 50%.")] = None,
     end: Annotated[str | None, typer.Option(help="First frame not rendered any more.")] = None,
@@ -154,12 +155,21 @@ def render_command(
     no_progress: Annotated[bool, typer.Option("--no-progress", help="No progress bar.")] = False,
     quiet: Quiet = False,
     verbose: Verbose = False,
+    version: Annotated[  # noqa: ARG001 - the callback answers
+        bool, typer.Option("--version", callback=_version, is_eager=True, help="Show the version and exit.")
+    ] = False,
 ) -> None:
     """Render INPUT through networks whose weights are mixed along a timeline of keyframes."""
     name, chosen = _preset(preset, model)
     chosen = chosen.override(
         {
-            "timeline": _given(keyframes=keyframes, easing=easing, loop=loop, extrapolate=extrapolate or None),
+            # -k=0:0,9:1 is read by the parser as the value "=0:0,9:1".
+            "timeline": _given(
+                keyframes=keyframes and keyframes.removeprefix("="),  # -k=0:0 arrives as "=0:0"
+                easing=easing,
+                loop=loop,
+                extrapolate=extrapolate or None,
+            ),
             "layout": _given(width=width, height=height, panels=_panels(compare, panels, chosen)),
             "encoding": _given(
                 codec=codec,
@@ -187,23 +197,37 @@ def render_command(
     say = _Voice(quiet or as_json, verbose)
     pairs = list(zip(inputs, _outputs(inputs, output, name), strict=True))
 
+    loaded: list[Engine] = []
+
     def one(source: Path, target: Path) -> None:
-        _render_one(_job(source, target, settings), say, dry_run, as_json, not (no_progress or quiet))
+        ready = _prepared(_job(source, target, settings), loaded)
+        _render_one(ready, say, dry_run, as_json, not (no_progress or quiet))
 
     _each(pairs, one, say)
 
 
-def _render_one(job: Job, say: _Voice, dry_run: bool, as_json: bool, bar: bool) -> None:
-    from dnirender.pipeline import prepare, run
+def _prepared(job: Job, loaded: list[Engine]) -> Ready:
+    """A job that is ready to run; the networks of the first one, kept in `loaded`, serve them all."""
+    from dnirender.pipeline import prepare
     from dnirender.plan import make_plan
 
-    ready = prepare(make_plan(job))
+    ready = prepare(make_plan(job), loaded[0] if loaded else None)
+    loaded[:] = [ready.engine]
+    return ready
+
+
+def _render_one(ready: Ready, say: _Voice, dry_run: bool, as_json: bool, bar: bool) -> None:
+    from dnirender.pipeline import run
+
     for warning in ready.warnings:
         say.warn(warning)
     say.detail(ready.engine.choice)
+    for stream in ready.plan.streams:
+        say.detail(str(stream))
     if dry_run:
         facts = _plan_facts(ready)
-        typer.echo(json.dumps(facts) if as_json else _table(facts))
+        shown = {key: value for key, value in facts.items() if key != "warnings" and value not in ("", [])}
+        typer.echo(json.dumps(facts) if as_json else _table(shown))
         return
     with _Bar(ready.plan, bar) as progress:
         report = run(ready, progress)
@@ -266,6 +290,7 @@ def sheet_command(
     overwrite: Overwrite = False,
     frames: Annotated[str, typer.Option(help="Positions in the source, separated by commas.")] = "0,25%,50%,75%,end",
     alphas: Annotated[str, typer.Option(help="Values along the path, separated by commas.")] = "0,0.25,0.5,0.75,1",
+    extrapolate: Extrapolate = False,
     preset: PresetOption = None,
     model: Models = None,
     video_stream: VideoStream = None,
@@ -277,11 +302,13 @@ def sheet_command(
     quiet: Quiet = False,
     verbose: Verbose = False,
 ) -> None:
-    """Draw a contact sheet: frames down, alpha across, to judge an effect before a long render."""
+    """Draw a contact sheet: frames down, alpha across."""
     from dnirender.sheet import make_sheet
 
     name, chosen = _preset(preset, model)
-    chosen = chosen.override({"layout": _given(width=width, height=height)})
+    chosen = chosen.override(
+        {"layout": _given(width=width, height=height), "timeline": _given(extrapolate=extrapolate or None)}
+    )
     target = output or Path(f"{source.stem}.sheet.png")
     if target.suffix.lower() != ".png":
         raise UsageError(f"{target}: a contact sheet is a PNG; name it .png")
@@ -309,7 +336,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return _fail(INTERRUPTED, 130)
     except Exception as error:
         if hasattr(error, "format_message"):  # typer's own: an unknown option, a missing argument
-            return _fail(f"{error.format_message()} (dnirender --help)", 2)  # pyright: ignore
+            message = str(error.format_message()).replace("Value error, ", "")  # pyright: ignore
+            return _fail(f"{message} (dnirender --help)", 2)
         if type(error).__name__ == "Abort":
             return _fail(INTERRUPTED, 130)
         raise
@@ -345,8 +373,6 @@ class _Voice:
             self.line(text)
 
     def done(self, report: Report) -> None:
-        for stream in report.streams:
-            self.detail(stream)
         self.line(
             f"{report.output}: {report.frames} frames in {report.seconds:.1f} s ({report.fps:.1f} frames/s, "
             f"{report.device}, {report.dtype}, {report.weight_writes} weight writes)"
@@ -384,15 +410,16 @@ def _position(alpha: Alpha) -> float:
 
 
 def _each(pairs: list[tuple[Path, Path]], one: Callable[[Path, Path], None], say: _Voice) -> None:
-    """Runs `one` for each pair; of several, a failed one does not keep the others from their turn."""
+    """Runs `one` for each pair; of several, one that does not suit does not keep the others from their turn."""
     failed: RenderError | None = None
     for source, target in pairs:
         try:
             one(source, target)
-        except (MediaError, OutputError) as error:
-            if len(pairs) == 1:
+        except RenderError as error:
+            if len(pairs) == 1 or isinstance(error, ModelError | PresetError):
                 raise
-            typer.echo(f"error: {error}", err=True)
+            named = str(source) in str(error) or str(target) in str(error)
+            typer.echo(f"error: {error}" if named else f"error: {source}: {error}", err=True)
             failed = failed or error
     if failed is not None:
         say.line("some inputs failed")
@@ -428,15 +455,18 @@ def _pairs(texts: list[str] | None, option: str, form: str) -> dict[str, str]:
 
 def _panels(compare: bool, panels: str | None, preset: Preset) -> tuple[str, ...] | None:
     if panels is not None:
-        return tuple(panel.strip() for panel in panels.split(","))
+        named = tuple(panel.strip() for panel in panels.split(","))
+        if compare and len(named) < 2:
+            raise UsageError(f"--panels {panels}: a comparison needs two panels or more")
+        return named
     return ("source", "render") if compare and len(preset.layout.panels) < 2 else None
 
 
 def _fps(fps: float | None) -> Fraction | None:
     if fps is None:
         return None
-    if not 0 < fps <= 1000:
-        raise UsageError(f"--fps {fps:g}: expected more than 0 and at most 1000")
+    if not math.isfinite(fps):
+        raise UsageError(f"--fps {fps}: expected a number")
     return Fraction(fps).limit_denominator(1001)
 
 
@@ -446,7 +476,12 @@ def _outputs(inputs: list[Path], output: Path | None, name: str) -> list[Path]:
     if len(inputs) == 1 and output is not None and not output.is_dir():
         return [output]
     if output is not None and not output.is_dir():
-        raise UsageError(f"-o {output}: there are {len(inputs)} inputs; name a folder that exists")
+        if output.exists() or output.suffix:
+            raise UsageError(f"-o {output}: there are {len(inputs)} inputs; name a folder")
+        try:
+            output.mkdir()
+        except OSError as error:
+            raise OutputError(f"{output}: this folder cannot be made ({error.strerror})") from error
     targets = [(output or Path()) / default_output(source, name) for source in inputs]
     twice = next((target for target in targets if targets.count(target) > 1), None)
     if twice is not None:
@@ -474,14 +509,16 @@ def _plan_facts(ready: Ready) -> dict[str, Any]:
         "input": str(plan.job.input),
         "output": str(plan.job.output),
         "frames": plan.num_frames,
-        "distinct alphas": plan.distinct_alphas,
-        "weight writes": plan.weight_writes,
+        "distinct_alphas": plan.distinct_alphas,
+        "weight_writes": plan.weight_writes,
         "size": f"{width}x{height}",
-        "codec": f"{ready.spec.codec}, {ready.spec.pix_fmt}" if ready.spec else plan.job.output.suffix.lstrip("."),
-        "device": f"{ready.engine.device}, {ready.engine.dtype}",
+        "codec": ready.spec.codec if ready.spec else plan.job.output.suffix.lstrip(".").lower(),
+        "pix_fmt": ready.spec.pix_fmt if ready.spec else "",
+        "device": str(ready.engine.device),
+        "dtype": ready.engine.dtype,
         "streams": [str(stream) for stream in plan.streams],
         "warnings": list(ready.warnings),
-        "estimated time": f"{estimate_seconds(ready):.0f} s",
+        "estimated_seconds": round(estimate_seconds(ready), 1),
     }
 
 
@@ -490,5 +527,5 @@ def _table(data: dict[str, Any]) -> str:
     for key, value in data.items():
         values: list[object] = value if isinstance(value, list) else [value]
         for count, item in enumerate(values):
-            lines.append(f"{key + ':' if count == 0 else '':17}{item}")
+            lines.append(f"{key.replace('_', ' ') + ':' if count == 0 else '':19}{item}")
     return "\n".join(lines)

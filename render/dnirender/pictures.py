@@ -35,11 +35,19 @@ def read_picture(path: Path) -> tuple[Image, tuple[str, ...]]:
         raise MediaError(f"{path}: cannot be read as a picture ({error.err})") from error
     except OSError as error:
         raise MediaError(f"{path}: cannot be read ({error.strerror})") from error
+    if _is_animated(data.tobytes()):
+        raise MediaError(f"{path}: is animated, and of moving pictures only GIF and video are read; convert it first")
     if image is None or image.dtype.name not in ("uint8", "uint16"):
         raise MediaError(f"{path}: cannot be read as a picture of 8 or 16 bits")
     has_alpha = raw is not None and raw.ndim == 3 and raw.shape[2] == 4
     lost = (f"{path.name}: transparency is dropped",) if has_alpha else ()
     return cast(Image, cv2.cvtColor(image, cv2.COLOR_BGR2RGB)), lost
+
+
+def _is_animated(data: bytes) -> bool:
+    """Whether these are the bytes of an animated WebP or PNG."""
+    webp = data[:4] == b"RIFF" and data[8:16] == b"WEBPVP8X" and b"ANIM" in data[16:64]
+    return webp or (data[:8] == b"\x89PNG\r\n\x1a\n" and b"acTL" in data[:128])
 
 
 class Still(Source):

@@ -6,13 +6,17 @@ decode (thread 1) -> scale -> group by alpha -> engine (thread 2) -> compose -> 
 from __future__ import annotations
 
 import itertools
+import re
 import time
 from collections import deque
 from collections.abc import Callable, Generator, Iterable, Iterator
 from contextlib import closing
 from dataclasses import dataclass, replace
+from fractions import Fraction
 from pathlib import Path
 from typing import TYPE_CHECKING
+
+import numpy as np
 
 from dnirender import compose
 from dnirender.animation import AnimationSink, Spool
@@ -30,6 +34,7 @@ from dnirender.frames import Alpha, Batch, Frame, Image, prefetch
 from dnirender.pictures import PictureSink
 from dnirender.plan import Job, Plan, boomerang_order, default_output, make_plan, one_hot
 from dnirender.preset import DEFAULT_PRESET, Preset
+from dnirender.publish import disk_errors
 
 if TYPE_CHECKING:
     from dnirender.engine import Engine
@@ -43,7 +48,8 @@ Progress = Callable[[int, int, Alpha], None]
 
 @dataclass(frozen=True)
 class Report:
-    """What a render did. `seconds` is wall time, `fps` output frames per second of it."""
+    """What a render did. `seconds` is wall time from the first frame to the published file, without the loading of the
+    networks; `fps` is output frames per second of it."""
 
     input: str
     output: str
@@ -90,9 +96,9 @@ class Ready:
         return VideoSink(job.output, self.spec, times, companions)
 
 
-def prepare(plan: Plan) -> Ready:
-    """Loads the networks and tries the encoder with the size and format that it will get."""
-    engine = load_engine(plan.job)
+def prepare(plan: Plan, engine: Engine | None = None) -> Ready:
+    """Loads the networks, or takes those of a job with the same ones, and tries the encoder with its real settings."""
+    engine = engine or load_engine(plan.job)
     if plan.job.batch is None:
         plan = replace(plan, job=replace(plan.job, batch=CUDA_BATCH if engine.device.type == "cuda" else 1))
     width, height = plan.size[0] * engine.network.scale, plan.size[1] * engine.network.scale
@@ -136,17 +142,16 @@ def _spec(plan: Plan, width: int, height: int) -> VideoSpec:
 
 def run(ready: Ready, progress: Progress | None = None) -> Report:
     """Renders. The target's name holds the whole result when this returns, and is untouched when it raises."""
-    plan, began = ready.plan, time.perf_counter()
-    done = 0
+    plan, engine, began = ready.plan, ready.engine, time.perf_counter()
+    done, total, written_before = 0, plan.num_frames, engine.writes
     with closing(_composed(ready)) as pictures, ready.sink() as sink:
         shown = _back_and_forth(pictures, plan) if plan.job.boomerang else pictures
         for alpha, picture in shown:
             sink.write(picture)
             done += 1
             if progress:
-                progress(done, plan.num_frames, alpha)
+                progress(done, total, alpha)
     seconds = time.perf_counter() - began
-    engine = ready.engine
     return Report(
         input=str(plan.job.input),
         output=str(plan.job.output),
@@ -155,7 +160,7 @@ def run(ready: Ready, progress: Progress | None = None) -> Report:
         fps=round(done / seconds, 3),
         device=str(engine.device),
         dtype=engine.dtype,
-        weight_writes=engine.writes,
+        weight_writes=engine.writes - written_before,
         streams=tuple(str(stream) for stream in plan.streams),
         warnings=ready.warnings,
     )
@@ -189,7 +194,7 @@ def _rendered(engine: Engine, plan: Plan, frames: Iterable[Frame]) -> Iterator[t
                 takers = (frame for frame, needs in zip(members, block.needs, strict=True) if alpha in needs)
                 yield Batch(tuple(takers), alpha)
 
-    if not any(plan.needs(alpha) for alpha in plan.selection.alphas[:1]):
+    if not plan.forwards:
         yield from ((frame, {}) for frame in frames)
         return
     for batch, images in engine(batches()):
@@ -209,8 +214,7 @@ def _drawer(ready: Ready) -> Callable[[int, Frame, Renders], Image]:
         return lambda number, _frame, renders: renders[selection.alphas[number]]
     scale = ready.engine.network.scale
     size = plan.size[0] * scale, plan.size[1] * scale
-    keys = [(float(at), alpha) for at, alpha in selection.track.keys]
-    track = compose.AlphaTrack(selection.track.alphas, keys) if len(layout.panels) > 1 else None
+    track = compose.AlphaTrack(selection.track.alphas, _keys(plan)) if len(layout.panels) > 1 else None
     first, span = selection.indices[0], max(1, len(selection.track.alphas) - 1)
 
     def draw(number: int, frame: Frame, renders: Renders) -> Image:
@@ -221,6 +225,19 @@ def _drawer(ready: Ready) -> Callable[[int, Frame, Renders], Image]:
         return compose.compare(panels, track, (frame.index - first) / span, labels=layout.labels, size=size)
 
     return draw
+
+
+def _keys(plan: Plan) -> list[tuple[float, Alpha]]:
+    """The keyframes' places along the frames' numbers, 0..1, which is how the track is drawn."""
+    selection = plan.selection
+    keys = [(float(at), alpha) for at, alpha in selection.track.keys]
+    first, last = selection.indices[0], selection.indices[0] + len(selection.track.alphas) - 1
+    if not plan.job.timeline.timed or first == last:
+        return keys
+    seconds = np.array([float(time) for time in plan.source.facts.seconds[first : last + 1]])
+    places = (seconds - seconds[0]) / (seconds[-1] - seconds[0])
+    numbers = np.linspace(0, 1, len(places))
+    return [(float(np.interp(at, places, numbers)) if at <= 1 else at, alpha) for at, alpha in keys]
 
 
 def _panel(plan: Plan, name: str, frame: Frame, alpha: Alpha, renders: Renders) -> Image:
@@ -237,7 +254,8 @@ def _panel(plan: Plan, name: str, frame: Frame, alpha: Alpha, renders: Renders) 
 
 def _back_and_forth(pictures: Iterable[tuple[Alpha, Image]], plan: Plan) -> Iterator[tuple[Alpha, Image]]:
     """The pictures as they come, then from the last but one back to the second, off the disk."""
-    spool = Spool(plan.job.output.parent)
+    with disk_errors(plan.job.output):
+        spool = Spool(plan.job.output.parent)
     alphas: list[Alpha] = []
     try:
         for alpha, picture in pictures:
@@ -251,14 +269,16 @@ def _back_and_forth(pictures: Iterable[tuple[Alpha, Image]], plan: Plan) -> Iter
 
 
 def estimate_seconds(ready: Ready) -> float:
-    """How long rendering will take, from the second of two runs of the first frame through the network."""
+    """How long the networks will take: the best of a few runs of the first frame, times the frames that they see."""
     plan = ready.plan
     frame = next(iter(plan.source.frames(plan.selection.indices[:1])))
     image = compose.fit(frame.image, *plan.size)
-    ready.engine.render(image, plan.selection.alphas[0])
-    began = time.perf_counter()
-    ready.engine.render(image, plan.selection.alphas[0])
-    return (time.perf_counter() - began) * plan.forwards
+    runs: list[float] = []
+    while len(runs) < 2 or (len(runs) < 5 and sum(runs) < 1):  # the first run allocates
+        began = time.perf_counter()
+        ready.engine.render(image, plan.selection.alphas[0])
+        runs.append(time.perf_counter() - began)
+    return min(runs) * plan.forwards
 
 
 def render(
@@ -267,19 +287,39 @@ def render(
     *,
     preset: str | Path | Preset = DEFAULT_PRESET,
     keyframes: str | None = None,
-    progress: Progress | None = None,
+    start: str | int | None = None,
+    end: str | int | None = None,
+    video_stream: int | None = None,
+    fps: float | Fraction | None = None,
+    boomerang: bool = False,
+    device: str = "auto",
+    dtype: str = "auto",
+    batch: int | None = None,
+    threads: int | None = None,
     overwrite: bool = False,
-    **options: object,
+    progress: Progress | None = None,
 ) -> Report:
     """Renders `input` to `output` (default `<stem>.<preset>.mp4` in the current folder) and reports.
 
-    `options` are the other fields of Job: start, end, video_stream, fps, boomerang, device, dtype, batch, threads.
-    Raises RenderError; the type says who can mend it.
+    The options are those of the command line. Raises RenderError; the type says who can mend it.
     """
     chosen = preset if isinstance(preset, Preset) else Preset.load(preset)
     if keyframes is not None:
         chosen = chosen.override({"timeline": {"keyframes": keyframes}})
-    name = Path(preset).stem if isinstance(preset, str | Path) else chosen.name
-    target = Path(output) if output is not None else default_output(Path(input), name)
-    job = Job(Path(input), target, chosen, overwrite=overwrite, **options)  # pyright: ignore[reportArgumentType]
+    name = Path(preset).stem if isinstance(preset, str | Path) else re.sub(r"[^\w.-]+", "-", chosen.name).lower()
+    job = Job(
+        input=Path(input),
+        output=Path(output) if output is not None else default_output(Path(input), name),
+        preset=chosen,
+        start=None if start is None else str(start),
+        end=None if end is None else str(end),
+        video_stream=video_stream,
+        fps=None if fps is None else Fraction(fps).limit_denominator(1001),
+        boomerang=boomerang,
+        device=device,
+        dtype=dtype,
+        batch=batch,
+        threads=threads,
+        overwrite=overwrite,
+    )
     return run(prepare(make_plan(job)), progress)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import os
+import re
 from bisect import bisect_right
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
@@ -11,7 +12,7 @@ from fractions import Fraction
 from pathlib import Path
 
 from dnirender import compose
-from dnirender.animation import FORMATS
+from dnirender.animation import FORMATS, check_rate
 from dnirender.decode import open_source
 from dnirender.encode import CONTAINERS, Times
 from dnirender.errors import OutputError, UsageError
@@ -24,6 +25,8 @@ from dnirender.timeline import Timeline, Track, parse_position
 
 STILL_RATE = Fraction(24)
 MAX_STILL_FRAMES = 1_000_000
+BACKWARDS, ONLY_PICTURES = "a boomerang has no sound", "this format holds pictures only"
+EXPECTED = (AS_ASKED, BACKWARDS, ONLY_PICTURES)  # reasons that the user knows and need no warning
 
 
 @dataclass(frozen=True)
@@ -44,10 +47,19 @@ class Job:
     threads: int | None = None
     overwrite: bool = False
 
+    def __post_init__(self) -> None:
+        if self.fps is not None and not 0 < self.fps <= 1000:
+            raise UsageError(f"--fps {float(self.fps):g}: expected more than 0 and at most 1000")
+
     @property
     def timeline(self) -> Timeline:
         """The preset's timeline."""
         return self.preset.timeline.parsed()
+
+    @property
+    def numbered(self) -> bool:
+        """Whether the output is a pattern of numbered pictures."""
+        return self.output.suffix.lower() == ".png" and "%" in self.output.name
 
     @property
     def animated(self) -> bool:
@@ -84,7 +96,7 @@ class Plan:
     def num_frames(self) -> int:
         """Frames in the output."""
         rendered = len(self.selection.indices)
-        return len(boomerang_order(rendered)) if self.job.boomerang else rendered
+        return max(rendered, 2 * rendered - 2) if self.job.boomerang else rendered
 
     @property
     def times(self) -> Times:
@@ -164,96 +176,102 @@ def make_plan(job: Job) -> Plan:
 
     Raises UsageError, MediaError (input) or OutputError (target) with what to do about it.
     """
-    check_output(job.output, job.overwrite, job.input)
+    check_output(job)
     compose.check_panels(job.preset.layout.panels, job.preset.endpoints)
     if job.fps is not None and not (job.animated or is_still(job.input)):
         raise UsageError("--fps applies to GIF, WebP, APNG and stills; a video keeps the time stamps of its source")
     source = _open(job)
     facts = source.facts
-    selection = select(job, facts)
-    warnings = list(facts.warnings)
     streams = _streams(job, facts)
-    warnings += [str(plan) for plan in streams if plan.action != "copy" and plan.why != AS_ASKED]
-    return Plan(job, source, selection, scaled_size(job, facts), streams, tuple(warnings))
+    warnings = list(facts.warnings)
+    warnings += [str(stream) for stream in streams if stream.action != "copy" and stream.why not in EXPECTED]
+    plan = Plan(job, source, select(job, facts), scaled_size(job, facts), streams, tuple(warnings))
+    if job.animated:
+        check_rate(job.output, plan.times)
+    for number in range(1, plan.num_frames if job.numbered else 0):
+        check_target(numbered(job.output, number), job)
+    return plan
 
 
-def check_output(output: Path, overwrite: bool, source: Path) -> None:
-    """Raises unless the target's format is known, its folder is there, and nothing would be lost."""
-    suffix = output.suffix.lower()
-    pictures = suffix == ".png" and "%" in output.name
-    if suffix == ".png" and not pictures:
-        raise UsageError(f"{output}: one PNG cannot hold a transition; name a pattern such as frame_%04d.png")
-    if not pictures and suffix not in CONTAINERS and suffix not in FORMATS:
+def check_output(job: Job) -> None:
+    """Raises unless the target's format is known and nothing stands in the way of writing it."""
+    suffix = job.output.suffix.lower()
+    if suffix == ".png" and not job.numbered:
+        raise UsageError(f"{job.output}: one PNG cannot hold a transition; name a pattern such as frame_%04d.png")
+    if job.numbered and not re.fullmatch(r"[^%]*%(0\d+)?d[^%]*", job.output.name):
+        raise UsageError(f"{job.output.name}: expected one number in the pattern, as in frame_%04d.png")
+    if not job.numbered and suffix not in CONTAINERS and suffix not in FORMATS:
         known = " ".join(sorted(ext.lstrip(".") for ext in (*CONTAINERS, *FORMATS)))
         raise UsageError(
-            f"{output}: unknown output format {suffix or 'without extension'!r}; expected {known} or %04d.png"
+            f"{job.output}: unknown output format {suffix or 'without extension'!r}; expected {known} or %04d.png"
         )
-    target = _first_picture(output) if pictures else output
-    if not output.parent.is_dir():
-        raise OutputError(f"{output.parent}: no such folder; make it first")
-    if target.resolve() == source.resolve():
-        raise OutputError(f"{output}: is the input itself; choose another name")
+    check_target(numbered(job.output, 0) if job.numbered else job.output, job)
+
+
+def check_target(target: Path, job: Job) -> None:
+    """OutputError unless `target` can be written without losing anything."""
+    if not target.parent.is_dir():
+        raise OutputError(f"{target.parent}: no such folder; make it first")
+    if target.resolve() == job.input.resolve():
+        raise OutputError(f"{target}: is the input itself; choose another name")
     if target.is_dir():
-        raise OutputError(f"{output}: is a folder; name a file")
-    if target.exists() and not overwrite:
+        raise OutputError(f"{target}: is a folder; name a file")
+    if target.exists() and not job.overwrite:
         raise OutputError(f"{target}: exists already; -y overwrites it")
-    if not os.access(output.parent, os.W_OK):
-        raise OutputError(f"{output.parent}: this folder cannot be written to")
-
-
-def _first_picture(output: Path) -> Path:
-    try:
-        return numbered(output, 0)
-    except (TypeError, ValueError) as error:
-        raise UsageError(f"{output.name}: expected one number in the pattern, as in frame_%04d.png") from error
+    if not os.access(target.parent, os.W_OK):
+        raise OutputError(f"{target.parent}: this folder cannot be written to")
 
 
 def _open(job: Job) -> Source:
     if not is_still(job.input):
         return open_source(job.input, stream=job.video_stream)
     rate = job.fps or (Fraction(job.preset.gif.fps).limit_denominator(1000) if job.animated else STILL_RATE)
-    timeline = job.timeline
-    count = timeline.num_frames(rate)
+    count = job.timeline.num_frames(rate)
     if count > MAX_STILL_FRAMES:
         raise UsageError(
             f"keyframes: the last key is at frame {count - 1}; a still is held for {MAX_STILL_FRAMES} frames at most"
         )
-    # A loop shows its first frame after its last: a closed cycle would stand still for one frame.
-    closed = job.animated and timeline.is_closed(job.preset.endpoints) and count > 1
-    return open_source(job.input, still_frames=count - closed, still_rate=rate)
+    return open_source(job.input, still_frames=count, still_rate=rate)
 
 
 def select(job: Job, facts: Facts) -> Selection:
     """Lays the timeline over the range that is rendered; an animation takes the frames that its rate can show."""
     seconds = facts.seconds
-    start = parse_position(job.start).frame(seconds) if job.start else 0
+    start, stop = _range(job, seconds)
+    timeline = job.timeline
+    track = timeline.resolve(job.preset.endpoints, seconds[start:stop])
+    cut = Cut(seconds[start], seconds[stop] if stop < len(seconds) else None, seconds[start])
+    if job.animated and not facts.still:
+        shown, times = thin(seconds[start:stop], _times(facts, start, stop), _rate(job, facts))
+        indices, alphas = [start + index for index in shown], [track.alphas[index] for index in shown]
+        return Selection(tuple(indices), tuple(alphas), times, track, cut)
+    if job.animated and not job.boomerang and timeline.is_closed(job.preset.endpoints) and stop - start > 1:
+        # A loop shows its first frame after its last: a closed cycle would stand still for one frame.
+        stop -= track.alphas[0] == track.alphas[-1]
+    times, whole = _times(facts, start, stop), start == 0 and stop == len(seconds)
+    if not whole:
+        times = replace(times, pts=tuple(pts - times.pts[0] for pts in times.pts))
+    return Selection(tuple(range(start, stop)), track.alphas[: stop - start], times, track, Cut() if whole else cut)
+
+
+def _range(job: Job, seconds: Sequence[Fraction]) -> tuple[int, int]:
+    """The first frame that is rendered, and the first behind that is not."""
+    start = find_frame("--start", job.start, seconds) if job.start is not None else 0
     # "up to the end" means all of it, although `end` as a position is the last frame.
-    stop = parse_position(job.end).frame(seconds) if job.end not in (None, "end", "100%") else len(seconds)
+    stop = find_frame("--end", job.end, seconds) if job.end not in (None, "end", "100%") else len(seconds)
     if start >= stop:
         raise UsageError(
             f"--start {job.start or 0} --end {job.end or 'end'}: no frame of {len(seconds)} lies in this range"
         )
-    if facts.still and job.animated:
-        track = _still_track(job, facts)
-    else:
-        track = job.timeline.resolve(job.preset.endpoints, seconds[start:stop])
-    times = _times(facts, start, stop)
-    cut = Cut(seconds[start], seconds[stop] if stop < len(seconds) else None, seconds[start])
-    if job.animated and not facts.still:
-        shown, times = thin(seconds[start:stop], times, _rate(job, facts))
-        indices, alphas = [start + index for index in shown], [track.alphas[index] for index in shown]
-        return Selection(tuple(indices), tuple(alphas), times, track, cut)
-    whole = start == 0 and stop == len(seconds)
-    if not whole:
-        times = replace(times, pts=tuple(pts - times.pts[0] for pts in times.pts))
-    return Selection(tuple(range(start, stop)), track.alphas, times, track, Cut() if whole else cut)
+    return start, stop
 
 
-def _still_track(job: Job, facts: Facts) -> Track:
-    """The timeline over a still, whose closed cycle has lost the last frame that would double the first."""
-    count = job.timeline.num_frames(1 / facts.time_base)
-    track = job.timeline.resolve(job.preset.endpoints, [i * facts.time_base for i in range(count)])
-    return replace(track, alphas=track.alphas[: len(facts.pts)])
+def find_frame(option: str, text: str | None, seconds: Sequence[Fraction]) -> int:
+    """The first frame at or after a position that an option names; UsageError with the option."""
+    try:
+        return parse_position(text or "").frame(seconds)
+    except UsageError as error:
+        raise UsageError(f"{option} {text}: {error}") from error
 
 
 def _times(facts: Facts, start: int, stop: int) -> Times:
@@ -278,23 +296,23 @@ def thin(seconds: Sequence[Fraction], times: Times, rate: Fraction) -> tuple[lis
 
 
 def scaled_size(job: Job, facts: Facts) -> tuple[int, int]:
-    """The size given to the network: the source's, or scaled by the layout with its aspect kept."""
+    """The size given to the network: the source's, or scaled into the layout's box with its aspect kept."""
     width, height = job.preset.layout.width, job.preset.layout.height
     if width is None and height is None and job.animated:
         width = min(job.preset.gif.width, facts.width)
     if width is None and height is None:
         return facts.width, facts.height
-    if width is None and height is not None:
-        width = max(1, round(facts.width * height / facts.height))
-    if height is None and width is not None:
-        height = max(1, round(facts.height * width / facts.width))
-    assert width is not None and height is not None
-    return width, height
+    scale = min(Fraction(side, own) for side, own in ((width, facts.width), (height, facts.height)) if side is not None)
+    return max(1, round(facts.width * scale)), max(1, round(facts.height * scale))
 
 
 def _streams(job: Job, facts: Facts) -> tuple[StreamPlan, ...]:
     suffix = job.output.suffix.lower()
-    if facts.still or job.boomerang or suffix not in CONTAINERS:
+    if job.boomerang or suffix not in CONTAINERS:
+        why = BACKWARDS if job.boomerang else ONLY_PICTURES
+        others = [stream for stream in facts.streams if stream.index != facts.video_index]
+        return tuple(StreamPlan(s.index, s.kind, s.codec, "drop", "", why) for s in others)
+    if facts.still:
         return ()
     encoding = job.preset.encoding
     return plan_streams(

@@ -7,13 +7,14 @@ from fractions import Fraction
 
 from dnirender import compose
 from dnirender.decode import open_source
-from dnirender.errors import OutputError
+from dnirender.errors import UsageError
 from dnirender.frames import Alpha
 from dnirender.pictures import is_still, write_png
 from dnirender.pipeline import load_engine
-from dnirender.plan import Job, scaled_size
+from dnirender.plan import Job, check_target, find_frame, scaled_size
+from dnirender.preset import Preset
 from dnirender.source import Facts
-from dnirender.timeline import Timeline, parse_position
+from dnirender.timeline import Timeline
 
 
 def make_sheet(job: Job, positions: Sequence[str], values: Sequence[str], title: str) -> str:
@@ -21,15 +22,13 @@ def make_sheet(job: Job, positions: Sequence[str], values: Sequence[str], title:
 
     Returns what the engine chose. Raises RenderError.
     """
-    if job.output.exists() and not job.overwrite:
-        raise OutputError(f"{job.output}: exists already; -y overwrites it")
-    if not job.output.parent.is_dir():
-        raise OutputError(f"{job.output.parent}: no such folder; make it first")
+    check_target(job.output, job)
     source = open_source(job.input, stream=job.video_stream)
     facts = source.facts
-    alphas = [_alpha(value, job.preset.endpoints) for value in values]
+    alphas = [_alpha(value, job.preset) for value in values]
     chosen = ["0"] if is_still(job.input) else positions
-    indices = sorted({min(parse_position(text.strip()).frame(facts.seconds), len(facts.pts) - 1) for text in chosen})
+    places = [find_frame("--frames", text.strip(), facts.seconds) for text in chosen]
+    indices = sorted({min(place, len(facts.pts) - 1) for place in places})
     size = scaled_size(job, facts)
     engine = load_engine(job)
     rows = [
@@ -40,8 +39,12 @@ def make_sheet(job: Job, positions: Sequence[str], values: Sequence[str], title:
     return engine.choice
 
 
-def _alpha(value: str, endpoints: Sequence[str]) -> Alpha:
-    return Timeline.parse(f"0:{value.strip()}").resolve(endpoints, [Fraction(0)]).alphas[0]
+def _alpha(value: str, preset: Preset) -> Alpha:
+    try:
+        timeline = Timeline.parse(f"0:{value.strip()}", extrapolate=preset.timeline.extrapolate)
+        return timeline.resolve(preset.endpoints, [Fraction(0)]).alphas[0]
+    except UsageError as error:
+        raise UsageError(f"--alphas {value.strip()}: {str(error).split('(key 1): ')[-1]}") from error
 
 
 def _label(index: int, facts: Facts) -> str:

@@ -190,8 +190,7 @@ class Timeline:
         this clip. Keys which meet because one of them is relative to the clip's end are one key: the later.
         """
         _check_frames(seconds)
-        timed = any(key.position.unit == "seconds" for key in self.keyframes)
-        times: Sequence[Fraction | int] = seconds if timed else range(len(seconds))
+        times: Sequence[Fraction | int] = seconds if self.timed else range(len(seconds))
         stops = self._stops(endpoints, times)
         # In ticks every time is an integer: exact, and a million frames take no fraction arithmetic.
         scale = math.lcm(*{time.denominator for time in times}, *{stop.offset.denominator for stop in stops})
@@ -202,6 +201,11 @@ class Timeline:
         span = Fraction(times[-1] - times[0])
         keys = ((stop.offset / span if span else stop.offset and stop.offset + 1, stop.alpha) for stop in stops)
         return Track(alphas, tuple(keys))
+
+    @property
+    def timed(self) -> bool:
+        """Whether it runs on the frames' times rather than on their numbers."""
+        return any(key.position.unit == "seconds" for key in self.keyframes)
 
     def num_frames(self, fps: Fraction) -> int:
         """Frames a still picture is held for so that the last key shows; 25 or more when a key is relative to the

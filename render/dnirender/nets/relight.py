@@ -1,10 +1,10 @@
 """RelightNet: a small norm-free network that changes the light of a picture.
 
-It predicts a gain and an offset for every pixel and channel, `out = x * (1 + gain) + offset`, so fine detail comes from the
-picture itself and all-zero weights of the last layer are the identity exactly, in every dtype. The encoder-decoder looks at the
-picture at 1/2 down to 1/32 of its size (what is sky is decided by context); the last layers work on 2x2 pixel groups
-(pixel unshuffle), so that the edges of the gain follow the edges of the picture. There is no normalisation over space: a
-lamp that enters the picture does not change the brightness of the rest.
+It predicts a gain and an offset for every pixel and channel, `out = x * (1 + gain) + offset`, so fine detail comes from
+the picture itself, and with a last layer of zeros it is the identity exactly, in every dtype. The encoder-decoder looks
+at the picture at 1/2 down to 1/32 of its size (what is sky is decided by context); the last layers work on groups of
+2x2 pixels (pixel unshuffle), so that the edges of the gain follow the edges of the picture. Nothing is normalised over
+space: a lamp that enters the picture does not change the brightness of the rest.
 """
 
 from collections.abc import Mapping
@@ -13,14 +13,15 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-WIDTHS = (32, 32, 48, 64, 80)
+WIDTHS = (32, 32, 48, 64, 64)
+REACH = (1, 2, 4)  # dilations at 1/32: the horizon must be seen from the top of the sky
 
 
 class RelightNet(nn.Module):
     """RGB n 3 h w, range 0..1, to RGB of the same shape and dtype, not clamped. h and w are multiples of `multiple`.
 
-    `widths` are the channels at 1/2, 1/4, 1/8, 1/16 and 1/32 of the picture's size. Convolutions run in the dtype of the
-    weights; the gain and the offset are applied to `x` in its own dtype.
+    `widths` are the channels at 1/2, 1/4, 1/8, 1/16 and 1/32 of the picture's size. Convolutions run in the dtype of
+    the weights; the gain and the offset are applied to `x` in its own dtype.
     """
 
     multiple = 32
@@ -32,7 +33,7 @@ class RelightNet(nn.Module):
         self.stem = nn.Conv2d(12, half, 3, padding=1)
         self.down = nn.ModuleList(nn.Conv2d(a, b, 3, 2, 1) for a, b in zip(widths, inner, strict=False))
         self.enc = nn.ModuleList(nn.Conv2d(c, c, 3, padding=1) for c in inner)
-        self.deep = nn.Conv2d(inner[-1], inner[-1], 3, padding=1)
+        self.deep = nn.ModuleList(nn.Conv2d(inner[-1], inner[-1], 3, padding=d, dilation=d) for d in REACH)
         self.up = nn.ModuleList(nn.Conv2d(b, a, 3, padding=1) for a, b in zip(widths, inner, strict=False))
         self.dec = nn.ModuleList(nn.Conv2d(c, c, 3, padding=1) for c in (half, *inner[:-1]))
         self.fine = nn.Conv2d(half, half, 3, padding=1)
@@ -47,7 +48,8 @@ class RelightNet(nn.Module):
             skips.append(h)
             h = _act(down(h))
             h = h + _act(enc(h))
-        h = h + _act(self.deep(h))
+        for deep in self.deep:
+            h = h + _act(deep(h))
         for up, dec in zip(reversed(self.up), reversed(self.dec), strict=True):
             h = skips.pop() + F.interpolate(up(h), scale_factor=2.0, mode="bilinear", align_corners=False)
             h = h + _act(dec(_act(h)))
@@ -56,13 +58,15 @@ class RelightNet(nn.Module):
         return x * (1 + gain) + offset
 
     def _initialise(self) -> None:
-        """He's initialisation, without which context from 1/32 arrives a hundred times too weak; the identity to begin with."""
+        """He's initialisation (with PyTorch's the context from 1/32 arrives a hundred times weaker); last zero."""
         for module in self.modules():
             if isinstance(module, nn.Conv2d):
                 nn.init.kaiming_normal_(module.weight, 0.1)
-                nn.init.zeros_(module.bias) if module.bias is not None else None
-        for branch in (*self.enc, self.deep, *self.up, *self.dec, self.fine):
-            branch.weight.data.mul_(0.4)  # branches that are added to their input
+                if module.bias is not None:
+                    nn.init.zeros_(module.bias)
+        for name, weight in self.named_parameters():
+            if name.startswith(("enc.", "deep.", "up.", "dec.", "fine.")):  # these are added to something
+                weight.data.mul_(0.4)
         nn.init.zeros_(self.last.weight)
 
 

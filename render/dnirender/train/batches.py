@@ -1,4 +1,4 @@
-"""Training batches: crops and whole pictures of scenes, relit at one alpha, with the noise of real video in the input."""
+"""Training batches: crops and whole pictures of scenes, relit at one alpha, with the noise of video in the input."""
 
 from dataclasses import fields
 from pathlib import Path
@@ -11,6 +11,7 @@ from torch import Generator, Tensor
 from tqdm import tqdm
 
 from dnirender.train import street
+from dnirender.train.canvas import textures
 from dnirender.train.photographs import Image, photographs
 from dnirender.train.relighting import Scene, relight, to_linear, to_srgb
 
@@ -30,11 +31,11 @@ def unstacked(layers: Tensor) -> Scene:
 
 
 def load(photos: list[Path], streets: int, cache: Path, seed: int) -> tuple[list[Tensor], list[Tensor]]:
-    """Stacked scenes: the training photographs, and `streets` procedural ones, kept in `cache` because they take seconds."""
-    real = [stacked(scene) for _, scene in photographs(photos)]
+    """Stacked scenes: the training photographs, and `streets` procedural ones, kept in `cache` as they take seconds."""
+    real = [stacked(scene) for scene in photographs(photos)]
     drawn: list[Tensor] = torch.load(cache, weights_only=True) if cache.exists() else []
     if len(drawn) < streets:
-        patches = street.textures(photos)
+        patches = textures(photos)
         seeds = [(seed, k) for k in range(len(drawn), streets)]
         drawn += [stacked(street.scene(np.random.default_rng(s), patches)) for s in tqdm(seeds, desc="streets")]
         torch.save(drawn, cache)
@@ -43,9 +44,9 @@ def load(photos: list[Path], streets: int, cache: Path, seed: int) -> tuple[list
 
 def batch(
     real: list[Tensor], drawn: list[Tensor], share: float, alpha: float, size: int, rng: Generator
-) -> tuple[Tensor, Tensor]:
-    """Input and target, each `size` 3 h w sRGB; a `share` of the scenes is from `drawn`."""
-    whole = _uniform(rng) < 0.45
+) -> tuple[Tensor, Tensor, Tensor]:
+    """Input and target, each `size` 3 h w sRGB, and `known` (below); a `share` of the scenes is from `drawn`."""
+    whole = _uniform(rng) < 0.6
     views: list[Tensor] = []
     for _ in range(size):
         pool = drawn if _uniform(rng) < share else real
@@ -55,7 +56,12 @@ def batch(
     target = relight(scene, alpha)
     noise = torch.stack([_noise(picture, rng) for picture in scene.picture])
     gain = ((_grey(target) + 0.02) / (_grey(scene.picture) + 0.02)).clamp(max=1)
-    return (scene.picture + noise).clamp(0, 1), (target + gain * noise).clamp(0, 1)
+    return (scene.picture + noise).clamp(0, 1), (target + gain * noise).clamp(0, 1), known(scene)
+
+
+def known(scene: Scene) -> Tensor:
+    """What a network must find out about the scene, 0..1, n 5 h/2 w/2: sky, height in the sky, light of lamps."""
+    return F.avg_pool2d(torch.cat([scene.sky, scene.sky * scene.height, 1 - torch.exp(-scene.lamps)], 1), 2)
 
 
 def _view(layers: Tensor, size: tuple[int, int], least: float, most: float, rng: Generator) -> Tensor:

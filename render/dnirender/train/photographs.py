@@ -1,7 +1,7 @@
 """The photographs of the day-to-night training and where the sky is in them.
 
-A photograph whose name starts with a key of `SKIES` has a sky, found by that rule; all others have none. The rules are few
-because the pictures are: each was set by looking at the mask it gives.
+A photograph whose name starts with a key of `SKIES` has a sky, found by that rule; all others have none. The rules are
+few because the pictures are: each was set by looking at the mask it gives.
 """
 
 from collections.abc import Iterator
@@ -11,12 +11,12 @@ from pathlib import Path
 import cv2
 import numpy as np
 import torch
-from numpy.typing import NDArray
+from cv2.typing import MatLike
 from torch import Tensor
 
 from dnirender.train.relighting import Scene, describe
 
-Image = NDArray[np.float32]
+Image = MatLike
 
 SUFFIXES = (".jpg", ".jpeg", ".png")
 LONG_SIDE = 704  # pixels; the pictures are kept in memory at this size
@@ -24,9 +24,9 @@ LONG_SIDE = 704  # pixels; the pictures are kept in memory at this size
 
 @dataclass(frozen=True)
 class SkyRule:
-    """Sky is above `bottom` (fraction of the height), at least `bright` (mean of RGB 0..1), blue - red at least `blue`, green
-    at most `green` above the mean of red and blue, no further than `smooth` from the 31 pixel median, and, if `joined`,
-    connected to the upper border. Clouds, at least `white`, need not be blue."""
+    """Sky is above `bottom` (fraction of the height), at least `bright` (mean of RGB 0..1), blue - red at least `blue`,
+    green at most `green` above the mean of red and blue, no further than `smooth` from the 31 pixel median, and, if
+    `joined`, connected to the upper border. Clouds, at least `white`, need not be blue."""
 
     bottom: float
     bright: float = 0.0
@@ -60,16 +60,18 @@ LIT = {"free_": 0.90, "skimage_rocket": 0.80}  # burning lamps: what is above th
 CARS = ("road_",)  # seen from behind: their tail lights are switched on
 
 
-def photographs(folders: list[Path], held_out: bool = False) -> Iterator[tuple[str, Scene]]:
-    """Name and scene of every photograph in `folders` in order of name, either the training or the held-out ones."""
-    for path in sorted(p for folder in folders for p in folder.iterdir() if p.suffix.lower() in SUFFIXES):
-        if path.name.startswith(LEFT_OUT) or path.name.startswith(HELD_OUT) != held_out:
-            continue
-        image = read(path)
-        yield (
-            path.stem,
-            describe(to_tensor(image), to_tensor(sky_mask(path.name, image)), to_tensor(lit(path.name, image))),
-        )
+def photographs(folders: list[Path]) -> Iterator[Scene]:
+    """The scene of every training photograph in `folders`, in order of name."""
+    for path in _pictures(folders):
+        if not path.name.startswith((*LEFT_OUT, *HELD_OUT)):
+            image = read(path)
+            sky, emission = sky_mask(path.name, image), lit(path.name, image)
+            yield describe(to_tensor(image), to_tensor(sky), to_tensor(emission))
+
+
+def held_out(folders: list[Path]) -> list[Path]:
+    """The photographs in `folders` that are kept for validation."""
+    return [path for path in _pictures(folders) if path.name.startswith(HELD_OUT)]
 
 
 def read(path: Path, long_side: int = LONG_SIDE) -> Image:
@@ -132,3 +134,7 @@ def guided_filter(guide: Image, x: Image, radius: int, eps: float) -> Image:
 def to_tensor(image: Image) -> Tensor:
     """h w c to 1 c h w."""
     return torch.from_numpy(np.ascontiguousarray(image.transpose(2, 0, 1)))[None]
+
+
+def _pictures(folders: list[Path]) -> list[Path]:
+    return sorted(p for folder in folders for p in folder.iterdir() if p.suffix.lower() in SUFFIXES)

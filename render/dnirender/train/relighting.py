@@ -1,16 +1,17 @@
 """The analytic relighting model: what a picture taken by day looks like later on the same day.
 
-It makes the targets of the day-to-night effect. It needs to be told where the sky is and where lamps are; the network that
-learns from it is not told. All light is linear (sRGB decoded), and everything that depends on the time of day is a `Light`,
-interpolated over alpha between four keys: day 0, golden hour 1/3, blue hour 2/3, night 1.
+It makes the targets of the day-to-night effect. It needs to be told where the sky is and where lamps are; the network
+that learns from it is not told. All light is linear (sRGB decoded), and everything that depends on the time of day is a
+`Light`, interpolated over alpha between four keys: day 0, golden hour 1/3, blue hour 2/3, night 1.
 
-For a pixel of colour I, sky coverage S and the sky's own colour B behind it, the scene's part is F = max(I - S B, 0), and
+For a pixel of colour I, sky coverage S and the sky's own colour B behind it, the scene's part is F = max(I - S B, 0),
 
     out = grade(F) + S sky(height, detail) + lamps and the light they throw
 
 grade(F) sets exposure, contrast (a power of the luminance), saturation and a tint that goes from shadows to lit parts.
-At alpha 0 the result is the picture itself. After Reinhard et al. 2001 (colour statistics per time of day; here fitted by eye
-to a collection of web-cam pictures) and Thompson et al. 2002 (night scenes: blue shift, loss of saturation).
+At alpha 0 the result is the picture itself. The night follows Thompson et al. 2002, "A spatial post-processing
+algorithm for images of night scenes" (blue shift, loss of saturation); brightness was set by eye beside web-cam
+pictures.
 """
 
 from dataclasses import dataclass, fields, replace
@@ -28,8 +29,8 @@ class Light:
     """One time of day. Colours are linear RGB factors; `stops` is the exposure in powers of two.
 
     `shade` and `sun` tint dark and bright parts; `contrast` is the power of luminance about `PIVOT`; the sky goes from
-    `horizon` over `middle` to `zenith`; `new_sky` is how much of the sky is replaced by that gradient, `clouds` the power of
-    the picture's own sky luminance that stays visible in it; `lamps` is the power of lamps.
+    `horizon` over `middle` to `zenith`; `new_sky` is how much of the sky is replaced by that gradient, `clouds` the
+    power of the picture's own sky luminance that stays visible in it; `lamps` is the power of lamps.
     """
 
     stops: float
@@ -46,22 +47,57 @@ class Light:
 
 
 DAY = Light(
-    stops=0.0, shade=(1, 1, 1), sun=(1, 1, 1), saturation=1.0, contrast=1.0,
-    horizon=(0.80, 0.80, 0.78), middle=(0.55, 0.62, 0.70), zenith=(0.28, 0.42, 0.66), new_sky=0.0, clouds=1.0, lamps=0.0,
-)  # fmt: skip
+    stops=0.0,
+    shade=(1, 1, 1),
+    sun=(1, 1, 1),
+    saturation=1.0,
+    contrast=1.0,
+    horizon=(0.80, 0.80, 0.78),
+    middle=(0.55, 0.62, 0.70),
+    zenith=(0.28, 0.42, 0.66),
+    new_sky=0.0,
+    clouds=1.0,
+    lamps=0.0,
+)
 GOLDEN = Light(
-    stops=-0.75, shade=(0.97, 0.93, 1.02), sun=(1.36, 0.96, 0.56), saturation=1.08, contrast=1.15,
-    horizon=(0.96, 0.56, 0.24), middle=(0.66, 0.48, 0.38), zenith=(0.22, 0.29, 0.43), new_sky=0.88, clouds=0.7, lamps=0.12,
-)  # fmt: skip
+    stops=-0.75,
+    shade=(0.97, 0.93, 1.02),
+    sun=(1.36, 0.96, 0.56),
+    saturation=1.08,
+    contrast=1.15,
+    horizon=(0.96, 0.56, 0.24),
+    middle=(0.66, 0.48, 0.38),
+    zenith=(0.22, 0.29, 0.43),
+    new_sky=0.88,
+    clouds=0.7,
+    lamps=0.12,
+)
 DUSK = Light(
-    stops=-1.75, shade=(0.74, 0.92, 1.40), sun=(0.92, 0.92, 1.16), saturation=0.72, contrast=1.0,
-    horizon=(0.42, 0.22, 0.20), middle=(0.13, 0.15, 0.28), zenith=(0.035, 0.066, 0.18), new_sky=1.0, clouds=0.5, lamps=0.7,
-)  # fmt: skip
+    stops=-1.75,
+    shade=(0.74, 0.92, 1.40),
+    sun=(0.92, 0.92, 1.16),
+    saturation=0.72,
+    contrast=1.0,
+    horizon=(0.42, 0.22, 0.20),
+    middle=(0.13, 0.15, 0.28),
+    zenith=(0.035, 0.066, 0.18),
+    new_sky=1.0,
+    clouds=0.5,
+    lamps=0.7,
+)
 NIGHT = Light(
-    stops=-3.15, shade=(0.50, 0.83, 1.85), sun=(0.64, 0.92, 1.50), saturation=0.45, contrast=0.92,
-    horizon=(0.022, 0.033, 0.068), middle=(0.010, 0.018, 0.045), zenith=(0.0035, 0.0075, 0.022), new_sky=1.0, clouds=0.4,
+    stops=-3.15,
+    shade=(0.50, 0.83, 1.85),
+    sun=(0.64, 0.92, 1.50),
+    saturation=0.45,
+    contrast=0.92,
+    horizon=(0.022, 0.033, 0.068),
+    middle=(0.010, 0.018, 0.045),
+    zenith=(0.0035, 0.0075, 0.022),
+    new_sky=1.0,
+    clouds=0.4,
     lamps=1.0,
-)  # fmt: skip
+)
 PATH = (DAY, GOLDEN, DUSK, NIGHT)
 NAMES = ("day", "golden", "dusk", "night")
 PIVOT = 0.18  # linear luminance of a mid-grey card
@@ -115,7 +151,7 @@ def relight(scene: Scene, alpha: float) -> Tensor:
 def describe(picture: Tensor, sky: Tensor, emission: Tensor) -> Scene:
     """Measure what `relight` needs from a picture (n 3 h w, sRGB), its sky (n 1 h w) and its lamps (n 3 h w, linear).
 
-    `emission` is what lamps emit, zero elsewhere. Bloom and glow are Gaussians of it whose radii follow the picture's height.
+    `emission` is what lamps emit, zero elsewhere. Bloom and glow are Gaussians of it, with radii in picture heights.
     """
     rows = picture.shape[-2]
     linear = to_linear(picture)
