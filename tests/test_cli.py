@@ -300,7 +300,9 @@ def test_what_the_road_becomes(here, capsys):
 @pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
 def test_a_signal_ends_the_render_and_leaves_nothing(tmp_path, endpoints, number, code):
     make_clip(tmp_path / "long.mp4", frames=500, size=(320, 180))
-    program = "import sys; from dnirender.cli import main; sys.exit(main())"
+    # A test run in the background of a shell inherits that Ctrl-C is ignored.
+    listen = "import signal; signal.signal(signal.SIGINT, signal.default_int_handler)"
+    program = f"{listen}; import sys; from dnirender.cli import main; sys.exit(main())"
     process = subprocess.Popen(
         [sys.executable, "-c", program, "long.mp4", *MODELS], cwd=tmp_path, stderr=subprocess.PIPE
     )
