@@ -43,7 +43,7 @@ SHEET_ALPHAS = (0.0, 0.25, 0.5, 0.75, 1.0)
 class Settings:
     """What determines the result, together with the photographs."""
 
-    steps: int = 3900
+    steps: int = 6300
     seed: int = 0
     batch: int = 8
     learning_rate: float = 8e-4
