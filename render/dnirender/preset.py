@@ -1,6 +1,6 @@
 """Presets: an effect with its endpoints, timeline and output settings, as YAML, checked against these models.
 
-This is the only place where a default is written; the command line overrides fields through the same models.
+The defaults of an effect are written here; the command line overrides fields through the same models.
 """
 
 from __future__ import annotations
@@ -109,7 +109,7 @@ class Encoding(_Model):
 class Gif(_Model):
     """How GIF, WebP and APNG animations are written."""
 
-    width: Side = Field(480, description="Unless --width or --height is given; never wider than the source.")
+    width: Side = Field(480, description="The source is scaled down to this before the network, unless layout says a size.")
     fps: Annotated[float, Field(gt=0, le=100)] = Field(15, description="Frames per second at most.")
     dither: Literal["none", "bayer", "floyd_steinberg", "sierra2_4a"] = Field("bayer")
 
