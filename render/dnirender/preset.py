@@ -109,7 +109,9 @@ class Encoding(_Model):
 class Gif(_Model):
     """How GIF, WebP and APNG animations are written."""
 
-    width: Side = Field(480, description="The source is scaled down to this before the network, unless layout says a size.")
+    width: Side = Field(
+        480, description="The source is scaled down to this before the network, unless layout gives a size."
+    )
     fps: Annotated[float, Field(gt=0, le=100)] = Field(15, description="Frames per second at most.")
     dither: Literal["none", "bayer", "floyd_steinberg", "sierra2_4a"] = Field("bayer")
 
