@@ -21,6 +21,7 @@ from typer.core import TyperGroup
 from dnirender import __version__
 from dnirender.errors import ModelError, OutputError, PresetError, RenderError, UsageError
 from dnirender.preset import DEFAULT_PRESET, Preset, find_preset, preset_folder, preset_names, schema
+from dnirender.timeline import path_position
 
 if TYPE_CHECKING:
     from dnirender.engine import Engine
@@ -163,7 +164,6 @@ def render_command(
     name, chosen = _preset(preset, model)
     chosen = chosen.override(
         {
-            # -k=0:0,9:1 is read by the parser as the value "=0:0,9:1".
             "timeline": _given(
                 keyframes=keyframes and keyframes.removeprefix("="),  # -k=0:0 arrives as "=0:0"
                 easing=easing,
@@ -400,13 +400,8 @@ class _Bar:
         self._bar.close()
 
     def _show(self, done: int, total: int, alpha: Alpha) -> None:  # noqa: ARG002
-        self._bar.set_postfix_str(f"alpha {_position(alpha):.3f}", refresh=False)
+        self._bar.set_postfix_str(f"alpha {path_position(alpha):.3f}", refresh=False)
         self._bar.update(1)
-
-
-def _position(alpha: Alpha) -> float:
-    """Where a mix lies along the path of endpoints."""
-    return sum(weight * i for i, weight in enumerate(alpha)) / (len(alpha) - 1)
 
 
 def _each(pairs: list[tuple[Path, Path]], one: Callable[[Path, Path], None], say: _Voice) -> None:

@@ -16,6 +16,7 @@ import numpy.typing as npt
 
 from dnirender.errors import UsageError
 from dnirender.frames import Alpha, Image, to_uint8, to_uint16
+from dnirender.timeline import path_position
 
 Mask = npt.NDArray[np.float32]
 Colour = tuple[int, int, int]
@@ -115,9 +116,9 @@ class AlphaTrack:
     """
 
     def __init__(self, alphas: Sequence[Alpha], keys: Sequence[tuple[float, Alpha]]) -> None:
-        course = [_path_position(alpha) for alpha in alphas]
+        course = [path_position(alpha) for alpha in alphas]
         self._course = np.array(course * 2 if len(course) == 1 else course, np.float64)
-        self._keys = [(at, _path_position(alpha)) for at, alpha in keys if 0 <= at <= 1]
+        self._keys = [(at, path_position(alpha)) for at, alpha in keys if 0 <= at <= 1]
         shown = [*course, *(value for _, value in self._keys), 0.0, 1.0]
         self._low, self._high = min(shown), max(shown)
         self._size = (0, 0)
@@ -223,11 +224,6 @@ def _corners(panel_width: int, panel_height: int, num_panels: int) -> list[tuple
 def _largest(images: Sequence[Image]) -> tuple[int, int]:
     height, width = max((image.shape[:2] for image in images), key=lambda shape: shape[0] * shape[1])
     return width, height
-
-
-def _path_position(alpha: Alpha) -> float:
-    """0 at the first endpoint, 1 at the last."""
-    return sum(coefficient * index for index, coefficient in enumerate(alpha)) / max(1, len(alpha) - 1)
 
 
 def _canvas(width: int, height: int, dtype: np.dtype[np.generic]) -> Image:

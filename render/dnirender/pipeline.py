@@ -90,9 +90,8 @@ class Ready:
             return AnimationSink(job.output, times, dither=job.preset.gif.dither)
         if self.spec is None:
             return PictureSink(job.output)
-        kept = any(stream.action != "drop" for stream in plan.streams)
-        has_source = not (plan.source.facts.still or job.boomerang)
-        companions = (job.input, plan.streams, plan.selection.cut) if kept or has_source else None
+        alone = plan.source.facts.still or job.boomerang
+        companions = None if alone else (job.input, plan.streams, plan.selection.cut)
         return VideoSink(job.output, self.spec, times, companions)
 
 

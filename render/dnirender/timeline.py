@@ -247,6 +247,11 @@ class Timeline:
         return _between(start, stop, moved, self.extrapolate)
 
 
+def path_position(alpha: Alpha) -> float:
+    """Where a mix lies along the path of endpoints: 0 at the first, 1 at the last."""
+    return sum(coefficient * index for index, coefficient in enumerate(alpha)) / max(1, len(alpha) - 1)
+
+
 def parse_position(text: str) -> Position:
     """Reads a frame, a time, a percentage or `end`. Raises TimelineError."""
     words = re.sub(r" ?([:%s]) ?", r"\1", " ".join(text.lower().split()))
