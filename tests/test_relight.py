@@ -7,12 +7,19 @@ import torch
 
 pytest.importorskip("cv2")
 
+from dnirender.engine import Engine
 from dnirender.nets.relight import RelightNet, from_state_dict
-from dnirender.train import day_to_night as training
+from dnirender.network import load
+from dnirender.preset import Preset
+from dnirender.timeline import Timeline
+from dnirender.train import batches, loop
+from dnirender.train.recipe import Recipe
+from dnirender.train.relight import Relight, hour, lit
 from dnirender.train.relighting import Scene, describe, light, relight, to_linear, to_srgb
 
 ALPHAS = [k / 10 for k in range(11)]
-WEIGHTS = Path(__file__).parents[1] / "presets" / "weights"
+PRESETS = Path(__file__).parents[1] / "presets"
+RECIPE, WEIGHTS = PRESETS / "recipes" / "day-to-night.yaml", PRESETS / "weights" / "day-to-night"
 
 
 @pytest.fixture(autouse=True)
@@ -133,46 +140,81 @@ def test_srgb_round_trip():
     torch.testing.assert_close(to_srgb(to_linear(x)), x, atol=1e-5, rtol=0)
 
 
-def test_the_path_meets_its_endpoints_and_day_is_exact():
-    path = training.TrainedPath(small_net())
-    for k in range(4):
-        at = path.at(k / 3)
-        for name, value in path.endpoint(k).items():
-            torch.testing.assert_close(at[name], value, atol=1e-6, rtol=0)
-    assert not path.endpoint(0)["last.weight"].any()
+def training(steps=4):
+    recipe = Recipe.load(RECIPE).model_dump(mode="json") | {"stages": [{"train": "path", "steps": steps}]}
+    recipe["training"] |= {"batch": 1, "crop": 32}
+    return Recipe.checked(recipe, "test")
 
 
-def test_resumed_training_equals_uninterrupted(tmp_path, monkeypatch):
-    layers = [training.batches.stacked(scene(k)) for k in (0, 20, 30)]
-    monkeypatch.setattr(training.batches, "load", lambda *_: (layers, layers))
-    monkeypatch.setattr(training.batches, "CROP", (32, 32))
-    monkeypatch.setattr(training.batches, "WHOLE", (32, 32))
-    whole = training.Settings(steps=4, batch=1)
+@pytest.fixture
+def few_scenes(monkeypatch):
+    """Three scenes of 64x96, seen in windows of 32x32."""
+    layers = [batches.stacked(scene(k)) for k in (0, 20, 30)]
+    monkeypatch.setattr(batches, "load", lambda *_: (layers, layers))
+    for name in ("CROP", "WHOLE", "LARGE"):
+        monkeypatch.setattr(batches, name, (32, 32))
 
-    def run(folder, stop=None):
+
+def test_resumed_training_equals_uninterrupted(tmp_path, few_scenes):
+    def run(folder, stop=lambda _: False):
         (tmp_path / folder).mkdir(exist_ok=True)
-        return training.train([], tmp_path / folder, whole, stop)
+        task = Relight(training(), tmp_path, tmp_path)
+        return loop.train(task, tmp_path / folder, torch.device("cpu"), stop=stop)
 
-    run("b", stop=2)
+    with pytest.raises(KeyboardInterrupt):
+        run("b", lambda done: done == 2)
     for one, two in zip(run("a"), run("b"), strict=True):
         for name, value in one.items():
             assert torch.equal(value, two[name]), name
 
 
-def test_written_endpoints_load_and_say_what_they_are(tmp_path):
-    safetensors = pytest.importorskip("safetensors")
-    path = training.TrainedPath(small_net())
-    training.write([path.endpoint(k) for k in range(4)], tmp_path, training.Settings(steps=1))
-    with safetensors.safe_open(tmp_path / "night.safetensors", "pt") as file:
-        assert file.metadata()["architecture"] == "relight"
-        assert file.metadata()["name"] == "night"
-        assert from_state_dict({k: file.get_tensor(k) for k in file.keys()}).widths == (16, 16, 16)  # noqa: SIM118
-    assert not list(tmp_path.glob("*.partial"))
+def test_a_batch_is_the_scene_at_its_hour_and_the_same_moved(tmp_path, few_scenes):
+    task, rng = Relight(training(), tmp_path, tmp_path), torch.Generator().manual_seed(3)
+    moved_ones = 0
+    for _ in range(20):
+        seen, target, known, clean, moved, moved_clean, move = task.batch((1.0, 0.0, 0.0, 0.0), rng)
+        torch.testing.assert_close(target, seen, atol=1e-4, rtol=0)  # at day the target is the input, noise included
+        assert known.shape == (1, 5, 16, 16)
+        if len(moved):
+            moved_ones += 1
+            y, x = move.tolist()
+            torch.testing.assert_close(moved_clean[..., : 32 - y, : 32 - x], clean[..., y:, x:])
+            assert moved.shape == moved_clean.shape
+    assert 3 < moved_ones < 17
+
+
+def test_steadiness_is_nothing_for_a_network_that_does_not_look(tmp_path, few_scenes):
+    task = Relight(training(), tmp_path, tmp_path)
+    net, rng = task.network(), torch.Generator().manual_seed(0)
+    torch.nn.init.normal_(net.last.weight, std=0.05)
+    terms = {}
+    while "steadiness" not in terms:
+        terms = task.loss(net, (0.0, 0.0, 0.0, 1.0), task.batch((0.0, 0.0, 0.0, 1.0), rng))
+    blind = task.network()  # its last layer is zero: no light, wherever the picture is
+    still = {}
+    while "steadiness" not in still:
+        still = task.loss(blind, (0.0, 0.0, 0.0, 1.0), task.batch((0.0, 0.0, 0.0, 1.0), rng))
+    assert still["steadiness"] < 0.0041  # 4 times the smallest value of the Charbonnier distance
+    assert terms["steadiness"] > 2 * still["steadiness"]
+
+
+def test_hours_are_those_of_the_path():
+    assert [hour(mix) for mix in ((1.0, 0, 0, 0), (0, 0.5, 0.5, 0), (0, 0, 0, 1.0))] == [0, 0.5, 1]
+
+
+def test_light_is_the_gain_and_offset_of_the_network():
+    net, x, seen = small_net(), torch.rand(1, 3, 32, 32), []
+    net.last.register_forward_hook(lambda _module, _inputs, output: seen.append(output))
+    out = net(x)
+    torch.testing.assert_close(lit(x, seen[0]), out)
 
 
 def shipped(name):
     safetensors_torch = pytest.importorskip("safetensors.torch")
     return safetensors_torch.load_file(WEIGHTS / f"{name}.safetensors")
+
+
+NAMES = ("day", "golden", "dusk", "night")
 
 
 def test_the_shipped_day_is_the_untouched_picture():
@@ -181,9 +223,11 @@ def test_the_shipped_day_is_the_untouched_picture():
 
 
 def test_the_shipped_path_falls_in_luminance_without_jumps():
-    x = scene().picture
-    ends = [shipped(name) for name in training.NAMES]
-    means = torch.stack([training.render(ends, x, a).mean() for a in ALPHAS])
+    preset = Preset.load("day-to-night")
+    engine = Engine(*load({e.name: e.weights for e in preset.network.endpoints}), device="cpu", dtype="fp32")
+    alphas = [Timeline.parse(f"0:{a}").resolve(NAMES, [0]).alphas[0] for a in ALPHAS]
+    picture = (scene().picture[0].permute(1, 2, 0) * 255).byte().numpy()
+    means = torch.tensor([engine.render(picture, alpha).mean() for alpha in alphas])
     steps = means[:-1] - means[1:]
     assert (steps > 0).all()
     assert steps.max() < 2 * steps.mean()
@@ -191,6 +235,6 @@ def test_the_shipped_path_falls_in_luminance_without_jumps():
 
 
 def test_the_shipped_endpoints_are_small_and_half_precision():
-    for name in training.NAMES:
+    for name in NAMES:
         assert (WEIGHTS / f"{name}.safetensors").stat().st_size < 1_000_000
         assert {v.dtype for v in shipped(name).values()} == {torch.float16}

@@ -22,6 +22,7 @@ from dnirender import __version__
 from dnirender.errors import ModelError, OutputError, PresetError, RenderError, UsageError
 from dnirender.preset import DEFAULT_PRESET, Preset, find_preset, preset_folder, preset_names, schema
 from dnirender.timeline import path_position
+from dnirender.train.command import app as training
 
 if TYPE_CHECKING:
     from dnirender.engine import Engine
@@ -29,7 +30,7 @@ if TYPE_CHECKING:
     from dnirender.plan import Job, Plan
     from dnirender.timeline import Alpha
 
-COMMANDS = ("presets", "info", "sheet")
+COMMANDS = ("presets", "info", "sheet", "train")
 HELP_WIDTH = 100
 INTERRUPTED = "interrupted; the output was not written"
 
@@ -62,6 +63,8 @@ app = typer.Typer(
     add_completion=False,
     context_settings={"help_option_names": ["--help"], "max_content_width": HELP_WIDTH},
 )
+
+app.add_typer(training, name="train")
 
 Inputs = Annotated[list[Path], typer.Argument(help="Videos, or still pictures to hold.", metavar="INPUT")]
 Input = Annotated[Path, typer.Argument(help="A video or a picture.", metavar="INPUT")]

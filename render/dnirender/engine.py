@@ -57,7 +57,7 @@ class Engine:
                 raise UsageError(f"--threads {threads}: expected 1 or more")
             torch.set_num_threads(threads)
         self.network = network
-        self.device = _device(device)
+        self.device = choose_device(device)
         if self.device.type == "cuda":
             torch.backends.cudnn.allow_tf32 = False  # on by default: fp32 convolutions with the mantissa of fp16
         path.to(self.device)
@@ -248,7 +248,7 @@ def _pinned(buffer: Tensor, shape: tuple[int, ...], dtype: torch.dtype) -> Tenso
     return buffer if same else torch.empty(shape, dtype=dtype, pin_memory=True)
 
 
-def _device(name: str) -> torch.device:
+def choose_device(name: str) -> torch.device:
     available = torch.cuda.is_available()
     if name == "cpu" or (name == "auto" and not available):
         return torch.device("cpu")

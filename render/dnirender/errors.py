@@ -37,3 +37,7 @@ class OutputError(RenderError, OSError):
     """The output cannot be written."""
 
     exit_code = 5
+
+
+class TrainingError(RenderError):
+    """A training lacks data, or its loss is no longer a number."""

@@ -30,7 +30,13 @@ def _relight(state: State) -> nn.Module:
     return relight.from_state_dict(state)
 
 
-ARCHITECTURES: dict[str, Callable[[State], nn.Module]] = {"relight": _relight}
+def _paint(state: State) -> nn.Module:
+    from dnirender.nets import paint
+
+    return paint.from_state_dict(state)
+
+
+ARCHITECTURES: dict[str, Callable[[State], nn.Module]] = {"relight": _relight, "paint": _paint}
 """Ours, by the `architecture` in a safetensors file's metadata. A module states its size `multiple`; its scale is 1,
 its output is in the dtype of its input, and it convolves in the dtype of its weights."""
 

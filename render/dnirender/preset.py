@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import difflib
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from functools import cached_property
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self, cast
@@ -155,7 +155,7 @@ class Preset(_Model):
         try:
             return cls.model_validate(data)
         except ValidationError as error:
-            raise PresetError(f"{where}: {_first(error)}") from error
+            raise PresetError(f"{where}: {first_error(error)}") from error
 
     def override(self, changes: Mapping[str, Mapping[str, Any]], where: str = "options") -> Preset:
         """This preset with fields of its sections replaced, checked again."""
@@ -213,14 +213,17 @@ def schema() -> str:
     return json.dumps(Preset.model_json_schema(), indent=2) + "\n"
 
 
-def _first(error: ValidationError) -> str:
-    """The first of pydantic's errors in one line: key path, what was expected, what was found."""
+def first_error(error: ValidationError, fields: Callable[[tuple[int | str, ...]], list[str]] | None = None) -> str:
+    """The first of pydantic's errors in one line: key path, what was expected, what was found.
+
+    `fields` names the keys that are known at a key path; without it those of a preset.
+    """
     detail = error.errors(include_url=False)[0]
     place = "".join(f"[{part}]" if isinstance(part, int) else f".{part}" for part in detail["loc"]).lstrip(".")
     others = f" (and {error.error_count() - 1} more)" if error.error_count() > 1 else ""
     found = detail["input"]
     if detail["type"] == "extra_forbidden":
-        known = _fields(detail["loc"][:-1])
+        known = (fields or _fields)(detail["loc"][:-1])
         close = difflib.get_close_matches(str(detail["loc"][-1]), known, 1)
         hint = f"did you mean {close[0]}?" if close else f"expected one of {', '.join(known)}"
         return f"{place}: unknown key; {hint}{others}"

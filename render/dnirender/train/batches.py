@@ -18,6 +18,8 @@ from dnirender.train.relighting import Scene, relight, to_linear, to_srgb
 CHANNELS = (3, 1, 1, 3, 1, 3, 3)  # of the fields of Scene, in order
 CROP = (256, 256)
 WHOLE = (192, 320)
+LARGE = (384, 640)
+SHIFT = 8  # pixels at most
 
 
 def stacked(scene: Scene) -> Tensor:
@@ -44,19 +46,29 @@ def load(photos: list[Path], streets: int, cache: Path, seed: int) -> tuple[list
 
 def batch(
     real: list[Tensor], drawn: list[Tensor], share: float, alpha: float, size: int, rng: Generator
-) -> tuple[Tensor, Tensor, Tensor]:
-    """Input and target, each `size` 3 h w sRGB, and `known` (below); a `share` of the scenes is from `drawn`."""
-    whole = _uniform(rng) < 0.6
-    views: list[Tensor] = []
-    for _ in range(size):
-        pool = drawn if _uniform(rng) < share else real
-        layers = pool[int(torch.randint(len(pool), (), generator=rng))]
-        views.append(_view(layers, WHOLE, 0.85, 1.0, rng) if whole else _view(layers, CROP, 0.0, 0.0, rng))
-    scene = _exposed(unstacked(torch.stack(views)), rng)
+) -> tuple[Tensor, ...]:
+    """`size` scenes, a `share` of them from `drawn`, relit at `alpha`; pictures are n 3 h w sRGB 0..1.
+
+    Returns input, target, `known` (below), the input without noise; then part of the scenes moved by up to `SHIFT`
+    pixels and with other noise, the same without noise, and how far they are moved (y, x). For half the batches the
+    moved scenes are none.
+    """
+    window, count, fraction = _window(size, rng)
+    pools = (drawn if _uniform(rng) < share else real for _ in range(count))
+    room = (window[0] + SHIFT, window[1] + SHIFT)
+    views = [_view(pool[int(torch.randint(len(pool), (), generator=rng))], room, fraction, rng) for pool in pools]
+    wide = _exposed(unstacked(torch.stack(views)), rng)
+    scene = _cut(wide, 0, 0, window)
     target = relight(scene, alpha)
     noise = torch.stack([_noise(picture, rng) for picture in scene.picture])
     gain = ((_grey(target) + 0.02) / (_grey(scene.picture) + 0.02)).clamp(max=1)
-    return (scene.picture + noise).clamp(0, 1), (target + gain * noise).clamp(0, 1), known(scene)
+    y, x = (int(torch.randint(SHIFT + 1, (), generator=rng)) for _ in range(2))
+    moved = _cut(wide, y, x, window).picture[: (count + 1) // 2 if _uniform(rng) < 0.5 else 0]
+    other = torch.stack([_noise(picture, rng) for picture in moved]) if len(moved) else moved
+    return (
+        (scene.picture + noise).clamp(0, 1), (target + gain * noise).clamp(0, 1), known(scene), scene.picture,
+        (moved + other).clamp(0, 1), moved, torch.tensor((y, x)),
+    )  # fmt: skip
 
 
 def known(scene: Scene) -> Tensor:
@@ -64,12 +76,26 @@ def known(scene: Scene) -> Tensor:
     return F.avg_pool2d(torch.cat([scene.sky, scene.sky * scene.height, 1 - torch.exp(-scene.lamps)], 1), 2)
 
 
-def _view(layers: Tensor, size: tuple[int, int], least: float, most: float, rng: Generator) -> Tensor:
-    """A random part of 15 h w, flipped or not, at `size`: `least`..`most` of the largest that fits, or a crop at scale
-    0.6..1.5 where `most` is 0."""
+def _window(size: int, rng: Generator) -> tuple[tuple[int, int], int, float]:
+    """Size of the views, how many, and what part of the picture they show at least (0: a crop)."""
+    kind = _uniform(rng)
+    if kind < 0.4:
+        return WHOLE, size, 0.85
+    if kind < 0.6:
+        return LARGE, max(size // 4, 1), 0.85
+    return CROP, size, 0.0
+
+
+def _cut(scene: Scene, y: int, x: int, size: tuple[int, int]) -> Scene:
+    return Scene(*(getattr(scene, f.name)[..., y : y + size[0], x : x + size[1]] for f in fields(Scene)))
+
+
+def _view(layers: Tensor, size: tuple[int, int], least: float, rng: Generator) -> Tensor:
+    """A random part of 15 h w, flipped or not, at `size`: `least` or more of the largest that fits, or a crop at scale
+    0.6..1.5 where `least` is 0."""
     rows, cols = layers.shape[-2:]
     fit = min(rows / size[0], cols / size[1])
-    factor = fit * (least + (most - least) * _uniform(rng)) if most else min(fit, 0.67 * 2.4 ** _uniform(rng))
+    factor = fit * (least + (1 - least) * _uniform(rng)) if least else min(fit, 0.67 * 2.4 ** _uniform(rng))
     h, w = int(size[0] * factor), int(size[1] * factor)
     y, x = (int(torch.randint(room + 1, (), generator=rng)) for room in (rows - h, cols - w))
     part = layers[None, :, y : y + h, x : x + w].float()

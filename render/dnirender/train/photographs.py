@@ -4,7 +4,7 @@ A photograph whose name starts with a key of `SKIES` has a sky, found by that ru
 few because the pictures are: each was set by looking at the mask it gives.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -62,7 +62,7 @@ CARS = ("road_",)  # seen from behind: their tail lights are switched on
 
 def photographs(folders: list[Path]) -> Iterator[Scene]:
     """The scene of every training photograph in `folders`, in order of name."""
-    for path in _pictures(folders):
+    for path in pictures(folders):
         if not path.name.startswith((*LEFT_OUT, *HELD_OUT)):
             image = read(path)
             sky, emission = sky_mask(path.name, image), lit(path.name, image)
@@ -71,10 +71,10 @@ def photographs(folders: list[Path]) -> Iterator[Scene]:
 
 def held_out(folders: list[Path]) -> list[Path]:
     """The photographs in `folders` that are kept for validation."""
-    return [path for path in _pictures(folders) if path.name.startswith(HELD_OUT)]
+    return [path for path in pictures(folders) if path.name.startswith(HELD_OUT)]
 
 
-def read(path: Path, long_side: int = LONG_SIDE) -> Image:
+def read(path: Path, long_side: int | None = LONG_SIDE) -> Image:
     """An image file as h w 3 RGB float32 0..1, made smaller (never larger) so that its long side is `long_side`.
 
     Raises:
@@ -83,7 +83,7 @@ def read(path: Path, long_side: int = LONG_SIDE) -> Image:
     pixels = cv2.imread(str(path), cv2.IMREAD_COLOR_RGB)
     if pixels is None:
         raise FileNotFoundError(f"{path}: not a readable picture")
-    scale = long_side / max(pixels.shape[:2])
+    scale = long_side / max(pixels.shape[:2]) if long_side else 1.0
     if scale < 1:
         pixels = cv2.resize(pixels, None, fx=scale, fy=scale, interpolation=cv2.INTER_AREA)
     return np.asarray(pixels, np.float32) / 255
@@ -136,5 +136,5 @@ def to_tensor(image: Image) -> Tensor:
     return torch.from_numpy(np.ascontiguousarray(image.transpose(2, 0, 1)))[None]
 
 
-def _pictures(folders: list[Path]) -> list[Path]:
+def pictures(folders: Iterable[Path]) -> list[Path]:
     return sorted(p for folder in folders for p in folder.iterdir() if p.suffix.lower() in SUFFIXES)

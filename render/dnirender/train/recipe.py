@@ -1,0 +1,133 @@
+"""Recipes: what makes a family of endpoints, as YAML, checked against these models."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Annotated, Any, Literal, Self
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+
+from dnirender.errors import PresetError
+from dnirender.preset import Endpoint, first_error, read_yaml
+
+Steps = Annotated[int, Field(ge=1, le=10_000_000)]
+Weight = Annotated[float, Field(ge=0, le=1e6)]
+
+
+class _Model(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
+
+
+class Goal(_Model):
+    """One endpoint and what it is trained for."""
+
+    name: str = Field(max_length=64, description="What keyframes and panels will call it.")
+    image: Path | None = Field(None, description="style: the painting, relative to the data folder.")
+    size: Annotated[int, Field(ge=64, le=4096)] = Field(
+        448, description="style: the painting's short side; larger for larger strokes."
+    )
+    weight: Weight = Field(1.0, description="style: factor of the style's weight.")
+    untouched: bool = Field(False, description="Held at the identity: the picture itself.")
+    share: Weight = Field(1.0, description="How often it is trained, relative to the others.")
+
+    @model_validator(mode="after")
+    def _nameable(self) -> Self:
+        Endpoint(name=self.name, weights=Path("x"))
+        return self
+
+
+class Stage(_Model):
+    """A part of the training.
+
+    base: all endpoints are one, that of `endpoint`. endpoints: each by itself, the base kept. path: all of them and the
+    mixtures between.
+    """
+
+    train: Literal["base", "endpoints", "path"]
+    steps: Steps
+    endpoint: str | None = Field(None, description="base: which one all are. path: the only one that is changed.")
+
+
+class Training(_Model):
+    """How the optimiser goes about it."""
+
+    seed: Annotated[int, Field(ge=0)] = 0
+    batch: Annotated[int, Field(ge=1, le=1024)] = 4
+    crop: Annotated[int, Field(ge=32, le=4096)] = Field(256, description="Side of the square crops, in pixels.")
+    learning_rate: Annotated[float, Field(gt=0, le=1)] = 1e-3
+    average: Annotated[float, Field(ge=0, lt=1)] = Field(0.998, description="Decay of the running mean of the weights.")
+    fall: Annotated[float, Field(gt=0, le=1)] = Field(
+        0.4, description="Part of the last stage in which the learning rate falls."
+    )
+
+
+class Recipe(_Model):
+    """A family of endpoints, ready to train."""
+
+    name: str = Field(min_length=1, max_length=100, description="For people.")
+    about: str = Field("", max_length=2000)
+    kind: Literal["relight", "style", "sketch", "detail"]
+    photos: tuple[Path, ...] = Field(min_length=1, description="Folders of photographs, relative to the data folder.")
+    endpoints: tuple[Goal, ...] = Field(min_length=2, max_length=64, description="In order of the path from 0 to 1.")
+    stages: tuple[Stage, ...] = Field(min_length=1)
+    training: Training = Field(default_factory=Training)  # pyright: ignore[reportArgumentType]
+    license: str = Field("MIT", description="Of the weights.")
+    show: tuple[Path, ...] = Field((), description="Pictures of the contact sheet, relative to the data folder.")
+    settings: dict[str, float] = Field(
+        default_factory=dict[str, float], description="Weights of the losses of this kind."
+    )
+    preset: dict[str, Any] = Field(
+        default_factory=dict[str, Any], description="Sections of the preset that is written."
+    )
+
+    @model_validator(mode="after")
+    def _consistent(self) -> Self:
+        names = [goal.name for goal in self.endpoints]
+        if len(set(names)) < len(names):
+            raise ValueError(f"endpoints must differ in name, got {', '.join(names)}")
+        for stage in self.stages:
+            if stage.endpoint not in ((*names, None) if stage.train != "base" else names):
+                raise ValueError(f"{stage.train}: endpoint is one of {', '.join(names)}, got {stage.endpoint!r}")
+        if self.kind == "style" and (bare := [g.name for g in self.endpoints if g.image is None and not g.untouched]):
+            raise ValueError(f"{bare[0]}: a painted endpoint needs an image")
+        if sum(goal.share for goal in self.endpoints) == 0:
+            raise ValueError("every share is 0; one endpoint at least must be trained")
+        return self
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        return tuple(goal.name for goal in self.endpoints)
+
+    @property
+    def steps(self) -> int:
+        return sum(stage.steps for stage in self.stages)
+
+    @classmethod
+    def load(cls, path: Path) -> Recipe:
+        """The recipe in a YAML file. Raises PresetError with the key, what was expected and found."""
+        return cls.checked(read_yaml(path), str(path))
+
+    @classmethod
+    def checked(cls, data: object, where: str) -> Recipe:
+        try:
+            return cls.model_validate(data)
+        except ValidationError as error:
+            raise PresetError(f"{where}: {first_error(error, _fields)}") from error
+
+
+def choose(settings: dict[str, float], known: dict[str, float], kind: str) -> dict[str, float]:
+    """`known` with the recipe's settings put in. Raises PresetError for a setting that `kind` does not have."""
+    strange = [name for name in settings if name not in known]
+    if strange:
+        raise PresetError(f"settings.{strange[0]}: {kind} has no such setting; it has {_listed(list(known))}")
+    return known | settings
+
+
+def _fields(place: tuple[int | str, ...]) -> list[str]:
+    models: dict[str | int, type[BaseModel]] = {"endpoints": Goal, "stages": Stage, "training": Training}
+    return list((models.get(place[0], Recipe) if place else Recipe).model_fields)
+
+
+def _listed(names: Sequence[str]) -> str:
+    return ", ".join(names) or "none"

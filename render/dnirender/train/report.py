@@ -1,0 +1,151 @@
+"""What a training leaves behind: fp16 weights, a preset, the log, a plot of the loss, a contact sheet."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+from ruamel.yaml import YAML
+from safetensors.torch import save
+
+from dnirender import compose
+from dnirender.engine import Engine
+from dnirender.frames import Alpha, Image
+from dnirender.network import load
+from dnirender.pictures import read_picture, write_png
+from dnirender.preset import SCHEMA_LINE, Preset
+from dnirender.publish import disk_errors, part_path, publish
+from dnirender.train.recipe import Recipe
+from dnirender.train.subspace import Weights
+
+SHEET_SIDE = 320
+PLOT = (960, 540)
+INKS = ((40, 40, 40), (196, 78, 62), (62, 122, 196), (90, 160, 80), (190, 140, 40), (140, 90, 180))
+
+
+def write_family(
+    recipe: Recipe, family: str, endpoints: Sequence[Weights], architecture: str | None, out: Path
+) -> Path:
+    """Writes `out/weights/FAMILY/ENDPOINT.safetensors` and the preset `out/FAMILY.yaml`; returns the preset's path."""
+    folder = out / "weights" / family
+    with disk_errors(folder):
+        folder.mkdir(parents=True, exist_ok=True)
+    about = {
+        "effect": family,
+        "license": recipe.license,
+        "steps": str(recipe.steps),
+        "seed": str(recipe.training.seed),
+    } | ({"architecture": architecture} if architecture else {})
+    for name, weights in zip(recipe.names, endpoints, strict=True):
+        write_weights(folder / f"{name}.safetensors", weights, about | {"name": name})
+    files = {name: f"weights/{family}/{name}.safetensors" for name in recipe.names}
+    return write_preset(out / f"{family}.yaml", recipe.name, recipe.about, files, recipe.preset)
+
+
+def write_weights(target: Path, weights: Weights, about: Mapping[str, str]) -> None:
+    """One float16 safetensors file."""
+    half = {name: value.detach().cpu().half().contiguous() for name, value in weights.items()}
+    _write(target, save(half, metadata=dict(about)))
+
+
+def write_preset(target: Path, name: str, about: str, files: Mapping[str, str], sections: Mapping[str, Any]) -> Path:
+    """The preset of endpoints whose weights lie in `files`, relative to it, checked before it is written."""
+    network = {"family": "dni", "endpoints": [{"name": key, "weights": file} for key, file in files.items()]}
+    data: dict[str, Any] = {"name": name, "about": about, "network": network, **sections}
+    Preset.checked(data, str(target))
+    part = part_path(target)
+    yaml = YAML()
+    yaml.default_flow_style = None
+    yaml.width = 120
+    with disk_errors(target):
+        with part.open("w", encoding="utf-8", newline="\n") as file:
+            file.write(SCHEMA_LINE)
+            yaml.dump(data, file)
+        publish(part, target)
+    return target
+
+
+def contact_sheet(preset: Preset, pictures: Sequence[Path], target: Path, title: str, side: int = SHEET_SIDE) -> None:
+    """Writes a PNG: the path across, ends and middles; pictures down, under each the crossfade of its ends' renders."""
+    engine = Engine(*load({endpoint.name: endpoint.weights for endpoint in preset.network.endpoints}))
+    alphas = _along(len(preset.endpoints))
+    rows: list[list[Image]] = []
+    labels: list[str] = []
+    for path in pictures:
+        picture = small(read_picture(path)[0], side)
+        renders = [engine.render(picture, alpha) for alpha in alphas]
+        rows += [renders, [compose.crossfade(renders[::2], alpha) for alpha in alphas]]
+        labels += [path.stem[:16], "crossfade"]
+    columns = [preset.endpoints[k // 2] if k % 2 == 0 else "1/2" for k in range(len(alphas))]
+    write_png(target, compose.sheet(rows, labels, columns, title, width=side * len(columns)))
+
+
+def loss_plot(log: Path, target: Path, title: str) -> None:
+    """Writes a PNG: the loss and its terms over steps, logarithmic."""
+    lines = [json.loads(line) for line in log.read_text("utf-8").splitlines()]
+    if len(lines) < 2:
+        return
+    names = [name for name in lines[0] if name not in ("step", "seconds")]
+    names += [name for name in lines[-1] if name not in (*names, "step", "seconds")]
+    values = np.array([[max(line.get(name, np.nan), 1e-6) for line in lines] for name in names])
+    steps = np.array([line["step"] for line in lines], float)
+    write_png(target, _plotted(names, steps, values, title))
+
+
+def small(image: Image, side: int) -> Image:
+    """`image` with a width of `side` at most."""
+    scale = min(1.0, side / image.shape[1])
+    return compose.fit(image, round(image.shape[1] * scale), round(image.shape[0] * scale))
+
+
+def _plotted(names: Sequence[str], steps: np.ndarray, values: np.ndarray, title: str) -> Image:
+    """values: len(names) rows over `steps`, all above 0."""
+    (width, height), left, top, right, bottom = PLOT, 70, 50, 150, 40
+    canvas = np.full((height, width, 3), 250, np.uint8)
+    logs = np.log10(values)
+    low, high = float(np.nanmin(logs)), float(np.nanmax(logs)) + 1e-9
+    low = max(low, high - 4)
+
+    def place(step: float, value: float) -> tuple[int, int]:
+        x = left + (width - left - right) * (step - steps[0]) / (steps[-1] - steps[0])
+        y = height - bottom - (height - top - bottom) * (max(value, low) - low) / (high - low)
+        return round(x), round(y)
+
+    for power in range(int(np.ceil(low)), int(np.floor(high)) + 1):
+        _, y = place(steps[0], power)
+        cv2.line(canvas, (left, y), (width - right, y), (215, 215, 215), 1)
+        _write_text(canvas, f"1e{power}", (12, y + 5), INKS[0])
+    for step in (steps[0], steps[-1]):
+        x, _ = place(step, low)
+        _write_text(canvas, f"{step:.0f}", (x - 20, height - 14), INKS[0])
+    for number, (name, row) in enumerate(zip(names, logs, strict=True)):
+        ink = INKS[number % len(INKS)]
+        points = [place(step, value) for step, value in zip(steps, row, strict=True) if np.isfinite(value)]
+        cv2.polylines(canvas, [np.array(points, np.int32)], False, ink, 2, cv2.LINE_AA)
+        _write_text(canvas, name, (width - right + 12, top + 22 * number + 10), ink)
+    _write_text(canvas, title, (left, 30), INKS[0])
+    return canvas
+
+
+def _write_text(canvas: Image, text: str, place: tuple[int, int], ink: tuple[int, int, int]) -> None:
+    cv2.putText(canvas, text, place, cv2.FONT_HERSHEY_SIMPLEX, 0.45, ink, 1, cv2.LINE_AA)
+
+
+def _along(ends: int) -> list[Alpha]:
+    """The endpoints and the middles between neighbours, in order."""
+    places = [k / 2 for k in range(2 * ends - 1)]
+    return [tuple(max(0.0, 1 - abs(place - k)) for k in range(ends)) for place in places]
+
+
+def _write(target: Path, data: bytes) -> None:
+    part = part_path(target)
+    try:
+        with disk_errors(target):
+            part.write_bytes(data)
+            publish(part, target)
+    finally:
+        part.unlink(missing_ok=True)

@@ -1,0 +1,66 @@
+"""A trained subspace of weights: one base, one delta per endpoint, and every mixture of the endpoints between them.
+
+Deep network interpolation (Wang et al., CVPR 2019) mixes trained weights, theta(a) = sum_k a_k theta_k, and takes what
+the mixture does as it comes. Here the mixtures are trained too (Wortsman et al., ICML 2021, "Learning neural network
+subspaces"): theta_k = base + delta_k, a is drawn anew at every step, and the loss is that of the effect wanted at a.
+"""
+
+from collections.abc import Collection, Sequence
+
+import torch
+from torch import Tensor, nn
+
+Weights = dict[str, Tensor]
+Mix = tuple[float, ...]
+"""How much of each endpoint; the parts sum to 1."""
+
+
+class Subspace:
+    """`base` and one of `deltas` per endpoint, all trained. Of an `untouched` endpoint the layer `last` is zero, which
+    makes our networks return their input exactly."""
+
+    def __init__(self, net: nn.Module, endpoints: int, untouched: Collection[int] = ()) -> None:
+        self.base = {k: v.detach().clone().requires_grad_() for k, v in net.named_parameters()}
+        self.deltas = [
+            {k: torch.zeros_like(v, requires_grad=True) for k, v in self.base.items()} for _ in range(endpoints)
+        ]
+        self.untouched = frozenset(untouched)
+
+    def tensors(self) -> list[Tensor]:
+        """All that is trained, in a fixed order."""
+        return [v for part in (self.base, *self.deltas) for v in part.values()]
+
+    def at(self, mix: Mix) -> Weights:
+        """theta(mix) = base + sum_k mix_k delta_k, but for the last layer of the untouched."""
+        parts = [(k, share) for k, share in enumerate(mix) if share]
+        touched = sum(share for k, share in parts if k not in self.untouched)
+        weights: Weights = {}
+        for name, value in self.base.items():
+            fixed = name.startswith("last.")
+            value = value * touched if fixed and touched < 1 else value
+            for k, share in parts:
+                if not (fixed and k in self.untouched):
+                    value = value + share * self.deltas[k][name]
+            weights[name] = value
+        return weights
+
+    def endpoint(self, k: int) -> Weights:
+        """theta_k."""
+        return self.at(tuple(float(i == k) for i in range(len(self.deltas))))
+
+    def set_base_from(self, k: int) -> None:
+        """Makes endpoint `k`'s weights the base, and every endpoint equal to it."""
+        with torch.no_grad():
+            for name, value in self.base.items():
+                value.add_(self.deltas[k][name])
+            for delta in self.deltas:
+                for value in delta.values():
+                    value.zero_()
+
+
+def mixed(endpoints: Sequence[Weights], mix: Mix) -> Weights:
+    """sum_k mix_k theta_k, float32."""
+    return {
+        name: sum(share * theta[name].float() for share, theta in zip(mix, endpoints, strict=True) if share)
+        for name in endpoints[0]
+    }  # type: ignore[return-value]
