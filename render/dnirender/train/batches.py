@@ -1,9 +1,9 @@
 """Training batches: crops and whole pictures of scenes, relit at one alpha, with the noise of video in the input."""
 
+from collections.abc import Sequence
 from dataclasses import fields
 from pathlib import Path
 
-import cv2
 import numpy as np
 import torch
 import torch.nn.functional as F
@@ -12,7 +12,8 @@ from tqdm import tqdm
 
 from dnirender.train import street
 from dnirender.train.canvas import textures
-from dnirender.train.photographs import Image, photographs
+from dnirender.train.photographs import photographs
+from dnirender.train.photos import exposure, noise, pick, uniform
 from dnirender.train.relighting import Scene, relight, to_linear, to_srgb
 
 CHANNELS = (3, 1, 1, 3, 1, 3, 3)  # of the fields of Scene, in order
@@ -32,9 +33,11 @@ def unstacked(layers: Tensor) -> Scene:
     return Scene(*layers.float().split(CHANNELS, 1))
 
 
-def load(photos: list[Path], streets: int, cache: Path, seed: int) -> tuple[list[Tensor], list[Tensor]]:
+def load(
+    photos: list[Path], held_out: Sequence[str], streets: int, cache: Path, seed: int
+) -> tuple[list[Tensor], list[Tensor]]:
     """Stacked scenes: the training photographs, and `streets` procedural ones, kept in `cache` as they take seconds."""
-    real = [stacked(scene) for scene in photographs(photos)]
+    real = [stacked(scene) for scene in photographs(photos, held_out)]
     drawn: list[Tensor] = torch.load(cache, weights_only=True) if cache.exists() else []
     if len(drawn) < streets:
         patches = textures(photos)
@@ -54,19 +57,19 @@ def batch(
     moved scenes are none.
     """
     window, count, fraction = _window(size, rng)
-    pools = (drawn if _uniform(rng) < share else real for _ in range(count))
+    pools = (drawn if uniform(rng) < share else real for _ in range(count))
     room = (window[0] + SHIFT, window[1] + SHIFT)
-    views = [_view(pool[int(torch.randint(len(pool), (), generator=rng))], room, fraction, rng) for pool in pools]
+    views = [_view(pool[pick(rng, len(pool))], room, fraction, rng) for pool in pools]
     wide = _exposed(unstacked(torch.stack(views)), rng)
     scene = _cut(wide, 0, 0, window)
     target = relight(scene, alpha)
-    noise = torch.stack([_noise(picture, rng) for picture in scene.picture])
+    added = torch.stack([noise(picture, rng) for picture in scene.picture])
     gain = ((_grey(target) + 0.02) / (_grey(scene.picture) + 0.02)).clamp(max=1)
-    y, x = (int(torch.randint(SHIFT + 1, (), generator=rng)) for _ in range(2))
-    moved = _cut(wide, y, x, window).picture[: (count + 1) // 2 if _uniform(rng) < 0.5 else 0]
-    other = torch.stack([_noise(picture, rng) for picture in moved]) if len(moved) else moved
+    y, x = (pick(rng, SHIFT + 1) for _ in range(2))
+    moved = _cut(wide, y, x, window).picture[: (count + 1) // 2 if uniform(rng) < 0.5 else 0]
+    other = torch.stack([noise(picture, rng) for picture in moved]) if len(moved) else moved
     return (
-        (scene.picture + noise).clamp(0, 1), (target + gain * noise).clamp(0, 1), known(scene), scene.picture,
+        (scene.picture + added).clamp(0, 1), (target + gain * added).clamp(0, 1), known(scene), scene.picture,
         (moved + other).clamp(0, 1), moved, torch.tensor((y, x)),
     )  # fmt: skip
 
@@ -78,7 +81,7 @@ def known(scene: Scene) -> Tensor:
 
 def _window(size: int, rng: Generator) -> tuple[tuple[int, int], int, float]:
     """Size of the views, how many, and what part of the picture they show at least (0: a crop)."""
-    kind = _uniform(rng)
+    kind = uniform(rng)
     if kind < 0.4:
         return WHOLE, size, 0.85
     if kind < 0.6:
@@ -95,41 +98,20 @@ def _view(layers: Tensor, size: tuple[int, int], least: float, rng: Generator) -
     0.6..1.5 where `least` is 0."""
     rows, cols = layers.shape[-2:]
     fit = min(rows / size[0], cols / size[1])
-    factor = fit * (least + (1 - least) * _uniform(rng)) if least else min(fit, 0.67 * 2.4 ** _uniform(rng))
+    factor = fit * (least + (1 - least) * uniform(rng)) if least else min(fit, 0.67 * 2.4 ** uniform(rng))
     h, w = int(size[0] * factor), int(size[1] * factor)
-    y, x = (int(torch.randint(room + 1, (), generator=rng)) for room in (rows - h, cols - w))
+    y, x = (pick(rng, room + 1) for room in (rows - h, cols - w))
     part = layers[None, :, y : y + h, x : x + w].float()
     part = F.interpolate(part, size=size, mode="bilinear", align_corners=False, antialias=factor > 1)[0]
-    return part.flip(2) if _uniform(rng) < 0.5 else part
+    return part.flip(2) if uniform(rng) < 0.5 else part
 
 
 def _exposed(scene: Scene, rng: Generator) -> Scene:
     """Every picture with an exposure and a white balance of its own."""
-    n = len(scene.picture)
-    gain = 2 ** (0.3 * torch.randn(n, 1, 1, 1, generator=rng) + 0.08 * torch.randn(n, 3, 1, 1, generator=rng))
+    gain = exposure(len(scene.picture), rng)
     picture = to_srgb(to_linear(scene.picture) * gain)
     return Scene(picture, scene.sky, scene.height, scene.behind * gain, scene.detail, scene.lamps, scene.glow)
 
 
-def _noise(picture: Tensor, rng: Generator) -> Tensor:
-    """What a camera and a codec add to 3 h w: sensor noise, and the error of JPEG for some."""
-    kind = _uniform(rng)
-    if kind < 0.3:
-        return torch.zeros_like(picture)
-    sigma = 0.02 * _uniform(rng)
-    grain = sigma * torch.randn(picture.shape, generator=rng)
-    if kind < 0.65:
-        return grain
-    noisy: Image = (picture + 0.5 * grain).clamp(0, 1).permute(1, 2, 0).numpy()
-    quality = int(40 + 50 * _uniform(rng))
-    _, code = cv2.imencode(".jpg", (noisy * 255).round().astype(np.uint8), [cv2.IMWRITE_JPEG_QUALITY, quality])
-    decoded = np.asarray(cv2.imdecode(code, cv2.IMREAD_COLOR), np.float32) / 255
-    return torch.from_numpy(decoded).permute(2, 0, 1) - picture
-
-
 def _grey(x: Tensor) -> Tensor:
     return x.mean(1, keepdim=True)
-
-
-def _uniform(rng: Generator) -> float:
-    return float(torch.rand((), generator=rng))

@@ -7,7 +7,7 @@ import cv2
 import numpy as np
 from numpy.random import Generator
 
-from dnirender.train.photographs import Image, read
+from dnirender.train.photos import Image, read
 
 TEXTURES = (
     "life_",

@@ -23,9 +23,10 @@ from dnirender.preset import Preset
 from dnirender.publish import disk_errors
 from dnirender.train.features import gram
 from dnirender.train.loop import Run
+from dnirender.train.photos import fitted
 from dnirender.train.recipe import Recipe
 from dnirender.train.report import write_preset, write_weights
-from dnirender.train.style import Style, fitted
+from dnirender.train.style import Style
 from dnirender.train.subspace import Weights
 
 CROP = 256

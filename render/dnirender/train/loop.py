@@ -125,7 +125,7 @@ class Run:
 
     def _fixed(self) -> str:
         """What may not change when a training is taken up again: all of the recipe but its length and its words."""
-        return self.recipe.model_dump_json(include={"kind", "photos", "endpoints", "settings"})
+        return self.recipe.model_dump_json(include={"kind", "photos", "held_out", "endpoints", "settings"})
 
     def endpoints(self) -> list[Weights]:
         """The running mean of every endpoint."""

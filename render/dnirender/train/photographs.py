@@ -4,22 +4,17 @@ A photograph whose name starts with a key of `SKIES` has a sky, found by that ru
 few because the pictures are: each was set by looking at the mask it gives.
 """
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import cv2
 import numpy as np
-import torch
-from cv2.typing import MatLike
-from torch import Tensor
 
+from dnirender.train.photos import Image, pictures, read, to_tensor
 from dnirender.train.relighting import Scene, describe
 
-Image = MatLike
-
-SUFFIXES = (".jpg", ".jpeg", ".png")
-LONG_SIDE = 704  # pixels; the pictures are kept in memory at this size
+LONG_SIDE = 704  # pixels; the scenes are kept in memory at this size
 
 
 @dataclass(frozen=True)
@@ -52,41 +47,16 @@ SKIES = {
 }
 NO_SKY = ("bunny_03", "bunny_057", "bunny_06")  # meadow, forest and title: bright, but no sky
 LEFT_OUT = ("Infinite-Sea", "bunny_0005", "bunny_0035", "skimage_grass", "skimage_gravel")  # drawn night, black, grey
-HELD_OUT = (  # never trained on: validation
-    "bunny_0395", "bunny_0425", "bunny_0455", "bunny_0485", "bunny_0515", "bunny_0545",
-    "mate_YellowFlower", "road_720p", "skimage_chelsea", "skimage_coffee", "stream_",
-)  # fmt: skip
 LIT = {"free_": 0.90, "skimage_rocket": 0.80}  # burning lamps: what is above this (mean of RGB) glows
 CARS = ("road_",)  # seen from behind: their tail lights are switched on
 
 
-def photographs(folders: list[Path]) -> Iterator[Scene]:
+def photographs(folders: list[Path], held_out: Sequence[str]) -> Iterator[Scene]:
     """The scene of every training photograph in `folders`, in order of name."""
-    for path in pictures(folders):
-        if not path.name.startswith((*LEFT_OUT, *HELD_OUT)):
-            image = read(path)
-            sky, emission = sky_mask(path.name, image), lit(path.name, image)
-            yield describe(to_tensor(image), to_tensor(sky), to_tensor(emission))
-
-
-def held_out(folders: list[Path]) -> list[Path]:
-    """The photographs in `folders` that are kept for validation."""
-    return [path for path in pictures(folders) if path.name.startswith(HELD_OUT)]
-
-
-def read(path: Path, long_side: int | None = LONG_SIDE) -> Image:
-    """An image file as h w 3 RGB float32 0..1, made smaller (never larger) so that its long side is `long_side`.
-
-    Raises:
-        FileNotFoundError: OpenCV cannot read `path`.
-    """
-    pixels = cv2.imread(str(path), cv2.IMREAD_COLOR_RGB)
-    if pixels is None:
-        raise FileNotFoundError(f"{path}: not a readable picture")
-    scale = long_side / max(pixels.shape[:2]) if long_side else 1.0
-    if scale < 1:
-        pixels = cv2.resize(pixels, None, fx=scale, fy=scale, interpolation=cv2.INTER_AREA)
-    return np.asarray(pixels, np.float32) / 255
+    for path in pictures(folders, (*LEFT_OUT, *held_out)):
+        image = read(path, LONG_SIDE)
+        sky, emission = sky_mask(path.name, image), lit(path.name, image)
+        yield describe(to_tensor(image), to_tensor(sky), to_tensor(emission))
 
 
 def sky_mask(name: str, image: Image) -> Image:
@@ -129,12 +99,3 @@ def guided_filter(guide: Image, x: Image, radius: int, eps: float) -> Image:
     mean_g, mean_x = cv2.blur(guide, size), cv2.blur(x, size)
     slope = (cv2.blur(guide * x, size) - mean_g * mean_x) / (cv2.blur(guide * guide, size) - mean_g * mean_g + eps)
     return np.clip(cv2.blur(slope, size) * guide + cv2.blur(mean_x - slope * mean_g, size), 0, 1).astype(np.float32)
-
-
-def to_tensor(image: Image) -> Tensor:
-    """h w c to 1 c h w."""
-    return torch.from_numpy(np.ascontiguousarray(image.transpose(2, 0, 1)))[None]
-
-
-def pictures(folders: Iterable[Path]) -> list[Path]:
-    return sorted(p for folder in folders for p in folder.iterdir() if p.suffix.lower() in SUFFIXES)

@@ -69,6 +69,7 @@ class Recipe(_Model):
     about: str = Field("", max_length=2000)
     kind: Literal["relight", "style", "sketch", "detail"]
     photos: tuple[Path, ...] = Field(min_length=1, description="Folders of photographs, relative to the data folder.")
+    held_out: tuple[str, ...] = Field((), description="How the names of photographs begin that are not trained on.")
     endpoints: tuple[Goal, ...] = Field(min_length=2, max_length=64, description="In order of the path from 0 to 1.")
     stages: tuple[Stage, ...] = Field(min_length=1)
     training: Training = Field(default_factory=Training)  # pyright: ignore[reportArgumentType]

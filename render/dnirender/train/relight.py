@@ -40,7 +40,7 @@ class Relight(Task):
         self.settings = choose(recipe.settings, SETTINGS, "relight")
         photos = [data / folder for folder in recipe.photos]
         self._real, self._drawn = batches.load(
-            photos, int(self.settings["streets"]), work / "streets.pt", recipe.training.seed
+            photos, recipe.held_out, int(self.settings["streets"]), work / "streets.pt", recipe.training.seed
         )
         self._seen: tuple[Tensor, Tensor] = (torch.empty(0), torch.empty(0))
         torch.manual_seed(recipe.training.seed)

@@ -9,9 +9,10 @@ For a pixel of colour I, sky coverage S and the sky's own colour B behind it, th
     out = grade(F) + S sky(height, detail) + lamps and the light they throw
 
 grade(F) sets exposure, contrast (a power of the luminance), saturation and a tint that goes from shadows to lit parts.
-At alpha 0 the result is the picture itself. The night follows Thompson et al. 2002, "A spatial post-processing
-algorithm for images of night scenes" (blue shift, loss of saturation); brightness was set by eye beside web-cam
-pictures.
+At alpha 0 the result is the picture itself. The night is calibrated on web-cam pictures of real nights: their sky is
+nearly black and their ground dark and warm, and most light is in and around few lamps. (The blue shift of Thompson et
+al. 2002, "A spatial post-processing algorithm for images of night scenes", is what eyes see, not cameras; the blue hour
+has it.)
 """
 
 from dataclasses import dataclass, fields, replace
@@ -86,16 +87,16 @@ DUSK = Light(
     lamps=0.7,
 )
 NIGHT = Light(
-    stops=-3.15,
-    shade=(0.50, 0.83, 1.85),
-    sun=(0.64, 0.92, 1.50),
-    saturation=0.45,
-    contrast=0.92,
-    horizon=(0.022, 0.033, 0.068),
-    middle=(0.010, 0.018, 0.045),
-    zenith=(0.0035, 0.0075, 0.022),
+    stops=-3.9,
+    shade=(1.03, 0.97, 0.94),
+    sun=(1.32, 0.96, 0.70),
+    saturation=0.62,
+    contrast=1.0,
+    horizon=(0.017, 0.0125, 0.0105),
+    middle=(0.0088, 0.0079, 0.0080),
+    zenith=(0.0048, 0.0052, 0.0066),
     new_sky=1.0,
-    clouds=0.4,
+    clouds=0.25,
     lamps=1.0,
 )
 PATH = (DAY, GOLDEN, DUSK, NIGHT)
@@ -161,7 +162,7 @@ def describe(picture: Tensor, sky: Tensor, emission: Tensor) -> Scene:
     mean = (luminance(linear) * sky).sum((-2, -1), keepdim=True) / sky.sum((-2, -1), keepdim=True).clamp(min=1.0)
     detail = (luminance(linear) / mean.clamp(min=0.02)).clamp(0.25, 2.0)
     bloom = 0.30 * blur(emission, rows / 150) + 0.22 * blur(emission, rows / 50) + 0.16 * blur(emission, rows / 16)
-    glow = 2.5 * blur(emission, rows / 9)
+    glow = 10 * blur(emission, rows / 20) + 1.2 * blur(emission, rows / 9)
     return Scene(picture, sky, _height(sky), behind, detail, emission + bloom, glow)
 
 

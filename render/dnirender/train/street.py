@@ -11,7 +11,7 @@ from numpy.random import Generator
 from dnirender.train.canvas import Canvas, noise, patch
 from dnirender.train.houses import front, row, walls
 from dnirender.train.objects import car, lamp, things, trees
-from dnirender.train.photographs import Image, to_tensor
+from dnirender.train.photos import Image, to_tensor
 from dnirender.train.relighting import Scene, describe
 
 HEIGHT, WIDTH = 396, 704

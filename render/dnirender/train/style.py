@@ -14,7 +14,6 @@ the output for the same picture moved by some pixels and with other noise: what 
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from pathlib import Path
 
 import torch
@@ -24,10 +23,10 @@ from torch import Generator, Tensor, nn
 from dnirender.errors import TrainingError
 from dnirender.nets.paint import PaintNet
 from dnirender.train.features import Features, distilled_vgg19, gram
-from dnirender.train.photographs import pictures, read, to_tensor
+from dnirender.train.photos import load_photos, pick, read, to_tensor, uniform, view
 from dnirender.train.recipe import Recipe, choose
 from dnirender.train.subspace import Mix
-from dnirender.train.task import Apply, Task, pick, uniform
+from dnirender.train.task import Apply, Task
 
 SETTINGS = {"content": 1.0, "style": 8.0, "variation": 0.3, "steadiness": 4.0, "noise": 0.02}
 SHIFT = 8  # pixels at most
@@ -42,7 +41,7 @@ class Style(Task):
     def __init__(self, recipe: Recipe, data: Path, features: Path) -> None:
         super().__init__(recipe)
         self.settings = choose(recipe.settings, SETTINGS, "style")
-        self.photos = load_photos([data / folder for folder in recipe.photos], recipe.training.crop)
+        self.photos = load_photos([data / folder for folder in recipe.photos], recipe.training.crop, recipe.held_out)
         self.phi: Features = distilled_vgg19(features)
         self._folder = features
         self.grams = [self._style(data / goal.image, goal.size) if goal.image else None for goal in recipe.endpoints]
@@ -106,7 +105,7 @@ class Style(Task):
 
     def _style(self, path: Path, size: int) -> list[Tensor]:
         """Gram matrices 1 c c of a painting."""
-        painting = to_tensor(read(path, None))
+        painting = to_tensor(read(path))
         short = min(painting.shape[-2:])
         if short < SMALLEST:
             raise TrainingError(f"{path}: its short side is {short} pixels; a painting needs {SMALLEST} at least")
@@ -118,44 +117,6 @@ class Style(Task):
     def to(self, device: torch.device) -> None:
         self.phi = distilled_vgg19(self._folder, device)
         self.grams = [g if g is None else [level.to(device) for level in g] for g in self.grams]
-
-
-def load_photos(folders: Sequence[Path], crop: int) -> list[Tensor]:
-    """The photographs in `folders`, 3 h w bytes, a long side of 1280 pixels at most, but for those smaller than a crop.
-
-    TrainingError: none are left.
-    """
-    found = [photo_tensor(path) for path in pictures(folders)]
-    large = [photo for photo in found if min(photo.shape[-2:]) >= crop]
-    if not large:
-        told = ", ".join(str(folder) for folder in folders)
-        raise TrainingError(
-            f"{told}: none of {len(found)} pictures has a short side of {crop} pixels; training needs a few dozen"
-        )
-    return large
-
-
-def photo_tensor(path: Path) -> Tensor:
-    """A photograph 3 h w in bytes, as they are kept in memory."""
-    return (to_tensor(read(path, 1280))[0] * 255).round().byte()
-
-
-def fitted(photo: Tensor, side: int) -> Tensor:
-    """A photograph of bytes 3 h w as 1 3 h w float 0..1, its long side at most `side`, both multiples of 8."""
-    scale = min(1.0, side / max(photo.shape[-2:]))
-    rows, cols = (max(8, round(length * scale / 8) * 8) for length in photo.shape[-2:])
-    return F.interpolate(photo[None].float() / 255, size=(rows, cols), mode="bilinear", antialias=True)
-
-
-def view(photo: Tensor, side: int, rng: Generator) -> Tensor:
-    """A square of `side` pixels somewhere in a photograph, flipped or not, 3 side side float 0..1: between the whole
-    short side and `side` pixels of the original."""
-    short = min(photo.shape[-2:])
-    span = int(side * (max(short, side) / side) ** uniform(rng)) if short > side else short
-    y, x = (pick(rng, room - span + 1) for room in photo.shape[-2:])
-    part = photo[None, :, y : y + span, x : x + span].float() / 255
-    part = F.interpolate(part, size=(side, side), mode="bilinear", antialias=True)[0]
-    return part.flip(2) if uniform(rng) < 0.5 else part
 
 
 def _quarters(x: Tensor) -> Tensor:

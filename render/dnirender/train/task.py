@@ -55,13 +55,3 @@ class Task:
     def to(self, device: torch.device) -> None:
         """Moves what the loss needs."""
         self.extra.to(device)
-
-
-def uniform(rng: Generator) -> float:
-    """A number in 0..1."""
-    return float(torch.rand((), generator=rng))
-
-
-def pick(rng: Generator, count: int) -> int:
-    """A number in 0..count-1."""
-    return int(torch.randint(count, (), generator=rng))
