@@ -104,11 +104,9 @@ def test_it_gets_darker_all_the_way_and_evenly():
     assert steps.max() < 2 * steps.mean()
 
 
-def test_night_is_dark_blue_and_its_lamps_are_warm():
+def test_night_is_dark_and_its_lamps_are_warm():
     night = relight(scene(), 1.0)[0]
-    red, _, blue = night[:, :40].mean((1, 2))
-    assert night[:, :20].mean() < 0.2
-    assert blue > 1.3 * red
+    assert night[:, :20].mean() < 0.15
     red, green, blue = night[:, 50:52, 40:42].mean((1, 2))
     assert red > green > blue
     assert red > 0.9
@@ -194,7 +192,8 @@ def test_steadiness_is_nothing_for_a_network_that_does_not_look(tmp_path, few_sc
     still = {}
     while "steadiness" not in still:
         still = task.loss(blind, (0.0, 0.0, 0.0, 1.0), task.batch((0.0, 0.0, 0.0, 1.0), rng))
-    assert still["steadiness"] < 0.0041  # 4 times the smallest value of the Charbonnier distance
+    least = task.settings["steadiness"] * 1e-3  # of the Charbonnier distance
+    assert still["steadiness"].item() == pytest.approx(least, rel=0.01)
     assert terms["steadiness"] > 2 * still["steadiness"]
 
 

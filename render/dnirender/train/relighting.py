@@ -61,27 +61,27 @@ DAY = Light(
     lamps=0.0,
 )
 GOLDEN = Light(
-    stops=-0.75,
+    stops=-0.9,
     shade=(0.97, 0.93, 1.02),
     sun=(1.36, 0.96, 0.56),
     saturation=1.08,
     contrast=1.15,
-    horizon=(0.96, 0.56, 0.24),
-    middle=(0.66, 0.48, 0.38),
-    zenith=(0.22, 0.29, 0.43),
+    horizon=(0.92, 0.53, 0.23),
+    middle=(0.58, 0.43, 0.35),
+    zenith=(0.18, 0.25, 0.38),
     new_sky=0.88,
     clouds=0.7,
     lamps=0.12,
 )
 DUSK = Light(
-    stops=-1.75,
+    stops=-2.1,
     shade=(0.74, 0.92, 1.40),
     sun=(0.92, 0.92, 1.16),
     saturation=0.72,
     contrast=1.0,
-    horizon=(0.42, 0.22, 0.20),
-    middle=(0.13, 0.15, 0.28),
-    zenith=(0.035, 0.066, 0.18),
+    horizon=(0.34, 0.18, 0.165),
+    middle=(0.095, 0.11, 0.22),
+    zenith=(0.027, 0.052, 0.145),
     new_sky=1.0,
     clouds=0.5,
     lamps=0.7,
@@ -127,7 +127,7 @@ class Scene:
 
 
 def light(alpha: float) -> Light:
-    """The time of day at `alpha` (0..1): every number interpolated linearly between the two neighbouring keys."""
+    """The time of day at `alpha` (0..1): interpolated between the two neighbouring keys."""
     position = min(max(alpha, 0.0), 1.0) * (len(PATH) - 1)
     first = min(int(position), len(PATH) - 2)
     t = position - first
@@ -231,8 +231,10 @@ def _colour(colour: Colour, like: Tensor) -> Tensor:
 
 
 def _mix(a: float | Colour, b: float | Colour, t: float) -> float | Colour:
+    """Numbers arithmetically; colours, which are factors of light, geometrically, as exposures are in stops."""
     if isinstance(a, tuple) and isinstance(b, tuple):
-        return (a[0] + t * (b[0] - a[0]), a[1] + t * (b[1] - a[1]), a[2] + t * (b[2] - a[2]))
+        red, green, blue = (x ** (1 - t) * y**t for x, y in zip(a, b, strict=True))
+        return (red, green, blue)
     if isinstance(a, tuple) or isinstance(b, tuple):
         raise TypeError("a colour and a number cannot be mixed")
     return a + t * (b - a)
