@@ -199,7 +199,11 @@ def test_a_wrong_recipe_is_explained(change, words):
 @pytest.mark.parametrize("path", sorted((Path(__file__).parents[1] / "presets" / "recipes").glob("*.yaml")), ids=str)
 def test_shipped_recipes_make_the_shipped_presets(path):
     family = Recipe.load(path)
-    assert Preset.load(path.parents[1] / path.name).endpoints == family.names
+    shipped = Preset.load(path.parents[1] / path.name)
+    assert shipped.endpoints == family.names
+    network = {"endpoints": [{"name": name, "weights": "x"} for name in family.names]}
+    made = Preset.checked({"name": family.name, "about": family.about, "network": network, **family.preset}, "made")
+    assert made.model_dump(exclude={"network"}) == shipped.model_dump(exclude={"network"})
 
 
 @pytest.fixture
@@ -239,7 +243,7 @@ def test_a_recipe_becomes_a_preset_that_renders(studio, capsys):
             "architecture": "paint", "effect": "tiny", "license": "MIT", "name": "one", "seed": "0", "steps": "4",
         }  # fmt: skip
         assert {file.get_tensor(name).dtype for name in file.keys()} == {torch.float16}  # noqa: SIM118
-    sheet, _ = read_picture(studio / "tiny" / "weights" / "tiny.png")
+    sheet, _ = read_picture(studio / "tiny" / "weights" / "tiny.jpg")
     assert sheet.shape[1] > 3 * 128
     plot, _ = read_picture(studio / "tiny" / "weights" / "tiny.loss.png")
     assert len(np.unique(plot.reshape(-1, 3), axis=0)) > 4
@@ -258,11 +262,14 @@ def test_training_refuses_before_it_begins(studio, capsys):
     fails(["tiny.yaml", "--data", "data"], 5, "tiny.yaml: exists", "-y")
     fails(["tiny.yaml", "--data", "data", "-o", ".", "-y"], 5, "would replace its recipe")
     fails(["tiny.yaml", "-o", "x"], 1, "no such folder of photographs", "--data")
+    (studio / "shown.yaml").write_text(json.dumps(STYLE | {"show": ["x.png"]}))
+    fails(["shown.yaml", "--data", "data", "-o", "x"], 1, "x.png: no such picture for the contact sheet")
     fails(["nothing"], 2, "no such recipe", "day-to-night")
     fails(["tiny.yaml", "--data", "data", "-o", "x", "--features", "."], 1, DISTILLED, "--features")
     (studio / "data" / "photos" / "0.png").unlink()
     write_png(studio / "data" / "photos" / "1.png", np.zeros((20, 30, 3), np.uint8))
-    fails(["tiny.yaml", "--data", "data", "-o", "x"], 1, "none of 1 pictures has a short side of 64")
+    (studio / "bare.yaml").write_text(json.dumps(STYLE | {"show": []}))
+    fails(["bare.yaml", "--data", "data", "-o", "x"], 1, "none of 1 pictures has a short side of 64")
     assert (studio / "tiny" / "tiny.yaml").read_text() == "mine"
 
 

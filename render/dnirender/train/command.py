@@ -84,7 +84,7 @@ def recipe_command(
     (cards / f"{family}.log.jsonl").write_text((folder / "log.jsonl").read_text("utf-8"), "utf-8")
     report.loss_plot(folder / "log.jsonl", cards / f"{family}.loss.png", f"{plan.name}: loss over {plan.steps} steps")
     if plan.show:
-        sheet = cards / f"{family}.png"
+        sheet = cards / f"{family}.jpg"
         report.contact_sheet(Preset.load(preset), [data / picture for picture in plan.show], sheet, plan.name)
     typer.echo(f"{preset}: {len(endpoints)} endpoints", err=True)
 
@@ -152,6 +152,9 @@ def make_task(recipe: Recipe, data: Path, features: Path, work: Path) -> Task:
     missing = [data / folder for folder in recipe.photos if not (data / folder).is_dir()]
     if missing:
         raise TrainingError(f"{missing[0]}: no such folder of photographs; name the folder above it with --data DIR")
+    unseen = [data / picture for picture in recipe.show if not (data / picture).is_file()]
+    if unseen:
+        raise TrainingError(f"{unseen[0]}: no such picture for the contact sheet (show in the recipe)")
     if recipe.kind == "style":
         from dnirender.train.style import Style
 

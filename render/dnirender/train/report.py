@@ -22,7 +22,7 @@ from dnirender.publish import disk_errors, part_path, publish
 from dnirender.train.recipe import Recipe
 from dnirender.train.subspace import Weights
 
-SHEET_SIDE = 320
+SHEET_SIDE = 240
 PLOT = (960, 540)
 INKS = ((40, 40, 40), (196, 78, 62), (62, 122, 196), (90, 160, 80), (190, 140, 40), (140, 90, 180))
 
@@ -70,7 +70,7 @@ def write_preset(target: Path, name: str, about: str, files: Mapping[str, str], 
 
 
 def contact_sheet(preset: Preset, pictures: Sequence[Path], target: Path, title: str, side: int = SHEET_SIDE) -> None:
-    """Writes a PNG: the path across, ends and middles; pictures down, under each the crossfade of its ends' renders."""
+    """Writes a JPEG: the path across, ends and middles; pictures down, under each the crossfade of its ends' renders."""
     engine = Engine(*load({endpoint.name: endpoint.weights for endpoint in preset.network.endpoints}))
     alphas = _along(len(preset.endpoints))
     rows: list[list[Image]] = []
@@ -81,7 +81,9 @@ def contact_sheet(preset: Preset, pictures: Sequence[Path], target: Path, title:
         rows += [renders, [compose.crossfade(renders[::2], alpha) for alpha in alphas]]
         labels += [path.stem[:16], "crossfade"]
     columns = [preset.endpoints[k // 2] if k % 2 == 0 else "1/2" for k in range(len(alphas))]
-    write_png(target, compose.sheet(rows, labels, columns, title, width=side * len(columns)))
+    sheet = compose.sheet(rows, labels, columns, title, width=side * len(columns))
+    _, code = cv2.imencode(".jpg", cv2.cvtColor(sheet, cv2.COLOR_RGB2BGR), [cv2.IMWRITE_JPEG_QUALITY, 82])
+    _write(target, code.tobytes())
 
 
 def loss_plot(log: Path, target: Path, title: str) -> None:

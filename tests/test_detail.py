@@ -1,0 +1,91 @@
+"""Laws of the training of networks that enlarge."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+pytest.importorskip("torch")
+pytest.importorskip("cv2")
+
+import torch
+
+from dnirender.network import load
+from dnirender.train.detail import Detail, critic, halved, place, relativistic, view
+from dnirender.train.recipe import Recipe
+from dnirender.train.report import write_weights
+
+
+def test_halving_keeps_a_constant_and_rounds_to_bytes():
+    flat = torch.full((1, 3, 16, 24), 100 / 255)
+    assert torch.equal(halved(flat), torch.full((1, 3, 8, 12), 100 / 255))
+    half = halved(torch.rand(1, 3, 16, 16))
+    torch.testing.assert_close(half * 255, (half * 255).round())
+
+
+def test_views_are_squares_of_the_photograph():
+    photo = (torch.rand(3, 90, 120) * 255).byte()
+    rng = torch.Generator().manual_seed(0)
+    for _ in range(20):
+        part = view(photo, 32, rng)
+        assert part.shape == (3, 32, 32)
+        assert part.min() >= 0 and part.max() <= 1
+
+
+def test_the_place_on_the_path():
+    assert [place(mix) for mix in ((1.0, 0.0), (0.25, 0.75), (0.0, 1.0))] == [0, 0.75, 1]
+
+
+def test_the_relativistic_loss_falls_as_the_first_rise_over_the_second():
+    low, high = torch.zeros(5), torch.ones(5)
+    assert relativistic(high, low) < relativistic(low, low) < relativistic(low, high)
+
+
+def test_the_critic_judges_patches():
+    assert critic()(torch.rand(2, 3, 64, 48)).shape == (2, 1, 8, 6)
+
+
+@pytest.fixture
+def task(monkeypatch):
+    """The training with other features, on one photograph of noise."""
+    photo = (torch.rand(3, 80, 80, generator=torch.Generator().manual_seed(0)) * 255).byte()
+    monkeypatch.setattr("dnirender.train.detail.vgg19", lambda *_: lambda x: [x, x[..., ::2, ::2]])
+    monkeypatch.setattr("dnirender.train.detail.load_photos", lambda *_: [photo])
+    goals = [{"name": "faithful"}, {"name": "crisp"}]
+    data = {"name": "D", "kind": "detail", "photos": ["x"], "endpoints": goals}
+    data |= {"stages": [{"train": "path", "steps": 1}], "training": {"batch": 4, "crop": 32}}
+    return Detail(Recipe.checked(data, "test"), Path(), Path())
+
+
+def test_the_loss_goes_from_fidelity_to_looks(task):
+    batch = task.batch((1.0, 0.0), torch.Generator().manual_seed(0))
+    assert batch[0].shape == (4, 3, 16, 16) and batch[1].shape == (4, 3, 32, 32)
+    network = task.network()
+    first, middle, last = (task.loss(network, mix, batch) for mix in ((1.0, 0.0), (0.5, 0.5), (0.0, 1.0)))
+    assert set(first) == {"fidelity"}
+    assert set(middle) == {"fidelity", "pixel", "features", "adversarial"}
+    assert set(last) == {"pixel", "features", "adversarial"}
+    torch.testing.assert_close(middle["fidelity"], first["fidelity"] / 2)
+    perfect = task.loss(lambda _: batch[1], (0.0, 1.0), batch)
+    assert perfect["pixel"] == perfect["features"] == 0
+
+
+def test_the_critic_is_part_of_the_checkpoint(task):
+    before = {name: value.clone() for name, value in task.state()["critic"].items()}
+    task.loss(task.network(), (0.0, 1.0), task.batch((0.0, 1.0), torch.Generator().manual_seed(0)))
+    after = task.state()
+    assert any(not torch.equal(before[name], value) for name, value in after["critic"].items())
+    task.restore({"critic": before, "adam": after["adam"]})
+    assert all(torch.equal(before[name], value) for name, value in task.state()["critic"].items())
+
+
+def test_its_weights_load_as_what_everyone_else_reads(task, tmp_path):
+    torch.manual_seed(0)
+    network = task.network()
+    write_weights(tmp_path / "crisp.safetensors", network.state_dict(), {"name": "crisp"})
+    loaded, _ = load({"a": tmp_path / "crisp.safetensors", "b": tmp_path / "crisp.safetensors"})
+    assert (loaded.architecture, loaded.scale, loaded.channels) == ("RealESRGAN Compact", 2, 3)
+    flops = 2 * sum(p.numel() for p in network.parameters() if p.ndim == 4) * 640 * 360
+    assert flops < 16e9
+    x = torch.rand(1, 3, 8, 8)
+    np.testing.assert_allclose(loaded.module(x).detach(), network.half().float()(x).detach(), atol=2e-3)
