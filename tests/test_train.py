@@ -117,6 +117,14 @@ def test_resumed_training_equals_uninterrupted_at_every_stage(tmp_path, at):
     assert all(line["loss"] == pytest.approx(line["colour"] + line["size"], abs=1e-4) for line in lines)
 
 
+def test_after_a_base_stage_training_goes_on_from_the_running_mean(tmp_path):
+    with pytest.raises(KeyboardInterrupt):
+        trained(tmp_path, stop=lambda done: done == 5)
+    state = torch.load(tmp_path / "checkpoint.pt")
+    base = zip(state["tensors"], state["mean"], strict=True)
+    assert all(torch.equal(value, mean) for value, mean in list(base)[: len(state["mean"]) // 4])
+
+
 def test_training_learns_the_path(tmp_path):
     stages = [{"train": "base", "endpoint": "e1", "steps": 50}, {"train": "path", "steps": 250}]
     task = Target(recipe(stages, training={"learning_rate": 0.02, "average": 0.9}))
@@ -210,6 +218,7 @@ def test_shipped_recipes_make_the_shipped_presets(path):
 def studio(tmp_path, monkeypatch):
     """A folder with a recipe, photographs, paintings and a feature network of random weights."""
     monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(joining, "CROP", 64)
     random = np.random.default_rng(0)
     (tmp_path / "data" / "photos").mkdir(parents=True)
     for name in ("photos/0", "photos/1", "a", "b"):
@@ -280,8 +289,7 @@ def join(*more):
     )
 
 
-def test_a_painting_joins_a_family(studio, capsys, monkeypatch):
-    monkeypatch.setattr("dnirender.train.joining.CROP", 64)
+def test_a_painting_joins_a_family(studio, capsys):
     assert main(["train", "tiny.yaml", "--data", "data"]) == 0
     assert join() == 0, capsys.readouterr().err
     preset = Preset.load(studio / "mine" / "mine.yaml")
@@ -319,6 +327,33 @@ def test_the_style_loss_is_least_at_the_painting_itself(studio):
     away = task.loss(lambda x: x, (0.0, 1.0), batch)["style"]
     assert at < 0.5 * away
     assert task.loss(lambda x: x, (1.0, 0.0), batch)["style"] < 1e-6  # untouched: the picture's own style is aimed at
+
+
+def test_style_in_one_corner_does_not_make_up_for_none_elsewhere(studio):
+    task = Style(Recipe.checked(STYLE, "tiny"), studio / "data", studio / "data" / "perceptual")
+    task.phi = lambda x: [x]
+    even = torch.full((1, 3, 8, 8), 0.5)
+    corner = torch.zeros(1, 3, 8, 8)
+    corner[..., :4, :4] = 1.0  # of the same Gram matrix
+    task.grams = [None, [gram(even)]]
+    batch = (even, even, torch.tensor((0, 0)), torch.tensor(1.0))
+    costs = [task.loss(lambda _, out=out: out, (0.0, 1.0), batch)["style"] for out in (even, corner)]
+    assert costs[0] == 0
+    assert costs[1] > 1
+
+
+def test_a_newcomer_starts_at_its_painter_and_at_the_untouched_picture(studio):
+    assert main(["train", "tiny.yaml", "--data", "data"]) == 0
+    family = Preset.load("tiny/tiny.yaml")
+    options = {"steps": 1, "size": 64, "strength": 1.0, "start": None}
+    newcomer = joining.prepare(
+        family, Path("data/b.png"), "mine", [Path("data/photos")], Path("data/perceptual"), **options
+    )
+    run = loop.Run(newcomer.task, CPU)
+    newcomer.load(run)
+    for k, endpoint in enumerate(family.network.endpoints):
+        for name, value in load_file(endpoint.weights).items():
+            torch.testing.assert_close(run.space.endpoint(k)[name], value.float(), atol=1e-6, rtol=0)
 
 
 def test_the_gram_matrix_is_that_of_the_definition():
