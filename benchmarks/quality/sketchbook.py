@@ -3,8 +3,8 @@
     python benchmarks/quality/sketchbook.py [--preset FILE.yaml] [--data ../shared/data] [--json FILE]
 
 Error: mean |render - drawing| in 1/255, at the ends and half-way between neighbours; beside it that of the photo
-itself and, half-way, of the crossfade of the two ends' renders. Lines: Pearson correlation of the gradient magnitudes of
-render and drawing (`judges.structure`). Path ratio: mean |middle - crossfade| / mean |one - other|. Flicker: the raw
+itself and, half-way, of the crossfade of the two ends' renders. Lines: Pearson correlation of the gradient magnitudes
+of render and drawing (`judges.structure`). Path ratio: mean |middle - crossfade| / mean |one - other|. Flicker: the raw
 flow-warped error of the render over the source's, beside that of the drawing model itself (`judges.py`).
 """
 
