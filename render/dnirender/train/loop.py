@@ -54,7 +54,8 @@ class Run:
     def step(self, stage: Stage, place: float, example: Example) -> dict[str, float]:
         """One update, at `place` 0..1 within the last stage; returns the terms of the loss before it."""
         settings = self.recipe.training
-        rate = settings.learning_rate * min((self.done + 1) / WARM_UP, 1.0, max((1 - place) / settings.fall, 0.002))
+        rate = stage.learning_rate or settings.learning_rate
+        rate *= min((self.done + 1) / WARM_UP, 1.0, max((1 - place) / settings.fall, 0.002))
         for group, factor in zip(self.adam.param_groups, (1.0, self.task.extra_rate), strict=False):
             group["lr"] = rate * factor
         weights = self.weights(stage, example.mix)

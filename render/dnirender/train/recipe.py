@@ -46,6 +46,7 @@ class Stage(_Model):
 
     train: Literal["base", "endpoints", "path"]
     steps: Steps
+    learning_rate: Annotated[float, Field(gt=0, le=1)] | None = Field(None, description="Instead of training's.")
     endpoint: str | None = Field(None, description="base: which one all are. path: the only one that is changed.")
 
 
