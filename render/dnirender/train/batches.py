@@ -1,7 +1,7 @@
 """Training batches: crops and whole pictures of scenes, relit at one alpha, with the noise of video in the input."""
 
 from collections.abc import Sequence
-from dataclasses import fields
+from dataclasses import fields, replace
 from pathlib import Path
 
 import numpy as np
@@ -60,7 +60,7 @@ def batch(
     pools = (drawn if uniform(rng) < share else real for _ in range(count))
     room = (window[0] + SHIFT, window[1] + SHIFT)
     views = [_view(pool[pick(rng, len(pool))], room, fraction, rng) for pool in pools]
-    wide = _exposed(unstacked(torch.stack(views)), rng)
+    wide = _exposed(_overcast(unstacked(torch.stack(views)), rng), rng)
     scene = _cut(wide, 0, 0, window)
     target = relight(scene, alpha)
     added = torch.stack([noise(picture, rng) for picture in scene.picture])
@@ -104,6 +104,20 @@ def _view(layers: Tensor, size: tuple[int, int], least: float, rng: Generator) -
     part = layers[None, :, y : y + h, x : x + w].float()
     part = F.interpolate(part, size=size, mode="bilinear", align_corners=False, antialias=factor > 1)[0]
     return part.flip(2) if uniform(rng) < 0.5 else part
+
+
+def _overcast(scene: Scene, rng: Generator) -> Scene:
+    """A third of the skies more or less covered by an even white or grey: cameras see it so often that it must not be
+    taken for a lamp."""
+    n = len(scene.picture)
+    strength, level, chance = (torch.rand(n, 1, 1, 1, generator=rng) for _ in range(3))
+    share = (0.5 + 0.5 * strength) * (chance < 0.35)
+    cover = (0.45 + 0.6 * level).expand_as(scene.behind)
+    linear = to_linear(scene.picture)
+    own = torch.lerp(scene.behind, linear, scene.sky)  # the sky's light in this pixel
+    picture = (linear + scene.sky * share * (cover - own)).clamp(min=0)
+    behind = torch.lerp(scene.behind, cover, share)
+    return replace(scene, picture=to_srgb(picture), behind=behind, detail=scene.detail ** (1 - share))
 
 
 def _exposed(scene: Scene, rng: Generator) -> Scene:

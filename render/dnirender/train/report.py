@@ -70,7 +70,7 @@ def write_preset(target: Path, name: str, about: str, files: Mapping[str, str], 
 
 
 def contact_sheet(preset: Preset, pictures: Sequence[Path], target: Path, title: str, side: int = SHEET_SIDE) -> None:
-    """Writes a JPEG: the path across, ends and middles; pictures down, under each the crossfade of its ends' renders."""
+    """Writes a JPEG: the path across, ends and middles; pictures down, under each the crossfade of its neighbours."""
     engine = Engine(*load({endpoint.name: endpoint.weights for endpoint in preset.network.endpoints}))
     alphas = _along(len(preset.endpoints))
     rows: list[list[Image]] = []
