@@ -188,7 +188,7 @@ def test_what_nobody_knows_is_told(tmp_path):
     path = saved(tmp_path / "x.pth", state)
     assert refused({"a": path}) == (
         f"{path}: no known network has these weights (Variable, Variable_1, Variable_2, ...); expected one of ours "
-        "(relight) or one that spandrel detects, such as ESRGAN, RealESRGAN Compact, DnCNN or SwinIR"
+        "(relight, paint) or one that spandrel detects, such as ESRGAN, RealESRGAN Compact, DnCNN or SwinIR"
     )
 
 
