@@ -1,9 +1,8 @@
-"""The pictures of gallery.md, from the sample clip and from pictures in the public domain or under CC0.
+"""The pictures of gallery.md, from the sample clip and from pictures in DATA.
 
     python docs/make_gallery.py --data DATA [NAME ...]
 
-DATA holds `clips/flower.mp4` (CC0) and `photos/free/skimage_*.jpg` (public domain or CC0; their sources stand in
-gallery.md). Only the pictures named are made, or all.
+Only the pictures named are made, or all.
 """
 
 import argparse
@@ -17,18 +16,12 @@ from dnirender.sheet import make_sheet
 
 HERE = Path(__file__).parent
 SAMPLE = HERE.parent / "samples" / "boulevard.mp4"
-CAT, COFFEE = "photos/free/skimage_chelsea.jpg", "photos/free/skimage_coffee.jpg"
 
 ANIMATIONS = {  # name: preset, source (None: the sample), keyframes, width, frames per second, other options
     "evening": ("day-to-night", None, "0:0, 4.5s:1", 400, 10, {}),
-    "drawing": ("sketchbook", CAT, "0:photo, 1.2s:pencil@smooth, 1.6s:pencil, 2.8s:ink@smooth, 3.2s:ink,"
-                " 4.4s:watercolour@smooth, 5.2s:watercolour", 360, 10, {}),
-    "drawn_street": ("sketchbook", None, "0:photo, 1.4s:pencil@smooth, 3s:ink@smooth, 4.6s:watercolour@smooth",
-                     400, 10, {}),
-}  # fmt: skip
+}
 SHEETS = {  # name: preset, source (None: the sample), frames, values, width
     "evening_sheet": ("day-to-night", None, "0,50%,end", "day,0.17,golden,0.5,dusk,0.83,night", 480),
-    "sketchbook_sheet": ("sketchbook", COFFEE, "0", "photo,0.17,pencil,0.5,ink,0.83,watercolour", 480),
 }
 
 

@@ -60,7 +60,7 @@ def batch(
     pools = (drawn if uniform(rng) < share else real for _ in range(count))
     room = (window[0] + SHIFT, window[1] + SHIFT)
     views = [_view(pool[pick(rng, len(pool))], room, fraction, rng) for pool in pools]
-    wide = _exposed(_overcast(unstacked(torch.stack(views)), rng), rng)
+    wide = _exposed(_weather(unstacked(torch.stack(views)), rng), rng)
     scene = _cut(wide, 0, 0, window)
     target = relight(scene, alpha)
     added = torch.stack([noise(picture, rng) for picture in scene.picture])
@@ -106,18 +106,34 @@ def _view(layers: Tensor, size: tuple[int, int], least: float, rng: Generator) -
     return part.flip(2) if uniform(rng) < 0.5 else part
 
 
-def _overcast(scene: Scene, rng: Generator) -> Scene:
-    """A third of the skies more or less covered by an even white or grey: cameras see it so often that it must not be
-    taken for a lamp."""
+def _weather(scene: Scene, rng: Generator) -> Scene:
+    """A third of the skies more or less covered by an even white or grey, and for some of these fog before the scene.
+
+    Web-cams see both so often that neither must be taken for a lamp. Fog is light of the sky in front of things, so it
+    counts as sky: at height y, 0 at the bottom to 1 at the top, it covers `thickness` smoothstep((y - start) / 0.6).
+    """
     n = len(scene.picture)
-    strength, level, chance = (torch.rand(n, 1, 1, 1, generator=rng) for _ in range(3))
+    strength, level, chance, thickness, start = (torch.rand(n, 1, 1, 1, generator=rng) for _ in range(5))
     share = (0.5 + 0.5 * strength) * (chance < 0.35)
     cover = (0.45 + 0.6 * level).expand_as(scene.behind)
     linear = to_linear(scene.picture)
     own = torch.lerp(scene.behind, linear, scene.sky)  # the sky's light in this pixel
     picture = (linear + scene.sky * share * (cover - own)).clamp(min=0)
     behind = torch.lerp(scene.behind, cover, share)
-    return replace(scene, picture=to_srgb(picture), behind=behind, detail=scene.detail ** (1 - share))
+    rows = scene.picture.shape[-2]
+    height = 1 - torch.arange(rows).view(1, 1, rows, 1) / rows
+    t = ((height - 0.7 * start) / 0.6).clamp(0, 1)
+    foggy = (chance < 0.12) & (scene.sky.mean((1, 2, 3), keepdim=True) > 0.02)
+    fog = foggy * thickness * t * t * (3 - 2 * t)
+    return replace(
+        scene,
+        picture=to_srgb(torch.lerp(picture, behind, fog)),
+        sky=scene.sky + (1 - scene.sky) * fog,
+        height=torch.maximum(scene.height, 0.5 * fog),
+        behind=behind,
+        detail=scene.detail ** (1 - share),
+        lamps=scene.lamps * (1 - fog),
+    )
 
 
 def _exposed(scene: Scene, rng: Generator) -> Scene:

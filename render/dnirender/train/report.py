@@ -24,6 +24,7 @@ from dnirender.train.subspace import Weights
 
 SHEET_SIDE = 240
 PLOT = (960, 540)
+NOT_PLOTTED = ("step", "seconds", "part")
 INKS = ((40, 40, 40), (196, 78, 62), (62, 122, 196), (90, 160, 80), (190, 140, 40), (140, 90, 180))
 
 
@@ -91,8 +92,7 @@ def loss_plot(log: Path, target: Path, title: str) -> None:
     lines = [json.loads(line) for line in log.read_text("utf-8").splitlines()]
     if len(lines) < 2:
         return
-    names = [name for name in lines[0] if name not in ("step", "seconds")]
-    names += [name for name in lines[-1] if name not in (*names, "step", "seconds")]
+    names = [name for name in dict.fromkeys(key for line in lines for key in line) if name not in NOT_PLOTTED]
     values = np.array([[max(line.get(name, np.nan), 1e-6) for line in lines] for name in names])
     steps = np.array([line["step"] for line in lines], float)
     write_png(target, _plotted(names, steps, values, title))
