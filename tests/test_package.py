@@ -102,6 +102,8 @@ def test_every_module_has_a_place_and_imports_only_from_above():
         ["clip.mp4", "-p", "nothing"],
         ["clip.mp4", "--crf", "x"],
         ["missing.mp4"],
+        ["train", "--help"],
+        ["train", "nothing"],
     ],
     ids=" ".join,
 )
