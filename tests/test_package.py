@@ -17,7 +17,7 @@ errors
 easing
 timeline
 frames
-preset checkpoint colour containers publish
+preset checkpoint colour containers publish groups
 weights pixels source
 network compose pictures scan
 decode streams encoders

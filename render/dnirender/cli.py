@@ -16,10 +16,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
-from typer.core import TyperGroup
 
 from dnirender import __version__
 from dnirender.errors import ModelError, OutputError, PresetError, RenderError, UsageError
+from dnirender.groups import DefaultCommand
 from dnirender.preset import DEFAULT_PRESET, Preset, find_preset, preset_folder, preset_names, schema
 from dnirender.timeline import path_position
 from dnirender.train.command import app as training
@@ -30,30 +30,15 @@ if TYPE_CHECKING:
     from dnirender.plan import Job, Plan
     from dnirender.timeline import Alpha
 
-COMMANDS = ("presets", "info", "sheet", "train")
 HELP_WIDTH = 100
 INTERRUPTED = "interrupted; the output was not written"
 
 
-class RenderByDefault(TyperGroup):
-    """A group whose command is `render` unless another one is named; its help is that of `render` and the list."""
+class RenderByDefault(DefaultCommand):
+    """`dnirender INPUT...` renders."""
 
-    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
-        """Puts `render` in front of arguments that name no command."""
-        if not args:
-            args = ["--help"]
-        elif args[0] not in (*COMMANDS, "--help"):
-            args = ["render", *args]
-        return super().parse_args(ctx, args)
-
-    def format_help(self, ctx: Any, formatter: Any) -> None:
-        """The help of `render`, then the other commands."""
-        render = self.commands["render"]
-        inner = type(ctx)(render, info_name=ctx.info_name)
-        formatter.write_usage(ctx.info_name, "INPUT... [OPTIONS]")
-        render.format_help_text(inner, formatter)
-        render.format_options(inner, formatter)
-        self.format_commands(ctx, formatter)
+    default = "render"
+    usage = "INPUT... [OPTIONS]"
 
 
 app = typer.Typer(

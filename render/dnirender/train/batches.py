@@ -43,6 +43,7 @@ def load(
         patches = textures(photos)
         seeds = [(seed, k) for k in range(len(drawn), streets)]
         drawn += [stacked(street.scene(np.random.default_rng(s), patches)) for s in tqdm(seeds, desc="streets")]
+        cache.parent.mkdir(parents=True, exist_ok=True)
         torch.save(drawn, cache)
     return real, drawn[:streets]
 

@@ -10,9 +10,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
-from typer.core import TyperGroup
 
 from dnirender.errors import OutputError, TrainingError, UsageError
+from dnirender.groups import DefaultCommand
 from dnirender.preset import Preset, preset_folder
 from dnirender.train.recipe import Recipe
 
@@ -23,16 +23,11 @@ if TYPE_CHECKING:
     from dnirender.train.task import Task
 
 
-class RecipeByDefault(TyperGroup):
-    """A group whose command is `recipe` unless `style` is named."""
+class RecipeByDefault(DefaultCommand):
+    """`dnirender train RECIPE.yaml` trains a family."""
 
-    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
-        """Puts `recipe` in front of arguments that name no command."""
-        if not args:
-            args = ["--help"]
-        elif args[0] not in ("style", "--help"):
-            args = ["recipe", *args]
-        return super().parse_args(ctx, args)
+    default = "recipe"
+    usage = "RECIPE.yaml [OPTIONS]"
 
 
 app = typer.Typer(
@@ -73,7 +68,6 @@ def recipe_command(
     output = output or Path(family)
     _check_target(output / f"{family}.yaml", overwrite, path)
     folder = work or Path(f"{family}.training")
-    folder.mkdir(parents=True, exist_ok=True)
     task = make_task(plan, data, features or data / "perceptual", folder)
     endpoints = _trained(task, folder, device, threads)
 
@@ -116,7 +110,6 @@ def style_command(
     target = (output or Path(name)) / f"{name}.yaml"
     _check_target(target, overwrite)
     folder = work or Path(f"{name}.training")
-    folder.mkdir(parents=True, exist_ok=True)
     newcomer = joining.prepare(preset, image, name, photos, features, steps, size, strength, start)
     typer.echo(f"{name} starts from {newcomer.start}", err=True)
 
@@ -179,6 +172,7 @@ def _trained(task: Task, work: Path, device: str, threads: int | None, **how: An
     from dnirender.engine import choose_device
     from dnirender.train import loop
 
+    work.mkdir(parents=True, exist_ok=True)
     if threads is not None:
         torch.set_num_threads(threads)
     with _Interrupts() as interrupts:
