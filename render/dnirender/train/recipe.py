@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
@@ -122,14 +121,10 @@ def choose(settings: dict[str, float], known: dict[str, float], kind: str) -> di
     """`known` with the recipe's settings put in. Raises PresetError for a setting that `kind` does not have."""
     strange = [name for name in settings if name not in known]
     if strange:
-        raise PresetError(f"settings.{strange[0]}: {kind} has no such setting; it has {_listed(list(known))}")
+        raise PresetError(f"settings.{strange[0]}: {kind} has no such setting; it has {', '.join(known)}")
     return known | settings
 
 
 def _fields(place: tuple[int | str, ...]) -> list[str]:
     models: dict[str | int, type[BaseModel]] = {"endpoints": Goal, "stages": Stage, "training": Training}
     return list((models.get(place[0], Recipe) if place else Recipe).model_fields)
-
-
-def _listed(names: Sequence[str]) -> str:
-    return ", ".join(names) or "none"

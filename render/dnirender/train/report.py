@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -58,15 +59,12 @@ def write_preset(target: Path, name: str, about: str, files: Mapping[str, str], 
     network = {"family": "dni", "endpoints": [{"name": key, "weights": file} for key, file in files.items()]}
     data: dict[str, Any] = {"name": name, "about": about, "network": network, **sections}
     Preset.checked(data, str(target))
-    part = part_path(target)
-    yaml = YAML()
+    yaml, text = YAML(), io.StringIO(SCHEMA_LINE)
     yaml.default_flow_style = None
     yaml.width = 120
-    with disk_errors(target):
-        with part.open("w", encoding="utf-8", newline="\n") as file:
-            file.write(SCHEMA_LINE)
-            yaml.dump(data, file)
-        publish(part, target)
+    text.seek(0, io.SEEK_END)
+    yaml.dump(data, text)
+    _write(target, text.getvalue().encode())
     return target
 
 

@@ -5,7 +5,7 @@ the mixture does as it comes. Here the mixtures are trained too (Wortsman et al.
 subspaces"): theta_k = base + delta_k, a is drawn anew at every step, and the loss is that of the effect wanted at a.
 """
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection
 
 import torch
 from torch import Tensor, nn
@@ -47,20 +47,3 @@ class Subspace:
     def endpoint(self, k: int) -> Weights:
         """theta_k."""
         return self.at(tuple(float(i == k) for i in range(len(self.deltas))))
-
-    def set_base_from(self, k: int) -> None:
-        """Makes endpoint `k`'s weights the base, and every endpoint equal to it."""
-        with torch.no_grad():
-            for name, value in self.base.items():
-                value.add_(self.deltas[k][name])
-            for delta in self.deltas:
-                for value in delta.values():
-                    value.zero_()
-
-
-def mixed(endpoints: Sequence[Weights], mix: Mix) -> Weights:
-    """sum_k mix_k theta_k, float32."""
-    return {
-        name: sum(share * theta[name].float() for share, theta in zip(mix, endpoints, strict=True) if share)
-        for name in endpoints[0]
-    }  # type: ignore[return-value]
