@@ -11,7 +11,8 @@ pytest.importorskip("cv2")
 import torch
 
 from dnirender.network import load
-from dnirender.train.detail import Detail, critic, halved, place, relativistic, view
+from dnirender.timeline import path_position
+from dnirender.train.detail import Detail, critic, halved, relativistic, view
 from dnirender.train.recipe import Recipe
 from dnirender.train.report import write_weights
 
@@ -33,7 +34,7 @@ def test_views_are_squares_of_the_photograph():
 
 
 def test_the_place_on_the_path():
-    assert [place(mix) for mix in ((1.0, 0.0), (0.25, 0.75), (0.0, 1.0))] == [0, 0.75, 1]
+    assert [path_position(mix) for mix in ((1.0, 0.0), (0.25, 0.75), (0.0, 1.0))] == [0, 0.75, 1]
 
 
 def test_the_relativistic_loss_falls_as_the_first_rise_over_the_second():

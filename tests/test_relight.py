@@ -11,10 +11,10 @@ from dnirender.engine import Engine
 from dnirender.nets.relight import RelightNet, from_state_dict
 from dnirender.network import load
 from dnirender.preset import Preset
-from dnirender.timeline import Timeline
+from dnirender.timeline import Timeline, path_position
 from dnirender.train import batches, loop
 from dnirender.train.recipe import Recipe
-from dnirender.train.relight import Relight, hour, lit
+from dnirender.train.relight import Relight, lit
 from dnirender.train.relighting import Scene, describe, light, relight, to_linear, to_srgb
 
 ALPHAS = [k / 10 for k in range(11)]
@@ -198,7 +198,7 @@ def test_steadiness_is_nothing_for_a_network_that_does_not_look(tmp_path, few_sc
 
 
 def test_hours_are_those_of_the_path():
-    assert [hour(mix) for mix in ((1.0, 0, 0, 0), (0, 0.5, 0.5, 0), (0, 0, 0, 1.0))] == [0, 0.5, 1]
+    assert [path_position(mix) for mix in ((1.0, 0, 0, 0), (0, 0.5, 0.5, 0), (0, 0, 0, 1.0))] == [0, 0.5, 1]
 
 
 def test_light_is_the_gain_and_offset_of_the_network():

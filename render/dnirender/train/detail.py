@@ -27,6 +27,7 @@ from torch import Generator, Tensor, nn
 from torch.nn.utils.parametrizations import spectral_norm
 
 from dnirender.errors import PresetError
+from dnirender.timeline import path_position
 from dnirender.train.features import Features, vgg19
 from dnirender.train.photos import load_photos, pick, uniform
 from dnirender.train.recipe import Recipe, choose
@@ -71,7 +72,7 @@ class Detail(Task):
 
     def loss(self, apply: Apply, mix: Mix, batch: tuple[Tensor, ...]) -> dict[str, Tensor]:
         x, original = batch
-        settings, t = self.settings, place(mix)
+        settings, t = self.settings, path_position(mix)
         out = apply(x)
         terms: dict[str, Tensor] = {}
         if t < 1:
@@ -132,11 +133,6 @@ def critic() -> nn.Sequential:
 def relativistic(more: Tensor, less: Tensor) -> Tensor:
     """Falls as the scores `more` rise above the mean of `less`, and `less` fall below the mean of `more`."""
     return F.softplus(less.mean() - more).mean() + F.softplus(less - more.mean()).mean()
-
-
-def place(mix: Mix) -> float:
-    """Where a mixture stands on the path: 0 at the first endpoint, 1 at the last."""
-    return sum(share * k for k, share in enumerate(mix)) / (len(mix) - 1)
 
 
 def halved(pictures: Tensor) -> Tensor:

@@ -17,6 +17,7 @@ import torch.nn.functional as F
 from torch import Generator, Tensor, nn
 
 from dnirender.nets.relight import RelightNet
+from dnirender.timeline import path_position
 from dnirender.train import batches
 from dnirender.train.recipe import Recipe, choose
 from dnirender.train.subspace import Mix
@@ -53,7 +54,7 @@ class Relight(Task):
 
     def batch(self, mix: Mix, rng: Generator) -> tuple[Tensor, ...]:
         share, size = self.settings["street_share"], self.recipe.training.batch
-        return batches.batch(self._real, self._drawn, share, hour(mix), size, rng)
+        return batches.batch(self._real, self._drawn, share, path_position(mix), size, rng)
 
     def loss(self, apply: Apply, mix: Mix, batch: tuple[Tensor, ...]) -> dict[str, Tensor]:  # noqa: ARG002
         picture, target, known, clean, moved, moved_clean, move = batch
@@ -75,11 +76,6 @@ class Relight(Task):
 
     def _look(self, _: nn.Module, inputs: tuple[Tensor, ...], output: Tensor) -> None:
         self._seen = (inputs[0], output)
-
-
-def hour(mix: Mix) -> float:
-    """The time of day 0..1 of a mixture of neighbouring endpoints."""
-    return sum(k * share for k, share in enumerate(mix)) / (len(mix) - 1)
 
 
 def lit(picture: Tensor, light: Tensor) -> Tensor:
