@@ -1,0 +1,35 @@
+"""The painters' network: its own layers equal torch's, and a last layer of zeros leaves the picture alone."""
+
+import pytest
+import torch
+import torch.nn.functional as F
+
+from dnirender.nets.paint import Bordered, InstanceNorm, PaintNet
+
+
+@pytest.mark.parametrize("shape", [(2, 5, 7, 6), (1, 3, 1, 1), (2, 4, 2, 3)])
+def test_borders_are_those_of_replicate_padding_with_their_gradient(shape):
+    x = torch.rand(shape, dtype=torch.double, requires_grad=True)
+    wanted, found = F.pad(x, (1, 1, 1, 1), mode="replicate"), Bordered.apply(x)
+    assert torch.equal(found, wanted)
+    grad = torch.rand_like(wanted)
+    torch.testing.assert_close(torch.autograd.grad(found, x, grad), torch.autograd.grad(wanted, x, grad))
+
+
+def test_a_picture_is_normalised_the_same_alone_and_among_others():
+    norm = InstanceNorm(4, affine=True)
+    torch.nn.init.normal_(norm.weight)
+    torch.nn.init.normal_(norm.bias)
+    x = torch.rand(3, 4, 6, 5).to(memory_format=torch.channels_last)
+    found = norm(x)
+    torch.testing.assert_close(found, F.instance_norm(x, None, None, norm.weight, norm.bias))
+    assert found.is_contiguous(memory_format=torch.channels_last)
+    torch.testing.assert_close(norm(x[1:2]), found[1:2])
+
+
+def test_a_last_layer_of_zeros_is_the_identity_exactly():
+    x = torch.rand(2, 3, 16, 24)
+    net = PaintNet()
+    assert torch.equal(net(x), x)
+    torch.nn.init.ones_(net.last.weight)
+    assert not torch.equal(net(x), x)
