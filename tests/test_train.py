@@ -20,7 +20,7 @@ from dnirender.nets import paint
 from dnirender.pictures import read_picture, write_png
 from dnirender.preset import Preset
 from dnirender.train import joining, loop
-from dnirender.train.features import DISTILLED, distilled_vgg19, gram
+from dnirender.train.features import DISTILLED, Moments, distilled_vgg19, gram
 from dnirender.train.recipe import Recipe
 from dnirender.train.style import Style
 from dnirender.train.subspace import Subspace
@@ -329,17 +329,25 @@ def test_the_style_loss_is_least_at_the_painting_itself(studio):
     assert task.loss(lambda x: x, (1.0, 0.0), batch)["style"] < 1e-6  # untouched: the picture's own style is aimed at
 
 
-def test_style_in_one_corner_does_not_make_up_for_none_elsewhere(studio):
+def test_a_flat_picture_of_the_right_colour_is_not_yet_painted(studio):
     task = Style(Recipe.checked(STYLE, "tiny"), studio / "data", studio / "data" / "perceptual")
     task.phi = lambda x: [x]
-    even = torch.full((1, 3, 8, 8), 0.5)
-    corner = torch.zeros(1, 3, 8, 8)
-    corner[..., :4, :4] = 1.0  # of the same Gram matrix
-    task.grams = [None, [gram(even)]]
-    batch = (even, even, torch.tensor((0, 0)), torch.tensor(1.0))
-    costs = [task.loss(lambda _, out=out: out, (0.0, 1.0), batch)["style"] for out in (even, corner)]
-    assert costs[0] == 0
-    assert costs[1] > 1
+    strokes = 0.5 + 0.4 * (torch.arange(8) % 2 * 2.0 - 1).expand(1, 3, 8, 8)
+    task.goals = [None, [Moments.of(strokes)]]
+    batch = (strokes, strokes, torch.tensor((0, 0)), torch.tensor(1.0))
+    flat, turned = torch.full_like(strokes, 0.5), strokes.mT
+    costs = [task.loss(lambda _, out=out: out, (0.0, 1.0), batch)["style"] for out in (flat, turned)]
+    assert costs[0] == pytest.approx(task.settings["style"] / 2)  # the covariance's half, missed wholly
+    assert costs[1] == pytest.approx(0, abs=1e-6)
+
+
+def test_between_two_paintings_the_mixture_of_their_styles_is_aimed_at():
+    one, other = (Moments.of(torch.rand(1, 5, 6, 7)) for _ in range(2))
+    middle = Moments.mixed([(0.25, one), (0.75, other)])
+    torch.testing.assert_close(middle.mean, 0.25 * one.mean + 0.75 * other.mean)
+    torch.testing.assert_close(middle.covariance, 0.25 * one.covariance + 0.75 * other.covariance)
+    assert middle.distance(middle) == 0
+    assert one.distance(middle) < one.distance(other)
 
 
 def test_a_newcomer_starts_at_its_painter_and_at_the_untouched_picture(studio):
@@ -360,6 +368,16 @@ def test_the_gram_matrix_is_that_of_the_definition():
     x = torch.rand(2, 5, 3, 4)
     wanted = torch.einsum("nchw,ndhw->ncd", x, x) / 12
     torch.testing.assert_close(gram(x), wanted)
+
+
+def test_the_moments_are_those_of_the_definition():
+    x = torch.rand(2, 5, 3, 4)
+    found = Moments.of(x)
+    for n in range(2):
+        torch.testing.assert_close(found.mean[n], x[n].flatten(1).mean(1))
+        torch.testing.assert_close(found.covariance[n], torch.cov(x[n].flatten(1), correction=0))
+    wanted = Moments(2 * found.mean, 3 * found.covariance)
+    assert found.distance(wanted) == pytest.approx((1 / 4 + 4 / 9) / 2)
 
 
 def test_features_shrink_by_two_per_level(studio):

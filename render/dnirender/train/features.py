@@ -4,7 +4,10 @@ The weights are not part of this project; whoever trains names their folder. Dis
 the network ("perceptual distance (SqueezeNet)").
 """
 
-from collections.abc import Callable
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
 from pathlib import Path
 
 import torch
@@ -92,6 +95,39 @@ def gram(x: Tensor) -> Tensor:
     n, c, h, w = x.shape
     rows = x.permute(0, 2, 3, 1).reshape(n, h * w, c)
     return (rows.transpose(1, 2) @ rows).float() / (h * w)
+
+
+@dataclass(frozen=True)
+class Moments:
+    """The statistics over space of n c h w features, float32: `mean` n c and `covariance` n c c."""
+
+    mean: Tensor
+    covariance: Tensor
+
+    @classmethod
+    def of(cls, x: Tensor) -> Moments:
+        mean = x.float().mean((2, 3))
+        return cls(mean, gram(x.float() - mean[..., None, None]))
+
+    @classmethod
+    def mixed(cls, parts: Iterable[tuple[float, Moments]]) -> Moments:
+        """sum_k share_k moments_k."""
+        means, covariances = zip(*((share * m.mean, share * m.covariance) for share, m in parts), strict=True)
+        return cls(
+            torch.stack(torch.broadcast_tensors(*means)).sum(0),
+            torch.stack(torch.broadcast_tensors(*covariances)).sum(0),
+        )
+
+    def distance(self, wanted: Moments) -> Tensor:
+        """(|m - m'|^2 / |m'|^2 + |C - C'|^2 / |C'|^2) / 2, the mean over n."""
+        return (_relative(self.mean, wanted.mean) + _relative(self.covariance, wanted.covariance)) / 2
+
+    def to(self, device: torch.device) -> Moments:
+        return Moments(self.mean.to(device), self.covariance.to(device))
+
+
+def _relative(found: Tensor, wanted: Tensor) -> Tensor:
+    return ((found - wanted).square().flatten(1).mean(1) / wanted.square().flatten(1).mean(1)).mean()
 
 
 def _load(path: Path, device: torch.device | None) -> dict[str, Tensor]:

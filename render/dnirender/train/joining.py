@@ -21,7 +21,7 @@ from dnirender.errors import ModelError, UsageError
 from dnirender.pictures import write_png
 from dnirender.preset import Preset
 from dnirender.publish import disk_errors
-from dnirender.train.features import gram
+from dnirender.train.features import Moments
 from dnirender.train.loop import Run
 from dnirender.train.photos import fitted
 from dnirender.train.recipe import Recipe
@@ -148,12 +148,11 @@ def _distance(task: Style, weights: Weights) -> float:
     net = task.network()
     with torch.no_grad():
         found = [task.phi(_render(net, [(1.0, weights)], picture)) for picture in _examples(task, 256)]
-        levels = zip(*found, strict=True)
-        wanted = task.grams[1]
+        wanted = task.goals[1]
         assert wanted is not None
         return sum(
-            float((torch.stack([gram(f) for f in level]).mean(0) - goal).square().mean() / goal.square().mean())
-            for level, goal in zip(levels, wanted, strict=True)
+            float(Moments.mixed((1 / len(level), Moments.of(f)) for f in level).distance(goal))
+            for level, goal in zip(zip(*found, strict=True), wanted, strict=True)
         )
 
 

@@ -3,13 +3,14 @@
 For an input x, an output y = f(x; theta(a)) and features phi_l of VGG19,
 
     loss = content |phi_4(y) - phi_4(x)|^2 / |phi_4(x)|^2
-         + style sum_l E_r |G_l(y_r) - G_l(a)|^2 / |G_l(a)|^2,    G_l(a) = sum_k a_k G_l(painting_k)
+         + style sum_l (|m_l(y) - m_l(a)|^2 / |m_l(a)|^2 + |C_l(y) - C_l(a)|^2 / |C_l(a)|^2) / 2
          + variation TV(y) + steadiness |y - y'|
 
-with Gram matrices G (Gatys et al., CVPR 2016; a feed-forward network as in Johnson et al., ECCV 2016). The style aimed
-at between two paintings is the mixture of their Gram matrices; that of the untouched picture is its own. Half of it is
-asked of the whole picture and half of every quarter y_r: else one bright spot makes up for a sky without strokes. y' is
-the output for the same picture moved by some pixels and with other noise: what is steady under both does not flicker.
+with the mean m and the covariance C of the features over space: the Gram matrix C + m m^T of Gatys et al. (CVPR 2016;
+a feed-forward network as in Johnson et al., ECCV 2016) in two parts, because m m^T outweighs C by far and says nothing
+of strokes. The style aimed at between two paintings is the mixture of theirs, m(a) = sum_k a_k m(painting_k) and C
+alike; that of the untouched picture is its own. y' is the output for the same picture moved by some pixels and with
+other noise: what is steady under both does not flicker.
 """
 
 from __future__ import annotations
@@ -22,7 +23,7 @@ from torch import Generator, Tensor, nn
 
 from dnirender.errors import TrainingError
 from dnirender.nets.paint import PaintNet
-from dnirender.train.features import Features, distilled_vgg19, gram
+from dnirender.train.features import Features, Moments, distilled_vgg19
 from dnirender.train.photos import load_photos, pick, read, to_tensor, uniform, view
 from dnirender.train.recipe import Recipe, choose
 from dnirender.train.subspace import Mix
@@ -44,7 +45,7 @@ class Style(Task):
         self.photos = load_photos([data / folder for folder in recipe.photos], recipe.training.crop, recipe.held_out)
         self.phi: Features = distilled_vgg19(features)
         self._folder = features
-        self.grams = [self._style(data / goal.image, goal.size) if goal.image else None for goal in recipe.endpoints]
+        self.goals = [self._style(data / goal.image, goal.size) if goal.image else None for goal in recipe.endpoints]
         self._weights = [goal.weight for goal in recipe.endpoints]
 
     def network(self) -> nn.Module:
@@ -52,9 +53,9 @@ class Style(Task):
 
     def pairs(self) -> list[tuple[int, int]]:
         """The cycle through all, and every one with every untouched."""
-        goals = range(len(self.recipe.endpoints))
-        cycle = {tuple(sorted((k, (k + 1) % len(goals)))) for k in goals}
-        star = {tuple(sorted((k, j))) for k in goals if self.grams[k] is None for j in goals if j != k}
+        every = range(len(self.goals))
+        cycle = {tuple(sorted((k, (k + 1) % len(every)))) for k in every}
+        star = {tuple(sorted((k, j))) for k in every if self.goals[k] is None for j in every if j != k}
         return [(a, b) for a, b in sorted(cycle | star)]
 
     def batch(self, mix: Mix, rng: Generator) -> tuple[Tensor, ...]:  # noqa: ARG002 - all mixtures see the same
@@ -78,7 +79,10 @@ class Style(Task):
                 before = self.phi(picture)
         content = relative(found[-1], before[-1])
         style = torch.stack(
-            [self._distance(level, f, b, mix) for level, (f, b) in enumerate(zip(found, before, strict=True))]
+            [
+                Moments.of(f).distance(self._wanted(level, b, mix))
+                for level, (f, b) in enumerate(zip(found, before, strict=True))
+            ]
         )
         strength = sum(part * w for part, w in zip(mix, self._weights, strict=True))
         terms = {
@@ -93,18 +97,13 @@ class Style(Task):
             terms["steadiness"] = 2 * settings["steadiness"] * torch.sqrt(unsteady.square() + 1e-6).mean()
         return terms
 
-    def _distance(self, level: int, found: Tensor, before: Tensor, mix: Mix) -> Tensor:
-        whole = self._apart(level, gram(found), gram(before), mix)
-        return 0.5 * whole + 0.5 * self._apart(level, gram(_quarters(found)), gram(_quarters(before)), mix)
+    def _wanted(self, level: int, before: Tensor, mix: Mix) -> Moments:
+        """Of the features of one level; `before` are those of the untouched pictures."""
+        ends = zip(mix, self.goals, strict=True)
+        return Moments.mixed((share, goal[level] if goal else Moments.of(before)) for share, goal in ends if share)
 
-    def _apart(self, level: int, found: Tensor, own: Tensor, mix: Mix) -> Tensor:
-        """How far Gram matrices n c c are from the mixture's, where `own` are those of the untouched pictures."""
-        ends = ((share, own if grams is None else grams[level]) for share, grams in zip(mix, self.grams, strict=True))
-        target = sum((share * end for share, end in ends if share), torch.zeros_like(own))
-        return ((found - target).square().mean((1, 2)) / target.square().mean((1, 2))).mean()
-
-    def _style(self, path: Path, size: int) -> list[Tensor]:
-        """Gram matrices 1 c c of a painting."""
+    def _style(self, path: Path, size: int) -> list[Moments]:
+        """Of a painting, per level."""
         painting = to_tensor(read(path))
         short = min(painting.shape[-2:])
         if short < SMALLEST:
@@ -112,18 +111,11 @@ class Style(Task):
         if size < short:
             painting = F.interpolate(painting, scale_factor=size / short, mode="bilinear", antialias=True)
         with torch.no_grad():
-            return [gram(f) for f in self.phi(painting)]
+            return [Moments.of(f) for f in self.phi(painting)]
 
     def to(self, device: torch.device) -> None:
         self.phi = distilled_vgg19(self._folder, device)
-        self.grams = [g if g is None else [level.to(device) for level in g] for g in self.grams]
-
-
-def _quarters(x: Tensor) -> Tensor:
-    """n c h w to 4n c h/2 w/2."""
-    n, c, h, w = x.shape
-    parts = x[..., : h // 2 * 2, : w // 2 * 2].reshape(n, c, 2, h // 2, 2, w // 2)
-    return parts.permute(0, 2, 4, 1, 3, 5).reshape(4 * n, c, h // 2, w // 2)
+        self.goals = [goal and [level.to(device) for level in goal] for goal in self.goals]
 
 
 def relative(found: Tensor, wanted: Tensor) -> Tensor:
