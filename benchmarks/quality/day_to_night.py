@@ -28,7 +28,7 @@ from judges import (
     structure,
 )
 
-from dnirender.compose import fit
+from dnirender.compose import narrowed
 from dnirender.decode import open_source
 from dnirender.engine import Engine
 from dnirender.frames import Image
@@ -38,6 +38,7 @@ from dnirender.preset import Preset
 from dnirender.timeline import Timeline
 from dnirender.train.features import Features, squeezenet
 
+WIDTH = 640
 ALPHAS = [i / 10 for i in range(11)]
 MARKS = (1 / 3, 0.5, 2 / 3, 1.0)
 STRENGTHS = (0.25, 0.125, 0.0625, 0.03, 0.015)
@@ -73,13 +74,7 @@ def photos(folder: Path) -> Photos:
     paths = [path for path in sorted(folder.iterdir()) if is_still(path)]
     images = [read_picture(path)[0] for path in paths]
     cameras = [f"{image.shape[1]}x{image.shape[0]}" for image in images]
-    return Photos([path.name for path in paths], cameras, [small(image) for image in images])
-
-
-def small(image: Image) -> Image:
-    """The picture at 640 wide at most."""
-    scale = min(1.0, 640 / image.shape[1])
-    return fit(image, round(image.shape[1] * scale), round(image.shape[0] * scale))
+    return Photos([path.name for path in paths], cameras, [narrowed(image, WIDTH) for image in images])
 
 
 def grade(image: Image, strength: float, tint: Sequence[float] = TINTS["blue"]) -> Image:
@@ -233,7 +228,8 @@ def unsteadiness(render: Renderer, frames: Sequence[Image]) -> Figures:
 
 def measure(preset: Preset, data: Path, num_frames: int) -> Figures:
     bench = Bench(preset, data)
-    frames = [small(frame.image) for frame in open_source(data / "clips" / "road.mp4").frames(range(num_frames))]
+    source = open_source(data / "clips" / "road.mp4")
+    frames = [narrowed(frame.image, WIDTH) for frame in source.frames(range(num_frames))]
     return {
         "preset": preset.name,
         "parameters": bench.render.parameters,

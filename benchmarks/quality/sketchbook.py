@@ -15,7 +15,7 @@ from pathlib import Path
 import numpy as np
 from judges import flicker, motion, structure
 
-from dnirender.compose import crossfade, fit
+from dnirender.compose import crossfade, narrowed
 from dnirender.decode import open_source
 from dnirender.engine import Engine
 from dnirender.network import load
@@ -25,11 +25,6 @@ from dnirender.train.drawing import draw, mixed, study
 
 WIDTH = 640
 CLIPS = ("road.mp4", "flower.mp4")
-
-
-def small(image):
-    scale = min(1.0, WIDTH / image.shape[1])
-    return fit(image, round(image.shape[1] * scale), round(image.shape[0] * scale))
 
 
 def places(count):
@@ -86,11 +81,11 @@ def main():
     engine = Engine(*load({e.name: e.weights for e in preset.network.endpoints}))
     names = preset.endpoints
     files = sorted((given.data / "photos" / "bsds").iterdir())[::50]
-    pictures = [small(read_picture(path)[0]) for path in files]
+    pictures = [narrowed(read_picture(path)[0], WIDTH) for path in files]
     figures = {"pictures": len(pictures), "path": along(engine, pictures, names), "flicker": {}}
     for name in CLIPS:
         frames = open_source(given.data / "clips" / name).frames(range(given.frames))
-        figures["flicker"][name] = unsteadiness(engine, [small(frame.image) for frame in frames], names)
+        figures["flicker"][name] = unsteadiness(engine, [narrowed(frame.image, WIDTH) for frame in frames], names)
     print(f"{len(pictures)} pictures, {engine.network.parameters} parameters, {engine.choice}")
     print("place                  error   photo   crossfade   lines   ratio")
     for place, row in figures["path"].items():

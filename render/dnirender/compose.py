@@ -73,6 +73,12 @@ def fit(image: Image, width: int, height: int) -> Image:
     return cv2.resize(image, (width, height), interpolation=cv2.INTER_AREA if shrinks else cv2.INTER_CUBIC)
 
 
+def narrowed(image: Image, width: int) -> Image:
+    """The picture with a width of `width` at most, in its own proportions."""
+    scale = min(1.0, width / image.shape[1])
+    return fit(image, round(image.shape[1] * scale), round(image.shape[0] * scale))
+
+
 def compare_size(panel_width: int, panel_height: int, num_panels: int, track: bool = True) -> tuple[int, int]:
     """Width and height, both even, of what `compare` returns for panels of this size."""
     width, height = _grid_size(panel_width, panel_height, num_panels)

@@ -4,10 +4,11 @@ x is a photograph h made half as large (bicubic, a = -0.5, antialiased, rounded 
 runs from 0 at the first endpoint to 1 at the last. With features phi_l of VGG19 and a discriminator D,
 
     loss = (1 - t) fidelity C(y - h)
-         + t (pixel |y - h| + features sum_l |phi_l(y) - phi_l(h)| / |phi_l(h)| + adversarial A(y, h)),
+         + t (pixel |y - h| + features sum_l |u_l(y) - u_l(h)|^2 + adversarial A(y, h)),
 
 C(d) = sqrt(d^2 + 0.02^2) - 0.02 (Charbonnier et al., ICIP 1994: d^2 / 0.04 where small, |d| where large), all averaged;
-features as in Johnson et al., ECCV 2016, of relu1_1, 2_1 and 3_1; they and A see a quarter of the batch;
+u_l = phi_l / |phi_l|, every pixel's channels of relu1_1, 2_1 and 3_1 scaled to length 1, as in LPIPS (Zhang et al.,
+CVPR 2018) without its learned weights; the features and A see a quarter of the batch;
 
     A(y, h) = mean softplus(mean D(h) - D(y)) + mean softplus(D(h) - mean D(y))
 
@@ -29,6 +30,7 @@ from torch.nn.utils.parametrizations import spectral_norm
 from dnirender.errors import PresetError
 from dnirender.timeline import path_position
 from dnirender.train.features import Features, vgg19
+from dnirender.train.losses import charbonnier
 from dnirender.train.photos import load_photos, pick, uniform
 from dnirender.train.recipe import Recipe, choose
 from dnirender.train.subspace import Mix
@@ -76,7 +78,7 @@ class Detail(Task):
         out = apply(x)
         terms: dict[str, Tensor] = {}
         if t < 1:
-            error = torch.sqrt((out - original).square() + SMALL_ERROR**2).mean() - SMALL_ERROR
+            error = charbonnier(out - original, SMALL_ERROR) - SMALL_ERROR
             terms["fidelity"] = (1 - t) * settings["fidelity"] * error
         if t > 0:
             terms["pixel"] = t * settings["pixel"] * (out - original).abs().mean()
@@ -87,13 +89,14 @@ class Detail(Task):
         return terms
 
     def _apart(self, out: Tensor, original: Tensor) -> Tensor:
-        """sum_l |phi_l(out) - phi_l(original)| / |phi_l(original)|."""
+        """sum_l |u_l(out) - u_l(original)|^2, averaged over pixels."""
         with torch.autocast(out.device.type, torch.bfloat16):
             found = self._phi(out)
             with torch.no_grad():
                 wanted = self._phi(original)
-        apart = [(f - w).abs().float().mean() / w.float().mean() for f, w in zip(found, wanted, strict=True)]
-        return torch.stack(apart).sum()
+        pairs = zip(found, wanted, strict=True)
+        apart = [F.normalize(f.float(), dim=1, eps=1e-6) - F.normalize(w.float(), dim=1, eps=1e-6) for f, w in pairs]
+        return torch.stack([d.square().sum(1).mean() for d in apart]).sum()
 
     def _contest(self, out: Tensor, original: Tensor, t: float) -> Tensor:
         """One step of the discriminator, then A(out, original)."""

@@ -16,6 +16,7 @@ from safetensors.torch import load_file
 from torch import Tensor
 
 from dnirender.errors import TrainingError
+from dnirender.train.losses import relative
 
 Features = Callable[[Tensor], list[Tensor]]
 """n 3 h w RGB 0..1 to feature maps, the finest first."""
@@ -120,14 +121,10 @@ class Moments:
 
     def distance(self, wanted: Moments) -> Tensor:
         """(|m - m'|^2 / |m'|^2 + |C - C'|^2 / |C'|^2) / 2, the mean over n."""
-        return (_relative(self.mean, wanted.mean) + _relative(self.covariance, wanted.covariance)) / 2
+        return (relative(self.mean, wanted.mean) + relative(self.covariance, wanted.covariance)) / 2
 
     def to(self, device: torch.device) -> Moments:
         return Moments(self.mean.to(device), self.covariance.to(device))
-
-
-def _relative(found: Tensor, wanted: Tensor) -> Tensor:
-    return ((found - wanted).square().flatten(1).mean(1) / wanted.square().flatten(1).mean(1)).mean()
 
 
 def _load(path: Path, device: torch.device | None) -> dict[str, Tensor]:

@@ -19,6 +19,7 @@ from torch import Generator, Tensor, nn
 from dnirender.nets.relight import RelightNet
 from dnirender.timeline import path_position
 from dnirender.train import batches
+from dnirender.train.losses import charbonnier
 from dnirender.train.recipe import Recipe, choose
 from dnirender.train.subspace import Mix
 from dnirender.train.task import Apply, Task
@@ -106,11 +107,6 @@ def reading_loss(read: Tensor, known: Tensor) -> Tensor:
     weight = read.new_tensor((1.0, 1.0, 3.0, 3.0, 3.0)).view(1, 5, 1, 1)
     often = read.new_tensor((1.0, 1.0, 4.0, 4.0, 4.0)).view(1, 5, 1, 1)
     return F.binary_cross_entropy_with_logits(read, known, weight, pos_weight=often)
-
-
-def charbonnier(x: Tensor) -> Tensor:
-    """Mean of sqrt(x^2 + 0.001^2), a |x| with a slope everywhere."""
-    return torch.sqrt(x * x + 1e-6).mean()
 
 
 def _stretch(x: Tensor) -> Tensor:

@@ -75,7 +75,7 @@ def contact_sheet(preset: Preset, pictures: Sequence[Path], target: Path, title:
     rows: list[list[Image]] = []
     labels: list[str] = []
     for path in pictures:
-        picture = small(read_picture(path)[0], side)
+        picture = compose.narrowed(read_picture(path)[0], side)
         renders = [engine.render(picture, alpha) for alpha in alphas]
         rows += [renders, [compose.crossfade(renders[::2], alpha) for alpha in alphas]]
         labels += [path.stem[:16], "crossfade"]
@@ -94,12 +94,6 @@ def loss_plot(log: Path, target: Path, title: str) -> None:
     values = np.array([[max(line.get(name, np.nan), 1e-6) for line in lines] for name in names])
     steps = np.array([line["step"] for line in lines], float)
     write_png(target, _plotted(names, steps, values, title))
-
-
-def small(image: Image, side: int) -> Image:
-    """`image` with a width of `side` at most."""
-    scale = min(1.0, side / image.shape[1])
-    return compose.fit(image, round(image.shape[1] * scale), round(image.shape[0] * scale))
 
 
 def _plotted(names: Sequence[str], steps: np.ndarray, values: np.ndarray, title: str) -> Image:

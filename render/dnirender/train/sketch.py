@@ -20,9 +20,9 @@ from torch import Generator, Tensor, nn
 from dnirender.errors import TrainingError
 from dnirender.nets.relight import RelightNet
 from dnirender.train.drawing import NAMES, draw, mixed, study
+from dnirender.train.losses import charbonnier
 from dnirender.train.photos import exposure, load_photos, noise, pick, uniform, view
 from dnirender.train.recipe import Recipe, choose
-from dnirender.train.relight import charbonnier
 from dnirender.train.relighting import to_linear, to_srgb
 from dnirender.train.subspace import Mix
 from dnirender.train.task import Apply, Task

@@ -24,6 +24,7 @@ from torch import Generator, Tensor, nn
 from dnirender.errors import TrainingError
 from dnirender.nets.paint import PaintNet
 from dnirender.train.features import Features, Moments, distilled_vgg19
+from dnirender.train.losses import charbonnier, relative, variation
 from dnirender.train.photos import load_photos, pick, read, to_tensor, uniform, view
 from dnirender.train.recipe import Recipe, choose
 from dnirender.train.subspace import Mix
@@ -94,7 +95,7 @@ class Style(Task):
             y, x = move.tolist()
             rows, cols = out.shape[-2] - y, out.shape[-1] - x
             unsteady = out[..., y:, x:] - apply(moved)[..., :rows, :cols]
-            terms["steadiness"] = 2 * settings["steadiness"] * torch.sqrt(unsteady.square() + 1e-6).mean()
+            terms["steadiness"] = 2 * settings["steadiness"] * charbonnier(unsteady)
         return terms
 
     def _wanted(self, level: int, before: Tensor, mix: Mix) -> Moments:
@@ -116,13 +117,3 @@ class Style(Task):
     def to(self, device: torch.device) -> None:
         self.phi = distilled_vgg19(self._folder, device)
         self.goals = [goal and [level.to(device) for level in goal] for goal in self.goals]
-
-
-def relative(found: Tensor, wanted: Tensor) -> Tensor:
-    """|found - wanted|^2 / |wanted|^2."""
-    return (found.float() - wanted.float()).square().mean() / wanted.float().square().mean()
-
-
-def variation(x: Tensor) -> Tensor:
-    """The total variation of n 3 h w: mean absolute difference of neighbours."""
-    return x.diff(dim=2).abs().mean() + x.diff(dim=3).abs().mean()
