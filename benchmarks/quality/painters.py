@@ -1,6 +1,10 @@
 """Figures of the painters, or of another family whose first endpoint is the untouched picture.
 
-    python benchmarks/quality/painters.py [--preset FILE.yaml] [--data ../shared/data] [--json FILE] [--gatys N]
+    python benchmarks/quality/painters.py [--preset FILE.yaml] [--data ../shared/data] [--json FILE] [--plot FILE.png]
+                                          [--gatys N]
+
+The rival and the plot need `pip install -e '.[benchmarks]'`; `--from FILE.json` reports and plots what `--json`
+wrote without measuring again.
 
 Style distance: sum over the layers of SqueezeNet of |G(render) - G(painting)|^2 / |G(painting)|^2 with Gram matrices G.
 Content distance: |phi(render) - phi(picture)|^2 / |phi(picture)|^2 with phi its fire 5. The networks were trained on
@@ -182,6 +186,22 @@ def unseen(data):
     return [narrowed(read_picture(path)[0], WIDTH) for path in files]
 
 
+def plot(figures, target):
+    """Style distances to both ends of every pair along alpha, as parts of the photo's (or the other end's)."""
+    from matplotlib.figure import Figure
+
+    rows = [(pair, row) for pair, row in figures["paths"].items()]
+    canvas = Figure((12, 9), layout="constrained")
+    for axes, (pair, row) in zip(canvas.subplots(4, -(-len(rows) // 4), sharey=True).flat, rows, strict=False):
+        for name, values in row["to"].items():
+            axes.plot(ALPHAS, [value / max(values) for value in values], marker="o", label=f"to {name}")
+        axes.set_title(f"{pair}, ratio {row['ratio']:.2f}", fontsize=8)
+        axes.legend(fontsize=6)
+        axes.tick_params(labelsize=7)
+    canvas.suptitle("Style distance along alpha over its largest value", fontsize=10)
+    canvas.savefig(target, dpi=90)
+
+
 def report(figures):
     print(f"photo: {figures['photo_psnr']:.1f} dB on {figures['pictures']} pictures (inf: untouched)")
     print(
@@ -208,15 +228,8 @@ def report(figures):
                 print(f"{'  rival':12} {told}")
 
 
-def main():
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--preset", default="painters")
-    parser.add_argument("--recipe", type=Path, default=Path("presets/recipes/painters.yaml"))
-    parser.add_argument("--data", type=Path, default=Path("../shared/data"))
-    parser.add_argument("--frames", type=int, default=16, help="of each clip")
-    parser.add_argument("--gatys", type=int, default=0, metavar="N", help="optimise N pictures per painting (slow)")
-    parser.add_argument("--json", type=Path)
-    given = parser.parse_args()
+def measure(given):
+    """All figures, for `--json`."""
     preset, recipe = Preset.load(given.preset), Recipe.load(given.recipe)
     engine = Engine(*load({e.name: e.weights for e in preset.network.endpoints}))
     names = preset.endpoints
@@ -251,9 +264,26 @@ def main():
     if given.gatys:
         task = Style(recipe, given.data, given.data / "perceptual")
         figures["gatys"] = gatys_table(task, eye, pictures[: given.gatys], names, figures["endpoints"])
+    return figures
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--preset", default="painters")
+    parser.add_argument("--recipe", type=Path, default=Path("presets/recipes/painters.yaml"))
+    parser.add_argument("--data", type=Path, default=Path("../shared/data"))
+    parser.add_argument("--frames", type=int, default=16, help="of each clip")
+    parser.add_argument("--gatys", type=int, default=0, metavar="N", help="optimise N pictures per painting (slow)")
+    parser.add_argument("--json", type=Path)
+    parser.add_argument("--plot", type=Path, metavar="FILE.png", help="style distances along alpha")
+    parser.add_argument("--from", dest="measured", type=Path, metavar="FILE.json", help="report what --json wrote")
+    given = parser.parse_args()
+    figures = json.loads(given.measured.read_text()) if given.measured else measure(given)
     report(figures)
     if given.json:
         given.json.write_text(json.dumps(figures, indent=1) + "\n")
+    if given.plot:
+        plot(figures, given.plot)
 
 
 if __name__ == "__main__":
