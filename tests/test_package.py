@@ -24,6 +24,7 @@ decode streams encoders
 encode
 animation
 plan
+compiled
 engine
 pipeline
 sheet

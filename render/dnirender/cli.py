@@ -62,6 +62,7 @@ Models = Annotated[
 ]
 Device = Annotated[str, typer.Option(help="auto, cpu, cuda or cuda:N.")]
 Dtype = Annotated[Literal["auto", "fp32", "bf16", "fp16"], typer.Option(help="Precision of the networks.")]
+Backend = Annotated[Literal["auto", "torch", "openvino"], typer.Option(help="What runs the networks on a CPU.")]
 Threads = Annotated[int | None, typer.Option(min=1, max=1024, help="CPU threads of the networks.")]
 Width = Annotated[int | None, typer.Option(help="Scale to this width before the network.")]
 Height = Annotated[int | None, typer.Option(help="Scale to this height before the network.")]
@@ -118,6 +119,7 @@ def render_command(
     video_stream: VideoStream = None,
     device: Device = "auto",
     dtype: Dtype = "auto",
+    backend: Backend = "auto",
     batch: Annotated[
         int | None, typer.Option(min=1, max=1024, help="Frames per pass.  [default: 1 on CPU, 4 on CUDA]")
     ] = None,
@@ -178,6 +180,7 @@ def render_command(
         "boomerang": boomerang,
         "device": device,
         "dtype": dtype,
+        "backend": backend,
         "batch": batch,
         "threads": threads,
         "overwrite": overwrite,
@@ -284,6 +287,7 @@ def sheet_command(
     video_stream: VideoStream = None,
     device: Device = "auto",
     dtype: Dtype = "auto",
+    backend: Backend = "auto",
     threads: Threads = None,
     width: Width = None,
     height: Height = None,
@@ -301,8 +305,8 @@ def sheet_command(
     if target.suffix.lower() != ".png":
         raise UsageError(f"{target}: a contact sheet is a PNG; name it .png")
     settings: dict[str, Any] = {
-        "preset": chosen, "video_stream": video_stream, "device": device, "dtype": dtype, "threads": threads,
-        "overwrite": overwrite,
+        "preset": chosen, "video_stream": video_stream, "device": device, "dtype": dtype, "backend": backend,
+        "threads": threads, "overwrite": overwrite,
     }  # fmt: skip
     say = _Voice(quiet, verbose)
     job = _job(source, target, settings)
@@ -363,7 +367,7 @@ class _Voice:
     def done(self, report: Report) -> None:
         self.line(
             f"{report.output}: {report.frames} frames in {report.seconds:.1f} s ({report.fps:.1f} frames/s, "
-            f"{report.device}, {report.dtype}, {report.weight_writes} weight writes)"
+            f"{report.device}, {report.dtype}, {report.backend}, {report.weight_writes} weight writes)"
         )
 
 
@@ -499,6 +503,7 @@ def _plan_facts(ready: Ready) -> dict[str, Any]:
         "pix_fmt": ready.spec.pix_fmt if ready.spec else "",
         "device": str(ready.engine.device),
         "dtype": ready.engine.dtype,
+        "backend": ready.engine.backend,
         "streams": [str(stream) for stream in plan.streams],
         "warnings": list(ready.warnings),
         "estimated_seconds": round(estimate_seconds(ready), 1),

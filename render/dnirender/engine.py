@@ -4,26 +4,30 @@ from __future__ import annotations
 
 import copy
 import math
+import time
 from collections import deque
-from collections.abc import Generator, Iterable, Iterator
+from collections.abc import Callable, Generator, Iterable, Iterator
 from contextlib import contextmanager
+from typing import Any
 
 import numpy as np
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 
+from dnirender import compiled
 from dnirender.errors import ModelError, RenderError, UsageError
 from dnirender.frames import Alpha, Batch, Frame, Image
-from dnirender.network import Network
-from dnirender.weights import Live, WeightPath
+from dnirender.network import Network, unit
+from dnirender.weights import Live, LiveWeights, WeightPath
 
 DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
-PEAKS = {torch.uint8: 255.0, torch.uint16: 65535.0}
 
 # Half a code of 8 bits, on average over a picture: what `auto` lets a faster dtype cost at any endpoint.
 MAX_ERROR = 0.5 / 255
 PROBE_SIDE = 64
+BACKENDS = ("auto", "torch", "openvino")
+FEW = 8  # pictures that are sooner rendered than measured
+WORTH_TRYING = 5.0  # seconds that a job takes in PyTorch: compiling and measuring take one or two
 
 Rendered = tuple[Batch, tuple[Image, ...]]
 
@@ -38,9 +42,11 @@ class Engine:
 
     `device` is auto, cpu, cuda or cuda:N; `dtype` is auto, fp32, bf16 or fp16, and auto takes a faster one only where
     the hardware has it and a probe stays within MAX_ERROR of fp32 at every endpoint. `choice` tells what was taken and
-    why. `threads` is set for the whole process; `path` is moved to the device.
+    why. `backend` is auto, torch or openvino: what `tune` chooses from. `threads` is set for the whole process; `path`
+    is moved to the device.
 
-    UsageError: a device or dtype that is not to be had. ModelError: output that is not finite. RenderError: no memory.
+    UsageError: a device, dtype or backend that is not to be had. ModelError: output that is not finite. RenderError: no
+    memory.
     """
 
     def __init__(
@@ -50,6 +56,7 @@ class Engine:
         *,
         device: str = "auto",
         dtype: str = "auto",
+        backend: str = "auto",
         threads: int | None = None,
     ) -> None:
         if threads is not None:
@@ -63,14 +70,98 @@ class Engine:
         path.to(self.device)
         self._path = path
         self.dtype, why = self._choose(dtype)
-        self.choice = f"{self.device}, {self.dtype}: {why}"
+        self.choice = self._why = f"{self.device}, {self.dtype}: {why}"
+        self._asked = self._check(backend)
+        self._inputs = LiveWeights(path)
+        self._compiled: compiled.Compiled | None = None
+        self._tuned: object = None
         self._slots = [self._live(self.dtype) for _ in range(2 if self.device.type == "cuda" else 1)]
         self._in_use: dict[Live, torch.cuda.Event] = {}
 
     @property
     def writes(self) -> int:
         """How often weights were written: at most once per change of alpha."""
-        return sum(live.writes for live in self._slots)
+        return self._inputs.writes + sum(live.writes for live in self._slots)
+
+    @property
+    def backend(self) -> str:
+        """torch or openvino: what renders pictures of the size last tuned for."""
+        return "openvino" if self._compiled else "torch"
+
+    def tune(self, height: int, width: int, count: int, kind: type[np.unsignedinteger[Any]] = np.uint8) -> None:
+        """Takes what renders `count` pictures of this size and kind soonest: on the CPU either PyTorch or, where it is
+        installed and within MAX_ERROR at every endpoint, the network compiled by OpenVINO.
+
+        Other sizes are rendered by PyTorch. Called again for the same job, it does nothing.
+        """
+        image = _textured(height, width, kind)
+        if self._tuned == (job := (image.shape, kind, count)):
+            return
+        self._tuned, self._compiled, self.choice = job, None, self._why
+        if self._asked == "torch" or (self._asked == "auto" and (count < FEW or not self._can_compile())):
+            return
+        try:
+            self._measure(image, count)
+        finally:
+            for live in (self._inputs, *self._slots):
+                live.alpha = None  # the first write of the job is one
+
+    def _measure(self, image: Image, count: int) -> None:
+        seconds = _soonest(lambda: self.render(image, self._ends()[0]))
+        if self._asked == "auto" and count * seconds < WORTH_TRYING:
+            return
+        try:
+            error = self._compiled_error()
+            graph = self._compile(image)
+            compiled_seconds = _soonest(lambda: graph(image))
+        except Exception as failure:  # what OpenVINO raises for a network it cannot compile is not documented
+            if self._asked == "openvino":
+                raise ModelError(f"{self.network.architecture}: OpenVINO cannot run it: {failure}") from failure
+            self.choice = f"{self._why}; OpenVINO cannot run it"
+            return
+        if self._asked == "openvino" or (error <= MAX_ERROR and compiled_seconds < seconds):
+            self._compiled = graph
+        self.choice = (
+            f"{self._why}; {self.backend}: OpenVINO takes {compiled_seconds * 1e3:.0f} ms a picture with a mean error "
+            f"of {error * 255:.3f} of 255, PyTorch {seconds * 1e3:.0f} ms"
+        )
+
+    def _check(self, backend: str) -> str:
+        if backend not in BACKENDS:
+            raise UsageError(f"--backend {backend}: expected {', '.join(BACKENDS)}")
+        if backend == "openvino" and not self._can_compile():
+            if not compiled.available():
+                raise UsageError("--backend openvino: it is not installed; pip install 'dnirender[openvino]'")
+            raise UsageError(
+                "--backend openvino: expected a convolutional network in fp32 or bf16 on the CPU, "
+                f"got {self.network.architecture} in {self.dtype} on {self.device}; use --backend torch"
+            )
+        return backend
+
+    def _can_compile(self) -> bool:
+        suits = self.network.channels_last and self.dtype in compiled.PRECISIONS
+        return self.device.type == "cpu" and suits and compiled.available()
+
+    def _compile(self, image: Image) -> compiled.Compiled:
+        return compiled.Compiled(self.network, self._inputs, image, self.dtype, torch.get_num_threads())
+
+    def _compiled_error(self) -> float:
+        """The largest mean difference to PyTorch in fp32 at an endpoint, in 0..1."""
+        image = _textured(PROBE_SIDE, PROBE_SIDE)
+        graph, exact = self._compile(image), self._live("fp32")
+        errors: list[float] = []
+        for alpha in self._ends():
+            exact.write(alpha)
+            self._inputs.write(alpha)
+            picture, total = graph(image)
+            wanted, _ = self._render(exact, _tensor(image)[None])
+            errors.append(float((picture.float() - wanted[0]).abs().mean()) / 255 if math.isfinite(total) else math.inf)
+        return max(errors)
+
+    def _ends(self) -> list[Alpha]:
+        """The alphas of the endpoints."""
+        names = self._path.names
+        return [tuple(float(name == end) for name in names) for end in names]
 
     def __call__(self, batches: Iterable[Batch]) -> Iterator[Rendered]:
         return self._overlapped(batches) if self.device.type == "cuda" else self._one_by_one(batches)
@@ -93,26 +184,8 @@ class Engine:
         return self._slots[0]
 
     @torch.inference_mode()
-    def _forward(self, live: Live, x: Tensor) -> Tensor:
-        """[n, 3, h, w] float32 in 0..1 to [n, 3, scale h, scale w] float32, not clamped."""
-        net, (height, width) = self.network, x.shape[2:]
-        x = _pad(x, *net.padded_size(height, width))
-        x = x if net.fp32_input else x.to(live.flat.dtype)
-        x = x.contiguous(memory_format=torch.channels_last if net.channels_last else torch.contiguous_format)
-        y = net.forward(live.module, x)
-        expected = (x.shape[0], 3, x.shape[2] * net.scale, x.shape[3] * net.scale)
-        if y.shape != expected:
-            raise ModelError(f"{net.architecture}: the output is {list(y.shape)}, expected {list(expected)}")
-        return y[:, :, : height * net.scale, : width * net.scale].float()
-
-    @torch.inference_mode()
     def _render(self, live: Live, pixels: Tensor) -> tuple[Tensor, Tensor]:
-        """[n, h, w, 3] integers to the same of the output, and [n] sums that NaN and Inf cannot hide in."""
-        peak = PEAKS[pixels.dtype]
-        y = self._forward(live, _unit(pixels))
-        sums = y.sum(dim=(1, 2, 3))
-        codes = y.clamp(0, 1).mul_(peak).round_()  # half to even: no bias
-        return codes.permute(0, 2, 3, 1).to(pixels.dtype, memory_format=torch.contiguous_format), sums
+        return self.network.render(live.module, pixels, live.flat.dtype)
 
     def _image(self, frame: Frame, alpha: Alpha, picture: Tensor, total: float) -> Image:
         if not math.isfinite(total):
@@ -125,11 +198,18 @@ class Engine:
         for batch in batches:
             images: list[Image] = []
             with _memory(batch, "cpu"):
-                live = self._weights(batch.alpha)
                 for frame in batch.frames:
-                    picture, total = self._render(live, _tensor(frame.image)[None])
-                    images.append(self._image(frame, batch.alpha, picture[0], float(total)))
+                    picture, total = self._run(np.require(frame.image, requirements=["C", "W"]), batch.alpha)
+                    images.append(self._image(frame, batch.alpha, picture, total))
             yield batch, tuple(images)
+
+    def _run(self, image: Image, alpha: Alpha) -> tuple[Tensor, float]:
+        """One picture on the CPU."""
+        if self._compiled and self._compiled.fits(image):
+            self._inputs.write(alpha)
+            return self._compiled(image)
+        pictures, totals = self._render(self._weights(alpha), torch.from_numpy(image)[None])
+        return pictures[0], float(totals)
 
     def _overlapped(self, batches: Iterable[Batch]) -> Iterator[Rendered]:
         """CUDA. Batch k is queued before batch k - 1 is waited for, so that the device always has work."""
@@ -180,7 +260,7 @@ class Engine:
             return dtype, "as asked"
         asked, net = dtype != "auto", self.network
         good = {"bf16": net.supports_bf16, "fp16": net.supports_half}
-        x = _unit(_tensor(_textured(PROBE_SIDE))[None].to(self.device))
+        x = unit(_tensor(_textured(PROBE_SIDE, PROBE_SIDE))[None].to(self.device))
         reasons: list[str] = []
         for name in [dtype] if asked else _fast(self.device):
             error = self._error(name, x) if good[name] else math.inf
@@ -196,12 +276,15 @@ class Engine:
                 return name, reasons[-1]
         return "fp32", "; ".join(reasons) or "the hardware has nothing faster"
 
+    @torch.inference_mode()
+    def _forward(self, live: Live, x: Tensor) -> Tensor:
+        return self.network.forward(live.module, x, live.flat.dtype)
+
     def _error(self, dtype: str, x: Tensor) -> float:
         """The largest mean difference to fp32 at an endpoint, in 0..1; Inf where the dtype does not work."""
         exact, fast = self._live("fp32"), self._live(dtype)
         errors: list[float] = []
-        for endpoint in self._path.names:
-            alpha = tuple(float(name == endpoint) for name in self._path.names)
+        for alpha in self._ends():
             exact.write(alpha)
             fast.write(alpha)
             try:
@@ -272,31 +355,29 @@ def _fast(device: torch.device) -> list[str]:
     return ["bf16"] * any(check is not None and check() for check in checks)
 
 
-def _textured(side: int) -> Image:
+def _textured(height: int, width: int, kind: type[np.unsignedinteger[Any]] = np.uint8) -> Image:
     """A picture with what pictures have: slopes from black to white, edges, flat parts, and grain."""
-    v, u = np.mgrid[0:side, 0:side] / (side - 1)
+    v, u = np.mgrid[0:height, 0:width] / max(height - 1, width - 1, 1)
     plain = np.stack([u, v, 0.5 + 0.5 * np.sin(9 * (u + v * v))], axis=-1)
-    plain[side // 4 : side // 2, side // 3 :] = (0.9, 0.75, 0.1)
+    plain[height // 4 : height // 2, width // 3 :] = (0.9, 0.75, 0.1)
     grain = np.random.default_rng(1).normal(0, 0.04, plain.shape)
-    return (np.clip(plain + grain, 0, 1) * 255).round().astype(np.uint8)
+    return (np.clip(plain + grain, 0, 1) * np.iinfo(kind).max).round().astype(kind)
+
+
+def _soonest(call: Callable[[], object]) -> float:
+    """Seconds of the shortest of three calls after a first one, which allocates; of fewer where one takes a second."""
+    call()
+    taken: list[float] = []
+    while not taken or (len(taken) < 3 and sum(taken) < 1):
+        began = time.perf_counter()
+        call()
+        taken.append(time.perf_counter() - began)
+    return min(taken)
 
 
 def _tensor(image: Image) -> Tensor:
     """Shares memory with the picture where PyTorch can: it wants whole, writable arrays."""
     return torch.from_numpy(np.require(image, requirements=["C", "W"]))
-
-
-def _unit(pixels: Tensor) -> Tensor:
-    """[n, h, w, 3] integers to [n, 3, h, w] float32 in 0..1, channels last in memory."""
-    return pixels.permute(0, 3, 1, 2).to(torch.float32).div_(PEAKS[pixels.dtype])
-
-
-def _pad(x: Tensor, height: int, width: int) -> Tensor:
-    """Grows the picture at the bottom and the right: mirrored, and beyond a whole mirror image by its last line."""
-    mirrored = (0, min(width - x.shape[3], x.shape[3] - 1), 0, min(height - x.shape[2], x.shape[2] - 1))
-    x = F.pad(x, mirrored, "reflect") if any(mirrored) else x
-    rest = (0, width - x.shape[3], 0, height - x.shape[2])
-    return F.pad(x, rest, "replicate") if any(rest) else x
 
 
 @contextmanager

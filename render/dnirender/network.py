@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm  # pyright: ignore[reportPrivateUsage] - its only common class
 
@@ -18,6 +19,7 @@ from dnirender.weights import WeightPath, compare
 if TYPE_CHECKING:
     from spandrel import ImageModelDescriptor, MaskedImageModelDescriptor
 
+PEAKS = {torch.uint8: 255.0, torch.uint16: 65535.0, torch.int32: 65535.0}
 CONVOLUTIONAL = (nn.Conv2d, nn.ConvTranspose2d, nn.PReLU, nn.BatchNorm2d, nn.InstanceNorm2d, nn.GroupNorm)
 
 # What a damaged state dict makes a constructor or `load_state_dict` raise.
@@ -82,16 +84,46 @@ class Network:
         height, width = (-(-side // self.multiple) * self.multiple for side in (height, width))
         return (max(height, width), max(height, width)) if self.square else (height, width)
 
-    def forward(self, module: nn.Module, x: Tensor) -> Tensor:
-        """RGB n 3 h w of a padded size through `module`, this network's own or a copy of it; not clamped.
+    def render(self, module: nn.Module, pixels: Tensor, dtype: torch.dtype = torch.float32) -> tuple[Tensor, Tensor]:
+        """Pictures n h w 3, uint8, uint16 or int32 that holds 16 bits, to the same `scale` times as large, and n sums
+        that NaN and Inf cannot hide in. `module` is this network's own or a copy of it, `dtype` that of its weights."""
+        peak = PEAKS[pixels.dtype]
+        y = self.forward(module, unit(pixels), dtype)
+        codes = y.clamp(0, 1).mul_(peak).round_()  # half to even: no bias
+        return codes.permute(0, 2, 3, 1).to(pixels.dtype, memory_format=torch.contiguous_format), y.sum(dim=(1, 2, 3))
 
-        A network of one channel takes red, green and blue as three pictures.
-        """
+    def forward(self, module: nn.Module, x: Tensor, dtype: torch.dtype = torch.float32) -> Tensor:
+        """n 3 h w, float32 in 0..1, to n 3 scale*h scale*w, float32, not clamped."""
+        height, width = x.shape[2:]
+        x = _padded(x, *self.padded_size(height, width))
+        x = x if self.fp32_input else x.to(dtype)
+        x = x.contiguous(memory_format=torch.channels_last if self.channels_last else torch.contiguous_format)
+        y = self._through(module, x)
+        expected = (x.shape[0], 3, x.shape[2] * self.scale, x.shape[3] * self.scale)
+        if y.shape != expected:
+            raise ModelError(f"{self.architecture}: the output is {list(y.shape)}, expected {list(expected)}")
+        return y[:, :, : height * self.scale, : width * self.scale].float()
+
+    def _through(self, module: nn.Module, x: Tensor) -> Tensor:
+        """RGB n 3 h w of a padded size. A network of one channel takes red, green and blue as three pictures."""
         if self.channels == 3:
             return self.call(module, x)
         planes = x.reshape(-1, 1, *x.shape[2:])
         y = self.call(module, planes)
         return y.reshape(-1, 3, *y.shape[2:])
+
+
+def unit(pixels: Tensor) -> Tensor:
+    """n h w 3 integers to n 3 h w float32 in 0..1, channels last in memory."""
+    return pixels.permute(0, 3, 1, 2).to(torch.float32).div_(PEAKS[pixels.dtype])
+
+
+def _padded(x: Tensor, height: int, width: int) -> Tensor:
+    """Grows the picture at the bottom and the right: mirrored, and beyond a whole mirror image by its last line."""
+    mirrored = (0, min(width - x.shape[3], x.shape[3] - 1), 0, min(height - x.shape[2], x.shape[2] - 1))
+    x = F.pad(x, mirrored, "reflect") if any(mirrored) else x
+    rest = (0, width - x.shape[3], 0, height - x.shape[2])
+    return F.pad(x, rest, "replicate") if any(rest) else x
 
 
 def load(endpoints: Mapping[str, Path]) -> tuple[Network, WeightPath]:

@@ -58,6 +58,7 @@ class Report:
     fps: float
     device: str
     dtype: str
+    backend: str
     weight_writes: int
     streams: tuple[str, ...]
     warnings: tuple[str, ...]
@@ -69,7 +70,7 @@ def load_engine(job: Job) -> Engine:
     from dnirender.network import load
 
     network, path = load({endpoint.name: endpoint.weights for endpoint in job.preset.network.endpoints})
-    return Engine(network, path, device=job.device, dtype=job.dtype, threads=job.threads)
+    return Engine(network, path, device=job.device, dtype=job.dtype, backend=job.backend, threads=job.threads)
 
 
 @dataclass(frozen=True)
@@ -104,6 +105,7 @@ def prepare(plan: Plan, engine: Engine | None = None) -> Ready:
     panels = plan.job.preset.layout.panels
     if len(panels) > 1:
         width, height = compose.compare_size(width, height, len(panels))
+    _tune(engine, plan)
     spec, warnings = None, list(plan.warnings)
     if plan.job.output.suffix.lower() in CONTAINERS:
         spec = _spec(plan, width, height)
@@ -119,6 +121,11 @@ def prepare(plan: Plan, engine: Engine | None = None) -> Ready:
                 f"padded to {spec.width}x{spec.height} by repeating the edge"
             )
     return Ready(plan, engine, (width, height), spec, tuple(warnings))
+
+
+def _tune(engine: Engine, plan: Plan) -> None:
+    kind = np.uint8 if plan.source.facts.depth == 8 else np.uint16
+    engine.tune(plan.size[1], plan.size[0], plan.forwards, kind)
 
 
 def _spec(plan: Plan, width: int, height: int) -> VideoSpec:
@@ -142,6 +149,7 @@ def _spec(plan: Plan, width: int, height: int) -> VideoSpec:
 def run(ready: Ready, progress: Progress | None = None) -> Report:
     """Renders. The target's name holds the whole result when this returns, and is untouched when it raises."""
     plan, engine, began = ready.plan, ready.engine, time.perf_counter()
+    _tune(engine, plan)  # another job may have used the engine since
     done, total, written_before = 0, plan.num_frames, engine.writes
     with closing(_composed(ready)) as pictures, ready.sink() as sink:
         shown = _back_and_forth(pictures, plan) if plan.job.boomerang else pictures
@@ -159,6 +167,7 @@ def run(ready: Ready, progress: Progress | None = None) -> Report:
         fps=round(done / seconds, 3),
         device=str(engine.device),
         dtype=engine.dtype,
+        backend=engine.backend,
         weight_writes=engine.writes - written_before,
         streams=tuple(str(stream) for stream in plan.streams),
         warnings=ready.warnings,
@@ -293,6 +302,7 @@ def render(
     boomerang: bool = False,
     device: str = "auto",
     dtype: str = "auto",
+    backend: str = "auto",
     batch: int | None = None,
     threads: int | None = None,
     overwrite: bool = False,
@@ -317,6 +327,7 @@ def render(
         boomerang=boomerang,
         device=device,
         dtype=dtype,
+        backend=backend,
         batch=batch,
         threads=threads,
         overwrite=overwrite,

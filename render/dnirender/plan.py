@@ -43,6 +43,7 @@ class Job:
     boomerang: bool = False
     device: str = "auto"
     dtype: str = "auto"
+    backend: str = "auto"
     batch: int | None = None
     threads: int | None = None
     overwrite: bool = False

@@ -100,20 +100,17 @@ class WeightPath:
                 part.copy_(target)
 
 
-class Live:
-    """A module in evaluation mode whose tensors are views of `flat` [P] in `dtype`, on the path's device.
+class LiveWeights:
+    """One theta(alpha), `flat` [P] in `dtype` on the path's device. `write` changes the weights, never an address.
 
-    `write` changes the weights, never an address. `alpha` is what they are now, None before the first write; `writes`
-    counts the times they changed. `module` is taken over: each Live needs one of its own.
+    `alpha` is what they are now, None before the first write; `writes` counts the times they changed.
     """
 
-    def __init__(self, path: WeightPath, module: nn.Module, dtype: torch.dtype = torch.float32) -> None:
+    def __init__(self, path: WeightPath, dtype: torch.dtype = torch.float32) -> None:
         self.path = path
         self.alpha: Alpha | None = None
         self.writes = 0
         self.flat = torch.zeros(path.stack.shape[1], dtype=dtype, device=path.stack.device)
-        self.module = module.to(self.flat).eval().requires_grad_(False)
-        _point(self.module, path.layout, self.flat)
 
     def write(self, alpha: Alpha) -> bool:
         """Makes the weights theta(alpha); False, and no work, when they are that already."""
@@ -129,6 +126,18 @@ class Live:
         self.alpha = alpha
         self.writes += 1
         return True
+
+
+class Live(LiveWeights):
+    """A module in evaluation mode whose tensors are views of the live weights.
+
+    `module` is taken over: each Live needs one of its own.
+    """
+
+    def __init__(self, path: WeightPath, module: nn.Module, dtype: torch.dtype = torch.float32) -> None:
+        super().__init__(path, dtype)
+        self.module = module.to(self.flat).eval().requires_grad_(False)
+        _point(self.module, path.layout, self.flat)
 
 
 def _layout(state: State, channels_last: bool) -> tuple[tuple[Entry, ...], int]:

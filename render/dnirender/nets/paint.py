@@ -48,19 +48,25 @@ class Bordered(torch.autograd.Function):
 
 
 class Convolution(nn.Conv2d):
-    """3x3. Borders are repeated: a network that sees zeros there learns to paint frames."""
+    """3x3. Borders are repeated: a network that sees zeros there learns to paint frames.
+
+    Who traces the network to compile it sees torch's own operations here, as below.
+    """
 
     def __init__(self, inputs: int, outputs: int, stride: int = 1, *, bias: bool = False) -> None:
         super().__init__(inputs, outputs, 3, stride, bias=bias)
 
     def forward(self, input: Tensor) -> Tensor:
-        return super().forward(Bordered.apply(input))
+        traced = torch.jit.is_tracing()  # pyright: ignore[reportPrivateImportUsage]
+        return super().forward(F.pad(input, (1, 1, 1, 1), mode="replicate") if traced else Bordered.apply(input))
 
 
 class InstanceNorm(nn.InstanceNorm2d):
     """Batch normalisation of every picture by itself, which keeps channels_last where `F.instance_norm` does not."""
 
     def forward(self, input: Tensor) -> Tensor:
+        if torch.jit.is_tracing():  # pyright: ignore[reportPrivateImportUsage]
+            return super().forward(input)
         parts = [
             F.batch_norm(one, None, None, self.weight, self.bias, training=True, eps=self.eps) for one in input.split(1)
         ]

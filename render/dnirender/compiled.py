@@ -1,0 +1,117 @@
+"""A network compiled by OpenVINO for a CPU, with weights that move: they are inputs of the compiled graph.
+
+The graph is traced from `Network.render`, pixels in and pixels out, so that it computes what PyTorch would. Pictures of
+16 bits travel as int32, because OpenVINO's reader of traces knows no uint16.
+"""
+
+from __future__ import annotations
+
+import importlib.util
+import warnings
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from dnirender.frames import Image
+from dnirender.network import Network
+from dnirender.weights import Entry, LiveWeights
+
+PRECISIONS = {"fp32": "f32", "bf16": "bf16"}
+"""By dtype, OpenVINO's name. In bf16 what follows the last convolution stays in float32."""
+
+
+def available() -> bool:
+    """Whether OpenVINO is installed."""
+    return importlib.util.find_spec("openvino") is not None
+
+
+class Compiled:
+    """`network` for pictures like `image`: `compiled(image)` gives [scale h, scale w, 3] in the picture's dtype and a
+    sum that NaN and Inf cannot hide in, under the weights that `live`, float32 on the CPU, has now.
+
+    RuntimeError and NotImplementedError (and others of OpenVINO's making): a network that cannot be compiled.
+    """
+
+    def __init__(self, network: Network, live: LiveWeights, image: Image, dtype: str, threads: int) -> None:
+        import openvino
+        from openvino.frontend import FrontEndManager
+        from openvino.frontend.pytorch.ts_decoder import TorchScriptPythonDecoder
+
+        self.live = live
+        self.shape, self._kind = image.shape, image.dtype
+        pixels = torch.from_numpy(self._carried(image))
+        weights = [_memory_of(entry, live.flat) for entry in live.path.layout]
+        with warnings.catch_warnings(), torch.no_grad():
+            warnings.simplefilter("ignore")  # that sizes become constants is meant
+            traced = torch.jit.trace(_Free(network, live.path.layout), (pixels, *weights), check_trace=False)
+        # Not openvino.convert_model, which reports every call to its makers.
+        frontend = FrontEndManager().load_by_framework("pytorch")
+        decoder = TorchScriptPythonDecoder(traced, example_input=(pixels, *weights))
+        model = frontend.convert(frontend.load(decoder))
+        for place, tensor in zip(model.inputs, (pixels, *weights), strict=True):
+            array = tensor.numpy()
+            place.get_node().set_element_type(openvino.Type(array.dtype))
+            place.get_node().set_partial_shape(openvino.PartialShape(list(array.shape)))
+        model.validate_nodes_and_infer_types()
+        options = {
+            "INFERENCE_PRECISION_HINT": PRECISIONS[dtype],
+            "INFERENCE_NUM_THREADS": threads,
+            "PERFORMANCE_HINT": "LATENCY",
+        }
+        self._request: Any = openvino.Core().compile_model(model, "CPU", options).create_infer_request()
+        self._tensor: Any = openvino.Tensor
+        self._arrays = [tensor.numpy() for tensor in weights]  # of the live weights' own memory
+        for number, array in enumerate(self._arrays, 1):
+            self._request.set_input_tensor(number, openvino.Tensor(array, shared_memory=True))
+
+    def fits(self, image: Image) -> bool:
+        """Whether `image` is of the size and kind that this was compiled for."""
+        return image.shape == self.shape and image.dtype == self._kind
+
+    def __call__(self, image: Image) -> tuple[Tensor, float]:
+        carried = self._carried(image)  # named, since the request only borrows it
+        self._request.set_input_tensor(0, self._tensor(carried, shared_memory=True))
+        self._request.infer()
+        picture, total = (self._request.get_output_tensor(number).data for number in (0, 1))
+        return torch.from_numpy(picture[0].astype(self._kind)), float(total[0])
+
+    def _carried(self, image: Image) -> np.ndarray:
+        return image[None] if self._kind == np.uint8 else image[None].astype(np.int32)
+
+
+class _Free(nn.Module):
+    """`network.render` with its weights as arguments."""
+
+    def __init__(self, network: Network, layout: tuple[Entry, ...]) -> None:
+        super().__init__()
+        self._fixed = [(network, layout)]  # in a list: not its submodule, so its own weights are no constants
+
+    def forward(self, pixels: Tensor, *weights: Tensor) -> tuple[Tensor, Tensor]:
+        [(network, layout)] = self._fixed
+        taken: list[tuple[nn.Module, str, dict[str, Any], Any]] = []
+        try:
+            for entry, weight in zip(layout, weights, strict=True):
+                path, _, name = entry.name.rpartition(".")
+                module = network.module.get_submodule(path)
+                if name in module.__dict__:  # a module that stands in two places
+                    continue
+                store: dict[str, Any] = module._parameters if name in module._parameters else module._buffers  # pyright: ignore
+                taken.append((module, name, store, store.pop(name)))
+                module.__dict__[name] = weight.permute(0, 3, 1, 2) if _lies_otherwise(entry) else weight
+            return network.render(network.module, pixels)
+        finally:
+            for module, name, store, value in taken:
+                del module.__dict__[name]
+                store[name] = value
+
+
+def _memory_of(entry: Entry, flat: Tensor) -> Tensor:
+    """The tensor as it lies in memory, contiguous: o h w i where its strides say so."""
+    tensor = entry.of(flat)
+    return tensor.permute(0, 2, 3, 1) if _lies_otherwise(entry) else tensor
+
+
+def _lies_otherwise(entry: Entry) -> bool:
+    return not torch.empty_strided(entry.shape, entry.strides, device="meta").is_contiguous()

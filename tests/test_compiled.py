@@ -1,0 +1,171 @@
+"""The network compiled by OpenVINO paints what PyTorch paints, under weights that move."""
+
+import itertools
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+
+pytest.importorskip("openvino")
+
+from dnirender import compiled
+from dnirender import engine as engine_module
+from dnirender.engine import Engine
+from dnirender.errors import ModelError, UsageError
+from dnirender.frames import Batch, Frame
+from dnirender.nets.paint import PaintNet
+from dnirender.nets.relight import RelightNet
+from dnirender.network import Network
+from dnirender.weights import WeightPath
+
+ENDS = [(1.0, 0.0), (0.0, 1.0)]
+
+
+class Tied(nn.Module):
+    """A layer in two places, a batch normalisation with its buffers, and twice the size."""
+
+    def __init__(self):
+        super().__init__()
+        layer = nn.Conv2d(4, 4, 3, padding=1)
+        self.first, self.layers = nn.Conv2d(3, 4, 1), nn.ModuleList([layer, layer])
+        self.norm, self.slope, self.last = nn.BatchNorm2d(4), nn.PReLU(4), nn.Conv2d(4, 12, 3, padding=1)
+
+    def forward(self, x):
+        z = self.first(x)
+        for layer in self.layers:
+            z = self.slope(self.norm(layer(z)))
+        return nn.functional.pixel_shuffle(self.last(z), 2)
+
+
+class Gray(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.conv = nn.Conv2d(1, 1, 3, padding=1)
+
+    def forward(self, x):
+        return x + self.conv(x)
+
+
+def made(module, seed):
+    torch.manual_seed(seed)
+    for parameter in module.parameters():
+        parameter.data.normal_(std=0.2)
+    for name, buffer in module.named_buffers():
+        if name.endswith("running_var"):
+            buffer.uniform_(0.5, 1.5)
+    return module
+
+
+def networks(kind):
+    """A network of this kind and a path of two."""
+    make, facts = {
+        "paint": (lambda: PaintNet((16, 16, 16), (1, 1, 1)), {"multiple": 8, "fp32_input": True}),
+        "relight": (lambda: RelightNet((16, 16, 16)), {"multiple": 32, "fp32_input": True}),
+        "tied": (Tied, {"scale": 2}),
+        "gray": (Gray, {"channels": 1}),
+    }[kind]
+    path = WeightPath({"a": made(make(), 1).state_dict(), "b": made(make(), 2).state_dict()})
+    return Network(kind, make().eval(), **facts), path
+
+
+def picture(kind, height=37, width=44):
+    return np.random.default_rng(0).integers(0, np.iinfo(kind).max, (height, width, 3), kind, endpoint=True)
+
+
+def engines(kind, dtype="fp32"):
+    return [Engine(*networks(kind), device="cpu", dtype=dtype, backend=backend) for backend in ("openvino", "torch")]
+
+
+@pytest.mark.parametrize("depth", [np.uint8, np.uint16])
+@pytest.mark.parametrize("kind", ["paint", "relight", "tied", "gray"])
+def test_it_equals_pytorch_under_every_alpha(kind, depth):
+    fast, plain = engines(kind)
+    fast.tune(37, 44, 1, depth)
+    assert (fast.backend, plain.backend) == ("openvino", "torch")
+    image = picture(depth)
+    seen = []
+    for alpha in [*ENDS, (0.3, 0.7), (1.5, -0.5), (1.0, 0.0)]:
+        found, wanted = fast.render(image, alpha), plain.render(image, alpha)
+        assert found.dtype == wanted.dtype == depth
+        assert found.shape == wanted.shape
+        assert abs(found.astype(int) - wanted).max() <= (1 if depth == np.uint8 else 8)
+        seen.append(found)
+    assert all(abs(a.astype(int) - b).mean() > 1 for a, b in itertools.pairwise(seen))
+    assert np.array_equal(seen[0], seen[-1])
+
+
+def test_weights_are_written_once_per_change_of_alpha():
+    fast, _ = engines("gray")
+    fast.tune(37, 44, 1)
+    before = fast.writes
+    frames = [Frame(i, i, picture(np.uint8)) for i in range(6)]
+    alphas = [ENDS[0], ENDS[0], (0.5, 0.5), ENDS[1], ENDS[1], ENDS[0]]
+    list(fast(Batch((frame,), alpha) for frame, alpha in zip(frames, alphas, strict=True)))
+    assert fast.writes - before == 4
+
+
+def test_pictures_of_another_size_are_rendered_by_pytorch():
+    fast, plain = engines("relight")
+    fast.tune(37, 44, 1)
+    other = picture(np.uint8, 50, 20)
+    assert np.array_equal(fast.render(other, (0.5, 0.5)), plain.render(other, (0.5, 0.5)))
+
+
+def test_a_short_job_is_not_worth_compiling(monkeypatch):
+    auto = Engine(*networks("relight"), device="cpu", dtype="fp32")
+    auto.tune(37, 44, 20)
+    assert auto.backend == "torch"
+    monkeypatch.setattr(engine_module, "WORTH_TRYING", 0.0)
+    auto.tune(37, 44, 20)
+    assert "OpenVINO" not in auto.choice  # the same job again
+    auto.tune(37, 44, engine_module.FEW - 1)
+    assert "OpenVINO" not in auto.choice
+    auto.tune(37, 44, engine_module.FEW)
+    assert "OpenVINO takes" in auto.choice
+
+
+@pytest.mark.parametrize(("error", "ours", "taken"), [(0.0, 1.0, "openvino"), (0.0, 3.0, "torch"), (0.1, 1.0, "torch")])
+def test_what_is_faster_is_taken_if_it_is_right(monkeypatch, error, ours, taken):
+    times = iter([2.0, ours])
+    monkeypatch.setattr(engine_module, "WORTH_TRYING", 0.0)
+    monkeypatch.setattr(engine_module, "_soonest", lambda _: next(times))
+    monkeypatch.setattr(Engine, "_compiled_error", lambda _: error)
+    auto = Engine(*networks("gray"), device="cpu", dtype="fp32")
+    auto.tune(37, 44, 20)
+    assert auto.backend == taken
+
+
+def test_a_network_that_cannot_be_compiled_is_rendered_by_pytorch(monkeypatch):
+    def fail(*_):
+        raise RuntimeError("no such operation")
+
+    monkeypatch.setattr(engine_module, "WORTH_TRYING", 0.0)
+    monkeypatch.setattr(compiled, "Compiled", fail)
+    auto = Engine(*networks("gray"), device="cpu", dtype="fp32")
+    auto.tune(37, 44, 20)
+    assert auto.backend == "torch"
+    assert auto.choice.endswith("OpenVINO cannot run it")
+    with pytest.raises(ModelError, match="no such operation"):
+        engines("gray")[0].tune(37, 44, 1)
+
+
+def test_a_backend_that_is_not_to_be_had_is_refused(monkeypatch):
+    with pytest.raises(UsageError, match="expected auto, torch, openvino"):
+        Engine(*networks("gray"), device="cpu", backend="tensorrt")
+    network, path = networks("gray")
+    network.module.odd = nn.Linear(1, 1)
+    with pytest.raises(UsageError, match="convolutional network in fp32 or bf16 on the CPU, got gray in fp32 on cpu"):
+        Engine(network, path, device="cpu", dtype="fp32", backend="openvino")
+    monkeypatch.setattr(compiled, "available", lambda: False)
+    with pytest.raises(UsageError, match=r"pip install 'dnirender\[openvino\]'"):
+        engines("gray")
+
+
+def test_the_networks_own_weights_come_back_after_tracing():
+    network, path = networks("tied")
+    before = {name: value.clone() for name, value in network.module.state_dict().items()}
+    Engine(network, path, device="cpu", dtype="fp32", backend="openvino").tune(20, 20, 1)
+    after = network.module.state_dict()
+    assert after.keys() == before.keys()
+    assert all(torch.equal(after[name], value) for name, value in before.items())
