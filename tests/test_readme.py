@@ -72,7 +72,7 @@ def test_the_preset_is_valid(folder):
 def test_ci_runs_the_two_set_up_commands_as_they_stand_here():
     marked = {mark: text.strip() for mark, _, text in SNIPPETS if mark}
     assert marked == {
-        "install": "pip install . && dnirender samples/boulevard.mp4 -y -o boulevard.night.mp4",
+        "install": "pip install '.[openvino]' && dnirender samples/boulevard.mp4 -y -o boulevard.night.mp4",
         "test": "pip install -e '.[dev]' && python -m pytest",
     }
     script = (REPO / ".ci" / "run").read_text("utf-8")
