@@ -10,11 +10,11 @@ import torch.nn.functional as F
 from torch import Generator, Tensor
 from tqdm import tqdm
 
-from dnirender.train import street
-from dnirender.train.canvas import textures
-from dnirender.train.photographs import photographs
 from dnirender.train.photos import exposure, noise, pick, uniform
 from dnirender.train.relighting import Scene, relight, to_linear, to_srgb
+from dnirender.train.scenes import street
+from dnirender.train.scenes.canvas import textures
+from dnirender.train.scenes.photographs import photographs
 
 CHANNELS = (3, 1, 1, 3, 1, 3, 3)  # of the fields of Scene, in order
 CROP = (256, 256)

@@ -3,8 +3,8 @@
 import numpy as np
 from numpy.random import Generator
 
-from dnirender.train.canvas import Canvas, noise, patch
 from dnirender.train.photos import Image
+from dnirender.train.scenes.canvas import Canvas, noise, patch
 
 LAMP = (5.0, 3.0, 1.1)  # linear light
 HEADLIGHT = (5.0, 4.6, 3.8)

@@ -6,8 +6,8 @@ import cv2
 import numpy as np
 from numpy.random import Generator
 
-from dnirender.train.canvas import Canvas, noise, patch
 from dnirender.train.photos import Image
+from dnirender.train.scenes.canvas import Canvas, noise, patch
 
 ROOM = ((1.0, 0.50, 0.16), (1.0, 0.58, 0.24), (1.0, 0.66, 0.34), (1.0, 0.76, 0.52))  # light of rooms, linear
 

@@ -8,11 +8,11 @@ import cv2
 import numpy as np
 from numpy.random import Generator
 
-from dnirender.train.canvas import Canvas, noise, patch
-from dnirender.train.houses import front, row, walls
-from dnirender.train.objects import car, lamp, things, trees
 from dnirender.train.photos import Image, to_tensor
 from dnirender.train.relighting import Scene, describe
+from dnirender.train.scenes.canvas import Canvas, noise, patch
+from dnirender.train.scenes.houses import front, row, walls
+from dnirender.train.scenes.objects import car, lamp, things, trees
 
 HEIGHT, WIDTH = 396, 704
 OVER = 2  # drawn this much larger and averaged down, so that edges are smooth
