@@ -66,22 +66,22 @@ def networks(kind):
         "gray": (Gray, {"channels": 1}),
     }[kind]
     path = WeightPath({"a": made(make(), 1).state_dict(), "b": made(make(), 2).state_dict()})
-    return Network(kind, make().eval(), **facts), path
+    return Network(kind, make(), **facts), path
 
 
 def picture(kind, height=37, width=44):
     return np.random.default_rng(0).integers(0, np.iinfo(kind).max, (height, width, 3), kind, endpoint=True)
 
 
-def engines(kind, dtype="fp32"):
-    return [Engine(*networks(kind), device="cpu", dtype=dtype, backend=backend) for backend in ("openvino", "torch")]
+def engines(kind):
+    return [Engine(*networks(kind), device="cpu", dtype="fp32", backend=backend) for backend in ("openvino", "torch")]
 
 
 @pytest.mark.parametrize("depth", [np.uint8, np.uint16])
 @pytest.mark.parametrize("kind", ["paint", "relight", "tied", "gray"])
 def test_it_equals_pytorch_under_every_alpha(kind, depth):
     fast, plain = engines(kind)
-    fast.tune(37, 44, 1, depth)
+    fast.tune(37, 44, 1, 8 * np.dtype(depth).itemsize)
     assert (fast.backend, plain.backend) == ("openvino", "torch")
     image = picture(depth)
     seen = []
@@ -114,13 +114,11 @@ def test_pictures_of_another_size_are_rendered_by_pytorch():
 
 def test_a_short_job_is_not_worth_compiling(monkeypatch):
     auto = Engine(*networks("relight"), device="cpu", dtype="fp32")
-    auto.tune(37, 44, 20)
-    assert auto.backend == "torch"
+    auto.tune(37, 44, engine_module.FEW)
+    assert auto.choice == auto._why
     monkeypatch.setattr(engine_module, "WORTH_TRYING", 0.0)
-    auto.tune(37, 44, 20)
-    assert "OpenVINO" not in auto.choice  # the same job again
     auto.tune(37, 44, engine_module.FEW - 1)
-    assert "OpenVINO" not in auto.choice
+    assert auto.choice == auto._why
     auto.tune(37, 44, engine_module.FEW)
     assert "OpenVINO takes" in auto.choice
 
@@ -130,9 +128,9 @@ def test_what_is_faster_is_taken_if_it_is_right(monkeypatch, error, ours, taken)
     times = iter([2.0, ours])
     monkeypatch.setattr(engine_module, "WORTH_TRYING", 0.0)
     monkeypatch.setattr(engine_module, "_soonest", lambda _: next(times))
-    monkeypatch.setattr(Engine, "_compiled_error", lambda _: error)
+    monkeypatch.setattr(Engine, "_compiled_error", lambda *_: error)
     auto = Engine(*networks("gray"), device="cpu", dtype="fp32")
-    auto.tune(37, 44, 20)
+    auto.tune(37, 44, 99)
     assert auto.backend == taken
 
 
@@ -143,7 +141,7 @@ def test_a_network_that_cannot_be_compiled_is_rendered_by_pytorch(monkeypatch):
     monkeypatch.setattr(engine_module, "WORTH_TRYING", 0.0)
     monkeypatch.setattr(compiled, "Compiled", fail)
     auto = Engine(*networks("gray"), device="cpu", dtype="fp32")
-    auto.tune(37, 44, 20)
+    auto.tune(37, 44, 99)
     assert auto.backend == "torch"
     assert auto.choice.endswith("OpenVINO cannot run it")
     with pytest.raises(ModelError, match="no such operation"):
@@ -162,10 +160,49 @@ def test_a_backend_that_is_not_to_be_had_is_refused(monkeypatch):
         engines("gray")
 
 
-def test_the_networks_own_weights_come_back_after_tracing():
-    network, path = networks("tied")
-    before = {name: value.clone() for name, value in network.module.state_dict().items()}
-    Engine(network, path, device="cpu", dtype="fp32", backend="openvino").tune(20, 20, 1)
-    after = network.module.state_dict()
-    assert after.keys() == before.keys()
-    assert all(torch.equal(after[name], value) for name, value in before.items())
+def test_a_job_is_measured_once_and_again_after_a_failure(monkeypatch):
+    fast, _ = engines("gray")
+    made, whole = [], compiled.Compiled
+
+    def fail(*arguments):
+        made.append(arguments)
+        if len(made) == 1:
+            raise MemoryError
+        return whole(*arguments)
+
+    monkeypatch.setattr(compiled, "Compiled", fail)
+    with pytest.raises(ModelError):
+        fast.tune(37, 44, 1)
+    fast.tune(37, 44, 1)
+    assert (fast.backend, len(made)) == ("openvino", 3)
+    fast.tune(37, 44, 1000)
+    assert len(made) == 3
+
+
+def test_a_graph_that_renders_something_else_is_refused(monkeypatch):
+    monkeypatch.setattr(Engine, "_compiled_error", lambda *_: 0.1)
+    with pytest.raises(
+        ModelError, match=r"renders it wrongly, with a mean error of 25\.500 of 255; use --backend torch"
+    ):
+        engines("gray")[0].tune(37, 44, 1)
+
+
+def test_an_overflow_is_told():
+    network, path = networks("gray")
+    path.stack[1] *= 1e38
+    engine = Engine(network, path, device="cpu", dtype="fp32")
+    engine._compiled = engine._compile(picture(np.uint8))
+    assert np.array_equal(
+        engine.render(picture(np.uint8), ENDS[0]), engines("gray")[1].render(picture(np.uint8), ENDS[0])
+    )
+    with pytest.raises(ModelError, match="not finite"):
+        engine.render(picture(np.uint8), ENDS[1])
+
+
+def test_bf16_stays_within_what_auto_allows():
+    network, path = networks("relight")
+    fast = Engine(network, path, device="cpu", dtype="bf16", backend="openvino")
+    fast.tune(37, 44, 1)
+    found, wanted = (e.render(picture(np.uint8), (0.5, 0.5)).astype(int) for e in (fast, engines("relight")[1]))
+    assert fast.backend == "openvino"
+    assert abs(found - wanted).mean() < 1

@@ -11,7 +11,6 @@ pytest.importorskip("cv2")
 import torch
 
 from dnirender.network import load
-from dnirender.timeline import path_position
 from dnirender.train.detail import Detail, critic, halved, relativistic, view
 from dnirender.train.recipe import Recipe
 from dnirender.train.report import write_weights
@@ -31,10 +30,6 @@ def test_views_are_squares_of_the_photograph():
         part = view(photo, 32, rng)
         assert part.shape == (3, 32, 32)
         assert part.min() >= 0 and part.max() <= 1
-
-
-def test_the_place_on_the_path():
-    assert [path_position(mix) for mix in ((1.0, 0.0), (0.25, 0.75), (0.0, 1.0))] == [0, 0.75, 1]
 
 
 def test_the_relativistic_loss_falls_as_the_first_rise_over_the_second():

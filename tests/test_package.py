@@ -30,7 +30,7 @@ pipeline
 sheet
 cli
 """
-HEAVY = {"torch", "torchvision", "spandrel", "cv2"}
+HEAVY = {"torch", "torchvision", "spandrel", "cv2", "openvino"}
 
 
 def imports(path):

@@ -27,9 +27,13 @@ def test_a_picture_is_normalised_the_same_alone_and_among_others():
     torch.testing.assert_close(norm(x[1:2]), found[1:2])
 
 
-def test_a_last_layer_of_zeros_is_the_identity_exactly():
-    x = torch.rand(2, 3, 16, 24)
-    net = PaintNet()
-    assert torch.equal(net(x), x)
-    torch.nn.init.ones_(net.last.weight)
-    assert not torch.equal(net(x), x)
+def test_the_smallest_picture_is_painted(tmp_path):
+    from safetensors.torch import save_file
+
+    from dnirender.engine import Engine
+    from dnirender.network import load
+
+    save_file(PaintNet((16, 16, 16), (1, 1, 1)).state_dict(), tmp_path / "a.safetensors", {"architecture": "paint"})
+    engine = Engine(*load({"a": tmp_path / "a.safetensors"}), device="cpu", dtype="fp32")
+    picture = torch.randint(0, 256, (1, 1, 3), dtype=torch.uint8).numpy()
+    assert (engine.render(picture, (1.0,)) == picture).all()

@@ -11,7 +11,7 @@ from dnirender.engine import Engine
 from dnirender.nets.relight import RelightNet, from_state_dict
 from dnirender.network import load
 from dnirender.preset import Preset
-from dnirender.timeline import Timeline, path_position
+from dnirender.timeline import Timeline
 from dnirender.train import batches, loop
 from dnirender.train.recipe import Recipe
 from dnirender.train.relight import Relight, lit
@@ -195,10 +195,6 @@ def test_steadiness_is_nothing_for_a_network_that_does_not_look(tmp_path, few_sc
     least = task.settings["steadiness"] * 1e-3  # of the Charbonnier distance
     assert still["steadiness"].item() == pytest.approx(least, rel=0.01)
     assert terms["steadiness"] > 2 * still["steadiness"]
-
-
-def test_hours_are_those_of_the_path():
-    assert [path_position(mix) for mix in ((1.0, 0, 0, 0), (0, 0.5, 0.5, 0), (0, 0, 0, 1.0))] == [0, 0.5, 1]
 
 
 def test_light_is_the_gain_and_offset_of_the_network():

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from dnirender.easing import parse_easing
 from dnirender.errors import TimelineError, UsageError
-from dnirender.timeline import Loop, Position, Timeline, parse_position
+from dnirender.timeline import Loop, Position, Timeline, parse_position, path_position
 
 SHAPES = ["sine", "quad", "cubic", "quart", "quint", "expo", "circ", "back", "elastic", "bounce"]
 FAMILIES = [f"ease-{way}-{shape}" for shape in SHAPES for way in ("in", "out", "in-out")]
@@ -608,3 +608,8 @@ def test_a_long_clip_of_distinct_times_is_quick():
     seconds = [Fraction(frame * 1001, 30_000) for frame in range(50_000)]
     track = Timeline.parse("0s:0, 10s:1@smooth, 20s:day, 1:00:1", loop="ping-pong").resolve(ENDPOINTS, seconds)
     assert len(track.alphas) == 50_000
+
+
+def test_the_place_on_the_path():
+    mixes = [(1.0, 0, 0, 0), (0, 0.5, 0.5, 0), (0.5, 0, 0, 0.5), (0, 0, 0, 1.0), (1.0,)]
+    assert [path_position(mix) for mix in mixes] == [0, 0.5, 0.5, 1, 0]

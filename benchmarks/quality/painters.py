@@ -187,10 +187,10 @@ def unseen(data):
 
 
 def plot(figures, target):
-    """Style distances to both ends of every pair along alpha, as parts of the photo's (or the other end's)."""
+    """Style distances to both ends of every pair along alpha, over the largest of each."""
     from matplotlib.figure import Figure
 
-    rows = [(pair, row) for pair, row in figures["paths"].items()]
+    rows = list(figures["paths"].items())
     canvas = Figure((12, 9), layout="constrained")
     for axes, (pair, row) in zip(canvas.subplots(4, -(-len(rows) // 4), sharey=True).flat, rows, strict=False):
         for name, values in row["to"].items():

@@ -6,6 +6,7 @@ The graph is traced from `Network.render`, pixels in and pixels out, so that it 
 
 from __future__ import annotations
 
+import copy
 import importlib.util
 import warnings
 from typing import Any
@@ -29,7 +30,8 @@ def available() -> bool:
 
 class Compiled:
     """`network` for pictures like `image`: `compiled(image)` gives [scale h, scale w, 3] in the picture's dtype and a
-    sum that NaN and Inf cannot hide in, under the weights that `live`, float32 on the CPU, has now.
+    sum that tells whether all was finite, under the weights that `live`, float32 on the CPU, has now. (A NaN may become
+    a 0 in an activation of OpenVINO's; PyTorch's lets it through.)
 
     RuntimeError and NotImplementedError (and others of OpenVINO's making): a network that cannot be compiled.
     """
@@ -82,29 +84,28 @@ class Compiled:
 
 
 class _Free(nn.Module):
-    """`network.render` with its weights as arguments."""
+    """`network.render` with the weights of a copy of its module as arguments."""
 
     def __init__(self, network: Network, layout: tuple[Entry, ...]) -> None:
         super().__init__()
-        self._fixed = [(network, layout)]  # in a list: not its submodule, so its own weights are no constants
+        module = copy.deepcopy(network.module).eval()
+        self._fixed = [(network, module, layout)]  # in a list: not its submodule, so its own weights are no constants
+        for entry in layout:
+            owner, name = _owner(module, entry)
+            owner._parameters.pop(name, None)  # pyright: ignore[reportPrivateUsage] - or else they hide the arguments
+            owner._buffers.pop(name, None)  # pyright: ignore[reportPrivateUsage]
 
     def forward(self, pixels: Tensor, *weights: Tensor) -> tuple[Tensor, Tensor]:
-        [(network, layout)] = self._fixed
-        taken: list[tuple[nn.Module, str, dict[str, Any], Any]] = []
-        try:
-            for entry, weight in zip(layout, weights, strict=True):
-                path, _, name = entry.name.rpartition(".")
-                module = network.module.get_submodule(path)
-                if name in module.__dict__:  # a module that stands in two places
-                    continue
-                store: dict[str, Any] = module._parameters if name in module._parameters else module._buffers  # pyright: ignore
-                taken.append((module, name, store, store.pop(name)))
-                module.__dict__[name] = weight.permute(0, 3, 1, 2) if _lies_otherwise(entry) else weight
-            return network.render(network.module, pixels)
-        finally:
-            for module, name, store, value in taken:
-                del module.__dict__[name]
-                store[name] = value
+        [(network, module, layout)] = self._fixed
+        for entry, weight in zip(layout, weights, strict=True):
+            owner, name = _owner(module, entry)
+            owner.__dict__[name] = weight.permute(0, 3, 1, 2) if _lies_otherwise(entry) else weight
+        return network.render(module, pixels)
+
+
+def _owner(module: nn.Module, entry: Entry) -> tuple[nn.Module, str]:
+    path, _, name = entry.name.rpartition(".")
+    return module.get_submodule(path), name
 
 
 def _memory_of(entry: Entry, flat: Tensor) -> Tensor:

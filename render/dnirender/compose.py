@@ -76,7 +76,7 @@ def fit(image: Image, width: int, height: int) -> Image:
 def narrowed(image: Image, width: int) -> Image:
     """The picture with a width of `width` at most, in its own proportions."""
     scale = min(1.0, width / image.shape[1])
-    return fit(image, round(image.shape[1] * scale), round(image.shape[0] * scale))
+    return fit(image, round(image.shape[1] * scale), max(1, round(image.shape[0] * scale)))
 
 
 def compare_size(panel_width: int, panel_height: int, num_panels: int, track: bool = True) -> tuple[int, int]:

@@ -26,8 +26,9 @@ DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
 MAX_ERROR = 0.5 / 255
 PROBE_SIDE = 64
 BACKENDS = ("auto", "torch", "openvino")
-FEW = 8  # pictures that are sooner rendered than measured
-WORTH_TRYING = 5.0  # seconds that a job takes in PyTorch: compiling and measuring take one or two
+FEW = 32  # pictures: measuring takes four or five and a second of compiling
+WORTH_TRYING = 5.0  # seconds that a job takes in PyTorch
+WRONG = 10 * MAX_ERROR  # no rounding explains it
 
 Rendered = tuple[Batch, tuple[Image, ...]]
 
@@ -72,53 +73,66 @@ class Engine:
         self.dtype, why = self._choose(dtype)
         self.choice = self._why = f"{self.device}, {self.dtype}: {why}"
         self._asked = self._check(backend)
-        self._inputs = LiveWeights(path)
+        self._inputs: LiveWeights | None = None
         self._compiled: compiled.Compiled | None = None
-        self._tuned: object = None
+        self._seconds: dict[tuple[int, int, type], float] = {}
+        self._tuned: tuple[int, int, type] | None = None
         self._slots = [self._live(self.dtype) for _ in range(2 if self.device.type == "cuda" else 1)]
         self._in_use: dict[Live, torch.cuda.Event] = {}
 
     @property
     def writes(self) -> int:
         """How often weights were written: at most once per change of alpha."""
-        return self._inputs.writes + sum(live.writes for live in self._slots)
+        return sum(live.writes for live in self._all_live())
 
     @property
     def backend(self) -> str:
         """torch or openvino: what renders pictures of the size last tuned for."""
         return "openvino" if self._compiled else "torch"
 
-    def tune(self, height: int, width: int, count: int, kind: type[np.unsignedinteger[Any]] = np.uint8) -> None:
-        """Takes what renders `count` pictures of this size and kind soonest: on the CPU either PyTorch or, where it is
+    def tune(self, height: int, width: int, count: int, depth: int = 8) -> None:
+        """Takes what renders `count` pictures of this size and depth soonest: on the CPU either PyTorch or, where it is
         installed and within MAX_ERROR at every endpoint, the network compiled by OpenVINO.
 
-        Other sizes are rendered by PyTorch. Called again for the same job, it does nothing.
+        This is measured, so it may differ from run to run, and pictures with it by MAX_ERROR. Other sizes are rendered
+        by PyTorch. ModelError: OpenVINO was asked for and cannot run the network, or not rightly.
         """
-        image = _textured(height, width, kind)
-        if self._tuned == (job := (image.shape, kind, count)):
+        kind = np.uint8 if depth <= 8 else np.uint16
+        job = (height, width, kind)
+        if job == self._tuned:
             return
-        self._tuned, self._compiled, self.choice = job, None, self._why
+        self._tuned, self._compiled, self.choice = None, None, self._why
         if self._asked == "torch" or (self._asked == "auto" and (count < FEW or not self._can_compile())):
             return
+        image = _textured(height, width, kind)
         try:
-            self._measure(image, count)
+            with _memory(Batch((Frame(0, 0, image),), ()), "cpu"):
+                if job not in self._seconds:
+                    self._seconds[job] = _soonest(lambda: self._run(image, self._ends()[-1]))
+                if self._asked == "openvino" or count * self._seconds[job] >= WORTH_TRYING:
+                    self._try_openvino(image, self._seconds[job])
+                    self._tuned = job
         finally:
-            for live in (self._inputs, *self._slots):
+            for live in self._all_live():
                 live.alpha = None  # the first write of the job is one
 
-    def _measure(self, image: Image, count: int) -> None:
-        seconds = _soonest(lambda: self.render(image, self._ends()[0]))
-        if self._asked == "auto" and count * seconds < WORTH_TRYING:
-            return
+    def _try_openvino(self, image: Image, seconds: float) -> None:
+        """Takes OpenVINO where it was asked for, or is right and takes less than `seconds` for `image`."""
         try:
-            error = self._compiled_error()
+            error = self._compiled_error(_textured(PROBE_SIDE, PROBE_SIDE))
             graph = self._compile(image)
+            error = max(error, self._apart(graph, self._slots[0], image, self._ends()[-1]))
             compiled_seconds = _soonest(lambda: graph(image))
         except Exception as failure:  # what OpenVINO raises for a network it cannot compile is not documented
             if self._asked == "openvino":
                 raise ModelError(f"{self.network.architecture}: OpenVINO cannot run it: {failure}") from failure
             self.choice = f"{self._why}; OpenVINO cannot run it"
             return
+        if self._asked == "openvino" and error > WRONG:
+            raise ModelError(
+                f"{self.network.architecture}: OpenVINO renders it wrongly, with a mean error of {error * 255:.3f} of "
+                "255; use --backend torch"
+            )
         if self._asked == "openvino" or (error <= MAX_ERROR and compiled_seconds < seconds):
             self._compiled = graph
         self.choice = (
@@ -143,20 +157,25 @@ class Engine:
         return self.device.type == "cpu" and suits and compiled.available()
 
     def _compile(self, image: Image) -> compiled.Compiled:
+        self._inputs = self._inputs or LiveWeights(self._path)
         return compiled.Compiled(self.network, self._inputs, image, self.dtype, torch.get_num_threads())
 
-    def _compiled_error(self) -> float:
+    def _compiled_error(self, image: Image) -> float:
         """The largest mean difference to PyTorch in fp32 at an endpoint, in 0..1."""
-        image = _textured(PROBE_SIDE, PROBE_SIDE)
         graph, exact = self._compile(image), self._live("fp32")
-        errors: list[float] = []
-        for alpha in self._ends():
-            exact.write(alpha)
-            self._inputs.write(alpha)
-            picture, total = graph(image)
-            wanted, _ = self._render(exact, _tensor(image)[None])
-            errors.append(float((picture.float() - wanted[0]).abs().mean()) / 255 if math.isfinite(total) else math.inf)
-        return max(errors)
+        return max(self._apart(graph, exact, image, alpha) for alpha in self._ends())
+
+    def _apart(self, graph: compiled.Compiled, live: Live, image: Image, alpha: Alpha) -> float:
+        """The mean difference between what `graph` and PyTorch make of `image`, in 0..1; Inf where it is not finite."""
+        live.write(alpha)
+        graph.live.write(alpha)
+        picture, total = graph(image)
+        wanted, _ = self._render(live, torch.from_numpy(image)[None])
+        difference = (picture.float() - wanted[0].float()).abs().mean() / np.iinfo(image.dtype).max
+        return float(difference) if math.isfinite(total) else math.inf
+
+    def _all_live(self) -> list[LiveWeights]:
+        return [*self._slots, *([self._inputs] if self._inputs else [])]
 
     def _ends(self) -> list[Alpha]:
         """The alphas of the endpoints."""
@@ -206,7 +225,7 @@ class Engine:
     def _run(self, image: Image, alpha: Alpha) -> tuple[Tensor, float]:
         """One picture on the CPU."""
         if self._compiled and self._compiled.fits(image):
-            self._inputs.write(alpha)
+            self._compiled.live.write(alpha)
             return self._compiled(image)
         pictures, totals = self._render(self._weights(alpha), torch.from_numpy(image)[None])
         return pictures[0], float(totals)

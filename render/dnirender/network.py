@@ -39,8 +39,9 @@ def _paint(state: State) -> nn.Module:
 
 
 ARCHITECTURES: dict[str, Callable[[State], nn.Module]] = {"relight": _relight, "paint": _paint}
-"""Ours, by the `architecture` in a safetensors file's metadata. A module states its size `multiple`; its scale is 1,
-its output is in the dtype of its input, and it convolves in the dtype of its weights."""
+"""Ours, by the `architecture` in a safetensors file's metadata. A module states its size `multiple` and, where it
+has one, its `minimum`; its scale is 1, its output is in the dtype of its input, and it convolves in the dtype of its
+weights."""
 
 
 def _call(module: nn.Module, x: Tensor) -> Tensor:
@@ -182,7 +183,8 @@ def _build(path: Path, state: State, architecture: str | None) -> Network:
     except MISFITS as error:
         raise ModelError(f"{path}: its weights do not fit the architecture {architecture}: {_line(error)}") from error
     multiple: int = getattr(module, "multiple", 1)
-    return Network(architecture, module.float(), multiple=multiple, fp32_input=True)
+    minimum: int = getattr(module, "minimum", 0)
+    return Network(architecture, module.float(), multiple=multiple, minimum=minimum, fp32_input=True)
 
 
 def _from_spandrel(path: Path, state: State) -> Network:

@@ -105,7 +105,6 @@ def prepare(plan: Plan, engine: Engine | None = None) -> Ready:
     panels = plan.job.preset.layout.panels
     if len(panels) > 1:
         width, height = compose.compare_size(width, height, len(panels))
-    _tune(engine, plan)
     spec, warnings = None, list(plan.warnings)
     if plan.job.output.suffix.lower() in CONTAINERS:
         spec = _spec(plan, width, height)
@@ -120,12 +119,12 @@ def prepare(plan: Plan, engine: Engine | None = None) -> Ready:
                 f"{width}x{height} is odd, and {spec.codec} with {spec.pix_fmt} is not: "
                 f"padded to {spec.width}x{spec.height} by repeating the edge"
             )
+    _tune(engine, plan)
     return Ready(plan, engine, (width, height), spec, tuple(warnings))
 
 
 def _tune(engine: Engine, plan: Plan) -> None:
-    kind = np.uint8 if plan.source.facts.depth == 8 else np.uint16
-    engine.tune(plan.size[1], plan.size[0], plan.forwards, kind)
+    engine.tune(plan.size[1], plan.size[0], plan.forwards, plan.source.facts.depth)
 
 
 def _spec(plan: Plan, width: int, height: int) -> VideoSpec:
@@ -148,8 +147,9 @@ def _spec(plan: Plan, width: int, height: int) -> VideoSpec:
 
 def run(ready: Ready, progress: Progress | None = None) -> Report:
     """Renders. The target's name holds the whole result when this returns, and is untouched when it raises."""
-    plan, engine, began = ready.plan, ready.engine, time.perf_counter()
+    plan, engine = ready.plan, ready.engine
     _tune(engine, plan)  # another job may have used the engine since
+    began = time.perf_counter()
     done, total, written_before = 0, plan.num_frames, engine.writes
     with closing(_composed(ready)) as pictures, ready.sink() as sink:
         shown = _back_and_forth(pictures, plan) if plan.job.boomerang else pictures

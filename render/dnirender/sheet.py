@@ -31,6 +31,7 @@ def make_sheet(job: Job, positions: Sequence[str], values: Sequence[str], title:
     indices = sorted({min(place, len(facts.pts) - 1) for place in places})
     size = scaled_size(job, facts)
     engine = load_engine(job)
+    engine.tune(size[1], size[0], len(indices) * len(alphas), facts.depth)
     rows = [
         [engine.render(compose.fit(frame.image, *size), alpha) for alpha in alphas] for frame in source.frames(indices)
     ]

@@ -105,6 +105,7 @@ class PaintNet(nn.Module):
     """
 
     multiple = 8
+    minimum = 16  # one pixel at 1/8 cannot be normalised
 
     def __init__(self, widths: tuple[int, ...] = WIDTHS, blocks: tuple[int, ...] = BLOCKS) -> None:
         super().__init__()
