@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from dnirender.compose import AlphaTrack, check_panels, compare, compare_size, crossfade, fit, layout, sheet
+from dnirender.compose import ACCENT, AlphaTrack, check_panels, compare, compare_size, crossfade, fit, layout, sheet
 from dnirender.errors import UsageError
 
 SIZES = [(16, 16), (33, 17), (64, 48), (101, 57), (320, 180), (181, 321)]
@@ -268,3 +268,13 @@ def test_known_panels_pass():
 def test_a_comparison_of_nothing_is_an_error():
     with pytest.raises(UsageError, match=r"^panels: a comparison needs at least one, got 0\.$"):
         layout(0)
+
+
+def test_headings_of_narrow_columns_do_not_run_into_each_other():
+    cells = [[np.full((60, 120, 3), 255, np.uint8)] * 12]
+    page = sheet(cells, [""], ["composition_vii"] * 12, "", width=4000)
+    inside = (page == 255).all(axis=2).sum(axis=0) >= 60
+    first, last = np.flatnonzero(inside)[[0, -1]]
+    heading = (page == ACCENT).all(axis=2).any(axis=0)
+    assert heading[inside].any()
+    assert not heading[first:last][~inside[first:last]].any()

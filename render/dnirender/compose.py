@@ -25,6 +25,7 @@ PANELS = ("source", "render", "crossfade")
 """Panels that every effect has; the name of each endpoint is a panel too."""
 
 SHEET_WIDTH = 2400
+SMALLEST_TEXT = 7  # height of capitals in pixels
 
 ZOOM = 4
 
@@ -190,8 +191,11 @@ def sheet(
     ys = [round(text * 6.4) + row * (cell_height + gap) for row in range(len(rows))]
     canvas = _canvas(xs[-1] + cell_width + gap + text, ys[-1] + cell_height + gap + text, np.dtype(np.uint8))
     _paint(canvas, text, round(text * 1.2), _text(title, round(text * 1.3)), TEXT)
+    heading = text
+    while heading > SMALLEST_TEXT and max(_text(label, heading).shape[1] for label in column_labels) > cell_width:
+        heading -= 1
     for x, label in zip(xs, column_labels, strict=True):
-        ink = _text(label, text)
+        ink = _text(label, heading)
         _paint(canvas, x + (cell_width - ink.shape[1]) // 2, round(text * 4.2), ink, ACCENT)
     for y, images, label in zip(ys, rows, row_labels, strict=True):
         _paint(canvas, text, y + (cell_height - text) // 2, _text(label, text), QUIET)
