@@ -264,3 +264,22 @@ def clip(tmp_path: Path) -> Path:
 def endpoints(tmp_path: Path) -> dict[str, Path]:
     """The `day` and `night` weights of `tiny_endpoints`."""
     return tiny_endpoints(tmp_path)
+
+
+def feature_network(folder):
+    """The distilled VGG19 that trainings look through, with random weights."""
+    import torch
+    from safetensors.torch import save_file
+
+    from dnirender.train.features import DISTILLED
+
+    torch.manual_seed(0)
+    widths = {"0": (3, 3, 1), "11": (3, 16, 3), "12": (16, 16, 3), "21": (16, 32, 3), "22": (32, 32, 3)}
+    widths |= {"31": (32, 64, 3), "32": (64, 64, 3), "33": (64, 64, 3), "34": (64, 64, 3), "41": (64, 128, 3)}
+    state = {}
+    for layer, (inputs, outputs, side) in widths.items():
+        conv = torch.nn.Conv2d(inputs, outputs, side)
+        torch.nn.init.kaiming_normal_(conv.weight)
+        state |= {f"conv{layer}.weight": conv.weight.detach(), f"conv{layer}.bias": conv.bias.detach()}
+    folder.mkdir()
+    save_file(state, folder / DISTILLED)

@@ -11,9 +11,10 @@ pytest.importorskip("cv2")
 
 import torch
 from safetensors import safe_open
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file
 from torch import nn
 
+from conftest import feature_network
 from dnirender.cli import main
 from dnirender.errors import ModelError, PresetError, TrainingError, UsageError
 from dnirender.nets import paint
@@ -230,19 +231,6 @@ def studio(tmp_path, monkeypatch):
     return tmp_path
 
 
-def feature_network(folder):
-    torch.manual_seed(0)
-    widths = {"0": (3, 3, 1), "11": (3, 16, 3), "12": (16, 16, 3), "21": (16, 32, 3), "22": (32, 32, 3)}
-    widths |= {"31": (32, 64, 3), "32": (64, 64, 3), "33": (64, 64, 3), "34": (64, 64, 3), "41": (64, 128, 3)}
-    state = {}
-    for layer, (inputs, outputs, side) in widths.items():
-        conv = nn.Conv2d(inputs, outputs, side)
-        nn.init.kaiming_normal_(conv.weight)
-        state |= {f"conv{layer}.weight": conv.weight.detach(), f"conv{layer}.bias": conv.bias.detach()}
-    folder.mkdir()
-    save_file(state, folder / DISTILLED)
-
-
 def test_a_recipe_becomes_a_preset_that_renders(studio, capsys):
     assert main(["train", "tiny.yaml", "--data", "data"]) == 0, capsys.readouterr().err
     preset = Preset.load(studio / "tiny" / "tiny.yaml")
@@ -341,9 +329,11 @@ def test_a_flat_picture_of_the_right_colour_is_not_yet_painted(studio):
     assert costs[1] == pytest.approx(0, abs=1e-6)
 
 
-def test_between_two_paintings_the_mixture_of_their_styles_is_aimed_at():
+def test_between_two_paintings_the_mixture_of_their_styles_is_aimed_at(studio):
+    task = Style(Recipe.checked(STYLE, "tiny"), studio / "data", studio / "data" / "perceptual")
     one, other = (Moments.of(torch.rand(1, 5, 6, 7)) for _ in range(2))
-    middle = Moments.mixed([(0.25, one), (0.75, other)])
+    task.goals = [[one], [other]]
+    middle = task._wanted(0, torch.rand(1, 5, 6, 7), (0.25, 0.75))
     torch.testing.assert_close(middle.mean, 0.25 * one.mean + 0.75 * other.mean)
     torch.testing.assert_close(middle.covariance, 0.25 * one.covariance + 0.75 * other.covariance)
     assert middle.distance(middle) == 0
