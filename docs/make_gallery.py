@@ -1,8 +1,9 @@
-"""The pictures of gallery.md, from the sample clip and from pictures in DATA.
+"""The pictures of gallery.md, from the sample clip and from pictures in the public domain or under CC0.
 
     python docs/make_gallery.py --data DATA [NAME ...]
 
-Only the pictures named are made, or all.
+DATA holds `clips/flower.mp4` (CC0) and `photos/free/skimage_*.jpg` (public domain or CC0; their sources stand in
+gallery.md). Only the pictures named are made, or all.
 """
 
 import argparse
@@ -10,28 +11,62 @@ from pathlib import Path
 
 import cv2
 
-from dnirender import Job, Preset, render
+from dnirender import Job, Preset, compose, render
+from dnirender.engine import Engine
+from dnirender.network import load
 from dnirender.pictures import read_picture
 from dnirender.sheet import make_sheet
 
 HERE = Path(__file__).parent
 SAMPLE = HERE.parent / "samples" / "boulevard.mp4"
+CAT, COFFEE = "photos/free/skimage_chelsea.jpg", "photos/free/skimage_coffee.jpg"
+FLOWER = "clips/flower.mp4"
 
-ANIMATIONS = {  # name: preset, source (None: the sample), keyframes, width, frames per second, other options
-    "evening": ("day-to-night", None, "0:0, 4.5s:1", 400, 10, {}),
-}
+# name: preset, source (None: the sample), keyframes (None: the preset's), width, frames per second
+ANIMATIONS = {
+    "evening": ("day-to-night", None, "0:0, 4.5s:1", 400, 10),
+    "painted_flower": ("painters", FLOWER, "0:photo, 0.4s:photo, 1.2s:starry_night@smooth, 1.6s:starry_night,"
+                       " 2.4s:great_wave@smooth, 2.8s:great_wave, 3.6s:the_scream@smooth, 4s:the_scream,"
+                       " 4.8s:olive_trees@smooth", 360, 10),
+    "painters_cycle": ("painters-cycle", CAT, None, 300, 10),
+    "drawing": ("sketchbook", CAT, "0:photo, 1.2s:pencil@smooth, 1.6s:pencil, 2.8s:ink@smooth, 3.2s:ink,"
+                " 4.4s:watercolour@smooth, 5.2s:watercolour", 360, 10),
+    "drawn_street": ("sketchbook", None, "0:photo, 1.4s:pencil@smooth, 3s:ink@smooth, 4.6s:watercolour@smooth",
+                     400, 10),
+}  # fmt: skip
 SHEETS = {  # name: preset, source (None: the sample), frames, values, width
     "evening_sheet": ("day-to-night", None, "0,50%,end", "day,0.17,golden,0.5,dusk,0.83,night", 480),
+    "painters_sheet": (
+        "painters",
+        COFFEE,
+        "0",
+        "starry_night,great_wave,the_scream,water_lilies,composition_vii,wheat_field,shipwreck,olive_trees",
+        360,
+    ),
+    "between_painters": (
+        "painters",
+        CAT,
+        "0",
+        "photo,0.5*photo+0.5*great_wave,great_wave,"
+        "0.5*great_wave+0.5*the_scream,the_scream,0.5*the_scream+0.5*water_lilies,water_lilies",
+        360,
+    ),
+    "sketchbook_sheet": ("sketchbook", COFFEE, "0", "photo,0.17,pencil,0.5,ink,0.83,watercolour", 480),
 }
+
+
+CLOSE_UPS = {"detail": (CAT, 30, 60)}  # name: source, the part's first row and column
 
 
 def animate(name: str, data: Path) -> None:
     """One animated WebP, into the gallery's folder."""
-    preset, source, keyframes, width, rate, more = ANIMATIONS[name]
-    changes = {"timeline": {"keyframes": keyframes}, "layout": {"width": width}, "gif": {"width": width, "fps": rate}}
+    preset, source, keyframes, width, rate = ANIMATIONS[name]
+    changes = {"layout": {"width": width}, "gif": {"width": width, "fps": rate}}
+    if keyframes:
+        changes["timeline"] = {"keyframes": keyframes}
     chosen = Preset.load(preset).override(changes)
     file = SAMPLE if source is None else data / source
-    render(file, HERE / "gallery" / f"{name}.webp", preset=chosen, fps=rate, overwrite=True, **more)
+    render(file, HERE / "gallery" / f"{name}.webp", preset=chosen, fps=rate, overwrite=True)
 
 
 def contact_sheet(name: str, data: Path) -> None:
@@ -46,15 +81,32 @@ def contact_sheet(name: str, data: Path) -> None:
     target.unlink()
 
 
+def close_up(name: str, data: Path) -> None:
+    """A part of a halved photograph enlarged by two, bicubic and along the path of `detail`; each pixel shown as four."""
+    source, top, left = CLOSE_UPS[name]
+    picture, _ = read_picture(data / source)
+    small = cv2.resize(picture, None, fx=0.5, fy=0.5, interpolation=cv2.INTER_AREA)[top : top + 90, left : left + 120]
+    preset = Preset.load("detail")
+    engine = Engine(*load({endpoint.name: endpoint.weights for endpoint in preset.network.endpoints}))
+    renders = [cv2.resize(small, None, fx=2, fy=2, interpolation=cv2.INTER_CUBIC)]
+    renders += [engine.render(small, alpha) for alpha in ((1.0, 0.0), (0.5, 0.5), (0.0, 1.0))]
+    shown = [cv2.resize(render, None, fx=2, fy=2, interpolation=cv2.INTER_NEAREST) for render in renders]
+    page = compose.sheet([shown], ["x2"], ["bicubic", "faithful", "1/2", "crisp"], "detail", width=2000)
+    _, code = cv2.imencode(".jpg", cv2.cvtColor(page, cv2.COLOR_RGB2BGR), [cv2.IMWRITE_JPEG_QUALITY, 90])
+    (HERE / "gallery" / f"{name}.jpg").write_bytes(code.tobytes())
+
+
 def main() -> None:
     """The command line."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("names", nargs="*", metavar="NAME", help=", ".join((*ANIMATIONS, *SHEETS)))
+    parser.add_argument("names", nargs="*", metavar="NAME", help=", ".join(MAKERS))
     parser.add_argument("--data", type=Path, required=True)
     given = parser.parse_args()
-    for name in given.names or (*ANIMATIONS, *SHEETS):
-        (animate if name in ANIMATIONS else contact_sheet)(name, given.data)
+    for name in given.names or MAKERS:
+        MAKERS[name](name, given.data)
 
+
+MAKERS = dict.fromkeys(ANIMATIONS, animate) | dict.fromkeys(SHEETS, contact_sheet) | dict.fromkeys(CLOSE_UPS, close_up)
 
 if __name__ == "__main__":
     main()

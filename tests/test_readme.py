@@ -5,9 +5,10 @@ import shlex
 import subprocess
 import sys
 
+import numpy as np
 import pytest
 
-from conftest import REPO, make_clip, paint, tiny_endpoints
+from conftest import REPO, feature_network, make_clip, paint, tiny_endpoints
 from dnirender.cli import main
 from dnirender.preset import Preset
 
@@ -33,6 +34,7 @@ def folder(tmp_path, monkeypatch):
     from safetensors.torch import load_file
 
     from dnirender.pictures import read_picture, write_png
+    from dnirender.train import joining
 
     monkeypatch.chdir(tmp_path)
     make_clip(tmp_path / "clip.mp4", frames=60, audio="aac")
@@ -42,6 +44,12 @@ def folder(tmp_path, monkeypatch):
     assert read_picture(tmp_path / "photo.jpg")
     files = tiny_endpoints(tmp_path, sharp=0.0, soft=-0.2)
     torch.save(load_file(files["soft"]), tmp_path / "soft.pth")
+    monkeypatch.setattr(joining, "CROP", 64)
+    for name in ("painting", "photos/0", "photos/1"):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        write_png(tmp_path / f"{name}.png", np.random.default_rng(0).integers(0, 255, (96, 128, 3), np.uint8))
+    (tmp_path / "painting.png").rename(tmp_path / "my.jpg")
+    feature_network(tmp_path / "features")
     preset = next(text for _, language, text in SNIPPETS if language == "yaml")
     (tmp_path / "mine.yaml").write_text(preset, "utf-8")
     (tmp_path / "samples").mkdir()
@@ -51,6 +59,8 @@ def folder(tmp_path, monkeypatch):
 
 @pytest.mark.parametrize("arguments", list(commands()))
 def test_commands(folder, arguments, capsys):
+    if "--steps" in arguments:  # of a training: two show that it runs
+        arguments = [*arguments, "--steps", "2"]
     before = set(folder.rglob("*"))
     assert main(arguments) == 0, capsys.readouterr().err
     made = set(folder.rglob("*")) - before

