@@ -198,6 +198,8 @@ def plot(figures, target):
         axes.set_title(f"{pair}, ratio {row['ratio']:.2f}", fontsize=8)
         axes.legend(fontsize=6)
         axes.tick_params(labelsize=7)
+    for axes in list(canvas.axes)[len(rows) :]:
+        axes.set_axis_off()
     canvas.suptitle("Style distance along alpha over its largest value", fontsize=10)
     canvas.savefig(target, dpi=90)
 
