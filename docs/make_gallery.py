@@ -82,7 +82,7 @@ def contact_sheet(name: str, data: Path) -> None:
 
 
 def close_up(name: str, data: Path) -> None:
-    """A part of a halved photograph enlarged by two, bicubic and along the path of `detail`; each pixel shown as four."""
+    """A part of a halved photograph enlarged by two, bicubic and along the path of `detail`; pixels shown as four."""
     source, top, left = CLOSE_UPS[name]
     picture, _ = read_picture(data / source)
     small = cv2.resize(picture, None, fx=0.5, fy=0.5, interpolation=cv2.INTER_AREA)[top : top + 90, left : left + 120]
