@@ -64,9 +64,8 @@ class Compiled:
         }
         self._request: Any = openvino.Core().compile_model(model, "CPU", options).create_infer_request()
         self._tensor: Any = openvino.Tensor
-        self._arrays = [tensor.numpy() for tensor in weights]  # of the live weights' own memory
-        for number, array in enumerate(self._arrays, 1):
-            self._request.set_input_tensor(number, openvino.Tensor(array, shared_memory=True))
+        for number, tensor in enumerate(weights, 1):  # the memory of `live`, which is kept
+            self._request.set_input_tensor(number, openvino.Tensor(tensor.numpy(), shared_memory=True))
 
     def fits(self, image: Image) -> bool:
         """Whether `image` is of the size and kind that this was compiled for."""

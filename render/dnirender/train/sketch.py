@@ -20,7 +20,7 @@ from torch import Generator, Tensor, nn
 from dnirender.errors import TrainingError
 from dnirender.nets.relight import RelightNet
 from dnirender.train.drawing import NAMES, draw, mixed, study
-from dnirender.train.losses import charbonnier
+from dnirender.train.losses import charbonnier, unsteadiness
 from dnirender.train.photos import exposure, load_photos, noise, pick, uniform, view
 from dnirender.train.recipe import Recipe, choose
 from dnirender.train.relighting import to_linear, to_srgb
@@ -64,17 +64,14 @@ class Sketch(Task):
 
     def loss(self, apply: Apply, mix: Mix, batch: tuple[Tensor, ...]) -> dict[str, Tensor]:
         seen, target, moved, move = batch
-        y, x = move.tolist()
         both = apply(torch.cat((seen, moved)))
         out, again = both[: len(seen)], both[len(seen) :]
-        rows, cols = out.shape[-2] - y, out.shape[-1] - x
         error = out - target
-        unsteady = out[: len(again), :, y:, x:] - again[..., :rows, :cols]
         return {
             "values": charbonnier(error),
             "gradients": self.settings["gradients"] * (charbonnier(error.diff(dim=2)) + charbonnier(error.diff(dim=3))),
             "tone": self.settings["tone"] * charbonnier(F.avg_pool2d(error, 16)),
-            "steadiness": self.settings["steadiness"] * (1 - mix[0]) * charbonnier(unsteady),
+            "steadiness": self.settings["steadiness"] * (1 - mix[0]) * unsteadiness(out[: len(again)], again, move),
         }
 
     def _crop(self, side: int, rng: Generator) -> Tensor:

@@ -24,7 +24,7 @@ from torch import Generator, Tensor, nn
 from dnirender.errors import TrainingError
 from dnirender.nets.paint import PaintNet
 from dnirender.train.features import Features, Moments, distilled_vgg19
-from dnirender.train.losses import charbonnier, relative, variation
+from dnirender.train.losses import relative, unsteadiness, variation
 from dnirender.train.photos import load_photos, pick, read, to_tensor, uniform, view
 from dnirender.train.recipe import Recipe, choose
 from dnirender.train.subspace import Mix
@@ -92,10 +92,7 @@ class Style(Task):
             "variation": settings["variation"] * variation(out),
         }
         if dice < 0.5:
-            y, x = move.tolist()
-            rows, cols = out.shape[-2] - y, out.shape[-1] - x
-            unsteady = out[..., y:, x:] - apply(moved)[..., :rows, :cols]
-            terms["steadiness"] = 2 * settings["steadiness"] * charbonnier(unsteady)
+            terms["steadiness"] = 2 * settings["steadiness"] * unsteadiness(out, apply(moved), move)
         return terms
 
     def _wanted(self, level: int, before: Tensor, mix: Mix) -> Moments:
