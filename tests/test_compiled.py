@@ -9,7 +9,7 @@ from torch import nn
 
 pytest.importorskip("openvino")
 
-from dnirender import compiled
+from dnirender import compiled, probe
 from dnirender import engine as engine_module
 from dnirender.engine import Engine
 from dnirender.errors import ModelError, UsageError
@@ -127,7 +127,7 @@ def test_a_short_job_is_not_worth_compiling(monkeypatch):
 def test_what_is_faster_is_taken_if_it_is_right(monkeypatch, error, ours, taken):
     times = iter([2.0, ours])
     monkeypatch.setattr(engine_module, "WORTH_TRYING", 0.0)
-    monkeypatch.setattr(engine_module, "_soonest", lambda _: next(times))
+    monkeypatch.setattr(probe, "soonest", lambda _: next(times))
     monkeypatch.setattr(Engine, "_compiled_error", lambda *_: error)
     auto = Engine(*networks("gray"), device="cpu", dtype="fp32")
     auto.tune(37, 44, 99)

@@ -218,7 +218,7 @@ def test_the_network_given_stays_as_it_was():
 
 @pytest.fixture
 def bf16_is_fast(monkeypatch):
-    monkeypatch.setattr(engine_module, "_fast", lambda _: ["bf16"])
+    monkeypatch.setattr(engine_module, "fast_dtypes", lambda _: ["bf16"])
 
 
 def seen(engine):

@@ -18,7 +18,7 @@ easing
 timeline
 frames
 preset checkpoint colour containers publish groups
-weights pixels source
+weights pixels source device probe
 network compose pictures scan
 decode streams encoders
 encode

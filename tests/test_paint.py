@@ -4,7 +4,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from dnirender.nets.paint import Bordered, InstanceNorm, PaintNet
+from dnirender.nets.paint import CODES, MIDDLE, Bordered, InstanceNorm, Normalised, PaintNet
 
 
 @pytest.mark.parametrize("shape", [(2, 5, 7, 6), (1, 3, 1, 1), (2, 4, 2, 3)])
@@ -37,3 +37,17 @@ def test_the_smallest_picture_is_painted(tmp_path):
     engine = Engine(*load({"a": tmp_path / "a.safetensors"}), device="cpu", dtype="fp32")
     picture = torch.randint(0, 256, (1, 1, 3), dtype=torch.uint8).numpy()
     assert (engine.render(picture, (1.0,)) == picture).all()
+
+
+def test_the_stem_sees_codes_of_8_bits_exactly_in_bf16_and_the_constant_added_changes_nothing():
+    net = PaintNet((16, 16, 16), (1, 1, 1)).bfloat16()
+    seen: list[torch.Tensor] = []
+    net.stem.conv.register_forward_pre_hook(lambda _module, inputs: seen.append(inputs[0]))
+    codes = torch.arange(256).reshape(1, 1, 16, 16).expand(1, 3, 16, 16)
+    net(codes / 255)
+    assert torch.equal(F.pixel_shuffle(seen[0], 2).float() + MIDDLE, codes.float())
+    stem = Normalised(12, 16)
+    x = 0.5 + 0.01 * torch.rand(1, 12, 8, 8)  # so flat that the norm's epsilon counts
+    scaled = PaintNet((16, 16, 16), (1, 1, 1)).stem
+    scaled.load_state_dict(stem.state_dict())
+    torch.testing.assert_close(scaled(x * CODES - MIDDLE), stem(x), rtol=0, atol=1e-4)

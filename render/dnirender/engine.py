@@ -4,17 +4,16 @@ from __future__ import annotations
 
 import copy
 import math
-import time
 from collections import deque
-from collections.abc import Callable, Generator, Iterable, Iterator
+from collections.abc import Generator, Iterable, Iterator
 from contextlib import contextmanager
-from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from dnirender import compiled
+from dnirender import compiled, probe
+from dnirender.device import choose_device, fast_dtypes
 from dnirender.errors import ModelError, RenderError, UsageError
 from dnirender.frames import Alpha, Batch, Frame, Image
 from dnirender.network import Network, unit
@@ -24,7 +23,6 @@ DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
 
 # Half a code of 8 bits, on average over a picture: what `auto` lets a faster dtype cost at any endpoint.
 MAX_ERROR = 0.5 / 255
-PROBE_SIDE = 64
 BACKENDS = ("auto", "torch", "openvino")
 FEW = 32  # pictures: measuring takes four or five and a second of compiling
 WORTH_TRYING = 5.0  # seconds that a job takes in PyTorch
@@ -104,11 +102,11 @@ class Engine:
         self._tuned, self._compiled, self.choice = None, None, self._why
         if self._asked == "torch" or (self._asked == "auto" and (count < FEW or not self._can_compile())):
             return
-        image = _textured(height, width, kind)
+        image = probe.picture(height, width, kind)
         try:
             with _memory(Batch((Frame(0, 0, image),), ()), "cpu"):
                 if job not in self._seconds:
-                    self._seconds[job] = _soonest(lambda: self._run(image, self._ends()[-1]))
+                    self._seconds[job] = probe.soonest(lambda: self._run(image, self._ends()[-1]))
                 if self._asked == "openvino" or count * self._seconds[job] >= WORTH_TRYING:
                     self._try_openvino(image, self._seconds[job])
                     self._tuned = job
@@ -119,10 +117,10 @@ class Engine:
     def _try_openvino(self, image: Image, seconds: float) -> None:
         """Takes OpenVINO where it was asked for, or is right and takes less than `seconds` for `image`."""
         try:
-            error = self._compiled_error(_textured(PROBE_SIDE, PROBE_SIDE))
+            error = self._compiled_error(probe.picture(probe.SIDE, probe.SIDE))
             graph = self._compile(image)
             error = max(error, self._apart(graph, self._slots[0], image, self._ends()[-1]))
-            compiled_seconds = _soonest(lambda: graph(image))
+            compiled_seconds = probe.soonest(lambda: graph(image))
         except Exception as failure:  # what OpenVINO raises for a network it cannot compile is not documented
             if self._asked == "openvino":
                 raise ModelError(f"{self.network.architecture}: OpenVINO cannot run it: {failure}") from failure
@@ -279,9 +277,9 @@ class Engine:
             return dtype, "as asked"
         asked, net = dtype != "auto", self.network
         good = {"bf16": net.supports_bf16, "fp16": net.supports_half}
-        x = unit(_tensor(_textured(PROBE_SIDE, PROBE_SIDE))[None].to(self.device))
+        x = unit(_tensor(probe.picture(probe.SIDE, probe.SIDE))[None].to(self.device))
         reasons: list[str] = []
-        for name in [dtype] if asked else _fast(self.device):
+        for name in [dtype] if asked else fast_dtypes(self.device):
             error = self._error(name, x) if good[name] else math.inf
             if asked and error == math.inf:
                 raise UsageError(
@@ -348,50 +346,6 @@ class _Lane:
 def _pinned(buffer: Tensor, shape: tuple[int, ...], dtype: torch.dtype) -> Tensor:
     same = buffer.shape == shape and buffer.dtype == dtype
     return buffer if same else torch.empty(shape, dtype=dtype, pin_memory=True)
-
-
-def choose_device(name: str) -> torch.device:
-    available = torch.cuda.is_available()
-    if name == "cpu" or (name == "auto" and not available):
-        return torch.device("cpu")
-    number = {"auto": "0", "cuda": "0"}.get(name, name.removeprefix("cuda:"))
-    if not number.isdecimal():
-        raise UsageError(f"--device {name}: expected auto, cpu, cuda or cuda:N")
-    if not available:
-        build = f"built for CUDA {torch.version.cuda}" if torch.version.cuda else "built without CUDA"
-        raise UsageError(f"--device {name}: PyTorch {torch.__version__} ({build}) finds no GPU; use --device cpu")
-    if int(number) >= torch.cuda.device_count():
-        raise UsageError(f"--device {name}: the last GPU here is cuda:{torch.cuda.device_count() - 1}")
-    return torch.device("cuda", int(number))
-
-
-def _fast(device: torch.device) -> list[str]:
-    """The dtypes that the hardware computes faster than fp32, the best first."""
-    if device.type == "cuda":
-        major, _ = torch.cuda.get_device_capability(device)
-        return ["fp16"] * (major >= 7) + ["bf16"] * (major >= 8)
-    checks = (getattr(torch.cpu, name, None) for name in ("_is_amx_tile_supported", "_is_avx512_bf16_supported"))
-    return ["bf16"] * any(check is not None and check() for check in checks)
-
-
-def _textured(height: int, width: int, kind: type[np.unsignedinteger[Any]] = np.uint8) -> Image:
-    """A picture with what pictures have: slopes from black to white, edges, flat parts, and grain."""
-    v, u = np.mgrid[0:height, 0:width] / max(height - 1, width - 1, 1)
-    plain = np.stack([u, v, 0.5 + 0.5 * np.sin(9 * (u + v * v))], axis=-1)
-    plain[height // 4 : height // 2, width // 3 :] = (0.9, 0.75, 0.1)
-    grain = np.random.default_rng(1).normal(0, 0.04, plain.shape)
-    return (np.clip(plain + grain, 0, 1) * np.iinfo(kind).max).round().astype(kind)
-
-
-def _soonest(call: Callable[[], object]) -> float:
-    """Seconds of the shortest of three calls after a first one, which allocates; of fewer where one takes a second."""
-    call()
-    taken: list[float] = []
-    while not taken or (len(taken) < 3 and sum(taken) < 1):
-        began = time.perf_counter()
-        call()
-        taken.append(time.perf_counter() - began)
-    return min(taken)
 
 
 def _tensor(image: Image) -> Tensor:

@@ -15,6 +15,9 @@ from torch import Tensor, nn
 
 WIDTHS = (32, 64, 80)
 BLOCKS = (2, 3, 1)  # residual blocks at 1/4, at 1/8, and at 1/4 again
+# The stem sees codes of 8 bits around their middle: bfloat16 holds small integers exactly, and few of n / 255; what is
+# constant over a picture, its normalisation takes away.
+CODES, MIDDLE = 255.0, 128.0
 
 
 class Bordered(torch.autograd.Function):
@@ -111,6 +114,7 @@ class PaintNet(nn.Module):
         super().__init__()
         half, quarter, eighth = widths
         self.stem = Normalised(12, half)
+        self.stem.norm.eps *= CODES**2  # as its input's variance is
         self.down = Normalised(half, quarter, 2)
         self.before = nn.ModuleList(Block(quarter) for _ in range(blocks[0]))
         self.deeper = Normalised(quarter, eighth, 2)
@@ -124,7 +128,7 @@ class PaintNet(nn.Module):
         nn.init.zeros_(self.last.bias)  # pyright: ignore[reportArgumentType] - there is one
 
     def forward(self, x: Tensor) -> Tensor:
-        groups = F.pixel_unshuffle(x.to(self.last.weight.dtype), 2)
+        groups = F.pixel_unshuffle((x * CODES - MIDDLE).to(self.last.weight.dtype), 2)
         half = F.relu(self.stem(groups.contiguous(memory_format=torch.channels_last)))
         quarter = F.relu(self.down(half))
         for block in self.before:

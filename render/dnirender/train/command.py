@@ -169,7 +169,7 @@ def _trained(task: Task, work: Path, device: str, threads: int | None, **how: An
     """The endpoints, trained to the end. An interrupt ends it after the step, with the checkpoint written."""
     import torch
 
-    from dnirender.engine import choose_device
+    from dnirender.device import choose_device
     from dnirender.train import loop
 
     work.mkdir(parents=True, exist_ok=True)

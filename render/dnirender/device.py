@@ -1,0 +1,32 @@
+"""Devices, and what their hardware is good at."""
+
+from __future__ import annotations
+
+import torch
+
+from dnirender.errors import UsageError
+
+
+def choose_device(name: str) -> torch.device:
+    """The device that auto, cpu, cuda or cuda:N names; UsageError where there is none."""
+    available = torch.cuda.is_available()
+    if name == "cpu" or (name == "auto" and not available):
+        return torch.device("cpu")
+    number = {"auto": "0", "cuda": "0"}.get(name, name.removeprefix("cuda:"))
+    if not number.isdecimal():
+        raise UsageError(f"--device {name}: expected auto, cpu, cuda or cuda:N")
+    if not available:
+        build = f"built for CUDA {torch.version.cuda}" if torch.version.cuda else "built without CUDA"
+        raise UsageError(f"--device {name}: PyTorch {torch.__version__} ({build}) finds no GPU; use --device cpu")
+    if int(number) >= torch.cuda.device_count():
+        raise UsageError(f"--device {name}: the last GPU here is cuda:{torch.cuda.device_count() - 1}")
+    return torch.device("cuda", int(number))
+
+
+def fast_dtypes(device: torch.device) -> list[str]:
+    """The dtypes that the hardware computes faster than fp32, the best first."""
+    if device.type == "cuda":
+        major, _ = torch.cuda.get_device_capability(device)
+        return ["fp16"] * (major >= 7) + ["bf16"] * (major >= 8)
+    checks = (getattr(torch.cpu, name, None) for name in ("_is_amx_tile_supported", "_is_avx512_bf16_supported"))
+    return ["bf16"] * any(check is not None and check() for check in checks)
