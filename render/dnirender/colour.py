@@ -11,6 +11,7 @@ when nothing is said.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any, cast
 
@@ -36,6 +37,7 @@ KR_KB = {
 MATRIX_NAMES = {0: "rgb", 1: "bt709", 4: "fcc", 5: "bt601", 6: "bt601", 7: "smpte240m", 9: "bt2020", 10: "bt2020"}
 TRANSFER_NAMES = {16: "PQ", 18: "HLG"}
 UNSPECIFIED = 2
+STRIP = 1 << 15  # pixels
 
 
 @dataclass(frozen=True)
@@ -113,18 +115,22 @@ def downsample(plane: Floats, columns: int, rows: int) -> Floats:
 
 def planes_to_rgb(planes: list[Plane], depth: int, colour: Colour) -> Image:
     """[h, w] luma and its chroma planes (none for gray) to RGB: uint8 for 8 bits, else uint16 over 0..65535."""
-    height, width = planes[0].shape
+    luma, *chroma = planes
+    height, width = luma.shape
     luma_offset, luma_span, chroma_offset, chroma_span = code_range(depth, colour.full_range)
-    top = 255.0 if depth == 8 else 65535.0
-    if len(planes) == 1:
-        gray = (planes[0].astype(np.float32) - np.float32(luma_offset)) * np.float32(top / luma_span)
-        return _rounded(cast(Floats, cv2.merge([gray, gray, gray])), depth)
-    chroma = [upsample(plane.astype(np.float32), width, height) for plane in planes[1:]]
-    ycc = cv2.merge([planes[0].astype(np.float32), np.ascontiguousarray(chroma[0]), np.ascontiguousarray(chroma[1])])
+    bits, top = (8, 255.0) if depth == 8 else (16, 65535.0)
     scale = np.diag([top / luma_span, top / chroma_span, top / chroma_span])
     matrix = to_rgb_matrix(colour.matrix) @ scale
     offset = matrix @ np.array([luma_offset, chroma_offset, chroma_offset])
-    return _rounded(cast(Floats, cv2.transform(ycc, np.column_stack([matrix, -offset]))), depth)
+    image = np.empty((height, width, 3), np.uint8 if bits == 8 else np.uint16)
+    for rows in _strips(height, width):
+        parts = [luma[rows].astype(np.float32), *(_upsampled(plane, rows, height, width) for plane in chroma)]
+        if chroma:
+            rgb = cv2.transform(cv2.merge(parts), np.column_stack([matrix, -offset]))
+        else:
+            rgb = cv2.merge([(parts[0] - np.float32(luma_offset)) * np.float32(top / luma_span)] * 3)
+        image[rows] = _rounded(cast(Floats, rgb), bits)
+    return image
 
 
 def rgb_to_planes(image: Image, sampling: tuple[int, int], depth: int, colour: Colour) -> list[Plane]:
@@ -135,15 +141,37 @@ def rgb_to_planes(image: Image, sampling: tuple[int, int], depth: int, colour: C
     scale = np.diag([luma_span / top, chroma_span / top, chroma_span / top])
     matrix = scale @ np.linalg.inv(to_rgb_matrix(colour.matrix))
     offset = np.array([luma_offset, chroma_offset, chroma_offset])
-    ycc = cv2.transform(image.astype(np.float32), np.column_stack([matrix, offset]))
-    luma, *chroma = (cast(Floats, plane) for plane in cv2.split(ycc))
-    columns, rows = -(-width // sampling[0]), -(-height // sampling[1])
-    planes = [luma, *(downsample(plane, columns, rows) for plane in chroma)]
+    steps = ((1, 1), sampling, sampling)
     kind = np.uint8 if depth == 8 else np.uint16
-    limit = np.float32((1 << depth) - 1)
-    return [np.clip(np.rint(plane), 0, limit).astype(kind) for plane in planes]
+    planes = [np.empty((-(-height // down), -(-width // across)), kind) for across, down in steps]
+    for rows in _strips(height, width):
+        ycc = cv2.transform(image[rows].astype(np.float32), np.column_stack([matrix, offset]))
+        for plane, part, (_, down) in zip(planes, cv2.split(ycc), steps, strict=True):
+            lines = slice(rows.start // down, -(-rows.stop // down))
+            small = downsample(cast(Floats, part), plane.shape[1], lines.stop - lines.start)
+            plane[lines] = _rounded(small, depth)
+    return planes
 
 
-def _rounded(values: Floats, depth: int) -> Image:
-    top, kind = (255, np.uint8) if depth == 8 else (65535, np.uint16)
-    return cast(Image, np.clip(np.rint(values, out=values), 0, top, out=values).astype(kind))
+def _strips(height: int, width: int) -> Iterator[slice]:
+    """Rows in steps that are whole rows of chroma: some passes over a strip are faster than one over a picture, as its
+    floats stay in the cache and in memory that is not asked for anew."""
+    step = max(4, STRIP // width // 4 * 4)
+    return (slice(start, min(start + step, height)) for start in range(0, height, step))
+
+
+def _upsampled(plane: Plane, rows: slice, height: int, width: int) -> Floats:
+    """What `upsample` makes of a whole chroma plane, in these rows of luma."""
+    ratio = 1
+    while plane.shape[0] * ratio < height:
+        ratio *= 2
+    top = max(0, rows.start // ratio - 2)
+    part = plane[top : -(-rows.stop // ratio) + 2].astype(np.float32)
+    first = rows.start - top * ratio
+    return np.ascontiguousarray(upsample(part, width, part.shape[0] * ratio)[first : first + rows.stop - rows.start])
+
+
+def _rounded(values: Floats, depth: int) -> Plane:
+    """Rounded half to even and clipped to what `depth` bits hold, in one pass over memory."""
+    codes = cv2.add(values, cast(Any, 0), dtype=cv2.CV_8U if depth == 8 else cv2.CV_16U)
+    return np.minimum(codes, (1 << depth) - 1) if 8 < depth < 16 else codes
