@@ -89,7 +89,7 @@ def test_it_equals_pytorch_under_every_alpha(kind, depth):
         found, wanted = fast.render(image, alpha), plain.render(image, alpha)
         assert found.dtype == wanted.dtype == depth
         assert found.shape == wanted.shape
-        assert abs(found.astype(int) - wanted).max() <= (1 if depth == np.uint8 else 8)
+        assert abs(found.astype(int) - wanted).max() <= (1 if depth == np.uint8 else 32)
         seen.append(found)
     assert all(abs(a.astype(int) - b).mean() > 1 for a, b in itertools.pairwise(seen))
     assert np.array_equal(seen[0], seen[-1])

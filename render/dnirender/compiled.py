@@ -13,7 +13,9 @@ from typing import Any
 
 import numpy as np
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
+from torch.overrides import TorchFunctionMode
 
 from dnirender.frames import Image
 from dnirender.network import Network
@@ -99,7 +101,29 @@ class _Free(nn.Module):
         for entry, weight in zip(layout, weights, strict=True):
             owner, name = _owner(module, entry)
             owner.__dict__[name] = weight.permute(0, 3, 1, 2) if _lies_otherwise(entry) else weight
-        return network.render(module, pixels)
+        with _Simpler():
+            return network.render(module, pixels)
+
+
+class _Simpler(TorchFunctionMode):
+    """Biases and PReLU by operations that OpenVINO joins to one pass over memory. With weights that move, its own PReLU
+    takes four passes, and what it takes for a convolution's bias it leaves a pass of its own."""
+
+    def __torch_function__(
+        self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None
+    ) -> Any:
+        if func is F.prelu:
+            x, slope = args
+            return x.clamp_min(0) + _per_channel(slope, x) * x.clamp_max(0)
+        if func is F.conv2d and args[2] is not None:
+            x, weight, bias, *rest = args
+            y = func(x, weight, None, *rest)
+            return 0.25 * y + (0.75 * y + _per_channel(bias, y))
+        return func(*args, **(kwargs or {}))
+
+
+def _per_channel(values: Tensor, x: Tensor) -> Tensor:
+    return values.reshape(1, -1, *(1 for _ in x.shape[2:]))
 
 
 def _owner(module: nn.Module, entry: Entry) -> tuple[nn.Module, str]:

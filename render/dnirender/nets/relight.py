@@ -41,8 +41,8 @@ class RelightNet(nn.Module):
         self._initialise()
 
     def forward(self, x: Tensor) -> Tensor:
-        groups = F.pixel_unshuffle(x.to(self.stem.weight.dtype), 2)
-        h = _act(self.stem(groups.contiguous(memory_format=torch.channels_last)))
+        groups = F.pixel_unshuffle(x, 2).contiguous(memory_format=torch.channels_last)
+        h = _act(self.stem(groups.to(self.stem.weight.dtype)))
         skips: list[Tensor] = []
         for down, enc in zip(self.down, self.enc, strict=True):
             skips.append(h)
@@ -54,8 +54,8 @@ class RelightNet(nn.Module):
             h = skips.pop() + F.interpolate(up(h), scale_factor=2.0, mode="bilinear", align_corners=False)
             h = h + _act(dec(_act(h)))
         h = h + _act(self.fine(h))
-        gain, offset = F.pixel_shuffle(self.last(h), 2).to(x.dtype).chunk(2, 1)
-        return x * (1 + gain) + offset
+        gain, offset = self.last(h).to(x.dtype).chunk(2, 1)
+        return F.pixel_shuffle(groups * (1 + gain) + offset, 2)
 
     def _initialise(self) -> None:
         """He's initialisation (with PyTorch's the context from 1/32 arrives a hundred times weaker); last zero."""
