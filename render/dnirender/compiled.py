@@ -17,7 +17,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 
-from dnirender.frames import Image
+from dnirender.frames import Alpha, Image
 from dnirender.network import Network
 from dnirender.weights import Entry, LiveWeights
 
@@ -68,6 +68,16 @@ class Compiled:
         self._tensor: Any = openvino.Tensor
         for number, tensor in enumerate(weights, 1):  # the memory of `live`, which is kept
             self._request.set_input_tensor(number, openvino.Tensor(tensor.numpy(), shared_memory=True))
+
+    def write(self, alpha: Alpha) -> None:
+        """Makes the weights theta(alpha), on this thread alone: PyTorch's others would spin for milliseconds after it
+        and take the cores from OpenVINO's."""
+        threads = torch.get_num_threads()
+        torch.set_num_threads(1)
+        try:
+            self.live.write(alpha)
+        finally:
+            torch.set_num_threads(threads)
 
     def fits(self, image: Image) -> bool:
         """Whether `image` is of the size and kind that this was compiled for."""

