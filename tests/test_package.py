@@ -20,6 +20,7 @@ frames
 preset checkpoint colour containers publish groups
 weights pixels source device probe
 network compose pictures scan
+tiles
 decode streams encoders
 encode
 animation
