@@ -360,7 +360,7 @@ def test_no_memory_says_what_to_do(error):
             raise error
 
     engine = cpu(Network("hungry", Hungry()), toy()[1])
-    with pytest.raises(RenderError, match="frame 0: cpu has no memory for 2 x 13x9; use a smaller --width"):
+    with pytest.raises(RenderError, match="frame 0: cpu has no memory for 1 x 13x9; use a smaller --width"):
         flat(engine(batches(pictures(2), [(1.0, 0.0)] * 2, 2)))
     with (
         pytest.raises(RenderError, match="frame 0: cuda:0 has no memory for 2 x 13x9; use --batch 1"),

@@ -25,7 +25,7 @@ decode streams encoders
 encode
 animation
 plan
-compiled
+compiled room lanes cuda
 engine
 pipeline
 sheet

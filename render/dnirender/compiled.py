@@ -11,13 +11,12 @@ import importlib.util
 import warnings
 from typing import Any
 
-import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 
-from dnirender.frames import Alpha, Image
+from dnirender.frames import Image
 from dnirender.network import Network
 from dnirender.weights import Entry, LiveWeights
 
@@ -31,21 +30,23 @@ def available() -> bool:
 
 
 class Compiled:
-    """`network` for pictures like `image`: `compiled(image)` gives [scale h, scale w, 3] in the picture's dtype and a
-    sum that tells whether all was finite, under the weights that `live`, float32 on the CPU, has now. (A NaN may become
-    a 0 in an activation of OpenVINO's; PyTorch's lets it through.)
+    """`network` for one picture like `image`, as `Network.render` has it (1 h w 3 in, 1 scale*h scale*w 3 and 1 out),
+    under the weights that `live`, float32 on the CPU, has now. (A NaN may become a 0 in an activation of OpenVINO's;
+    PyTorch's lets it through.) `threads` are shared by `lanes` that run at the same time.
 
     RuntimeError and NotImplementedError (and others of OpenVINO's making): a network that cannot be compiled.
     """
 
-    def __init__(self, network: Network, live: LiveWeights, image: Image, dtype: str, threads: int) -> None:
+    def __init__(
+        self, network: Network, live: LiveWeights, image: Image, dtype: str, threads: int, lanes: int = 1
+    ) -> None:
         import openvino
         from openvino.frontend import FrontEndManager
         from openvino.frontend.pytorch.ts_decoder import TorchScriptPythonDecoder
 
-        self.live = live
-        self.shape, self._kind = image.shape, image.dtype
-        pixels = torch.from_numpy(self._carried(image))
+        given = torch.from_numpy(image)[None]
+        self._shape, self._kind = given.shape, given.dtype
+        pixels = self._carried(given)
         weights = [_memory_of(entry, live.flat) for entry in live.path.layout]
         with warnings.catch_warnings(), torch.no_grad():
             warnings.simplefilter("ignore")  # that sizes become constants is meant
@@ -62,36 +63,40 @@ class Compiled:
         options = {
             "INFERENCE_PRECISION_HINT": PRECISIONS[dtype],
             "INFERENCE_NUM_THREADS": threads,
-            "PERFORMANCE_HINT": "LATENCY",
+            "NUM_STREAMS": lanes,
+            "ENABLE_CPU_PINNING": False,  # the decoder and the encoder want the cores too
         }
-        self._request: Any = openvino.Core().compile_model(model, "CPU", options).create_infer_request()
+        self._graph: Any = openvino.Core().compile_model(model, "CPU", options)
         self._tensor: Any = openvino.Tensor
-        for number, tensor in enumerate(weights, 1):  # the memory of `live`, which is kept
-            self._request.set_input_tensor(number, openvino.Tensor(tensor.numpy(), shared_memory=True))
+        self._bind(live)
 
-    def write(self, alpha: Alpha) -> None:
-        """Makes the weights theta(alpha), on this thread alone: PyTorch's others would spin for milliseconds after it
-        and take the cores from OpenVINO's."""
-        threads = torch.get_num_threads()
-        torch.set_num_threads(1)
-        try:
-            self.live.write(alpha)
-        finally:
-            torch.set_num_threads(threads)
+    def beside(self, live: LiveWeights) -> Compiled:
+        """The same graph with other weights, to be run at the same time by another thread."""
+        other = copy.copy(self)
+        other._bind(live)
+        return other
 
-    def fits(self, image: Image) -> bool:
-        """Whether `image` is of the size and kind that this was compiled for."""
-        return image.shape == self.shape and image.dtype == self._kind
+    def _bind(self, live: LiveWeights) -> None:
+        self.live = live
+        self._request: Any = self._graph.create_infer_request()
+        for number, entry in enumerate(live.path.layout, 1):
+            self._request.set_input_tensor(
+                number, self._tensor(_memory_of(entry, live.flat).numpy(), shared_memory=True)
+            )
 
-    def __call__(self, image: Image) -> tuple[Tensor, float]:
-        carried = self._carried(image)  # named, since the request only borrows it
+    def fits(self, pixels: Tensor) -> bool:
+        """Whether `pixels` are of the size and kind that this was compiled for."""
+        return pixels.shape == self._shape and pixels.dtype == self._kind
+
+    def __call__(self, pixels: Tensor) -> tuple[Tensor, Tensor]:
+        carried = self._carried(pixels).numpy()  # named, since the request only borrows it
         self._request.set_input_tensor(0, self._tensor(carried, shared_memory=True))
         self._request.infer()
-        picture, total = (self._request.get_output_tensor(number).data for number in (0, 1))
-        return torch.from_numpy(picture[0].astype(self._kind)), float(total[0])
+        picture, total = (torch.from_numpy(self._request.get_output_tensor(number).data.copy()) for number in (0, 1))
+        return picture.to(self._kind), total
 
-    def _carried(self, image: Image) -> np.ndarray:
-        return image[None] if self._kind == np.uint8 else image[None].astype(np.int32)
+    def _carried(self, pixels: Tensor) -> Tensor:
+        return pixels if self._kind == torch.uint8 else pixels.to(torch.int32)
 
 
 class _Free(nn.Module):

@@ -3,26 +3,33 @@
 from __future__ import annotations
 
 import copy
+import functools
+import itertools
 import math
 from collections import deque
 from collections.abc import Generator, Iterable, Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 
 import numpy as np
 import torch
 from torch import Tensor
 
 from dnirender import compiled, probe
+from dnirender.cuda import Flight, Streams, whole
 from dnirender.device import choose_device, fast_dtypes
 from dnirender.errors import ModelError, RenderError, UsageError
 from dnirender.frames import Alpha, Batch, Frame, Image
+from dnirender.lanes import side_by_side
 from dnirender.network import Network, unit
+from dnirender.room import Room, is_no_memory
 from dnirender.weights import Live, LiveWeights, WeightPath
 
 DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
 
 # Half a code of 8 bits, on average over a picture: what `auto` lets a faster dtype cost at any endpoint.
 MAX_ERROR = 0.5 / 255
+LANES = 4  # pictures side by side on the CPU: more would wait for memory
 BACKENDS = ("auto", "torch", "openvino")
 FEW = 32  # pictures: measuring takes four or five and a second of compiling
 WORTH_TRYING = 5.0  # seconds that a job takes in PyTorch
@@ -31,21 +38,31 @@ WRONG = 10 * MAX_ERROR  # no rounding explains it
 Rendered = tuple[Batch, tuple[Image, ...]]
 
 
+@dataclass
+class _Lane:
+    """What renders one picture at a time on the CPU: a network with live weights, and where it is taken, a graph."""
+
+    live: Live
+    graph: compiled.Compiled | None = None
+
+
 class Engine:
     """Renders batches under the weights of their alphas: `engine(batches)` yields (batch, pictures) in order.
 
     A picture comes back in its own dtype, `network.scale` times as large, rounded to nearest from a float clamped to
     0..1. The result does not depend on the batch size; on the CPU not by a bit: there pictures run one by one, which is
-    faster too, as activations stay in the caches. On CUDA two batches are in flight, and the next weights are written
-    into a second copy of the network while the current batch runs.
+    faster too, as activations stay in the caches, and once `tune` was told of a job, as many of them side by side as
+    threads and memory allow, up to LANES. On CUDA two batches are in flight, and the next weights are written into a
+    second copy of the network while the current batch runs.
 
     `device` is auto, cpu, cuda or cuda:N; `dtype` is auto, fp32, bf16 or fp16, and auto takes a faster one only where
     the hardware has it and a probe stays within MAX_ERROR of fp32 at every endpoint. `choice` tells what was taken and
-    why. `backend` is auto, torch or openvino: what `tune` chooses from. `threads` is set for the whole process; `path`
-    is moved to the device.
+    why. `backend` is auto, torch or openvino: what `tune` chooses from. `threads` is set for the whole process; `tile`
+    is the side of the tiles that pictures are cut into, in pixels of the source, and None cuts them only where memory
+    asks for it; `path` is moved to the device.
 
-    UsageError: a device, dtype or backend that is not to be had. ModelError: output that is not finite. RenderError: no
-    memory.
+    UsageError: a device, dtype, backend or tile that is not to be had. ModelError: output that is not finite.
+    RenderError: no memory.
     """
 
     def __init__(
@@ -57,6 +74,7 @@ class Engine:
         dtype: str = "auto",
         backend: str = "auto",
         threads: int | None = None,
+        tile: int | None = None,
     ) -> None:
         if threads is not None:
             if threads < 1:
@@ -71,72 +89,107 @@ class Engine:
         self.dtype, why = self._choose(dtype)
         self.choice = self._why = f"{self.device}, {self.dtype}: {why}"
         self._asked = self._check(backend)
-        self._inputs: LiveWeights | None = None
-        self._compiled: compiled.Compiled | None = None
-        self._seconds: dict[tuple[int, int, type], float] = {}
+        self._room = Room(network, tile)
         self._tuned: tuple[int, int, type] | None = None
+        self._longest = 0
         self._slots = [self._live(self.dtype) for _ in range(2 if self.device.type == "cuda" else 1)]
         self._in_use: dict[Live, torch.cuda.Event] = {}
+        self._lanes = [_Lane(self._slots[0])]
 
     @property
     def writes(self) -> int:
-        """How often weights were written: at most once per change of alpha."""
+        """How often weights were written: at most once per change of alpha and lane."""
         return sum(live.writes for live in self._all_live())
 
     @property
     def backend(self) -> str:
         """torch or openvino: what renders pictures of the size last tuned for."""
-        return "openvino" if self._compiled else "torch"
+        return "openvino" if self._lanes[0].graph else "torch"
+
+    @property
+    def lanes(self) -> int:
+        """How many pictures are rendered side by side on the CPU."""
+        return len(self._lanes)
+
+    @property
+    def tile(self) -> tuple[int, int] | None:
+        """Height and width of the tiles in pixels of the source; None where pictures are rendered whole."""
+        return self._room.tile
 
     def tune(self, height: int, width: int, count: int, depth: int = 8) -> None:
-        """Takes what renders `count` pictures of this size and depth soonest: on the CPU either PyTorch or, where it is
-        installed and within MAX_ERROR at every endpoint, the network compiled by OpenVINO.
+        """Takes what renders `count` pictures of this size and depth soonest: on the CPU as many of them side by side
+        as threads and memory allow, by PyTorch or, where it is installed and within MAX_ERROR at every endpoint, by the
+        network compiled by OpenVINO; in tiles where they do not fit as a whole.
 
         This is measured, so it may differ from run to run, and pictures with it by MAX_ERROR. Other sizes are rendered
-        by PyTorch. ModelError: OpenVINO was asked for and cannot run the network, or not rightly.
+        by PyTorch. ModelError: OpenVINO was asked for and cannot run the network, or not rightly. RenderError: no tile
+        fits into memory.
         """
         kind = np.uint8 if depth <= 8 else np.uint16
-        job = (height, width, kind)
-        if job == self._tuned:
+        if (height, width, kind) == self._tuned and count <= self._longest:
             return
-        self._tuned, self._compiled, self.choice = None, None, self._why
-        if self._asked == "torch" or (self._asked == "auto" and (count < FEW or not self._can_compile())):
-            return
-        image = probe.picture(height, width, kind)
-        try:
+        self._tuned, self._lanes = None, [_Lane(self._slots[0])]
+        wanted = max(1, min(torch.get_num_threads(), LANES, count)) if self.device.type == "cpu" else 1
+        lanes = self._room.plan(height, width, DTYPES[self.dtype], self.device, wanted)
+        self._lanes += [_Lane(self._live(self.dtype)) for _ in range(lanes - 1)]
+        told = [self._why]
+        if self._asked == "openvino" or (self._asked == "auto" and count >= FEW and self._can_compile()):
+            image = probe.picture(height, width, kind)
             with _memory(Batch((Frame(0, 0, image),), ()), "cpu"):
-                if job not in self._seconds:
-                    self._seconds[job] = probe.soonest(lambda: self._run(image, self._ends()[-1]))
-                if self._asked == "openvino" or count * self._seconds[job] >= WORTH_TRYING:
-                    self._try_openvino(image, self._seconds[job])
-                    self._tuned = job
-        finally:
-            for live in self._all_live():
-                live.alpha = None  # the first write of the job is one
+                told += self._compare(image, count)
+        if lanes > 1:
+            told.append(f"{lanes} pictures side by side")
+        if self.tile:
+            told.append(f"tiles of {self.tile[1]}x{self.tile[0]}")
+        self.choice = "; ".join(told)
+        for live in self._all_live():
+            live.alpha = None  # the first write of the job is one
+        self._tuned, self._longest = (height, width, kind), count
 
-    def _try_openvino(self, image: Image, seconds: float) -> None:
-        """Takes OpenVINO where it was asked for, or is right and takes less than `seconds` for `image`."""
+    def _compare(self, image: Image, count: int) -> list[str]:
+        """Takes OpenVINO for pictures like `image` where it was asked for, or is right and `count` of them are done
+        sooner with it; says why."""
+        seconds = self._pace(image)
+        if self._asked == "auto" and count * seconds < WORTH_TRYING:
+            return []
         try:
-            error = self._compiled_error(probe.picture(probe.SIDE, probe.SIDE))
-            graph = self._compile(image)
-            error = max(error, self._apart(graph, self._slots[0], image, self._ends()[-1]))
-            compiled_seconds = probe.soonest(lambda: graph(image))
+            error, compiled_seconds = self._try_openvino(image)
         except Exception as failure:  # what OpenVINO raises for a network it cannot compile is not documented
+            self._take([])
             if self._asked == "openvino":
                 raise ModelError(f"{self.network.architecture}: OpenVINO cannot run it: {failure}") from failure
-            self.choice = f"{self._why}; OpenVINO cannot run it"
-            return
+            return ["OpenVINO cannot run it"]
         if self._asked == "openvino" and error > WRONG:
+            self._take([])
             raise ModelError(
                 f"{self.network.architecture}: OpenVINO renders it wrongly, with a mean error of {error * 255:.3f} of "
                 "255; use --backend torch"
             )
-        if self._asked == "openvino" or (error <= MAX_ERROR and compiled_seconds < seconds):
-            self._compiled = graph
-        self.choice = (
-            f"{self._why}; {self.backend}: OpenVINO takes {compiled_seconds * 1e3:.0f} ms a picture with a mean error "
-            f"of {error * 255:.3f} of 255, PyTorch {seconds * 1e3:.0f} ms"
-        )
+        if self._asked == "auto" and (error > MAX_ERROR or compiled_seconds >= seconds):
+            self._take([])
+        return [
+            f"{self.backend}: OpenVINO takes {compiled_seconds * 1e3:.0f} ms a picture with a mean error of "
+            f"{error * 255:.3f} of 255, PyTorch {seconds * 1e3:.0f} ms"
+        ]
+
+    def _try_openvino(self, image: Image) -> tuple[float, float]:
+        """Takes it, and returns its largest mean error at an endpoint, in 0..1, and its seconds a picture."""
+        error = self._compiled_error(probe.picture(probe.SIDE, probe.SIDE))
+        height, width = self._room.part(*image.shape[:2])
+        part = probe.picture(height, width, image.dtype.type)
+        first = self._graph(part, torch.get_num_threads(), self.lanes)
+        error = max(error, self._apart(first, self._slots[0], part, self._ends()[-1]))
+        self._take([first, *(first.beside(LiveWeights(self._path)) for _ in self._lanes[1:])])
+        return error, self._pace(image)
+
+    def _take(self, graphs: list[compiled.Compiled]) -> None:
+        for lane, graph in itertools.zip_longest(self._lanes, graphs):
+            lane.graph = graph
+
+    def _pace(self, image: Image) -> float:
+        """Seconds a picture."""
+        frames = [Batch((Frame(number, 0, image),), self._ends()[-1]) for number in range(2 * self.lanes)]
+        return probe.soonest(lambda: deque(self(frames), 0)) / len(frames)
 
     def _check(self, backend: str) -> str:
         if backend not in BACKENDS:
@@ -154,26 +207,27 @@ class Engine:
         suits = self.network.channels_last and self.dtype in compiled.PRECISIONS
         return self.device.type == "cpu" and suits and compiled.available()
 
-    def _compile(self, image: Image) -> compiled.Compiled:
-        self._inputs = self._inputs or LiveWeights(self._path)
-        return compiled.Compiled(self.network, self._inputs, image, self.dtype, torch.get_num_threads())
+    def _graph(self, image: Image, threads: int = 1, lanes: int = 1) -> compiled.Compiled:
+        return compiled.Compiled(self.network, LiveWeights(self._path), image, self.dtype, threads, lanes)
 
     def _compiled_error(self, image: Image) -> float:
         """The largest mean difference to PyTorch in fp32 at an endpoint, in 0..1."""
-        graph, exact = self._compile(image), self._live("fp32")
+        graph, exact = self._graph(image), self._live("fp32")
         return max(self._apart(graph, exact, image, alpha) for alpha in self._ends())
 
     def _apart(self, graph: compiled.Compiled, live: Live, image: Image, alpha: Alpha) -> float:
         """The mean difference between what `graph` and PyTorch make of `image`, in 0..1; Inf where it is not finite."""
         live.write(alpha)
-        graph.write(alpha)
-        picture, total = graph(image)
-        wanted, _ = self._render(live, torch.from_numpy(image)[None])
-        difference = (picture.float() - wanted[0].float()).abs().mean() / np.iinfo(image.dtype).max
-        return float(difference) if math.isfinite(total) else math.inf
+        graph.live.write(alpha)
+        pixels = torch.from_numpy(image)[None]
+        picture, total = graph(pixels)
+        wanted, _ = self._render(live, pixels)
+        difference = (picture.float() - wanted.float()).abs().mean() / np.iinfo(image.dtype).max
+        return float(difference) if bool(total.isfinite().all()) else math.inf
 
     def _all_live(self) -> list[LiveWeights]:
-        return [*self._slots, *([self._inputs] if self._inputs else [])]
+        graphs = [lane.graph.live for lane in self._lanes if lane.graph]
+        return [*self._slots, *(lane.live for lane in self._lanes[1:]), *graphs]
 
     def _ends(self) -> list[Alpha]:
         """The alphas of the endpoints."""
@@ -181,11 +235,19 @@ class Engine:
         return [tuple(float(name == end) for name in names) for end in names]
 
     def __call__(self, batches: Iterable[Batch]) -> Iterator[Rendered]:
-        return self._overlapped(batches) if self.device.type == "cuda" else self._one_by_one(batches)
+        if self.device.type == "cuda":
+            return self._overlapped(batches)
+        if len(self._lanes) == 1:
+            return self._one_by_one(batches)
+        lanes = [functools.partial(self._on, lane) for lane in self._lanes]
+        return side_by_side(lanes, max(1, torch.get_num_threads() // len(lanes)), batches)
 
     def render(self, image: Image, alpha: Alpha) -> Image:
         """One picture, as if it were frame 0."""
-        [(_, (rendered,))] = self([Batch((Frame(0, 0, image),), alpha)])
+        frame = Frame(0, 0, image)
+        if self.device.type == "cpu":
+            return self._on(self._lanes[0], frame, alpha)
+        [(_, (rendered,))] = self([Batch((frame,), alpha)])
         return rendered
 
     def _live(self, dtype: str) -> Live:
@@ -213,27 +275,28 @@ class Engine:
 
     def _one_by_one(self, batches: Iterable[Batch]) -> Iterator[Rendered]:
         for batch in batches:
-            images: list[Image] = []
-            with _memory(batch, "cpu"):
-                for frame in batch.frames:
-                    picture, total = self._run(np.require(frame.image, requirements=["C", "W"]), batch.alpha)
-                    images.append(self._image(frame, batch.alpha, picture, total))
-            yield batch, tuple(images)
+            yield batch, tuple(self._on(self._lanes[0], frame, batch.alpha) for frame in batch.frames)
 
-    def _run(self, image: Image, alpha: Alpha) -> tuple[Tensor, float]:
+    def _on(self, lane: _Lane, frame: Frame, alpha: Alpha) -> Image:
         """One picture on the CPU."""
-        if self._compiled and self._compiled.fits(image):
-            self._compiled.write(alpha)
-            return self._compiled(image)
-        pictures, totals = self._render(self._weights(alpha), torch.from_numpy(image)[None])
-        return pictures[0], float(totals)
+        run = functools.partial(self._run, lane, alpha)
+        with _memory(Batch((frame,), alpha), "cpu"):
+            pictures, totals = self._room.render(run, torch.from_numpy(whole(frame.image))[None])
+        return self._image(frame, alpha, pictures[0], float(totals))
+
+    def _run(self, lane: _Lane, alpha: Alpha, pixels: Tensor) -> tuple[Tensor, Tensor]:
+        if lane.graph and lane.graph.fits(pixels):
+            lane.graph.live.write(alpha)
+            return lane.graph(pixels)
+        lane.live.write(alpha)
+        return self._render(lane.live, pixels)
 
     def _overlapped(self, batches: Iterable[Batch]) -> Iterator[Rendered]:
         """CUDA. Batch k is queued before batch k - 1 is waited for, so that the device always has work."""
         torch.cuda.synchronize(self.device)  # the modules were made on the default stream
-        streams = _Streams(self.device)
-        free = deque([_Lane(), _Lane()])
-        flying: deque[tuple[Batch, _Lane]] = deque()
+        streams = Streams(self.device)
+        free = deque([Flight(), Flight()])
+        flying: deque[tuple[Batch, Flight]] = deque()
         try:
             for batch in batches:
                 flying.append((batch, free.popleft()))
@@ -242,31 +305,32 @@ class Engine:
                 if not free:
                     yield self._collect(*flying[0])
                     free.append(flying.popleft()[1])
-            for batch, lane in flying:
-                yield self._collect(batch, lane)
+            for batch, flight in flying:
+                yield self._collect(batch, flight)
         finally:
             torch.cuda.synchronize(self.device)  # buffers may go when nothing on the device uses them
 
-    def _submit(self, batch: Batch, lane: _Lane, streams: _Streams) -> None:
-        """Nothing here waits for the device. The lane keeps every tensor alive until its batch is collected."""
-        staged = lane.stage(batch)
+    def _submit(self, batch: Batch, flight: Flight, streams: Streams) -> None:
+        """Nothing here waits for the device. The flight keeps every tensor alive until its batch is collected."""
+        staged = flight.stage(batch)
         with torch.cuda.stream(streams.upload):
-            lane.pixels = staged.to(self.device, non_blocking=True)
+            flight.pixels = staged.to(self.device, non_blocking=True)
             live = self._weights(batch.alpha)
-            lane.ready.record()
+            flight.ready.record()
         with torch.cuda.stream(streams.compute):
-            streams.compute.wait_event(lane.ready)
-            lane.rendered, lane.sums = self._render(live, lane.pixels)
-            lane.computed.record()
-            self._in_use[live] = lane.computed
+            streams.compute.wait_event(flight.ready)
+            flight.rendered, flight.sums = self._room.render(functools.partial(self._render, live), flight.pixels)
+            flight.computed.record()
+            self._in_use[live] = flight.computed
         with torch.cuda.stream(streams.download):
-            streams.download.wait_event(lane.computed)
-            lane.download()
-            lane.done.record()
+            streams.download.wait_event(flight.computed)
+            flight.download()
+            flight.done.record()
 
-    def _collect(self, batch: Batch, lane: _Lane) -> Rendered:
-        lane.done.synchronize()
-        parts = zip(batch.frames, lane.result.clone(), lane.totals.tolist(), strict=True)  # lane.result is used again
+    def _collect(self, batch: Batch, flight: Flight) -> Rendered:
+        flight.done.synchronize()
+        result = flight.result.clone()  # the flight is used again
+        parts = zip(batch.frames, result, flight.totals.tolist(), strict=True)
         return batch, tuple(self._image(frame, batch.alpha, picture, total) for frame, picture, total in parts)
 
     def _choose(self, dtype: str) -> tuple[str, str]:
@@ -277,7 +341,7 @@ class Engine:
             return dtype, "as asked"
         asked, net = dtype != "auto", self.network
         good = {"bf16": net.supports_bf16, "fp16": net.supports_half}
-        x = unit(_tensor(probe.picture(probe.SIDE, probe.SIDE))[None].to(self.device))
+        x = unit(torch.from_numpy(probe.picture(probe.SIDE, probe.SIDE))[None].to(self.device))
         reasons: list[str] = []
         for name in [dtype] if asked else fast_dtypes(self.device):
             error = self._error(name, x) if good[name] else math.inf
@@ -313,52 +377,12 @@ class Engine:
         return max(errors)
 
 
-class _Streams:
-    def __init__(self, device: torch.device) -> None:
-        self.upload, self.compute, self.download = (torch.cuda.Stream(device) for _ in range(3))
-
-
-class _Lane:
-    """What one batch in flight needs. Pinned buffers are used again as long as the batch's shape stays."""
-
-    pixels: Tensor
-    rendered: Tensor
-    sums: Tensor
-
-    def __init__(self) -> None:
-        self.ready, self.computed, self.done = (torch.cuda.Event() for _ in range(3))
-        self.staged = self.result = self.totals = torch.empty(0)
-
-    def stage(self, batch: Batch) -> Tensor:
-        images = [_tensor(frame.image) for frame in batch.frames]
-        self.staged = _pinned(self.staged, (len(images), *images[0].shape), images[0].dtype)
-        for place, image in zip(self.staged, images, strict=True):
-            place.copy_(image)
-        return self.staged
-
-    def download(self) -> None:
-        self.result = _pinned(self.result, self.rendered.shape, self.rendered.dtype)
-        self.totals = _pinned(self.totals, self.sums.shape, self.sums.dtype)
-        self.result.copy_(self.rendered, non_blocking=True)
-        self.totals.copy_(self.sums, non_blocking=True)
-
-
-def _pinned(buffer: Tensor, shape: tuple[int, ...], dtype: torch.dtype) -> Tensor:
-    same = buffer.shape == shape and buffer.dtype == dtype
-    return buffer if same else torch.empty(shape, dtype=dtype, pin_memory=True)
-
-
-def _tensor(image: Image) -> Tensor:
-    """Shares memory with the picture where PyTorch can: it wants whole, writable arrays."""
-    return torch.from_numpy(np.require(image, requirements=["C", "W"]))
-
-
 @contextmanager
 def _memory(batch: Batch, device: str) -> Generator[None]:
     try:
         yield
     except (RuntimeError, MemoryError) as error:
-        if not isinstance(error, MemoryError | torch.OutOfMemoryError) and "can't allocate memory" not in str(error):
+        if not is_no_memory(error):
             raise
         frame, count = batch.frames[0], len(batch.frames)
         height, width = frame.image.shape[:2]

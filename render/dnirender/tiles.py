@@ -11,13 +11,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from dnirender.errors import RenderError
-from dnirender.frames import Image
 from dnirender.network import Network
 
 # A strip this long is tried first, then twice as long and so on. A reach is at most a quarter of the strip; a dilated
@@ -147,24 +145,35 @@ def _count(length: int, tile: int, overlap: int) -> int:
     return 1 if tile >= length else 1 - (tile - length) // (tile - overlap)
 
 
-def render_tiled(
-    run: Callable[[Image], tuple[Tensor, Tensor | float]], image: Image, windows: Sequence[Window], scale: int
-) -> tuple[Tensor, float]:
-    """The picture [scale h, scale w, 3] in the dtype of `image`, and the sum of what `run` gives with every window's:
-    a NaN or Inf stays one."""
-    height, width = image.shape[:2]
-    below = max(0, *(window.rows.stop - height for window in windows))
-    right = max(0, *(window.columns.stop - width for window in windows))
-    grown = np.pad(image, ((0, below), (0, right), (0, 0)), "reflect") if below or right else image
-    out = torch.from_numpy(np.empty((height * scale, width * scale, 3), image.dtype))
-    total = 0.0
+Run = Callable[[Tensor], tuple[Tensor, Tensor]]
+"""Pixels n h w 3 to the same `scale` times as large, in their dtype, and n sums, as `Network.render` gives them."""
+
+
+def render_tiled(run: Run, pixels: Tensor, windows: Sequence[Window], scale: int) -> tuple[Tensor, Tensor]:
+    """What `run` makes of n h w 3 window by window, joined; the sums are added, so that a NaN or Inf stays one."""
+    n, height, width, _ = pixels.shape
+    grown = _mirrored(pixels, 1, max(0, *(window.rows.stop - height for window in windows)))
+    grown = _mirrored(grown, 2, max(0, *(window.columns.stop - width for window in windows)))
+    out = torch.empty((n, height * scale, width * scale, 3), dtype=pixels.dtype, device=pixels.device)
+    totals = torch.zeros(n, device=pixels.device)
     for window in windows:
-        part, its_total = run(np.ascontiguousarray(grown[window.rows, window.columns]))
+        part, its_totals = run(grown[:, window.rows, window.columns].contiguous())
         rows, columns = _scaled(window.inner_rows, scale), _scaled(window.inner_columns, scale)
         top, left = window.rows.start * scale, window.columns.start * scale
-        out[rows, columns] = part[rows.start - top : rows.stop - top, columns.start - left : columns.stop - left]
-        total += float(its_total)
-    return out, total
+        out[:, rows, columns] = part[:, rows.start - top : rows.stop - top, columns.start - left : columns.stop - left]
+        totals += its_totals
+    return out, totals
+
+
+def _mirrored(pixels: Tensor, axis: int, more: int) -> Tensor:
+    """Grown at the end of an axis by its mirror image, as `Network.forward` grows pictures."""
+    if not more:
+        return pixels
+    size = pixels.shape[axis]
+    grown = torch.cat([pixels, pixels.narrow(axis, 0, more)], axis)
+    for step in range(more):
+        grown.select(axis, size + step).copy_(pixels.select(axis, size - 2 - step))
+    return grown
 
 
 def _scaled(part: slice, scale: int) -> slice:

@@ -87,8 +87,9 @@ class WeightPath:
         if len(used) == 1 and alpha[used[0]] == 1:
             out.copy_(self.stack[used[0]])
             return
-        neighbours = used[-1] - used[0] == len(used) - 1  # then the rows are a view
-        rows = slice(used[0], used[-1] + 1) if neighbours else used
+        step = used[1] - used[0] if len(used) > 1 else 1
+        evenly = used == list(range(used[0], used[-1] + 1, step))  # then the rows are a view, as any two are
+        rows = slice(used[0], used[-1] + 1, step) if evenly else used
         coefficients = torch.tensor([alpha[index] for index in used]).to(out.device, non_blocking=True)
         block = BLOCK if out.device.type == "cpu" else out.numel()
         total = torch.empty(min(block, out.numel()), device=out.device)

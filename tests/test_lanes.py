@@ -1,0 +1,71 @@
+"""Laws of pictures that are rendered side by side: the order, the threads, an error, an early end."""
+
+import threading
+import time
+
+import numpy as np
+import pytest
+
+from dnirender.frames import Batch, Frame
+from dnirender.lanes import side_by_side
+
+
+def batches(count, size=1):
+    frames = [Frame(index, index, np.full((1, 1, 3), index, np.uint8)) for index in range(count)]
+    return [Batch(tuple(frames[i : i + size]), (float(i),)) for i in range(0, count, size)]
+
+
+class Lane:
+    """Takes longer for every other frame, so that frames overtake one another; notes what it was given."""
+
+    def __init__(self, fails_at=None):
+        self.fails_at, self.seen, self.busy = fails_at, [], threading.Lock()
+
+    def __call__(self, frame, alpha):
+        assert self.busy.acquire(blocking=False), "two frames at once on one lane"
+        try:
+            time.sleep(0.002 * (frame.index % 2))
+            if frame.index == self.fails_at:
+                raise RuntimeError(f"frame {frame.index}")
+            self.seen.append((frame.index, alpha))
+            return frame.image + 100
+        finally:
+            self.busy.release()
+
+
+@pytest.mark.parametrize("size", [1, 3])
+@pytest.mark.parametrize("count", [1, 2, 4])
+def test_frames_come_back_in_order_whichever_lane_they_took(count, size):
+    lanes, jobs = [Lane() for _ in range(count)], batches(20, size)
+    results = list(side_by_side(lanes, 1, jobs))
+    assert [batch for batch, _ in results] == jobs
+    for batch, images in results:
+        assert [int(image[0, 0, 0]) for image in images] == [frame.index + 100 for frame in batch.frames]
+    seen = sorted(entry for lane in lanes for entry in lane.seen)
+    assert seen == [(frame.index, job.alpha) for job in jobs for frame in job.frames]
+    assert all(lane.seen for lane in lanes)
+
+
+def test_batches_are_taken_one_frame_more_than_there_are_lanes_ahead():
+    taken = []
+    stream = side_by_side([Lane(), Lane()], 1, (taken.append(job) or job for job in batches(10)))
+    assert taken == []
+    for number, _ in enumerate(stream, 1):
+        assert len(taken) == min(number + 2, 10)
+
+
+def test_an_error_is_raised_at_its_place_and_nothing_goes_on():
+    lanes = [Lane(fails_at=5), Lane(fails_at=5)]
+    stream = side_by_side(lanes, 1, batches(50))
+    assert [batch.frames[0].index for batch, _ in (next(stream) for _ in range(5))] == [0, 1, 2, 3, 4]
+    with pytest.raises(RuntimeError, match="frame 5"):
+        next(stream)
+    assert max(index for lane in lanes for index, _ in lane.seen) <= 8
+    assert not any(thread.name.startswith("lane") for thread in threading.enumerate())
+
+
+def test_an_early_end_leaves_no_thread():
+    stream = side_by_side([Lane(), Lane()], 1, batches(50))
+    next(stream)
+    stream.close()
+    assert not any(thread.name.startswith("lane") for thread in threading.enumerate())
