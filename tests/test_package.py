@@ -28,7 +28,7 @@ plan
 compiled room lanes cuda
 engine
 pipeline
-sheet
+sheet bench
 cli
 """
 HEAVY = {"torch", "torchvision", "spandrel", "cv2", "openvino"}

@@ -64,6 +64,10 @@ Device = Annotated[str, typer.Option(help="auto, cpu, cuda or cuda:N.")]
 Dtype = Annotated[Literal["auto", "fp32", "bf16", "fp16"], typer.Option(help="Precision of the networks.")]
 Backend = Annotated[Literal["auto", "torch", "openvino"], typer.Option(help="What runs the networks on a CPU.")]
 Threads = Annotated[int | None, typer.Option(min=1, max=1024, help="CPU threads of the networks.")]
+Tile = Annotated[
+    int | None,
+    typer.Option(min=1, max=16384, help="Side of tiles, in source pixels.  [default: whole, tiles where memory asks]"),
+]
 Width = Annotated[int | None, typer.Option(help="Scale to this width before the network.")]
 Height = Annotated[int | None, typer.Option(help="Scale to this height before the network.")]
 Extrapolate = Annotated[bool, typer.Option("--extrapolate", help="Allow values outside 0..1.")]
@@ -124,6 +128,7 @@ def render_command(
         int | None, typer.Option(min=1, max=1024, help="Frames per pass.  [default: 1 on CPU, 4 on CUDA]")
     ] = None,
     threads: Threads = None,
+    tile: Tile = None,
     codec: Annotated[str | None, typer.Option(help="Encoder.  [default: libx264, webm: libvpx-vp9]")] = None,
     crf: Annotated[int | None, typer.Option(help="Quality, lower is better.  [default: 18, webm: 30]")] = None,
     pix_fmt: Annotated[str | None, typer.Option(help="Pixel format.  [default: as the source]")] = None,
@@ -183,6 +188,7 @@ def render_command(
         "backend": backend,
         "batch": batch,
         "threads": threads,
+        "tile": tile,
         "overwrite": overwrite,
     }
     say = _Voice(quiet or as_json, verbose)
@@ -289,6 +295,7 @@ def sheet_command(
     dtype: Dtype = "auto",
     backend: Backend = "auto",
     threads: Threads = None,
+    tile: Tile = None,
     width: Width = None,
     height: Height = None,
     quiet: Quiet = False,
@@ -306,12 +313,65 @@ def sheet_command(
         raise UsageError(f"{target}: a contact sheet is a PNG; name it .png")
     settings: dict[str, Any] = {
         "preset": chosen, "video_stream": video_stream, "device": device, "dtype": dtype, "backend": backend,
-        "threads": threads, "overwrite": overwrite,
+        "threads": threads, "tile": tile, "overwrite": overwrite,
     }  # fmt: skip
     say = _Voice(quiet, verbose)
     job = _job(source, target, settings)
     say.detail(make_sheet(job, frames.split(","), alphas.split(","), title=f"{source.name}   {name}"))
     say.line(f"{target}: contact sheet")
+
+
+@app.command(name="bench")
+def bench_command(
+    source: Annotated[
+        Path | None, typer.Argument(help="A video; without one a clip is made.", metavar="[INPUT]")
+    ] = None,
+    preset: PresetOption = None,
+    model: Models = None,
+    video_stream: VideoStream = None,
+    device: Device = "auto",
+    dtype: Dtype = "auto",
+    backend: Backend = "auto",
+    threads: Threads = None,
+    tile: Tile = None,
+    width: Width = None,
+    height: Height = None,
+    as_json: AsJson = False,
+) -> None:
+    """Measure how fast this machine renders, and what bounds it."""
+    from dnirender.bench import bench, bench_sample
+    from dnirender.plan import Job
+
+    name, chosen = _preset(preset, model)
+    job = Job(
+        source or Path("bench.mp4"),
+        Path(f"bench.{name}.mp4"),
+        chosen.override({"layout": _given(width=width, height=height)}),
+        video_stream=video_stream,
+        device=device,
+        dtype=dtype,
+        backend=backend,
+        threads=threads,
+        tile=tile,
+    )
+    figures = bench(job) if source else bench_sample(job)
+    if as_json:
+        typer.echo(json.dumps(asdict(figures)))
+        return
+    typer.echo(
+        _table(
+            {
+                "preset": f"{name}, {figures.size}",
+                "speed": f"{figures.fps:.1f} frames/s, bound by {figures.bound}",
+                "a frame": f"{figures.whole:.1f} ms from file to file; "
+                f"networks alone {figures.networks:.1f} ms, all the rest alone {figures.rest:.1f} ms",
+                "start-up": f"{figures.startup:.1f} s",
+                "chosen": f"{figures.device}, {figures.dtype}, {figures.backend}, {figures.lanes} side by side, "
+                f"batch {figures.batch}, tile {figures.tile}",
+                "why": figures.why,
+            }
+        )
+    )
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

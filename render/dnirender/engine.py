@@ -149,7 +149,7 @@ class Engine:
     def _compare(self, image: Image, count: int) -> list[str]:
         """Takes OpenVINO for pictures like `image` where it was asked for, or is right and `count` of them are done
         sooner with it; says why."""
-        seconds = self._pace(image)
+        seconds = self.pace(image)
         if self._asked == "auto" and count * seconds < WORTH_TRYING:
             return []
         try:
@@ -180,14 +180,14 @@ class Engine:
         first = self._graph(part, torch.get_num_threads(), self.lanes)
         error = max(error, self._apart(first, self._slots[0], part, self._ends()[-1]))
         self._take([first, *(first.beside(LiveWeights(self._path)) for _ in self._lanes[1:])])
-        return error, self._pace(image)
+        return error, self.pace(image)
 
     def _take(self, graphs: list[compiled.Compiled]) -> None:
         for lane, graph in itertools.zip_longest(self._lanes, graphs):
             lane.graph = graph
 
-    def _pace(self, image: Image) -> float:
-        """Seconds a picture."""
+    def pace(self, image: Image) -> float:
+        """Seconds that a picture like `image` takes among others, under the weights of the last endpoint."""
         frames = [Batch((Frame(number, 0, image),), self._ends()[-1]) for number in range(2 * self.lanes)]
         return probe.soonest(lambda: deque(self(frames), 0)) / len(frames)
 

@@ -48,7 +48,8 @@ Progress = Callable[[int, int, Alpha], None]
 
 @dataclass(frozen=True)
 class Report:
-    """What a render did. `seconds` is wall time from the first frame to the published file, without the loading of the
+    """What a render did. `lanes` pictures were rendered side by side on the CPU, in tiles of this height and width
+    where there is one. `seconds` is wall time from the first frame to the published file, without the loading of the
     networks; `fps` is output frames per second of it."""
 
     input: str
@@ -59,6 +60,8 @@ class Report:
     device: str
     dtype: str
     backend: str
+    lanes: int
+    tile: tuple[int, int] | None
     weight_writes: int
     streams: tuple[str, ...]
     warnings: tuple[str, ...]
@@ -70,7 +73,15 @@ def load_engine(job: Job) -> Engine:
     from dnirender.network import load
 
     network, path = load({endpoint.name: endpoint.weights for endpoint in job.preset.network.endpoints})
-    return Engine(network, path, device=job.device, dtype=job.dtype, backend=job.backend, threads=job.threads)
+    return Engine(
+        network,
+        path,
+        device=job.device,
+        dtype=job.dtype,
+        backend=job.backend,
+        threads=job.threads,
+        tile=job.tile,
+    )
 
 
 @dataclass(frozen=True)
@@ -168,6 +179,8 @@ def run(ready: Ready, progress: Progress | None = None) -> Report:
         device=str(engine.device),
         dtype=engine.dtype,
         backend=engine.backend,
+        lanes=engine.lanes,
+        tile=engine.tile,
         weight_writes=engine.writes - written_before,
         streams=tuple(str(stream) for stream in plan.streams),
         warnings=ready.warnings,
@@ -277,16 +290,10 @@ def _back_and_forth(pictures: Iterable[tuple[Alpha, Image]], plan: Plan) -> Iter
 
 
 def estimate_seconds(ready: Ready) -> float:
-    """How long the networks will take: the best of a few runs of the first frame, times the frames that they see."""
+    """How long the networks will take: what a few runs of the first frame take, times the frames that they see."""
     plan = ready.plan
     frame = next(iter(plan.source.frames(plan.selection.indices[:1])))
-    image = compose.fit(frame.image, *plan.size)
-    runs: list[float] = []
-    while len(runs) < 2 or (len(runs) < 5 and sum(runs) < 1):  # the first run allocates
-        began = time.perf_counter()
-        ready.engine.render(image, plan.selection.alphas[0])
-        runs.append(time.perf_counter() - began)
-    return min(runs) * plan.forwards
+    return ready.engine.pace(compose.fit(frame.image, *plan.size)) * plan.forwards
 
 
 def render(
@@ -305,6 +312,7 @@ def render(
     backend: str = "auto",
     batch: int | None = None,
     threads: int | None = None,
+    tile: int | None = None,
     overwrite: bool = False,
     progress: Progress | None = None,
 ) -> Report:
@@ -330,6 +338,7 @@ def render(
         backend=backend,
         batch=batch,
         threads=threads,
+        tile=tile,
         overwrite=overwrite,
     )
     return run(prepare(make_plan(job)), progress)

@@ -46,6 +46,7 @@ class Job:
     backend: str = "auto"
     batch: int | None = None
     threads: int | None = None
+    tile: int | None = None
     overwrite: bool = False
 
     def __post_init__(self) -> None:

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from fractions import Fraction
 
 from dnirender import compose
 from dnirender.decode import open_source
 from dnirender.errors import UsageError
-from dnirender.frames import Alpha
+from dnirender.frames import Alpha, Batch
 from dnirender.pictures import is_still, write_png
 from dnirender.pipeline import load_engine
 from dnirender.plan import Job, check_target, find_frame, scaled_size
@@ -32,9 +33,9 @@ def make_sheet(job: Job, positions: Sequence[str], values: Sequence[str], title:
     size = scaled_size(job, facts)
     engine = load_engine(job)
     engine.tune(size[1], size[0], len(indices) * len(alphas), facts.depth)
-    rows = [
-        [engine.render(compose.fit(frame.image, *size), alpha) for alpha in alphas] for frame in source.frames(indices)
-    ]
+    frames = [replace(frame, image=compose.fit(frame.image, *size)) for frame in source.frames(indices)]
+    renders = (images[0] for _, images in engine(Batch((frame,), alpha) for frame in frames for alpha in alphas))
+    rows = [[next(renders) for _ in alphas] for _ in frames]
     labels = [_label(index, facts) for index in indices]
     write_png(job.output, compose.sheet(rows, labels, _columns(values, alphas, job.preset.endpoints), title))
     return engine.choice
