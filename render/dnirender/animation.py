@@ -106,9 +106,13 @@ class AnimationSink:
             self._spool = Spool(self._target.parent)
         return self
 
-    def write(self, image: Image) -> None:
+    def converted(self, image: Image) -> Image:
+        """The picture in 8 bits."""
+        return to_uint8(image)
+
+    def write(self, image: Any) -> None:
         """Takes the next picture."""
-        self._spool.append(to_uint8(image))
+        self._spool.append(self.converted(image))
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None

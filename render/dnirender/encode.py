@@ -31,9 +31,13 @@ CONTAINERS = {".mp4": "mp4", ".m4v": "mp4", ".mov": "mov", ".mkv": "matroska", "
 
 
 class Sink(Protocol):
-    """Takes rendered pictures in order; publishes on a clean exit, leaves nothing on any other."""
+    """Takes rendered pictures in order; publishes on a clean exit, leaves nothing on any other.
 
-    def write(self, image: Image) -> None: ...
+    `converted` does the part of `write` that may be done ahead and on another thread; `write` takes both.
+    """
+
+    def converted(self, image: Image) -> Image | VideoFrame: ...
+    def write(self, image: Image | VideoFrame) -> None: ...
     def __enter__(self) -> Self: ...
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
@@ -101,12 +105,19 @@ class VideoSink:
                 raise
         return self
 
-    def write(self, image: Image) -> None:
-        """Encodes the next picture [h, w, 3]; one of odd size is padded to the encoded one by repeating its edge."""
+    def converted(self, image: Image) -> VideoFrame:
+        """The picture [h, w, 3] as the encoder takes it; one of odd size is padded by repeating its edge."""
+        below, right = self._spec.height - image.shape[0], self._spec.width - image.shape[1]
+        if below or right:
+            image = cast(Image, cv2.copyMakeBorder(image, 0, below, 0, right, cv2.BORDER_REPLICATE))
+        return to_frame(image, self._spec.pix_fmt, self._spec.colour)
+
+    def write(self, image: Image | VideoFrame) -> None:
+        """Encodes the next picture."""
         if self._written == len(self._times.pts):
             raise OutputError(f"{self._target}: {self._written} frames were due, and one more came")
         with disk_errors(self._target):
-            frame = self._frame(image)
+            frame = image if isinstance(image, VideoFrame) else self.converted(image)
             frame.pts, frame.time_base = self._written, 1 / self._spec.rate
             self._written += 1
             for packet in self._stream.encode(frame):
@@ -144,12 +155,6 @@ class VideoSink:
         with contextlib.suppress(av.error.FFmpegError, ValueError, OSError):
             self._out.close()
         self._part.unlink(missing_ok=True)
-
-    def _frame(self, image: Image) -> VideoFrame:
-        below, right = self._spec.height - image.shape[0], self._spec.width - image.shape[1]
-        if below or right:
-            image = cast(Image, cv2.copyMakeBorder(image, 0, below, 0, right, cv2.BORDER_REPLICATE))
-        return to_frame(image, self._spec.pix_fmt, self._spec.colour)
 
     def _finish(self) -> None:
         due = len(self._times.pts)

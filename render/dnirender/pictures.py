@@ -6,7 +6,7 @@ from collections.abc import Iterator, Sequence
 from fractions import Fraction
 from pathlib import Path
 from types import TracebackType
-from typing import Self, cast
+from typing import Any, Self, cast
 
 import cv2
 import numpy as np
@@ -94,7 +94,11 @@ class PictureSink:
     def __enter__(self) -> Self:
         return self
 
-    def write(self, image: Image) -> None:
+    def converted(self, image: Image) -> Image:
+        """The picture."""
+        return image
+
+    def write(self, image: Any) -> None:
         """Takes the next picture."""
         target = numbered(self._pattern, len(self._parts))
         part = part_path(target)

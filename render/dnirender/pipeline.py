@@ -1,6 +1,7 @@
 """The path of one frame.
 
-decode (thread 1) -> scale -> group by alpha -> engine (thread 2) -> compose -> encode (thread 3) -> rename into place.
+decode (thread 1) -> scale -> group by alpha -> engine (thread 2, its lanes or streams) -> compose -> colours of the
+encoder (thread 3) -> encode (the caller's) -> rename into place.
 """
 
 from __future__ import annotations
@@ -37,9 +38,11 @@ from dnirender.preset import DEFAULT_PRESET, Preset
 from dnirender.publish import disk_errors
 
 if TYPE_CHECKING:
+    from av.video.frame import VideoFrame
+
     from dnirender.engine import Engine
 
-DECODED_AHEAD, RENDERED_AHEAD = 4, 2
+DECODED_AHEAD, RENDERED_AHEAD, CONVERTED_AHEAD = 4, 2, 2
 CUDA_BATCH = 4  # on the CPU one by one is faster: activations stay in the caches
 
 Progress = Callable[[int, int, Alpha], None]
@@ -162,9 +165,8 @@ def run(ready: Ready, progress: Progress | None = None) -> Report:
     _tune(engine, plan)  # another job may have used the engine since
     began = time.perf_counter()
     done, total, written_before = 0, plan.num_frames, engine.writes
-    with closing(_composed(ready)) as pictures, ready.sink() as sink:
-        shown = _back_and_forth(pictures, plan) if plan.job.boomerang else pictures
-        for alpha, picture in shown:
+    with ready.sink() as sink, closing(prefetch(_converted(ready, sink), CONVERTED_AHEAD, "convert")) as pictures:
+        for alpha, picture in pictures:
             sink.write(picture)
             done += 1
             if progress:
@@ -185,6 +187,14 @@ def run(ready: Ready, progress: Progress | None = None) -> Report:
         streams=tuple(str(stream) for stream in plan.streams),
         warnings=ready.warnings,
     )
+
+
+def _converted(ready: Ready, sink: Sink) -> Iterator[tuple[Alpha, Image | VideoFrame]]:
+    """The pictures in the order they are shown in, as the encoder takes them."""
+    with closing(_composed(ready)) as pictures:
+        shown = _back_and_forth(pictures, ready.plan) if ready.plan.job.boomerang else pictures
+        for alpha, picture in shown:
+            yield alpha, sink.converted(picture)
 
 
 def _composed(ready: Ready) -> Generator[tuple[Alpha, Image]]:
