@@ -120,6 +120,15 @@ def test_lanes_and_tiles_are_what_memory_allows(monkeypatch, free, lanes, tiled)
     assert (room.tile is not None) == tiled
 
 
+def test_what_cannot_be_cut_may_take_more_of_the_memory(monkeypatch):
+    network = Network("mean", Mean())
+    need = tiles.peak_bytes(network, 300, 400, torch.float32)
+    monkeypatch.setattr(tiles, "free_memory", lambda _: int(1.5 * need))
+    room = Room(network)
+    assert room.plan(300, 400, torch.float32, CPU, 3) == 1
+    assert room.tile is None
+
+
 def test_what_does_not_fit_says_so_before_the_first_frame(monkeypatch):
     monkeypatch.setattr(tiles, "free_memory", lambda _: 100_000)
     state = Mean().state_dict()

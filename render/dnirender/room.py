@@ -14,6 +14,8 @@ from dnirender.network import Network
 
 SHARE = 0.5
 """Of the free memory: allocators keep more than is in use, and frames wait on both sides."""
+MOST_SHARE = 0.9
+"""For a network that cannot be cut into tiles: the alternative is none."""
 
 
 class Room:
@@ -42,10 +44,14 @@ class Room:
         self.tile = None
         if self._asked is not None:
             self.tile = self._square(self._asked, height, width)
-        budget = int(tiles.free_memory(device) * SHARE)
+        free = tiles.free_memory(device)
+        budget = int(free * SHARE)
         needed = tiles.peak_bytes(self._network, *(self.tile or (height, width)), dtype, device)
         if needed <= budget or self.tile:
             return max(1, min(wanted, budget // needed))
+        if self.reach is None:
+            tiles.choose(self._network, height, width, dtype, int(free * MOST_SHARE), None, device)
+            return 1
         with contextlib.suppress(RenderError):
             self.tile = tiles.choose(self._network, height, width, dtype, budget // wanted, self.reach, device)
             return wanted

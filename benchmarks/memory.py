@@ -1,0 +1,129 @@
+"""Peak memory of whole renders, each in a process of its own that believes in `--limit` bytes of memory.
+
+    python benchmarks/memory.py [--data ../shared/data] [--limit 8e9] [--frames 8] [--out benchmarks/results/memory.md]
+
+Shown are megabytes of resident memory: after the imports and the loading of the networks, at the peak of the render,
+the difference, and that in frames (RGB, of the larger of source and output), beside the activations that were expected
+for what is rendered at once. x264 keeps some forty frames for itself.
+"""
+
+import argparse
+import json
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+
+CASES = (
+    ("day-to-night", 1920, 1080),
+    ("painters", 1920, 1080),
+    ("detail", 1920, 1080),
+    ("realesr_general_x4v3", 1920, 1080),
+    ("day-to-night", 3840, 2160),
+    ("painters", 3840, 2160),
+    ("detail", 3840, 2160),
+)
+
+
+def child(name, clip, data, limit, folder):
+    """Renders and prints one JSON object."""
+    import resource
+
+    import torch
+
+    from dnirender import tiles
+    from dnirender.pipeline import load_engine, prepare, run
+    from dnirender.plan import Job, make_plan
+    from dnirender.preset import Preset
+
+    def resident():
+        return int(Path("/proc/self/statm").read_text().split()[1]) * resource.getpagesize()
+
+    if name.startswith("realesr"):
+        files = [data / "models" / f"{part}.pth" for part in (name, name.replace("general", "general_wdn"))]
+        ends = [{"name": file.stem, "weights": file} for file in files]
+        preset = Preset.checked({"name": name, "network": {"endpoints": ends}}, name)
+    else:
+        preset = Preset.load(name)
+    tiles.free_memory = lambda _: int(limit - resident())
+    plan = make_plan(Job(clip, folder / f"{name}.{clip.stem}.out.mp4", preset, device="cpu"))
+    engine = load_engine(plan.job)
+    before = resident()
+    ready = prepare(plan, engine)
+    part = engine.tile or (plan.size[1], plan.size[0])
+    dtype = torch.bfloat16 if engine.dtype == "bf16" else torch.float32
+    told = tiles.peak_bytes(engine.network, *part, dtype) * engine.lanes
+    run(ready)
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+    frame = 3 * max(plan.size[0] * plan.size[1], ready.output_size[0] * ready.output_size[1])
+    print(json.dumps({"before": before, "peak": peak, "activations": told, "frame": frame, "choice": engine.choice}))
+
+
+def make_clip(path, width, height, frames):
+    import av
+    import numpy as np
+
+    from dnirender import probe
+
+    picture = probe.picture(height, width + 16 * frames)
+    with av.open(str(path), "w") as container:
+        stream = container.add_stream("libx264", rate=24, options={"preset": "ultrafast"})
+        stream.width, stream.height, stream.pix_fmt = width, height, "yuv420p"
+        for number in range(frames):
+            view = np.ascontiguousarray(picture[:, 16 * number : 16 * number + width])
+            container.mux(stream.encode(av.VideoFrame.from_ndarray(view, format="rgb24")))
+        container.mux(stream.encode(None))
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--data", type=Path, default=Path("../shared/data"))
+    parser.add_argument("--limit", type=float, default=8e9)
+    parser.add_argument("--frames", type=int, default=8)
+    parser.add_argument("--out", type=Path)
+    parser.add_argument("--child", nargs=3, help=argparse.SUPPRESS)
+    given = parser.parse_args()
+    if given.child:
+        name, clip, folder = given.child
+        child(name, Path(clip), given.data, given.limit, Path(folder))
+        return
+    lines = [
+        f"`python {' '.join(sys.argv)}`, {given.frames} frames each\n",
+        "| preset | source | loaded, MB | peak, MB | more, MB | that in frames | activations expected, MB | chosen |",
+        "|---|---|---|---|---|---|---|---|",
+    ]
+    with tempfile.TemporaryDirectory() as folder:
+        for name, width, height in CASES:
+            clip = Path(folder, f"{width}.mp4")
+            if not clip.exists():
+                make_clip(clip, width, height, given.frames)
+            command = [
+                sys.executable,
+                __file__,
+                "--data",
+                given.data,
+                "--limit",
+                given.limit,
+                "--child",
+                name,
+                clip,
+                folder,
+            ]
+            result = subprocess.run([str(part) for part in command], capture_output=True, text=True, check=False)
+            if result.returncode:
+                told = result.stderr.strip().splitlines()[-1]
+                lines.append(f"| {name} | {width}x{height} | | | | | | {told} |")
+            else:
+                f = json.loads(result.stdout.splitlines()[-1])
+                more = f["peak"] - f["before"]
+                figures = [f["before"] / 1e6, f["peak"] / 1e6, more / 1e6, more / f["frame"], f["activations"] / 1e6]
+                chosen = "; ".join(f["choice"].split("; ")[1:])
+                lines.append(f"| {name} | {width}x{height} | {' | '.join(f'{x:.0f}' for x in figures)} | {chosen} |")
+            print(lines[-1], flush=True)
+    if given.out:
+        given.out.parent.mkdir(parents=True, exist_ok=True)
+        given.out.write_text("\n".join(lines) + "\n")
+
+
+if __name__ == "__main__":
+    main()
