@@ -345,8 +345,9 @@ def per_frame(render, short, long):
 
 
 def ours(clip, preset, target, *, width=None, moving=True, engine=None):
-    """`render(frames)`, with an alpha that changes at every frame or never; the engine has chosen for a long job."""
-    changes = {"timeline": {"keyframes": "0:0, 1000:1" if moving else "0:0.37"}, "layout": {"width": width}}
+    """`render(frames)`, with an alpha that changes a little at every frame, or never, so that the encoder has the same
+    to do; the engine has chosen for a long job."""
+    changes = {"timeline": {"keyframes": "0:0.3, 1000:0.4" if moving else "0:0.3"}, "layout": {"width": width}}
     job = Job(input=clip, output=target, preset=preset.override(changes), overwrite=True, device="cpu")
     plan = make_plan(job)
     if engine is None:

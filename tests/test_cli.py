@@ -45,8 +45,22 @@ def test_help_shows_the_options_of_render_and_the_other_commands(capsys):
         assert code == 0
         assert out.startswith("Usage: dnirender")
         assert "--keyframes" in out and "--compare" in out
-        assert all(f"\n  {name} " in out for name in ("presets", "info", "sheet"))
+        assert all(f"\n  {name} " in out for name in ("presets", "info", "sheet", "bench"))
     assert "--alphas" in dnirender(capsys, "sheet", "--help")[1]
+
+
+def test_tiles_give_the_same_picture(here, capsys):
+    for tile, target in ((["--tile", "24"], "tiled.mkv"), ([], "whole.mkv")):
+        code, out, _ = dnirender(
+            capsys, "clip.mp4", *MODELS, *tile, "-o", target, "--codec", "ffv1", "--json", "--dtype", "fp32"
+        )
+        assert code == 0
+        assert json.loads(out)["tile"] == ([24, 24] if tile else None)
+    for (_, tiled), (_, whole) in zip(decoded(here / "tiled.mkv"), decoded(here / "whole.mkv"), strict=True):
+        assert abs(tiled.astype(int) - whole).max() <= 1
+    code, _, err = dnirender(capsys, "clip.mp4", *MODELS, "--tile", "4", "-o", "small.mkv")
+    assert code == 2
+    assert "--tile 4: tile height 4: expected a multiple of 1 above 6, twice the reach of 3" in err
 
 
 def test_version(capsys):

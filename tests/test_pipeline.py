@@ -1,8 +1,10 @@
 """Laws from file to file: every frame once, in order, at its time, under its alpha - or nothing at all."""
 
+import contextlib
 import pickle
 from fractions import Fraction
 
+import cv2
 import numpy as np
 import pytest
 
@@ -185,6 +187,26 @@ def test_the_plan_counts_what_the_render_does(tmp_path, clip, endpoints):
     # At the ends the render is an endpoint itself, and the other endpoint is not needed.
     assert ready.plan.forwards == 10 * 3 + 2 * 1
     assert run(ready).weight_writes == ready.plan.weight_writes
+
+
+def test_opencv_has_its_threads_back_after_a_render_and_after_a_failure(tmp_path, clip, endpoints):
+    before = cv2.getNumThreads()
+    cv2.setNumThreads(3)
+    try:
+        for target, fails in (("a.mkv", False), ("b.mkv", True)):
+            seen = []
+
+            def progress(*_, seen=seen, fails=fails):
+                seen.append(cv2.getNumThreads())
+                if fails:
+                    raise KeyboardInterrupt
+
+            with pytest.raises(KeyboardInterrupt) if fails else contextlib.nullcontext():
+                render(clip, tmp_path / target, preset=preset_of(endpoints), device="cpu", progress=progress)
+            assert set(seen) == {1}
+            assert cv2.getNumThreads() == 3
+    finally:
+        cv2.setNumThreads(before)
 
 
 def test_progress_is_told_every_frame(tmp_path, clip, endpoints):

@@ -47,6 +47,7 @@ class Compiled:
         given = torch.from_numpy(image)[None]
         self._shape, self._kind = given.shape, given.dtype
         pixels = self._carried(given)
+        self._outputs = (0, pixels.dtype), (1, torch.float32)
         weights = [_memory_of(entry, live.flat) for entry in live.path.layout]
         with warnings.catch_warnings(), torch.no_grad():
             warnings.simplefilter("ignore")  # that sizes become constants is meant
@@ -90,9 +91,11 @@ class Compiled:
 
     def __call__(self, pixels: Tensor) -> tuple[Tensor, Tensor]:
         carried = self._carried(pixels).numpy()  # named, since the request only borrows it
+        picture, total = (torch.empty(list(self._graph.output(n).shape), dtype=kind) for n, kind in self._outputs)
         self._request.set_input_tensor(0, self._tensor(carried, shared_memory=True))
+        for number, tensor in enumerate((picture, total)):
+            self._request.set_output_tensor(number, self._tensor(tensor.numpy(), shared_memory=True))
         self._request.infer()
-        picture, total = (torch.from_numpy(self._request.get_output_tensor(number).data.copy()) for number in (0, 1))
         return picture.to(self._kind), total
 
     def _carried(self, pixels: Tensor) -> Tensor:
