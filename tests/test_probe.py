@@ -1,5 +1,7 @@
 """Laws of what the engine tries itself out on."""
 
+import itertools
+
 import numpy as np
 import pytest
 
@@ -25,17 +27,13 @@ def test_the_picture_has_black_white_flat_parts_and_edges():
     assert np.mean(steps < 10) > 0.5
 
 
-def test_the_shortest_of_three_calls_counts_and_the_first_does_not(monkeypatch):
-    now = iter([0.0, 0.3, 1.0, 1.2, 2.0, 2.4])
+@pytest.mark.parametrize(
+    ("seconds", "shortest", "calls"),
+    [([0.1, 0.3, 0.2, 0.25], 0.2, 4), ([0.6, 0.5], 0.5, 2), ([1.5], 1.5, 1), ([0.1, 1.2], 1.2, 2)],
+)
+def test_the_shortest_of_three_calls_counts_and_fewer_where_they_take_long(monkeypatch, seconds, shortest, calls):
+    now = itertools.chain.from_iterable((10 * number, 10 * number + taken) for number, taken in enumerate(seconds))
     monkeypatch.setattr(probe.time, "perf_counter", lambda: next(now))
-    calls: list[None] = []
-    assert probe.soonest(lambda: calls.append(None)) == pytest.approx(0.2)
-    assert len(calls) == 4
-
-
-def test_a_call_of_more_than_a_second_is_measured_once(monkeypatch):
-    now = iter([0.0, 1.5])
-    monkeypatch.setattr(probe.time, "perf_counter", lambda: next(now))
-    calls: list[None] = []
-    assert probe.soonest(lambda: calls.append(None)) == 1.5
-    assert len(calls) == 2
+    made: list[None] = []
+    assert probe.soonest(lambda: made.append(None)) == pytest.approx(shortest)
+    assert len(made) == calls
