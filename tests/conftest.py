@@ -1,6 +1,6 @@
 """Media for the tests: tiny clips whose pictures carry their own number, and networks whose output is known beforehand."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from fractions import Fraction
 from pathlib import Path
 
@@ -199,6 +199,17 @@ def _subtitle(out: av.container.OutputContainer, stream: av.stream.Stream, texts
         packet.pts = packet.dts = round(start * 1000)
         packet.duration = round(length * 1000)
         out.mux_one(packet)
+
+
+@pytest.fixture
+def one_lane() -> Iterator[None]:
+    """One picture at a time on the CPU, so that weights are written as often as the plan says."""
+    import torch
+
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
 
 
 def tiny_endpoints(folder: Path, **biases: float | Sequence[float]) -> dict[str, Path]:

@@ -31,6 +31,7 @@ def dnirender(capsys, *arguments):
     return code, out, err
 
 
+@pytest.mark.usefixtures("one_lane")
 def test_render_is_the_default_command(here, capsys):
     code, out, err = dnirender(capsys, "clip.mp4", *MODELS, "-k", "0:0,8:1")
     assert (code, out) == (0, "")
@@ -213,7 +214,7 @@ def test_interrupted(here, capsys, monkeypatch):
     def interrupt(*_):
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(engine.Engine, "_one_by_one", interrupt)
+    monkeypatch.setattr(engine.Engine, "_on", interrupt)
     code, _, err = dnirender(capsys, "clip.mp4", *MODELS, "--device", "cpu")
     assert code == 130
     assert "interrupted" in err
@@ -300,6 +301,7 @@ def _wide(path):
 
 
 @needs_shared
+@pytest.mark.usefixtures("one_lane")
 def test_what_the_road_becomes(here, capsys):
     """The commands that the project is measured by, on the clip they are measured on."""
     road = SHARED / "data/clips/road.mp4"

@@ -43,6 +43,7 @@ def test_frames_out_are_frames_in_at_their_times(tmp_path, endpoints, clip):
 
 
 @needs_shared
+@pytest.mark.usefixtures("one_lane")
 def test_the_road_keeps_its_sound_byte_by_byte_and_ends_in_full_night(tmp_path, endpoints):
     road = CLIPS / "road.mp4"
     preset = preset_of(endpoints, layout={"width": 96}, encoding={"codec": "ffv1", "pix_fmt": "yuv444p"})

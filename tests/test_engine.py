@@ -206,6 +206,18 @@ def test_weights_are_written_when_alpha_changes_and_only_then():
     assert all(np.array_equal(a, b) for a, b in zip(results, alone, strict=True))
 
 
+def test_side_by_side_weights_are_written_once_per_change_and_lane_at_most(monkeypatch):
+    monkeypatch.setattr(torch, "get_num_threads", lambda: 3)
+    alphas = [(1.0, 0.0)] * 6 + [(0.5, 0.5)] * 6
+    engine, jobs = cpu(*toy()), batches(pictures(12), alphas, 1)
+    engine.tune(9, 13, 12)
+    assert engine.lanes == 3
+    results = flat(engine(jobs))
+    assert 2 <= engine.writes <= 2 * 3
+    alone = [cpu(*toy()).render(image, alpha) for image, alpha in zip(pictures(12), alphas, strict=True)]
+    assert all(np.array_equal(a, b) for a, b in zip(results, alone, strict=True))
+
+
 def test_the_network_given_stays_as_it_was():
     network, path = toy()
     before = {name: tensor.clone() for name, tensor in network.module.state_dict().items()}

@@ -37,6 +37,7 @@ def darkening(path, source, first=0):
     return drops
 
 
+@pytest.mark.usefixtures("one_lane")
 def test_a_transition_keeps_every_frame_its_time_and_the_sound(tmp_path, clip, endpoints):
     preset = preset_of(endpoints, encoding=LOSSLESS)
     report = render(clip, tmp_path / "out.mkv", preset=preset, keyframes="0:0,8:1", dtype="fp32")
@@ -128,6 +129,7 @@ def test_the_closed_cycle_of_a_still_does_not_show_its_first_frame_twice(tmp_pat
     assert render(still, tmp_path / "closed.gif", preset=preset, keyframes="0:0,6:1,12:0").frames == 12
 
 
+@pytest.mark.usefixtures("one_lane")
 def test_a_gif_takes_the_frames_on_screen_at_its_own_rate(tmp_path, endpoints):
     clip = make_clip(tmp_path / "clip.mp4", frames=20, rate=20)
     preset = preset_of(endpoints, gif={"fps": 5, "width": 96})
@@ -174,12 +176,14 @@ def _lefts(width):
     return [0, 96 + gap, 2 * (96 + gap)]
 
 
+@pytest.mark.usefixtures("one_lane")
 def test_weights_are_written_only_when_alpha_changes(tmp_path, clip, endpoints):
     plan = make_plan(Job(clip, tmp_path / "out.mp4", preset_of(endpoints, timeline={"keyframes": "0:0.5"})))
     ready = prepare(plan)
     assert run(ready).weight_writes == plan.weight_writes == 1
 
 
+@pytest.mark.usefixtures("one_lane")
 def test_the_plan_counts_what_the_render_does(tmp_path, clip, endpoints):
     preset = preset_of(endpoints, layout={"panels": ["source", "render", "crossfade"]})
     ready = prepare(make_plan(Job(clip, tmp_path / "out.mp4", preset)))

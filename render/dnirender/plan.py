@@ -117,7 +117,7 @@ class Plan:
 
     @property
     def weight_writes(self) -> int:
-        """How often the engine will mix weights."""
+        """How often the engine will mix weights, for pictures one after the other; side by side it may be some more."""
         order = [alpha for block in self.blocks() for alpha in block.alphas]
         return sum(1 for _ in itertools.groupby(order))
 
