@@ -1,4 +1,5 @@
 import contextlib
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -341,6 +342,30 @@ def test_threads_are_set():
     try:
         cpu(*toy(), threads=1)
         assert torch.get_num_threads() == 1
+    finally:
+        torch.set_num_threads(before)
+
+
+def test_every_job_has_all_threads_whatever_ran_before_and_on_which_thread():
+    seen = []
+
+    class Counting(Toy):
+        def forward(self, x):
+            seen.append(torch.get_num_threads())
+            return super().forward(x)
+
+    before = torch.get_num_threads()
+    torch.set_num_threads(4)
+    try:
+        for count, lanes in ((12, 4), (2, 2), (1, 1)):
+            engine = cpu(Network("counting", Counting(), multiple=4, fp32_input=True), toy()[1], backend="torch")
+            engine.tune(9, 13, count)
+            assert engine.lanes == lanes
+            seen.clear()
+            with ThreadPoolExecutor(1) as fresh:
+                jobs = batches(pictures(count), [(1.0, 0.0)] * count, 1)
+                fresh.submit(lambda engine=engine, jobs=jobs: list(engine(jobs))).result()
+            assert set(seen) == {4 // lanes}
     finally:
         torch.set_num_threads(before)
 

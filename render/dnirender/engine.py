@@ -80,6 +80,7 @@ class Engine:
             if threads < 1:
                 raise UsageError(f"--threads {threads}: expected 1 or more")
             torch.set_num_threads(threads)
+        self._threads = torch.get_num_threads()  # of this thread: a new one has what any thread has set last
         self.network = network
         self.device = choose_device(device)
         if self.device.type == "cuda":
@@ -129,7 +130,7 @@ class Engine:
         if (height, width, kind) == self._tuned and count <= self._longest:
             return
         self._tuned, self._lanes = None, [_Lane(self._slots[0])]
-        wanted = max(1, min(torch.get_num_threads(), LANES, count)) if self.device.type == "cpu" else 1
+        wanted = max(1, min(self._threads, LANES, count)) if self.device.type == "cpu" else 1
         lanes = self._room.plan(height, width, DTYPES[self.dtype], self.device, wanted)
         self._lanes += [_Lane(self._live(self.dtype)) for _ in range(lanes - 1)]
         told = [self._why]
@@ -177,7 +178,7 @@ class Engine:
         error = self._compiled_error(probe.picture(probe.SIDE, probe.SIDE))
         height, width = self._room.part(*image.shape[:2])
         part = probe.picture(height, width, image.dtype.type)
-        first = self._graph(part, torch.get_num_threads(), self.lanes)
+        first = self._graph(part, self._threads, self.lanes)
         error = max(error, self._apart(first, self._slots[0], part, self._ends()[-1]))
         self._take([first, *(first.beside(LiveWeights(self._path)) for _ in self._lanes[1:])])
         return error, self.pace(image)
@@ -240,7 +241,7 @@ class Engine:
         if len(self._lanes) == 1:
             return self._one_by_one(batches)
         lanes = [functools.partial(self._on, lane) for lane in self._lanes]
-        return side_by_side(lanes, max(1, torch.get_num_threads() // len(lanes)), batches)
+        return side_by_side(lanes, max(1, self._threads // len(lanes)), batches)
 
     def render(self, image: Image, alpha: Alpha) -> Image:
         """One picture, as if it were frame 0."""
@@ -274,6 +275,7 @@ class Engine:
         return picture.numpy()
 
     def _one_by_one(self, batches: Iterable[Batch]) -> Iterator[Rendered]:
+        torch.set_num_threads(self._threads)
         for batch in batches:
             yield batch, tuple(self._on(self._lanes[0], frame, batch.alpha) for frame in batch.frames)
 
