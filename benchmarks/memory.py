@@ -14,6 +14,8 @@ import sys
 import tempfile
 from pathlib import Path
 
+from dnirender.bench import make_clip
+
 CASES = (
     ("day-to-night", 1920, 1080),
     ("painters", 1920, 1080),
@@ -59,22 +61,6 @@ def child(name, clip, data, limit, folder):
     print(json.dumps({"before": before, "peak": peak, "activations": told, "frame": frame, "choice": engine.choice}))
 
 
-def make_clip(path, width, height, frames):
-    import av
-    import numpy as np
-
-    from dnirender import probe
-
-    picture = probe.picture(height, width + 16 * frames)
-    with av.open(str(path), "w") as container:
-        stream = container.add_stream("libx264", rate=24, options={"preset": "ultrafast"})
-        stream.width, stream.height, stream.pix_fmt = width, height, "yuv420p"
-        for number in range(frames):
-            view = np.ascontiguousarray(picture[:, 16 * number : 16 * number + width])
-            container.mux(stream.encode(av.VideoFrame.from_ndarray(view, format="rgb24")))
-        container.mux(stream.encode(None))
-
-
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--data", type=Path, default=Path("../shared/data"))
@@ -96,19 +82,9 @@ def main():
         for name, width, height in CASES:
             clip = Path(folder, f"{width}.mp4")
             if not clip.exists():
-                make_clip(clip, width, height, given.frames)
-            command = [
-                sys.executable,
-                __file__,
-                "--data",
-                given.data,
-                "--limit",
-                given.limit,
-                "--child",
-                name,
-                clip,
-                folder,
-            ]
+                make_clip(clip, height, width, given.frames)
+            command = [sys.executable, __file__, "--data", given.data, "--limit", given.limit]
+            command += ["--child", name, clip, folder]
             result = subprocess.run([str(part) for part in command], capture_output=True, text=True, check=False)
             if result.returncode:
                 told = result.stderr.strip().splitlines()[-1]

@@ -19,7 +19,7 @@ from dnirender.plan import Job, make_plan
 
 SECONDS = 6.0  # about what each of two measurements may take
 FEWEST, MOST = 24, 480  # frames that are measured
-SIZE = (360, 640)
+SIZE = (360, 640)  # height, width of the sample
 
 
 @dataclass(frozen=True)
@@ -43,18 +43,14 @@ class Figures:
     why: str
 
 
-def bench(job: Job) -> Figures:
-    """Measures `job` on its first frames; what is written goes to a temporary folder. Raises what rendering raises."""
+def bench(job: Job, *, sample: bool = False) -> Figures:
+    """Measures `job` on its first frames, or with `sample` on a clip of SIZE made for it; what is written goes to
+    a temporary folder. Raises what rendering raises."""
     with tempfile.TemporaryDirectory(prefix="dnirender") as name:
+        if sample:
+            job = replace(job, input=Path(name, "bench.mp4"))
+            make_clip(job.input, *SIZE, frames=120)
         return _measured(replace(job, output=Path(name, job.output.name)))
-
-
-def bench_sample(job: Job) -> Figures:
-    """The same with a clip of 640x360 that is made for it."""
-    with tempfile.TemporaryDirectory(prefix="dnirender") as name:
-        clip = Path(name, "bench.mp4")
-        _make_clip(clip)
-        return _measured(replace(job, input=clip, output=Path(name, job.output.name)))
 
 
 def _measured(job: Job) -> Figures:
@@ -105,15 +101,14 @@ def _paced(work: Callable[[Callable[[], None]], object]) -> float:
     return (ended - ticks[first]) / (len(ticks) - first)
 
 
-def _make_clip(path: Path) -> None:
-    """Five seconds of a picture that moves."""
-    height, width = SIZE
-    picture = probe.picture(height, width + MOST)
+def make_clip(path: Path, height: int, width: int, frames: int) -> None:
+    """A picture that moves by two pixels a frame, 24 frames a second."""
+    picture = probe.picture(height, width + 2 * frames)
     with av.open(str(path), "w") as container:
         stream = container.add_stream("libx264", rate=Fraction(24), options={"preset": "ultrafast"})
         assert isinstance(stream, VideoStream)
         stream.width, stream.height, stream.pix_fmt = width, height, "yuv420p"
-        for number in range(120):
+        for number in range(frames):
             view = np.ascontiguousarray(picture[:, 2 * number : 2 * number + width])
             container.mux(stream.encode(av.VideoFrame.from_ndarray(view, format="rgb24")))
         container.mux(stream.encode(None))

@@ -339,7 +339,7 @@ def bench_command(
     as_json: AsJson = False,
 ) -> None:
     """Measure how fast this machine renders, and what bounds it."""
-    from dnirender.bench import bench, bench_sample
+    from dnirender.bench import bench
     from dnirender.plan import Job
 
     name, chosen = _preset(preset, model)
@@ -354,7 +354,7 @@ def bench_command(
         threads=threads,
         tile=tile,
     )
-    figures = bench(job) if source else bench_sample(job)
+    figures = bench(job, sample=source is None)
     if as_json:
         typer.echo(json.dumps(asdict(figures)))
         return

@@ -121,12 +121,12 @@ def planes_to_rgb(planes: list[Plane], depth: int, colour: Colour) -> Image:
     bits, top = (8, 255.0) if depth == 8 else (16, 65535.0)
     scale = np.diag([top / luma_span, top / chroma_span, top / chroma_span])
     matrix = to_rgb_matrix(colour.matrix) @ scale
-    offset = matrix @ np.array([luma_offset, chroma_offset, chroma_offset])
+    affine = np.column_stack([matrix, -matrix @ np.array([luma_offset, chroma_offset, chroma_offset])])
     image = np.empty((height, width, 3), np.uint8 if bits == 8 else np.uint16)
     for rows in _strips(height, width):
         parts = [luma[rows].astype(np.float32), *(_upsampled(plane, rows, height, width) for plane in chroma)]
         if chroma:
-            rgb = cv2.transform(cv2.merge(parts), np.column_stack([matrix, -offset]))
+            rgb = cv2.transform(cv2.merge(parts), affine)
         else:
             rgb = cv2.merge([(parts[0] - np.float32(luma_offset)) * np.float32(top / luma_span)] * 3)
         image[rows] = _rounded(cast(Floats, rgb), bits)
@@ -140,12 +140,12 @@ def rgb_to_planes(image: Image, sampling: tuple[int, int], depth: int, colour: C
     top = 255.0 if image.dtype == np.uint8 else 65535.0
     scale = np.diag([luma_span / top, chroma_span / top, chroma_span / top])
     matrix = scale @ np.linalg.inv(to_rgb_matrix(colour.matrix))
-    offset = np.array([luma_offset, chroma_offset, chroma_offset])
+    affine = np.column_stack([matrix, [luma_offset, chroma_offset, chroma_offset]])
     steps = ((1, 1), sampling, sampling)
     kind = np.uint8 if depth == 8 else np.uint16
     planes = [np.empty((-(-height // down), -(-width // across)), kind) for across, down in steps]
     for rows in _strips(height, width):
-        ycc = cv2.transform(image[rows].astype(np.float32), np.column_stack([matrix, offset]))
+        ycc = cv2.transform(image[rows].astype(np.float32), affine)
         for plane, part, (_, down) in zip(planes, cv2.split(ycc), steps, strict=True):
             lines = slice(rows.start // down, -(-rows.stop // down))
             small = downsample(cast(Floats, part), plane.shape[1], lines.stop - lines.start)
