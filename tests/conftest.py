@@ -1,5 +1,6 @@
 """Media for the tests: tiny clips whose pictures carry their own number, and networks whose output is known beforehand."""
 
+import tempfile
 from collections.abc import Iterator, Sequence
 from fractions import Fraction
 from pathlib import Path
@@ -199,6 +200,28 @@ def _subtitle(out: av.container.OutputContainer, stream: av.stream.Stream, texts
         packet.pts = packet.dts = round(start * 1000)
         packet.duration = round(length * 1000)
         out.mux_one(packet)
+
+
+def deliver(sink, pictures, folder: Path, segment: int = 1 << 30) -> list[Path]:
+    """What a render does with a sink: pictures in segments of so many frames, joined and named."""
+    from dnirender.parts import Parts, PartWriter
+
+    pictures, paths = list(pictures), []
+    with tempfile.TemporaryDirectory(prefix=".scratch", dir=folder) as scratch:
+        for start in range(0, len(pictures), segment):
+            paths.append(Path(scratch, f"{start}.part"))
+            recorder = sink.recorder()
+            with PartWriter(paths[-1], recorder.header) as part:
+                for index, image in enumerate(pictures[start : start + segment], start):
+                    for packet in recorder.record(index, sink.converted(image)):
+                        part.add(packet)
+                for packet in recorder.flush():
+                    part.add(packet)
+        with Parts(paths) as parts:
+            files = sink.deliver(parts, Path(scratch))
+        for file, target in files:
+            file.replace(target)
+    return [target for _, target in files]
 
 
 @pytest.fixture

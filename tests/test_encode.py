@@ -2,20 +2,17 @@
 
 import errno
 import itertools
-import shutil
-import subprocess
 from dataclasses import replace
 from fractions import Fraction
 from pathlib import Path
 
 import av
-import cv2
 import numpy as np
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from conftest import CLIPS, decoded, frame_number, leftovers, make_clip, needs_shared, packets, paint
+from conftest import CLIPS, decoded, deliver, frame_number, leftovers, make_clip, needs_shared, packets, paint
 from dnirender.colour import Colour
 from dnirender.decode import open_source
 from dnirender.encode import Times, VideoSink, container_of
@@ -29,7 +26,7 @@ from dnirender.encoders import (
     keeps_shape,
 )
 from dnirender.errors import MediaError, OutputError, UsageError
-from dnirender.pictures import PictureSink, read_picture, write_png
+from dnirender.pictures import PictureSink, read_picture
 from dnirender.publish import part_path
 from dnirender.streams import Cut, plan_streams
 
@@ -52,10 +49,10 @@ def steady(count, base=Fraction(1, 25), first=0):
     return Times(tuple(range(first, first + count)), base, 1)
 
 
-def write(target, times, numbers=None, companions=None, size=(96, 64), **changes):
-    with VideoSink(target, spec_of(times, size=size, **changes), times, companions) as sink:
-        for number in range(len(times.pts)) if numbers is None else numbers:
-            sink.write(paint(number, size))
+def write(target, times, numbers=None, companions=None, size=(96, 64), segment=1 << 30, **changes):
+    sink = VideoSink(target, spec_of(times, size=size, **changes), times, companions)
+    numbers = range(len(times.pts)) if numbers is None else numbers
+    deliver(sink, (paint(number, size) for number in numbers), target.parent, segment)
     return target
 
 
@@ -199,9 +196,7 @@ def test_odd_sizes_are_kept_or_padded_by_their_edge(tmp_path, codec, suffix, pix
     times, painted = steady(2), paint(1, (97, 65))
     spec = spec_of(times, codec=codec, pix_fmt=pix_fmt, width=width, height=height)
     check_encoder(spec)
-    with VideoSink(tmp_path / f"out{suffix}", spec, times) as sink:
-        sink.write(paint(0, (97, 65)))
-        sink.write(painted)
+    deliver(VideoSink(tmp_path / f"out{suffix}", spec, times), [paint(0, (97, 65)), painted], tmp_path)
     image = next(open_source(tmp_path / f"out{suffix}").frames([1])).image
     assert image.shape == (height, width, 3)
     assert frame_number(image[:65, :97]) == 1
@@ -218,9 +213,7 @@ def test_a_lossless_pass_through_keeps_real_pictures(tmp_path, name):
     pix_fmt = choose_pix_fmt("ffv1", facts.sampling, facts.depth, None)
     spec = spec_of(times, "ffv1", pix_fmt, (facts.width, facts.height), colour=facts.colour)
     originals = [frame.image for frame in source.frames(range(6))]
-    with VideoSink(tmp_path / "out.mkv", spec, times) as sink:
-        for image in originals:
-            sink.write(image)
+    deliver(VideoSink(tmp_path / "out.mkv", spec, times), originals, tmp_path)
     deltas = [
         frame.image.astype(float) - original
         for frame, original in zip(open_source(tmp_path / "out.mkv").frames(range(6)), originals, strict=True)
@@ -233,44 +226,12 @@ def test_a_lossless_pass_through_keeps_real_pictures(tmp_path, name):
 # All or nothing.
 
 
-class Stop(Exception):
-    pass
-
-
-@pytest.mark.parametrize("error", [Stop, KeyboardInterrupt, SystemExit])
-@pytest.mark.parametrize("after", [0, 1, 11])
-@pytest.mark.parametrize("old", [None, b"the old file"])
-def test_nothing_is_left_when_something_happens_in_the_middle(tmp_path, clip, error, after, old):
-    target = tmp_path / "out" / "out.mp4"
-    target.parent.mkdir()
-    if old:
-        target.write_bytes(old)
-    plans = plan_streams(clip, "mp4", 0, audio=True, subtitles=True)
-    with pytest.raises(error), VideoSink(target, spec_of(steady(12)), steady(12), (clip, plans, Cut())) as sink:
-        for number in range(after):
-            sink.write(paint(number))
-        raise error
-    assert [path.name for path in target.parent.iterdir()] == (["out.mp4"] if old else [])
-    assert not old or target.read_bytes() == old
-
-
 @pytest.mark.parametrize("count", [0, 3, 11, 13])
 def test_another_number_of_frames_is_refused(tmp_path, count):
     target = tmp_path / "out.mp4"
-    came = "one more came" if count == 13 else f"{count} came; nothing was published"
-    with pytest.raises(OutputError, match=rf"out.mp4: 12 frames were due, (and )?{came}$"):
+    with pytest.raises(OutputError, match=rf"out.mp4: 12 frames were due, {count} came; nothing was published$"):
         write(target, steady(12), numbers=range(count))
     assert not list(tmp_path.iterdir())
-
-
-def test_the_old_file_is_replaced_in_one_step(tmp_path):
-    target = tmp_path / "out.mp4"
-    target.write_bytes(b"the old file")
-    with VideoSink(target, spec_of(steady(3)), steady(3)) as sink:
-        for number in range(3):
-            sink.write(paint(number))
-            assert target.read_bytes() == b"the old file"
-    assert [frame_number(image) for _, image in decoded(target)] == [0, 1, 2]
 
 
 @pytest.mark.parametrize("method", ["mux_one", "close"])
@@ -293,50 +254,56 @@ def test_what_the_disk_says_is_told_of_the_target(tmp_path, monkeypatch, method)
     assert not list(tmp_path.iterdir())
 
 
-def test_a_disk_that_is_really_full(tmp_path):
-    mount, umount = shutil.which("mount"), shutil.which("umount")
-    small = tmp_path / "small"
-    small.mkdir()
-    if (
-        not mount
-        or not umount
-        or subprocess.run([mount, "-t", "tmpfs", "-o", "size=256k", "tmpfs", small], capture_output=True).returncode
-    ):
-        pytest.skip("a small file system cannot be mounted here")
-    try:
-        noise = np.random.default_rng(0).integers(0, 256, (360, 640, 3)).astype(np.uint8)
-        times = steady(12)
-        with (
-            pytest.raises(OutputError, match=r"out.mkv: cannot be written \(No space left on device\)$"),
-            VideoSink(small / "out.mkv", spec_of(times, "ffv1", size=(640, 360)), times) as sink,
-        ):
-            for _ in times.pts:
-                sink.write(noise)
-        with pytest.raises(OutputError, match=r"0.png: cannot be written \(No space left on device\)$"):
-            write_png(small / "0.png", noise)
-        assert not list(small.iterdir())
-    finally:
-        subprocess.run([umount, small], check=True)
-
-
-def test_a_folder_that_is_gone(tmp_path):
-    with pytest.raises(OutputError, match=r"out.mp4: cannot be written \(No such file or directory\)$"):
-        write(tmp_path / "none" / "out.mp4", steady(2))
-
-
-def test_a_file_that_is_not_what_was_written_is_not_published(tmp_path, monkeypatch):
+@pytest.mark.parametrize(
+    ("wrong", "told"),
+    [(range(11), "11 of 12 frames"), ([0, 1, 2, 4, *range(4, 12)], "12 of 12 frames, the first difference at frame 3")],
+)
+def test_a_file_that_is_not_what_was_written_is_not_published(tmp_path, monkeypatch, wrong, told):
     sink = VideoSink(tmp_path / "out.mp4", spec_of(steady(12)), steady(12))
-    monkeypatch.setattr(sink, "_read_back", lambda: [Fraction(i, 25) for i in range(11)])
-    with pytest.raises(OutputError, match="read back 11 of 12 frames; nothing was published"), sink:
-        for number in range(12):
-            sink.write(paint(number))
+    monkeypatch.setattr(sink, "_read_back", lambda _: [Fraction(i, 25) for i in wrong])
+    with pytest.raises(OutputError, match=f"read back {told}; nothing was published"):
+        deliver(sink, map(paint, range(12)), tmp_path)
     assert not list(tmp_path.iterdir())
-    sink = VideoSink(tmp_path / "out.mp4", spec_of(steady(12)), steady(12))
-    monkeypatch.setattr(sink, "_read_back", lambda: [Fraction(i + (i == 7), 25) for i in range(12)])
-    with pytest.raises(OutputError, match="read back 12 of 12 frames, the first difference at frame 7; nothing"), sink:
-        for number in range(12):
-            sink.write(paint(number))
-    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("segment", [1, 2, 5, 11])
+@pytest.mark.parametrize(
+    ("suffix", "codec"),
+    [
+        (".mp4", "libx264"),
+        (".mov", "libx265"),
+        (".mkv", "libx265"),
+        (".mkv", "ffv1"),
+        (".webm", "libvpx-vp9"),
+        (".mp4", "libsvtav1"),
+        (".mp4", "mpeg4"),
+        (".mov", "prores_ks"),
+    ],
+)
+def test_segments_join_to_what_is_shown_at_once(tmp_path, suffix, codec, segment):
+    pix_fmt = "yuv422p10le" if codec == "prores_ks" else "yuv420p"
+    times = TIMES["vfr 1/16384"] if suffix in (".mp4", ".mov") else steady(12)
+    target = write(tmp_path / f"out{suffix}", times, codec=codec, pix_fmt=pix_fmt, segment=segment)
+    frames = decoded(target)
+    assert [frame_number(image) for _, image in frames] == list(range(12))
+    slack = 0 if suffix in (".mp4", ".mov") else Fraction(1, 2000)
+    due = [pts * times.time_base for pts in times.pts]
+    assert max(abs(time - right) for (time, _), right in zip(frames, due, strict=True)) <= slack
+
+
+def test_every_segment_begins_with_a_key_frame(tmp_path):
+    target = write(tmp_path / "out.mp4", steady(12), segment=5)
+    with av.open(str(target)) as out:
+        keys = [packet.pts for packet in out.demux(video=0) if packet.size and packet.is_keyframe]
+    assert [round(pts * 25 * Fraction(1, 25)) for pts in keys] == [0, 5, 10]
+
+
+def test_parts_of_another_encoder_are_refused(tmp_path):
+    sink = VideoSink(tmp_path / "out.mp4", spec_of(steady(2)), steady(2))
+    other = VideoSink(tmp_path / "out.mp4", spec_of(steady(2), size=(96, 48)), steady(2))
+    sink.recorder = other.recorder
+    with pytest.raises(OutputError, match="the encoder is not the one of the finished parts; use --restart"):
+        deliver(sink, [paint(0, (96, 48)), paint(1, (96, 48))], tmp_path)
 
 
 def test_a_source_that_vanishes_leaves_nothing(tmp_path, clip):
@@ -428,23 +395,10 @@ def test_what_an_encoder_takes_passes(codec):
 @pytest.mark.parametrize("kind", [np.uint8, np.uint16])
 def test_numbered_pictures_are_the_pictures(tmp_path, kind):
     images = [paint(i).astype(kind) * kind(257 if kind == np.uint16 else 1) for i in range(3)]
-    with PictureSink(tmp_path / "f_%03d.png") as sink:
-        for image in images:
-            sink.write(image)
+    deliver(PictureSink(tmp_path / "f_%03d.png", 3), images, tmp_path, segment=2)
     assert sorted(path.name for path in tmp_path.iterdir()) == ["f_000.png", "f_001.png", "f_002.png"]
     for number, image in enumerate(images):
         assert np.array_equal(read_picture(tmp_path / f"f_{number:03d}.png")[0], image)
-
-
-@pytest.mark.parametrize("error", [Stop, KeyboardInterrupt])
-def test_a_sequence_that_is_not_finished_leaves_the_old_one(tmp_path, error):
-    write_png(tmp_path / "0.png", paint(7))
-    with pytest.raises(error), PictureSink(tmp_path / "%d.png") as sink:
-        sink.write(paint(0))
-        sink.write(paint(1))
-        raise error
-    assert [path.name for path in tmp_path.iterdir()] == ["0.png"]
-    assert frame_number(cv2.imread(str(tmp_path / "0.png"))) == 7
 
 
 def test_media_made_for_tests_is_what_it_says(tmp_path):
@@ -490,8 +444,7 @@ def test_what_is_said_to_keep_the_shape_of_pixels_keeps_it(tmp_path, codec, suff
         check_container(spec, container_of(target))
     except UsageError:
         pytest.skip("this container cannot hold this codec")
-    with VideoSink(target, spec, Times((0, 1), Fraction(1, 25), 1)) as sink:
-        sink.write(paint(0, (64, 48)))
-        sink.write(paint(1, (64, 48)))
+    sink = VideoSink(target, spec, Times((0, 1), Fraction(1, 25), 1))
+    deliver(sink, [paint(0, (64, 48)), paint(1, (64, 48))], tmp_path)
     kept = open_source(target).facts.sample_aspect_ratio == Fraction(4, 3)
     assert kept == keeps_shape(spec, container_of(target))

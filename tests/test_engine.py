@@ -384,8 +384,29 @@ def test_output_that_is_not_finite_names_the_frame(value):
     with pytest.raises(ModelError) as error:
         flat(engine(batches(images, [(0.5, 0.5)] * 4, 2)))
     assert str(error.value) == (
-        "frame 3, alpha (0.5, 0.5), fp32: the network's output is not finite (NaN or Inf); the weights overflow there"
+        "frame 3, alpha (0.5, 0.5): the network's output is not finite (NaN or Inf), in fp32 too; the weights "
+        "overflow there"
     )
+
+
+@pytest.mark.parametrize("lanes", [1, 2])
+def test_what_overflows_in_a_small_dtype_is_rendered_in_fp32(lanes):
+    class Overflowing(Toy):
+        def forward(self, x):
+            y = super().forward(x)
+            small = self.down.weight.dtype != torch.float32
+            return y + float("nan") if small and bool(x.min() > 0.9) else y
+
+    net, path = toy()
+    images = [image // 2 for image in pictures(5)]
+    images[1], images[3] = np.full_like(images[1], 255), np.full_like(images[3], 255)
+    exact = cpu(net, path)
+    engine = cpu(Network("overflowing", Overflowing(), multiple=4), path, dtype="bf16", threads=lanes)
+    engine.tune(*images[0].shape[:2], len(images))
+    rendered = flat(engine(batches(images, [(0.5, 0.5)] * 5, 1)))
+    assert sorted(engine.retried) == [1, 3]
+    for number in (1, 3):
+        assert np.array_equal(rendered[number], exact.render(images[number], (0.5, 0.5)))
 
 
 @pytest.mark.parametrize(

@@ -14,18 +14,20 @@ PACKAGE = Path(dnirender.__file__).parent
 # A module imports only from lines above its own; those on one line do not know each other.
 ORDER = """
 errors
+stopping
 easing
 timeline
 frames
-preset checkpoint colour containers publish groups
-weights pixels source device probe
+preset checkpoint colour containers publish groups space
+parts
+weights pixels source device probe work
 network compose pictures scan
 tiles
 decode streams encoders
 encode
 animation
 plan
-compiled room lanes cuda
+identity compiled room lanes cuda
 engine
 pipeline
 sheet bench

@@ -7,7 +7,7 @@ import av
 import numpy as np
 import pytest
 
-from conftest import decoded, make_clip, packets, paint
+from conftest import decoded, deliver, make_clip, packets, paint
 from dnirender.containers import open_container
 from dnirender.decode import open_source
 from dnirender.encode import CONTAINERS, Times, VideoSink
@@ -30,9 +30,8 @@ def remux(source, target, cut=None, frames=None, **wanted):
     codec = "libvpx-vp9" if target.suffix == ".webm" else "libx264"
     rate = times.frame_rate.limit_denominator(100_000)
     spec = VideoSpec(codec, "yuv420p", 96, 64, facts.colour, Fraction(1), FAST[codec], rate)
-    with VideoSink(target, spec, times, (source, plans, cut or Cut())) as sink:
-        for index in indices:
-            sink.write(paint(index))
+    sink = VideoSink(target, spec, times, (source, plans, cut or Cut()))
+    deliver(sink, map(paint, indices), target.parent)
     return [str(plan) for plan in plans]
 
 

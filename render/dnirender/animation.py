@@ -1,19 +1,16 @@
-"""Animated pictures - GIF, WebP, APNG - from rendered frames, and the spool that lets frames be read twice."""
+"""Animated pictures - GIF, WebP, APNG - from rendered frames."""
 
 from __future__ import annotations
 
 import contextlib
-import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from fractions import Fraction
 from itertools import pairwise
 from pathlib import Path
-from types import TracebackType
-from typing import Any, Self, cast
+from typing import Any, cast
 
 import av
 import av.error
-import numpy as np
 from av.filter import Graph
 from av.video.frame import VideoFrame
 from av.video.stream import VideoStream
@@ -21,10 +18,12 @@ from av.video.stream import VideoStream
 from dnirender.colour import Colour
 from dnirender.containers import create_container
 from dnirender.encode import Times
-from dnirender.errors import OutputError, UsageError
+from dnirender.errors import UsageError
 from dnirender.frames import Image, to_uint8
+from dnirender.parts import Parts, check_numbers
+from dnirender.pictures import PngRecorder, decode_png
 from dnirender.pixels import to_frame
-from dnirender.publish import disk_errors, part_path, publish
+from dnirender.publish import disk_errors
 
 FORMATS = {".gif": "gif", ".webp": "webp", ".apng": "apng"}
 # GIF counts hundredths of a second; the others are told to count thousandths.
@@ -48,99 +47,46 @@ def check_rate(target: Path, times: Times) -> list[tuple[int, int]]:
     return shown
 
 
-class Spool:
-    """Pictures of one size on disk, in a file without a name: appended in order, read in any."""
-
-    def __init__(self, folder: Path) -> None:
-        self._folder = folder
-        self._file = tempfile.TemporaryFile(dir=folder)  # noqa: SIM115 - closed by close()
-        self._shape: tuple[int, ...] = ()
-        self._kind: Any = np.uint8
-        self._count = 0
-
-    def __len__(self) -> int:
-        return self._count
-
-    def append(self, image: Image) -> None:
-        """Adds a picture [h, w, 3] of the same size and dtype as the first."""
-        if not self._count:
-            self._shape, self._kind = image.shape, image.dtype
-        elif image.shape != self._shape or image.dtype != self._kind:
-            raise ValueError(f"a spool of {self._shape} cannot take {image.shape}")
-        with disk_errors(self._folder):
-            self._file.seek(self._count * self._bytes)
-            self._file.write(np.ascontiguousarray(image).data)
-            self._file.flush()  # a full disk is met here, not when the picture is read
-        self._count += 1
-
-    def __getitem__(self, index: int) -> Image:
-        if not 0 <= index < self._count:
-            raise IndexError(index)
-        self._file.seek(index * self._bytes)
-        return np.frombuffer(self._file.read(self._bytes), self._kind).reshape(self._shape)
-
-    @property
-    def _bytes(self) -> int:
-        return int(np.prod(self._shape)) * np.dtype(self._kind).itemsize
-
-    def close(self) -> None:
-        """Gives the disk space back."""
-        self._file.close()
-
-
 class AnimationSink:
-    """An animated picture that loops forever: frames are spooled, the file is made when all are there.
+    """An animated picture that loops forever, made when all its pictures are there.
 
-    A GIF has one palette for the whole cycle, so that still parts do not shimmer.
+    `order` lists the number of each frame's picture, where frames come back. A GIF has one palette for the whole cycle,
+    so that still parts do not shimmer.
     """
 
-    def __init__(self, target: Path, times: Times, *, dither: str = "bayer") -> None:
+    def __init__(
+        self, target: Path, times: Times, *, dither: str = "bayer", order: Sequence[int] | None = None
+    ) -> None:
         self._target, self._times, self._dither = target, times, dither
         self._format = FORMATS[target.suffix.lower()]
         self._base = BASES[self._format]
         self._shown = check_rate(target, times)
-        self._part = part_path(target)
-
-    def __enter__(self) -> Self:
-        with disk_errors(self._target):
-            self._spool = Spool(self._target.parent)
-        return self
+        self._order = range(len(times.pts)) if order is None else order
 
     def converted(self, image: Image) -> Image:
         """The picture in 8 bits."""
         return to_uint8(image)
 
-    def write(self, image: Any) -> None:
-        """Takes the next picture."""
-        self._spool.append(self.converted(image))
+    def recorder(self) -> PngRecorder:
+        """One that makes PNG."""
+        return PngRecorder()
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        try:
-            if kind is None:
-                with disk_errors(self._target):
-                    self._encode()
-                publish(self._part, self._target)
-        finally:
-            self._spool.close()
-            self._part.unlink(missing_ok=True)
-
-    def _encode(self) -> None:
-        if not len(self._spool):
-            raise OutputError(f"{self._target}: there is no frame to write")
-        if len(self._spool) != len(self._times.pts):
-            raise OutputError(f"{self._target}: {len(self._times.pts)} frames were due, {len(self._spool)} came")
-        frames = self._frames()
+    def deliver(self, parts: Parts, folder: Path) -> list[tuple[Path, Path]]:
+        """Makes the animation of the pictures."""
+        check_numbers(parts, max(self._order) + 1, self._target)
+        made = folder / f"joined{self._target.suffix}"
+        frames = self._frames(parts)
         first = next(frames)
-        with create_container(self._part, self._format, self._container_options()) as out:
+        with disk_errors(self._target), create_container(made, self._format, self._container_options()) as out:
             stream = self._add_stream(out, first)
             for frame in _chain(first, frames):
                 out.mux(stream.encode(frame))
             out.mux(stream.encode(None))
         if self._format == "webp":
             start, stop = self._shown[-1]
-            _set_last_duration(self._part, stop - start)
+            with disk_errors(self._target):
+                _set_last_duration(made, stop - start)
+        return [(made, self._target)]
 
     def _container_options(self) -> dict[str, str]:
         """Loops forever, and shows the last picture as long as it is due; muxers repeat the delay before it."""
@@ -160,10 +106,10 @@ class AnimationSink:
         stream.codec_context.time_base = cast(Fraction, first.time_base)
         return stream
 
-    def _frames(self) -> Iterator[VideoFrame]:
-        pictures = (self._spool[index] for index in range(len(self._spool)))
+    def _frames(self, parts: Parts) -> Iterator[VideoFrame]:
+        pictures = (decode_png(parts[number].data) for number in self._order)
         if self._format == "gif":
-            frames = paletted(pictures, self._palette(), self._dither)
+            frames = paletted(pictures, self._palette(parts), self._dither)
         else:
             pix_fmt = PIX_FMTS[self._format]
             frames = (to_frame(image, pix_fmt, BT601) for image in pictures)
@@ -171,10 +117,10 @@ class AnimationSink:
             frame.pts, frame.time_base, frame.duration = start, self._base, stop - start
             yield frame
 
-    def _palette(self) -> VideoFrame:
-        count = len(self._spool)
+    def _palette(self, parts: Parts) -> VideoFrame:
+        count = len(parts)
         chosen = sorted({round(i * (count - 1) / max(1, PALETTE_FRAMES - 1)) for i in range(PALETTE_FRAMES)})
-        return palette(self._spool[index] for index in chosen)
+        return palette(decode_png(parts[number].data) for number in chosen)
 
 
 def palette(pictures: Iterator[Image]) -> VideoFrame:

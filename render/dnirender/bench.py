@@ -14,6 +14,7 @@ import numpy as np
 from av.video.stream import VideoStream
 
 from dnirender import compose, probe
+from dnirender.parts import PartWriter
 from dnirender.pipeline import Ready, prepare, run
 from dnirender.plan import Job, make_plan
 
@@ -87,10 +88,16 @@ def _measured(job: Job) -> Figures:
 def _without_networks(ready: Ready, tick: Callable[[], None]) -> None:
     """Decodes, scales and encodes: the frames become what they are, at the output's size."""
     plan = ready.plan
-    with ready.sink() as sink:
-        for frame in plan.source.frames(plan.selection.indices):
-            sink.write(compose.fit(compose.fit(frame.image, *plan.size), *ready.output_size))
+    sink = ready.sink()
+    recorder = sink.recorder()
+    with PartWriter(plan.job.output.with_suffix(".part"), recorder.header) as part:
+        for number, frame in enumerate(plan.source.frames(plan.selection.indices)):
+            picture = compose.fit(compose.fit(frame.image, *plan.size), *ready.output_size)
+            for packet in recorder.record(number, sink.converted(picture)):
+                part.add(packet)
             tick()
+        for packet in recorder.flush():
+            part.add(packet)
 
 
 def _paced(work: Callable[[Callable[[], None]], object]) -> float:

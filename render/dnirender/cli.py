@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import json
 import math
-import signal
 import sys
 from collections.abc import Callable, Sequence
 from dataclasses import asdict
@@ -21,6 +20,7 @@ from dnirender import __version__
 from dnirender.errors import ModelError, OutputError, PresetError, RenderError, UsageError
 from dnirender.groups import DefaultCommand
 from dnirender.preset import DEFAULT_PRESET, Preset, find_preset, preset_folder, preset_names, schema
+from dnirender.stopping import Stopped, command_line, listening
 from dnirender.timeline import path_position
 from dnirender.train.command import app as training
 
@@ -91,6 +91,7 @@ def top() -> None:
 
 @app.command(name="render", hidden=True)
 def render_command(
+    context: typer.Context,
     inputs: Inputs,
     output: Annotated[
         Path | None,
@@ -129,6 +130,13 @@ def render_command(
     ] = None,
     threads: Threads = None,
     tile: Tile = None,
+    segment: Annotated[
+        int | None, typer.Option(min=1, help="Frames that are kept at once.  [default: about 10 s of work]")
+    ] = None,
+    restart: Annotated[bool, typer.Option("--restart", help="Forget what earlier runs have finished.")] = False,
+    keep_partial: Annotated[
+        bool, typer.Option("--keep-partial", help="If stopped, publish what is done as STEM.partial.EXT.")
+    ] = False,
     codec: Annotated[str | None, typer.Option(help="Encoder.  [default: libx264, webm: libvpx-vp9]")] = None,
     crf: Annotated[int | None, typer.Option(help="Quality, lower is better.  [default: 18, webm: 30]")] = None,
     pix_fmt: Annotated[str | None, typer.Option(help="Pixel format.  [default: as the source]")] = None,
@@ -189,6 +197,9 @@ def render_command(
         "batch": batch,
         "threads": threads,
         "tile": tile,
+        "segment": segment,
+        "restart": restart,
+        "keep_partial": keep_partial,
         "overwrite": overwrite,
     }
     say = _Voice(quiet or as_json, verbose)
@@ -198,7 +209,7 @@ def render_command(
 
     def one(source: Path, target: Path) -> None:
         ready = _prepared(_job(source, target, settings), loaded)
-        _render_one(ready, say, dry_run, as_json, not (no_progress or quiet))
+        _render_one(ready, say, dry_run, as_json, not (no_progress or quiet), context.obj or [])
 
     _each(pairs, one, say)
 
@@ -213,7 +224,7 @@ def _prepared(job: Job, loaded: list[Engine]) -> Ready:
     return ready
 
 
-def _render_one(ready: Ready, say: _Voice, dry_run: bool, as_json: bool, bar: bool) -> None:
+def _render_one(ready: Ready, say: _Voice, dry_run: bool, as_json: bool, bar: bool, words: Sequence[str]) -> None:
     from dnirender.pipeline import run
 
     for warning in ready.warnings:
@@ -226,11 +237,25 @@ def _render_one(ready: Ready, say: _Voice, dry_run: bool, as_json: bool, bar: bo
         shown = {key: value for key, value in facts.items() if key != "warnings" and value not in ("", [])}
         typer.echo(json.dumps(facts) if as_json else _table(shown))
         return
-    with _Bar(ready.plan, bar) as progress:
-        report = run(ready, progress)
+    if done := ready.resumed:
+        say.line(f"{ready.plan.job.output}: {done} of {len(ready.plan.selection.indices)} frames are there already")
+    try:
+        with _Bar(ready.plan, bar) as progress:
+            report = run(ready, progress, say.line)
+    except KeyboardInterrupt as stop:
+        raise Stopped(_how_to_go_on(ready, words), getattr(stop, "exit_code", 130)) from stop
     if as_json:
         typer.echo(json.dumps(asdict(report)))
     say.done(report)
+
+
+def _how_to_go_on(ready: Ready, words: Sequence[str]) -> str:
+    done, total = ready.work.finished(), len(ready.plan.selection.indices)
+    if not done:
+        return INTERRUPTED
+    count = sum(len(segment.numbers) for segment in done)
+    again = command_line([word for word in words if word != "--restart"])
+    return f"stopped; {count} of {total} frames are kept; to go on: {again}"
 
 
 @app.command(name="presets")
@@ -375,31 +400,25 @@ def bench_command(
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Runs the command line and returns the exit code: 0, or that of the error, or 130 when interrupted."""
-    if hasattr(signal, "SIGTERM"):
-        signal.signal(signal.SIGTERM, _terminated)
+    """Runs the command line and returns the exit code: 0, or that of the error, or 130 or 143 when stopped."""
+    words = list(sys.argv[1:] if arguments is None else arguments)
     try:
-        result = app(
-            args=list(sys.argv[1:] if arguments is None else arguments), prog_name="dnirender", standalone_mode=False
-        )
+        with listening():
+            result = app(args=words, prog_name="dnirender", standalone_mode=False, obj=words)
     except RenderError as error:
         return _fail(str(error), error.exit_code)
-    except KeyboardInterrupt:
-        return _fail(INTERRUPTED, 130)
+    except KeyboardInterrupt as error:
+        return _fail(INTERRUPTED, getattr(error, "exit_code", 130))
     except Exception as error:
         if hasattr(error, "format_message"):  # typer's own: an unknown option, a missing argument
             message = str(error.format_message()).replace("Value error, ", "")  # pyright: ignore
             return _fail(f"{message} (dnirender --help)", 2)
         if type(error).__name__ == "Abort":
-            return _fail(INTERRUPTED, 130)
+            return _fail(INTERRUPTED, getattr(error.__context__, "exit_code", 130))
         raise
     if result == 130:  # typer turns an interrupt into this exit code
         return _fail(INTERRUPTED, 130)
     return result if isinstance(result, int) else 0
-
-
-def _terminated(_number: int, _frame: object) -> None:
-    sys.exit(143)  # unwinds like an interrupt, so that nothing half-written stays
 
 
 def _fail(message: str, code: int) -> int:
@@ -425,8 +444,9 @@ class _Voice:
             self.line(text)
 
     def done(self, report: Report) -> None:
+        kept = f" ({report.resumed} of them from before)" if report.resumed else ""
         self.line(
-            f"{report.output}: {report.frames} frames in {report.seconds:.1f} s ({report.fps:.1f} frames/s, "
+            f"{report.output}: {report.frames} frames{kept} in {report.seconds:.1f} s ({report.fps:.1f} frames/s, "
             f"{report.device}, {report.dtype}, {report.backend}, {report.weight_writes} weight writes)"
         )
 
@@ -438,7 +458,7 @@ class _Bar:
         from tqdm import tqdm
 
         self._bar: Any = tqdm(
-            total=plan.num_frames,
+            total=len(plan.selection.indices),
             unit="frame",
             desc=plan.job.output.name,
             disable=None if wanted else True,
@@ -452,6 +472,8 @@ class _Bar:
         self._bar.close()
 
     def _show(self, done: int, total: int, alpha: Alpha) -> None:  # noqa: ARG002
+        if not self._bar.n:
+            self._bar.initial = self._bar.n = done - 1  # what an earlier run has done says nothing of this one's speed
         self._bar.set_postfix_str(f"alpha {path_position(alpha):.3f}", refresh=False)
         self._bar.update(1)
 
@@ -463,7 +485,7 @@ def _each(pairs: list[tuple[Path, Path]], one: Callable[[Path, Path], None], say
         try:
             one(source, target)
         except RenderError as error:
-            if len(pairs) == 1 or isinstance(error, ModelError | PresetError):
+            if len(pairs) == 1 or isinstance(error, ModelError | PresetError | Stopped):
                 raise
             named = str(source) in str(error) or str(target) in str(error)
             typer.echo(f"error: {error}" if named else f"error: {source}: {error}", err=True)

@@ -1,21 +1,25 @@
 """Writing what was rendered: a video with its companions and exact times.
 
-A file is written beside its place, read back and counted, and only then renamed into place: the target's name holds
-nothing, the old file or the complete new one.
+Pictures are encoded segment by segment into parts. When all are there, their packets are joined with all else of the
+source into a file that is read back and counted, and only then renamed into place: the target's name holds nothing, the
+old file or the complete new one.
 """
 
 from __future__ import annotations
 
 import contextlib
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from fractions import Fraction
 from pathlib import Path
-from types import TracebackType
-from typing import Any, Protocol, Self, cast
+from typing import Any, Protocol, cast
 
 import av.error
 import cv2
-from av.packet import Packet
+from av.codec.context import CodecContext, Flags
+from av.container import OutputContainer
+from av.packet import Packet as AvPacket
+from av.video.codeccontext import VideoCodecContext
 from av.video.frame import VideoFrame
 from av.video.stream import VideoStream
 
@@ -23,25 +27,34 @@ from dnirender.containers import create_container, fraction, open_container
 from dnirender.encoders import VideoSpec, configure
 from dnirender.errors import MediaError, OutputError
 from dnirender.frames import Image
+from dnirender.parts import Packet, Parts, PartWriter, check_numbers
+from dnirender.pictures import PngRecorder, decode_png
 from dnirender.pixels import to_frame
-from dnirender.publish import disk_errors, part_path, publish
+from dnirender.publish import disk_errors
 from dnirender.streams import Companions, Cut, StreamPlan
 
 CONTAINERS = {".mp4": "mp4", ".m4v": "mp4", ".mov": "mov", ".mkv": "matroska", ".webm": "webm"}
 
 
-class Sink(Protocol):
-    """Takes rendered pictures in order; publishes on a clean exit, leaves nothing on any other.
+class Recorder(Protocol):
+    """Makes packets of the pictures of one segment, in order; `header` is what a container needs to know of it."""
 
-    `converted` does the part of `write` that may be done ahead and on another thread; `write` takes both.
+    @property
+    def header(self) -> bytes: ...
+    def record(self, index: int, picture: Any) -> Iterator[Packet]: ...
+    def flush(self) -> Iterator[Packet]: ...
+
+
+class Sink(Protocol):
+    """How rendered pictures become a file: each is `converted` as the recorders take it, on any thread; a recorder for
+    each segment makes packets of them, and when all are there, `deliver` makes the files of them.
     """
 
     def converted(self, image: Image) -> Image | VideoFrame: ...
-    def write(self, image: Image | VideoFrame) -> None: ...
-    def __enter__(self) -> Self: ...
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None: ...
+    def recorder(self) -> Recorder: ...
+    def deliver(self, parts: Parts, folder: Path) -> list[tuple[Path, Path]]:
+        """Every file, complete, read back and still in `folder`, with the name that it is to get."""
+        ...
 
 
 @dataclass(frozen=True)
@@ -68,13 +81,45 @@ def container_of(target: Path) -> str:
     return CONTAINERS[target.suffix.lower()]
 
 
+class _VideoRecorder:
+    """An encoder whose packets carry the numbers of their frames."""
+
+    def __init__(self, spec: VideoSpec) -> None:
+        self._rate, self._first = spec.rate, 0
+        self._count = 0
+        self._context = cast(VideoCodecContext, CodecContext.create(spec.codec, "w"))
+        configure(self._context, spec)
+        self._context.flags |= Flags.global_header
+        self._context.open(strict=False)
+
+    @property
+    def header(self) -> bytes:
+        return self._context.extradata or b""
+
+    def record(self, index: int, picture: Any) -> Iterator[Packet]:
+        if not self._count:
+            self._first = index
+        picture.pts, picture.time_base = self._count, 1 / self._rate
+        self._count += 1
+        return self._packets(picture)
+
+    def flush(self) -> Iterator[Packet]:
+        return self._packets(None)
+
+    def _packets(self, picture: VideoFrame | None) -> Iterator[Packet]:
+        for packet in self._context.encode(picture):
+            yield Packet(self._first + cast(int, packet.pts), packet.is_keyframe, bytes(packet))
+
+
 class VideoSink:
     """A video file with exact times.
 
-    Frames are encoded with their index as pts and restamped when muxed: the packet of frame i gets pts T[i], the n-th
-    packet in decoding order dts T[n - D], where D is the encoder's reorder delay. So every pts is the source's own,
-    whatever the encoder would have made of a variable frame rate. No container has frames before time zero: a video
-    that begins there begins at zero, and its companions move with it.
+    Frames are encoded with their number as pts and restamped when they are joined: the packet of frame i gets pts T[i],
+    the n-th packet in decoding order dts T[n - D], where D is by how much packets run ahead of their frames. So every
+    pts is the source's own, whatever the encoder would have made of a variable frame rate. No container has frames
+    before time zero: a video that begins there begins at zero, and its companions move with it.
+
+    MediaError, OutputError: what `deliver` meets.
     """
 
     def __init__(
@@ -87,23 +132,10 @@ class VideoSink:
         early = min(0, times.pts[0])
         self._target, self._spec = target, spec
         self._times = replace(times, pts=tuple(pts - early for pts in times.pts))
-        self._part = part_path(target)
         if companions:
             path, plans, cut = companions
             companions = path, plans, replace(cut, shift=cut.shift + early * times.time_base)
         self._plan = companions
-        self._companions: Companions | None = None
-        self._written = self._muxed = self._delay = 0
-
-    def __enter__(self) -> Self:
-        with disk_errors(self._target):
-            self._out = create_container(self._part, container_of(self._target), self._container_options())
-            try:
-                self._open_streams()
-            except BaseException:
-                self._discard()
-                raise
-        return self
 
     def converted(self, image: Image) -> VideoFrame:
         """The picture [h, w, 3] as the encoder takes it; one of odd size is padded by repeating its edge."""
@@ -112,25 +144,27 @@ class VideoSink:
             image = cast(Image, cv2.copyMakeBorder(image, 0, below, 0, right, cv2.BORDER_REPLICATE))
         return to_frame(image, self._spec.pix_fmt, self._spec.colour)
 
-    def write(self, image: Image | VideoFrame) -> None:
-        """Encodes the next picture."""
-        if self._written == len(self._times.pts):
-            raise OutputError(f"{self._target}: {self._written} frames were due, and one more came")
-        with disk_errors(self._target):
-            frame = image if isinstance(image, VideoFrame) else self.converted(image)
-            frame.pts, frame.time_base = self._written, 1 / self._spec.rate
-            self._written += 1
-            for packet in self._stream.encode(frame):
-                self._mux(packet)
+    def recorder(self) -> Recorder:
+        """An encoder that has seen nothing yet."""
+        return _VideoRecorder(self._spec)
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        try:
-            if kind is None:
-                self._finish()
-        finally:
-            self._discard()
+    def deliver(self, parts: Parts, folder: Path) -> list[tuple[Path, Path]]:
+        """Joins the packets with the companions, at their times, and reads the file back."""
+        check_numbers(parts, len(self._times.pts), self._target)
+        joined = folder / f"joined{self._target.suffix}"
+        with disk_errors(self._target), contextlib.ExitStack() as open_things:
+            out = create_container(joined, container_of(self._target), self._container_options())
+            open_things.callback(_close, out)
+            stream = cast(VideoStream, out.add_stream(self._spec.codec, rate=self._spec.rate))
+            configure(stream.codec_context, self._spec)
+            stream.time_base = self._times.time_base
+            companions = Companions(*self._plan, out) if self._plan else None
+            if companions:
+                open_things.callback(companions.close)
+            self._mux(parts, out, stream, companions)
+            out.close()
+        self._verify(joined)
+        return [(joined, self._target)]
 
     def _container_options(self) -> dict[str, str]:
         if container_of(self._target) in ("mp4", "mov"):
@@ -141,55 +175,32 @@ class VideoSink:
         # Else the priming of AAC, which lies before zero, moves everything by 21 ms.
         return {"avoid_negative_ts": "disabled"}
 
-    def _open_streams(self) -> None:
-        self._stream = cast(VideoStream, self._out.add_stream(self._spec.codec, rate=self._spec.rate))
-        configure(self._stream.codec_context, self._spec)
-        self._stream.time_base = self._times.time_base
-        if self._plan:
-            self._companions = Companions(*self._plan, self._out)
-
-    def _discard(self) -> None:
-        """Lets go of everything; the part is gone unless it has been published."""
-        if self._companions:
-            self._companions.close()
-        with contextlib.suppress(av.error.FFmpegError, ValueError, OSError):
-            self._out.close()
-        self._part.unlink(missing_ok=True)
-
-    def _finish(self) -> None:
-        due = len(self._times.pts)
-        if self._written != due:
-            raise OutputError(f"{self._target}: {due} frames were due, {self._written} came; nothing was published")
-        with disk_errors(self._target):
-            for packet in self._stream.encode(None):
-                self._mux(packet)
-            if self._companions:
-                self._companions.finish()
-            self._out.close()
-        self._verify()
-        publish(self._part, self._target)
-
-    def _mux(self, packet: Packet[Any]) -> None:
+    def _mux(self, parts: Parts, out: OutputContainer, stream: VideoStream, companions: Companions | None) -> None:
         times = self._times
-        index, order = cast(int, packet.pts), self._muxed
-        if order == 0 and packet.dts is not None:
-            # Of clips shorter than its delay x265 gives any number; more than all other frames it cannot be.
-            self._delay = min(max(0, index - packet.dts), len(times.pts) - 1)
-        behind = order - self._delay
-        dts = times.pts[behind] if behind >= 0 else times.pts[0] + behind * times.duration(0)
-        packet.pts, packet.dts, packet.duration = times.pts[index], dts, times.duration(index)
-        packet.time_base = times.time_base
-        self._muxed += 1
-        if self._muxed == len(times.pts) and container_of(self._target) in ("mp4", "mov"):
-            # MP4 adds up the steps between dts, which begin D steps early: the last one makes the sum the true length.
-            packet.duration = max(1, times.pts[-1] + times.last_duration - dts - self._delay * times.duration(0))
-        self._out.mux_one(packet)
-        if self._companions:
-            self._companions.advance(dts * times.time_base)
+        out.start_encoding()
+        if (stream.codec_context.extradata or b"") != parts.header:
+            raise OutputError(f"{self._target}: the encoder is not the one of the finished parts; use --restart")
+        delay = max(place - index for place, index in enumerate(parts.indices))
+        early = delay * times.duration(0)  # how far before the first frame is shown decoding begins
+        for place, packet in enumerate(parts):
+            twin = AvPacket(packet.data)
+            behind = place - delay
+            twin.dts = times.pts[behind] if behind >= 0 else times.pts[0] + behind * times.duration(0)
+            twin.pts, twin.duration = times.pts[packet.index], times.duration(packet.index)
+            if place == len(parts) - 1 and container_of(self._target) in ("mp4", "mov"):
+                # MP4 adds up the steps between dts: the last one makes the sum the true length.
+                twin.duration = max(1, times.pts[-1] + times.last_duration - twin.dts - early)
+            twin.time_base, twin.is_keyframe, twin.stream = times.time_base, packet.key, stream
+            reached = twin.dts * times.time_base  # muxing rescales it
+            out.mux_one(twin)
+            if companions:
+                companions.advance(reached)
+        if companions:
+            companions.finish()
 
-    def _verify(self) -> None:
+    def _verify(self, joined: Path) -> None:
         """Reads the packets back: the file that is published has every frame at its time."""
-        found = self._read_back()
+        found = self._read_back(joined)
         due = [pts * self._times.time_base for pts in self._times.pts]
         # Matroska and WebM count whole milliseconds.
         slack = Fraction(0) if container_of(self._target) in ("mp4", "mov") else Fraction(1, 2000)
@@ -198,12 +209,45 @@ class VideoSink:
             at = f", the first difference at frame {wrong}" if wrong is not None else ""
             raise OutputError(f"{self._target}: read back {len(found)} of {len(due)} frames{at}; nothing was published")
 
-    def _read_back(self) -> list[Fraction]:
+    def _read_back(self, joined: Path) -> list[Fraction]:
         try:
-            with open_container(self._part) as written:
+            with open_container(joined) as written:
                 stream: Any = written.streams.video[0]
                 base = fraction(stream.time_base, Fraction(1))
                 shown = [p.pts for p in written.demux(stream) if p.size and not p.is_discard and p.pts is not None]
         except (MediaError, av.error.FFmpegError) as error:
             raise OutputError(f"{self._target}: cannot be read back ({error}); nothing was published") from error
         return sorted(pts * base for pts in shown)
+
+
+class BoomerangSink:
+    """A video whose pictures come back: `order` lists the number of each frame's picture."""
+
+    def __init__(self, video: VideoSink, order: Sequence[int]) -> None:
+        self._video, self._order = video, order
+
+    def converted(self, image: Image) -> Image:
+        """The picture."""
+        return image
+
+    def recorder(self) -> Recorder:
+        """One that makes PNG, so that pictures can be had again."""
+        return PngRecorder()
+
+    def deliver(self, parts: Parts, folder: Path) -> list[tuple[Path, Path]]:
+        """Encodes the pictures forth and back."""
+        whole, recorder = folder / "boomerang.whole", self._video.recorder()
+        with PartWriter(whole, recorder.header) as part:
+            for number, picture in enumerate(self._order):
+                image = decode_png(parts[picture].data)
+                for packet in recorder.record(number, self._video.converted(image)):
+                    part.add(packet)
+            for packet in recorder.flush():
+                part.add(packet)
+        with Parts([whole]) as encoded:
+            return self._video.deliver(encoded, folder)
+
+
+def _close(out: OutputContainer) -> None:
+    with contextlib.suppress(av.error.FFmpegError, ValueError, OSError):
+        out.close()

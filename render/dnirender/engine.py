@@ -6,6 +6,7 @@ import copy
 import functools
 import itertools
 import math
+import threading
 from collections import deque
 from collections.abc import Generator, Iterable, Iterator
 from contextlib import contextmanager
@@ -58,10 +59,11 @@ class Engine:
     `device` is auto, cpu, cuda or cuda:N; `dtype` is auto, fp32, bf16 or fp16, and auto takes a faster one only where
     the hardware has it and a probe stays within MAX_ERROR of fp32 at every endpoint. `choice` tells what was taken and
     why. `backend` is auto, torch or openvino: what `tune` chooses from. `threads` is set for the whole process; `tile`
-    is the side of the tiles that pictures are cut into, in pixels of the source, and None cuts them only where memory
-    asks for it; `path` is moved to the device.
+    is the side of the tiles that pictures are cut into, in pixels of the source, or their height and width, and None
+    cuts them only where memory asks for it; `path` is moved to the device. A picture that is not finite (NaN or Inf) in
+    bf16 or fp16 is rendered again in fp32; `retried` lists the frames.
 
-    UsageError: a device, dtype, backend or tile that is not to be had. ModelError: output that is not finite.
+    UsageError: a device, dtype, backend or tile that is not to be had. ModelError: output that is not finite in fp32.
     RenderError: no memory.
     """
 
@@ -74,13 +76,13 @@ class Engine:
         dtype: str = "auto",
         backend: str = "auto",
         threads: int | None = None,
-        tile: int | None = None,
+        tile: int | tuple[int, int] | None = None,
     ) -> None:
         if threads is not None:
             if threads < 1:
                 raise UsageError(f"--threads {threads}: expected 1 or more")
             torch.set_num_threads(threads)
-        self._threads = torch.get_num_threads()  # of this thread: a new one has what any thread has set last
+        self.threads = torch.get_num_threads()  # of this thread: a new one has what any thread has set last
         self.network = network
         self.device = choose_device(device)
         if self.device.type == "cuda":
@@ -96,6 +98,9 @@ class Engine:
         self._slots = [self._live(self.dtype) for _ in range(2 if self.device.type == "cuda" else 1)]
         self._in_use: dict[Live, torch.cuda.Event] = {}
         self._lanes = [_Lane(self._slots[0])]
+        self.retried: list[int] = []
+        self._exact: Live | None = None
+        self._exact_lock = threading.Lock()
 
     @property
     def writes(self) -> int:
@@ -130,7 +135,7 @@ class Engine:
         if (height, width, kind) == self._tuned and count <= self._longest:
             return
         self._tuned, self._lanes = None, [_Lane(self._slots[0])]
-        wanted = max(1, min(self._threads, LANES, count)) if self.device.type == "cpu" else 1
+        wanted = max(1, min(self.threads, LANES, count)) if self.device.type == "cpu" else 1
         lanes = self._room.plan(height, width, DTYPES[self.dtype], self.device, wanted)
         self._lanes += [_Lane(self._live(self.dtype)) for _ in range(lanes - 1)]
         told = [self._why]
@@ -178,7 +183,7 @@ class Engine:
         error = self._compiled_error(probe.picture(probe.SIDE, probe.SIDE))
         height, width = self._room.part(*image.shape[:2])
         part = probe.picture(height, width, image.dtype.type)
-        first = self._graph(part, self._threads, self.lanes)
+        first = self._graph(part, self.threads, self.lanes)
         error = max(error, self._apart(first, self._slots[0], part, self._ends()[-1]))
         self._take([first, *(first.beside(LiveWeights(self._path)) for _ in self._lanes[1:])])
         return error, self.pace(image)
@@ -187,9 +192,10 @@ class Engine:
         for lane, graph in itertools.zip_longest(self._lanes, graphs):
             lane.graph = graph
 
-    def pace(self, image: Image) -> float:
-        """Seconds that a picture like `image` takes among others, under the weights of the last endpoint."""
-        frames = [Batch((Frame(number, 0, image),), self._ends()[-1]) for number in range(2 * self.lanes)]
+    def pace(self, image: Image, rounds: int = 2) -> float:
+        """Seconds that a picture like `image` takes among others, under the weights of the last endpoint: `rounds` on
+        each lane."""
+        frames = [Batch((Frame(number, 0, image),), self._ends()[-1]) for number in range(rounds * self.lanes)]
         return probe.soonest(lambda: deque(self(frames), 0)) / len(frames)
 
     def _check(self, backend: str) -> str:
@@ -241,7 +247,7 @@ class Engine:
         if len(self._lanes) == 1:
             return self._one_by_one(batches)
         lanes = [functools.partial(self._on, lane) for lane in self._lanes]
-        return side_by_side(lanes, max(1, self._threads // len(lanes)), batches)
+        return side_by_side(lanes, max(1, self.threads // len(lanes)), batches)
 
     def render(self, image: Image, alpha: Alpha) -> Image:
         """One picture, as if it were frame 0."""
@@ -268,14 +274,28 @@ class Engine:
         return self.network.render(live.module, pixels, live.flat.dtype)
 
     def _image(self, frame: Frame, alpha: Alpha, picture: Tensor, total: float) -> Image:
+        if not math.isfinite(total) and self.dtype != "fp32":
+            picture, total = self._exactly(frame, alpha)
         if not math.isfinite(total):
-            advice = "the weights overflow there" if self.dtype == "fp32" else "try --dtype fp32"
-            where = f"frame {frame.index}, alpha {alpha}, {self.dtype}"
-            raise ModelError(f"{where}: the network's output is not finite (NaN or Inf); {advice}")
+            raise ModelError(
+                f"frame {frame.index}, alpha {alpha}: the network's output is not finite (NaN or Inf), in fp32 too; "
+                "the weights overflow there"
+            )
         return picture.numpy()
 
+    def _exactly(self, frame: Frame, alpha: Alpha) -> tuple[Tensor, float]:
+        """The picture in fp32, for one that overflows in the dtype that was chosen."""
+        with self._exact_lock:
+            self._exact = self._exact or self._live("fp32")
+            self._exact.write(alpha)
+            with _memory(Batch((frame,), alpha), str(self.device)):
+                pixels = torch.from_numpy(whole(frame.image))[None].to(self.device)
+                pictures, totals = self._room.render(functools.partial(self._render, self._exact), pixels)
+            self.retried.append(frame.index)
+            return pictures[0].cpu(), float(totals)
+
     def _one_by_one(self, batches: Iterable[Batch]) -> Iterator[Rendered]:
-        torch.set_num_threads(self._threads)
+        torch.set_num_threads(self.threads)
         for batch in batches:
             yield batch, tuple(self._on(self._lanes[0], frame, batch.alpha) for frame in batch.frames)
 

@@ -5,8 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from fractions import Fraction
 from pathlib import Path
-from types import TracebackType
-from typing import Any, Self, cast
+from typing import Any, cast
 
 import cv2
 import numpy as np
@@ -14,6 +13,7 @@ import numpy as np
 from dnirender.colour import Colour
 from dnirender.errors import MediaError, OutputError
 from dnirender.frames import Frame, Image
+from dnirender.parts import Packet, Parts, check_numbers
 from dnirender.publish import disk_errors, part_path, publish
 from dnirender.source import Facts, Source
 
@@ -81,40 +81,45 @@ class Still(Source):
             yield Frame(index, self.facts.pts[index], self._image)
 
 
+class PngRecorder:
+    """Pictures as PNG: whole, each for itself, 16 bits where they have them."""
+
+    header = b""
+
+    def record(self, index: int, picture: Any) -> Iterator[Packet]:
+        yield Packet(index, True, encode_png(picture))
+
+    def flush(self) -> Iterator[Packet]:
+        return iter(())
+
+
 class PictureSink:
     """Numbered PNG files after a pattern such as `frame_%04d.png`, numbered from 0; 16 bits where the picture has.
 
     All get their names at the end: what an older sequence left under them stays until the new one is complete.
     """
 
-    def __init__(self, pattern: Path) -> None:
-        self._pattern = pattern
-        self._parts: list[tuple[Path, Path]] = []
-
-    def __enter__(self) -> Self:
-        return self
+    def __init__(self, pattern: Path, count: int) -> None:
+        self._pattern, self._count = pattern, count
 
     def converted(self, image: Image) -> Image:
         """The picture."""
         return image
 
-    def write(self, image: Any) -> None:
-        """Takes the next picture."""
-        target = numbered(self._pattern, len(self._parts))
-        part = part_path(target)
-        self._parts.append((part, target))
-        _encode_png(part, image, target)
+    def recorder(self) -> PngRecorder:
+        """One that makes PNG."""
+        return PngRecorder()
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        try:
-            if kind is None:
-                for part, target in self._parts:
-                    publish(part, target)
-        finally:
-            for part, _ in self._parts:
-                part.unlink(missing_ok=True)
+    def deliver(self, parts: Parts, folder: Path) -> list[tuple[Path, Path]]:
+        """One file for each picture."""
+        check_numbers(parts, self._count, self._pattern)
+        files: list[tuple[Path, Path]] = []
+        for packet in parts:
+            target = numbered(self._pattern, packet.index)
+            files.append((folder / f"{packet.index}.png", target))
+            with disk_errors(target):
+                files[-1][0].write_bytes(packet.data)
+        return files
 
 
 def numbered(pattern: Path, number: int) -> Path:
@@ -126,15 +131,22 @@ def write_png(target: Path, image: Image) -> None:
     """Writes one picture under its name when it is whole."""
     part = part_path(target)
     try:
-        _encode_png(part, image, target)
+        with disk_errors(target):
+            part.write_bytes(encode_png(image))
         publish(part, target)
     finally:
         part.unlink(missing_ok=True)
 
 
-def _encode_png(part: Path, image: Image, target: Path) -> None:
+def encode_png(image: Image) -> bytes:
+    """The bytes of a PNG file of the picture."""
     done, data = cv2.imencode(".png", cv2.cvtColor(image, cv2.COLOR_RGB2BGR))
     if not done:
-        raise OutputError(f"{target}: the picture could not be encoded as PNG")
-    with disk_errors(target):
-        part.write_bytes(data.tobytes())
+        raise OutputError(f"a picture of {image.shape[1]}x{image.shape[0]} could not be encoded as PNG")
+    return data.tobytes()
+
+
+def decode_png(data: bytes) -> Image:
+    """The picture that `encode_png` was given."""
+    image = cast(Image, cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_UNCHANGED))
+    return cast(Image, cv2.cvtColor(image, cv2.COLOR_BGR2RGB))

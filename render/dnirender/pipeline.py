@@ -1,28 +1,29 @@
 """The path of one frame.
 
 decode (thread 1) -> scale -> group by alpha -> engine (thread 2, its lanes or streams) -> compose -> colours of the
-encoder (thread 3) -> encode (the caller's) -> rename into place.
+encoder (thread 3) -> encode (the caller's) -> part of a segment -> join -> rename into place.
 """
 
 from __future__ import annotations
 
 import itertools
+import math
 import re
 import time
 from collections import deque
-from collections.abc import Callable, Generator, Iterable, Iterator
+from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from contextlib import closing, contextmanager
 from dataclasses import dataclass, replace
 from fractions import Fraction
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import cv2
 import numpy as np
 
-from dnirender import compose
-from dnirender.animation import AnimationSink, Spool
-from dnirender.encode import CONTAINERS, Sink, VideoSink, container_of
+from dnirender import compose, probe
+from dnirender.animation import AnimationSink
+from dnirender.encode import CONTAINERS, BoomerangSink, Sink, VideoSink, container_of
 from dnirender.encoders import (
     VideoSpec,
     check_container,
@@ -32,11 +33,16 @@ from dnirender.encoders import (
     even_size,
     keeps_shape,
 )
+from dnirender.errors import RenderError, UsageError
 from dnirender.frames import Alpha, Batch, Frame, Image, prefetch
+from dnirender.identity import identity
+from dnirender.parts import DamagedPart, Parts, PartWriter
 from dnirender.pictures import PictureSink
-from dnirender.plan import Job, Plan, boomerang_order, default_output, make_plan, one_hot
+from dnirender.plan import Job, Plan, default_output, make_plan, one_hot
 from dnirender.preset import DEFAULT_PRESET, Preset
-from dnirender.publish import disk_errors
+from dnirender.publish import disk_errors, publish
+from dnirender.space import check_space, estimate, full, is_no_space
+from dnirender.work import Segment, Work, split
 
 if TYPE_CHECKING:
     from av.video.frame import VideoFrame
@@ -44,6 +50,9 @@ if TYPE_CHECKING:
     from dnirender.engine import Engine
 
 DECODED_AHEAD, RENDERED_AHEAD, CONVERTED_AHEAD = 4, 2, 2
+SECONDS = 10.0  # that a segment takes, about
+ENCODING = 80e-9  # seconds a pixel: x264 at its medium on two cores
+MOST_FRAMES = 1024
 CUDA_BATCH = 4  # on the CPU one by one is faster: activations stay in the caches
 
 Progress = Callable[[int, int, Alpha], None]
@@ -53,12 +62,13 @@ Progress = Callable[[int, int, Alpha], None]
 @dataclass(frozen=True)
 class Report:
     """What a render did. `lanes` pictures were rendered side by side on the CPU, in tiles of this height and width
-    where there is one. `seconds` is wall time from the first frame to the published file, without the loading of the
-    networks; `fps` is output frames per second of it."""
+    where there is one. `resumed` pictures had been rendered by earlier runs. `seconds` is wall time from the first
+    frame to the published file, without the loading of the networks; `fps` is pictures rendered per second of it."""
 
     input: str
     output: str
     frames: int
+    resumed: int
     seconds: float
     fps: float
     device: str
@@ -96,24 +106,42 @@ class Ready:
     engine: Engine
     output_size: tuple[int, int]
     spec: VideoSpec | None
+    work: Work
+    segments: tuple[Segment, ...]
     warnings: tuple[str, ...]
 
+    @property
+    def resumed(self) -> int:
+        """Frames that an earlier run has finished."""
+        return 0 if self.plan.job.restart else sum(len(segment.numbers) for segment in self.work.finished())
+
     def sink(self) -> Sink:
-        """The writer of the output."""
+        """What makes the output of the pictures."""
         plan, job = self.plan, self.plan.job
-        times = plan.times
         if job.animated:
-            return AnimationSink(job.output, times, dither=job.preset.gif.dither)
+            return AnimationSink(job.output, plan.times, dither=job.preset.gif.dither, order=plan.order)
         if self.spec is None:
-            return PictureSink(job.output)
-        alone = plan.source.facts.still or job.boomerang
-        companions = None if alone else (job.input, plan.streams, plan.selection.cut)
-        return VideoSink(job.output, self.spec, times, companions)
+            return PictureSink(job.output, plan.num_frames)
+        if job.boomerang:
+            return BoomerangSink(VideoSink(job.output, self.spec, plan.times), plan.order)
+        companions = None if plan.source.facts.still else (job.input, plan.streams, plan.selection.cut)
+        return VideoSink(job.output, self.spec, plan.times, companions)
 
 
 def prepare(plan: Plan, engine: Engine | None = None) -> Ready:
-    """Loads the networks, or takes those of a job with the same ones, and tries the encoder with its real settings."""
-    engine = engine or load_engine(plan.job)
+    """Loads the networks, or takes those of a job with the same ones, and tries the encoder with its real settings.
+
+    What an earlier run of the same job has finished is gone on with, on the device and in the precision it was begun.
+    """
+    work = Work(plan.job.output, identity(plan))
+    begun = None if plan.job.restart else work.manifest
+    if begun:
+        plan = replace(plan, job=replace(plan.job, **begun.engine))
+    try:
+        if engine is None or (begun and begun.engine != _settings(engine)):
+            engine = load_engine(plan.job)
+    except UsageError as error:
+        raise UsageError(f"{error}; so it was begun, and --restart begins anew") if begun else error from error
     if plan.job.batch is None:
         plan = replace(plan, job=replace(plan.job, batch=CUDA_BATCH if engine.device.type == "cuda" else 1))
     width, height = plan.size[0] * engine.network.scale, plan.size[1] * engine.network.scale
@@ -134,8 +162,46 @@ def prepare(plan: Plan, engine: Engine | None = None) -> Ready:
                 f"{width}x{height} is odd, and {spec.codec} with {spec.pix_fmt} is not: "
                 f"padded to {spec.width}x{spec.height} by repeating the edge"
             )
+    if tight := check_space(plan.job.output, _space(plan, spec)):
+        warnings.append(tight)
     _tune(engine, plan)
-    return Ready(plan, engine, (width, height), spec, tuple(warnings))
+    segments = begun.segments if begun else split(len(plan.selection.indices), _segment_length(plan, engine))
+    if not plan.job.restart:
+        warnings += [
+            f"{plan.job.output}: another job was begun on it ({', '.join(other)} differ); its finished parts are not "
+            "used, and stay until this one is published"
+            for other in work.others()
+        ]
+    return Ready(plan, engine, (width, height), spec, work, segments, tuple(warnings))
+
+
+def _space(plan: Plan, spec: VideoSpec | None) -> int:
+    """Bytes that the render takes, by estimate."""
+    width, height = (spec.width, spec.height) if spec else plan.size
+    pictures = len(plan.selection.indices)
+    codec = spec.codec if spec and not plan.job.boomerang else None
+    return estimate(width * height * pictures, codec)
+
+
+def _settings(engine: Engine) -> dict[str, Any]:
+    """What a job that is resumed has to be rendered with, so that its parts fit together; as the fields of a Job."""
+    return {
+        "device": str(engine.device),
+        "dtype": engine.dtype,
+        "backend": engine.backend,
+        "threads": engine.threads,
+        "tile": engine.tile,
+    }
+
+
+def _segment_length(plan: Plan, engine: Engine) -> int:
+    """Frames that take about SECONDS, to the next power of two; no more than MOST_FRAMES."""
+    count = len(plan.selection.indices)
+    if plan.job.segment:
+        return plan.job.segment
+    networks = engine.pace(probe.picture(plan.size[1], plan.size[0]), 1) * plan.forwards / count if count > 1 else 0
+    pixels = plan.size[0] * plan.size[1] * engine.network.scale**2 * len(plan.job.preset.layout.panels)
+    return min(MOST_FRAMES, 2 ** max(0, round(math.log2(SECONDS / (networks + pixels * ENCODING)))))
 
 
 def _tune(engine: Engine, plan: Plan) -> None:
@@ -160,29 +226,43 @@ def _spec(plan: Plan, width: int, height: int) -> VideoSpec:
     )
 
 
-def run(ready: Ready, progress: Progress | None = None) -> Report:
-    """Renders. The target's name holds the whole result when this returns, and is untouched when it raises."""
+def run(ready: Ready, progress: Progress | None = None, notice: Callable[[str], None] | None = None) -> Report:
+    """Renders. The target's name holds the whole result when this returns, and is untouched when it raises; segments
+    that were finished by then are kept, and the same job goes on behind them.
+
+    `notice` is told what was published of a render that did not come to its end.
+    """
     plan, engine = ready.plan, ready.engine
+    began, written_before, retried_before = time.perf_counter(), engine.writes, len(engine.retried)
     _tune(engine, plan)  # another job may have used the engine since
-    began = time.perf_counter()
-    done, total, written_before = 0, plan.num_frames, engine.writes
-    with (
-        _opencv_threads(1 if engine.device.type == "cpu" else None),
-        ready.sink() as sink,
-        closing(prefetch(_converted(ready, sink), CONVERTED_AHEAD, "convert")) as pictures,
-    ):
-        for alpha, picture in pictures:
-            sink.write(picture)
-            done += 1
-            if progress:
-                progress(done, total, alpha)
-    seconds = time.perf_counter() - began
+    with ready.work as work:
+        if plan.job.restart:
+            work.forget()
+        segments = work.begin(_settings(engine), ready.segments).segments
+        finished = work.finished()
+        missing = [segment for segment in segments if segment not in finished]
+        try:
+            _record(ready, missing, progress)
+            _deliver(ready, work, segments)
+        except BaseException as error:
+            if plan.job.keep_partial:
+                _deliver_partial(ready, notice)
+            if is_no_space(error):
+                done, total = ready.resumed, len(plan.selection.indices)
+                raise full(plan.job.output, work.folder, done, total, _space(plan, ready.spec)) from error
+            raise
+        work.forget()
+    seconds, rendered = time.perf_counter() - began, sum(len(segment.numbers) for segment in missing)
+    warnings = list(ready.warnings)
+    if retried := engine.retried[retried_before:]:
+        warnings.append(f"{len(retried)} frames overflowed in {engine.dtype} and were rendered in fp32: {retried[:5]}")
     return Report(
         input=str(plan.job.input),
         output=str(plan.job.output),
-        frames=done,
+        frames=plan.num_frames,
+        resumed=len(plan.selection.indices) - rendered,
         seconds=round(seconds, 3),
-        fps=round(done / seconds, 3),
+        fps=round(rendered / seconds, 3),
         device=str(engine.device),
         dtype=engine.dtype,
         backend=engine.backend,
@@ -190,8 +270,70 @@ def run(ready: Ready, progress: Progress | None = None) -> Report:
         tile=engine.tile,
         weight_writes=engine.writes - written_before,
         streams=tuple(str(stream) for stream in plan.streams),
-        warnings=ready.warnings,
+        warnings=tuple(warnings),
     )
+
+
+def _record(ready: Ready, missing: Sequence[Segment], progress: Progress | None) -> None:
+    """Renders the segments that are missing. Frames are made ahead across their borders."""
+    plan, sink = ready.plan, ready.sink()
+    numbers = [number for segment in missing for number in segment.numbers]
+    total = len(plan.selection.indices)
+    done = total - len(numbers)
+    with (
+        _opencv_threads(1 if ready.engine.device.type == "cpu" else None),
+        closing(prefetch(_converted(ready, sink, numbers), CONVERTED_AHEAD, "convert")) as pictures,
+    ):
+        for segment in missing:
+            with disk_errors(plan.job.output):
+                recorder = sink.recorder()
+                with PartWriter(ready.work.folder / segment.name, recorder.header) as part:
+                    for number in segment.numbers:
+                        alpha, picture = _due(pictures, number)
+                        for packet in recorder.record(number, picture):
+                            part.add(packet)
+                        done += 1
+                        if progress:
+                            progress(done, total, alpha)
+                    for packet in recorder.flush():
+                        part.add(packet)
+
+
+def _due(pictures: Iterator[tuple[Alpha, Any]], number: int) -> tuple[Alpha, Any]:
+    for found in pictures:
+        return found
+    raise RenderError(f"frame {number} of the render did not come; nothing was published")
+
+
+def _deliver_partial(ready: Ready, notice: Callable[[str], None] | None) -> None:
+    """Publishes the frames up to the first that is missing as STEM.partial.EXT; the parts stay for the next run."""
+    plan, job, work = ready.plan, ready.plan.job, ready.work
+    finished = work.finished()
+    whole = list(itertools.takewhile(lambda pair: pair[0] == pair[1], zip(finished, ready.segments, strict=False)))
+    count = whole[-1][0].stop if whole else 0
+    if count == len(plan.selection.indices) or not count or job.boomerang:
+        return
+    target = job.output.with_name(f"{job.output.stem}.partial{job.output.suffix}")
+    short = replace(ready, plan=replace(plan, job=replace(job, output=target), selection=plan.first(count)))
+    with Parts([work.folder / segment.name for segment, _ in whole]) as parts:
+        for file, place in short.sink().deliver(parts, work.folder):
+            publish(file, place)
+    if notice:
+        notice(f"{target}: the first {count} frames")
+
+
+def _deliver(ready: Ready, work: Work, segments: Sequence[Segment]) -> None:
+    """Makes the output of the finished parts and gives it its name."""
+    try:
+        with Parts([work.folder / segment.name for segment in segments]) as parts:
+            files = ready.sink().deliver(parts, work.folder)
+    except DamagedPart as error:
+        error.path.unlink(missing_ok=True)
+        raise
+    if len(files) == 1:
+        work.delivering(files[0][0])
+    for file, target in files:
+        publish(file, target)
 
 
 @contextmanager
@@ -206,36 +348,37 @@ def _opencv_threads(count: int | None) -> Generator[None]:
         cv2.setNumThreads(before)
 
 
-def _converted(ready: Ready, sink: Sink) -> Iterator[tuple[Alpha, Image | VideoFrame]]:
-    """The pictures in the order they are shown in, as the encoder takes them."""
-    with closing(_composed(ready)) as pictures:
-        shown = _back_and_forth(pictures, ready.plan) if ready.plan.job.boomerang else pictures
-        for alpha, picture in shown:
+def _converted(ready: Ready, sink: Sink, numbers: Sequence[int]) -> Iterator[tuple[Alpha, Image | VideoFrame]]:
+    """The pictures of these numbers, in order, as the recorder takes them."""
+    with closing(_composed(ready, numbers)) as pictures:
+        for alpha, picture in pictures:
             yield alpha, sink.converted(picture)
 
 
-def _composed(ready: Ready) -> Generator[tuple[Alpha, Image]]:
+def _composed(ready: Ready, numbers: Sequence[int]) -> Generator[tuple[Alpha, Image]]:
     """The path of every frame from the file to the picture that is encoded."""
     plan = ready.plan
-    decoded = prefetch(plan.source.frames(plan.selection.indices), DECODED_AHEAD, "decode")
+    decoded = prefetch(plan.source.frames([plan.selection.indices[n] for n in numbers]), DECODED_AHEAD, "decode")
     scaled = (replace(frame, image=compose.fit(frame.image, *plan.size)) for frame in decoded)
-    rendered = prefetch(_rendered(ready.engine, plan, scaled), RENDERED_AHEAD, "render")
+    rendered = prefetch(_rendered(ready.engine, plan, numbers, scaled), RENDERED_AHEAD, "render")
     with closing(decoded), closing(rendered):
         draw = _drawer(ready)
-        for number, (frame, renders) in enumerate(rendered):
+        for number, (frame, renders) in zip(numbers, rendered, strict=True):
             yield plan.selection.alphas[number], draw(number, frame, renders)
 
 
 Renders = dict[Alpha, Image]
 
 
-def _rendered(engine: Engine, plan: Plan, frames: Iterable[Frame]) -> Iterator[tuple[Frame, Renders]]:
+def _rendered(
+    engine: Engine, plan: Plan, numbers: Sequence[int], frames: Iterable[Frame]
+) -> Iterator[tuple[Frame, Renders]]:
     """Each frame with what it becomes under every alpha that it needs, in order."""
     waiting: deque[tuple[Frame, tuple[Alpha, ...], Renders]] = deque()
 
     def batches() -> Iterator[Batch]:
         stream = iter(frames)
-        for block in plan.blocks():
+        for block in plan.blocks(numbers):
             members = list(itertools.islice(stream, len(block.needs)))
             waiting.extend((frame, needs, {}) for frame, needs in zip(members, block.needs, strict=True))
             for alpha in block.alphas:
@@ -300,22 +443,6 @@ def _panel(plan: Plan, name: str, frame: Frame, alpha: Alpha, renders: Renders) 
     return renders[one_hot(endpoints.index(name), len(endpoints))]
 
 
-def _back_and_forth(pictures: Iterable[tuple[Alpha, Image]], plan: Plan) -> Iterator[tuple[Alpha, Image]]:
-    """The pictures as they come, then from the last but one back to the second, off the disk."""
-    with disk_errors(plan.job.output):
-        spool = Spool(plan.job.output.parent)
-    alphas: list[Alpha] = []
-    try:
-        for alpha, picture in pictures:
-            spool.append(picture)
-            alphas.append(alpha)
-            yield alpha, picture
-        for index in boomerang_order(len(spool))[len(spool) :]:
-            yield alphas[index], spool[index]
-    finally:
-        spool.close()
-
-
 def estimate_seconds(ready: Ready) -> float:
     """How long the networks will take: what a few runs of the first frame take, times the frames that they see."""
     plan = ready.plan
@@ -340,6 +467,9 @@ def render(
     batch: int | None = None,
     threads: int | None = None,
     tile: int | None = None,
+    segment: int | None = None,
+    restart: bool = False,
+    keep_partial: bool = False,
     overwrite: bool = False,
     progress: Progress | None = None,
 ) -> Report:
@@ -366,6 +496,9 @@ def render(
         batch=batch,
         threads=threads,
         tile=tile,
+        segment=segment,
+        restart=restart,
+        keep_partial=keep_partial,
         overwrite=overwrite,
     )
     return run(prepare(make_plan(job)), progress)

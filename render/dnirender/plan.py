@@ -22,6 +22,7 @@ from dnirender.preset import Preset
 from dnirender.source import Facts, Source
 from dnirender.streams import AS_ASKED, Cut, StreamPlan, plan_streams
 from dnirender.timeline import Timeline, Track, parse_position
+from dnirender.work import was_delivered
 
 STILL_RATE = Fraction(24)
 MAX_STILL_FRAMES = 1_000_000
@@ -31,7 +32,9 @@ EXPECTED = (AS_ASKED, BACKWARDS, ONLY_PICTURES)  # reasons that the user knows a
 
 @dataclass(frozen=True)
 class Job:
-    """What is to be rendered. `start` and `end` are positions in the source, `end` exclusive."""
+    """What is to be rendered. `start` and `end` are positions in the source, `end` exclusive; `tile` is the side of
+    tiles or their (height, width); `segment` is how many frames one segment has, None for about SECONDS of work.
+    `restart` forgets what earlier runs have finished; `keep_partial` publishes what is done when the render stops."""
 
     input: Path
     output: Path
@@ -46,7 +49,10 @@ class Job:
     backend: str = "auto"
     batch: int | None = None
     threads: int | None = None
-    tile: int | None = None
+    tile: int | tuple[int, int] | None = None
+    segment: int | None = None
+    restart: bool = False
+    keep_partial: bool = False
     overwrite: bool = False
 
     def __post_init__(self) -> None:
@@ -97,8 +103,13 @@ class Plan:
     @property
     def num_frames(self) -> int:
         """Frames in the output."""
+        return len(self.order)
+
+    @property
+    def order(self) -> Sequence[int]:
+        """For every frame of the output, the number of its picture."""
         rendered = len(self.selection.indices)
-        return max(rendered, 2 * rendered - 2) if self.job.boomerang else rendered
+        return boomerang_order(rendered) if self.job.boomerang else range(rendered)
 
     @property
     def times(self) -> Times:
@@ -106,9 +117,20 @@ class Plan:
         times = self.selection.times
         if not self.job.boomerang:
             return times
-        order = boomerang_order(len(times.pts))
-        durations = [times.duration(index) for index in order]
+        durations = [times.duration(index) for index in self.order]
         return Times(tuple(itertools.accumulate(durations[:-1], initial=0)), times.time_base, durations[-1])
+
+    def first(self, count: int) -> Selection:
+        """The selection's first frames, fewer than all; what is beside them ends with them."""
+        selection, times = self.selection, self.selection.times
+        seconds = self.source.facts.seconds
+        return replace(
+            selection,
+            indices=selection.indices[:count],
+            alphas=selection.alphas[:count],
+            times=Times(times.pts[:count], times.time_base, times.duration(count - 1)),
+            cut=replace(selection.cut, stop=seconds[selection.indices[count]]),
+        )
 
     @property
     def distinct_alphas(self) -> int:
@@ -139,11 +161,13 @@ class Plan:
                 wanted.append(one_hot(endpoints.index(panel), len(endpoints)))
         return tuple(dict.fromkeys(wanted))
 
-    def blocks(self) -> Iterator[Block]:
-        """The rendered frames in blocks of at most the batch size, each with the alphas that it needs."""
+    def blocks(self, numbers: Sequence[int] | None = None) -> Iterator[Block]:
+        """The rendered frames, or those of `numbers`, in blocks of at most the batch size, each with the alphas that
+        it needs."""
         alphas, size = self.selection.alphas, self.job.batch or 1
-        for start in range(0, len(alphas), size):
-            yield Block([self.needs(alpha) for alpha in alphas[start : start + size]])
+        numbers = range(len(alphas)) if numbers is None else numbers
+        for start in range(0, len(numbers), size):
+            yield Block([self.needs(alphas[number]) for number in numbers[start : start + size]])
 
 
 @dataclass(frozen=True)
@@ -218,7 +242,7 @@ def check_target(target: Path, job: Job) -> None:
         raise OutputError(f"{target}: is the input itself; choose another name")
     if target.is_dir():
         raise OutputError(f"{target}: is a folder; name a file")
-    if target.exists() and not job.overwrite:
+    if target.exists() and not (job.overwrite or was_delivered(target)):
         raise OutputError(f"{target}: exists already; -y overwrites it")
     if not os.access(target.parent, os.W_OK):
         raise OutputError(f"{target.parent}: this folder cannot be written to")

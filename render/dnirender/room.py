@@ -24,7 +24,7 @@ class Room:
     `tile`: (height, width) in pixels of the source, None for whole pictures; `most`: pictures at once.
     """
 
-    def __init__(self, network: Network, tile: int | None = None) -> None:
+    def __init__(self, network: Network, tile: int | tuple[int, int] | None = None) -> None:
         self._network = network
         self._asked = tile
         self.tile: tuple[int, int] | None = None
@@ -43,7 +43,8 @@ class Room:
         """
         self.tile = None
         if self._asked is not None:
-            self.tile = self._square(self._asked, height, width)
+            asked = self._asked
+            self.tile = asked if isinstance(asked, tuple) else self._square(asked, height, width)
         free = tiles.free_memory(device)
         budget = int(free * SHARE)
         needed = tiles.peak_bytes(self._network, *(self.tile or (height, width)), dtype, device)

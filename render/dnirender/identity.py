@@ -1,0 +1,58 @@
+"""What makes a job this one: all that its pictures depend on, so that no part of another job is taken for its."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from dataclasses import fields
+from pathlib import Path
+
+import av
+
+from dnirender import __version__
+from dnirender.plan import Plan
+from dnirender.work import Identity
+
+SAMPLE = 1 << 16  # bytes of the source that are looked at, at each of three places
+# What changes no picture, or is named by an ingredient of its own.
+BESIDE = {"input", "output", "preset", "overwrite", "batch", "segment", "restart", "keep_partial", "ignore_errors"}
+
+
+def identity(plan: Plan) -> Identity:
+    """The job's ingredients by name. Files are told apart by size, time and content, not by where they lie."""
+    job, preset = plan.job, plan.job.preset
+    sections = preset.model_dump(mode="json", exclude={"name", "about", "network"})
+    weights = {endpoint.name: _content(endpoint.weights) for endpoint in preset.network.endpoints}
+    libraries = " ".join(f"{name}-{'.'.join(map(str, number))}" for name, number in av.library_versions.items())
+    options = {field.name: getattr(job, field.name) for field in fields(job) if field.name not in BESIDE}
+    return {
+        "input": f"{_file(job.input)} {_hash(repr(plan.source.facts.pts).encode())}",
+        "weights": " ".join(f"{name}={digest}" for name, digest in weights.items()),
+        **{name: str(value) for name, value in sections.items()},
+        **{name: str(value) for name, value in options.items() if value is not None},
+        "format": job.output.suffix.lower(),
+        "program": f"dnirender {__version__}, PyAV {av.__version__}, {libraries}",
+    }
+
+
+def _file(path: Path) -> str:
+    state = path.stat()
+    with path.open("rb") as file:
+        samples: list[bytes] = []
+        for place in (0, state.st_size // 2, max(0, state.st_size - SAMPLE)):
+            file.seek(place, os.SEEK_SET)
+            samples.append(file.read(SAMPLE))
+    return f"{state.st_size} {state.st_mtime_ns} {_hash(b''.join(samples))}"
+
+
+def _content(path: Path) -> str:
+    """What its loader says of a file that cannot be read is not said here."""
+    try:
+        with path.open("rb") as file:
+            return hashlib.file_digest(file, "sha256").hexdigest()[:16]
+    except OSError:
+        return ""
+
+
+def _hash(data: bytes) -> str:
+    return hashlib.sha256(data).hexdigest()[:16]

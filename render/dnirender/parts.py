@@ -1,0 +1,173 @@
+"""Finished stretches of a render on disk: packets with the numbers of their frames, whole or not there at all.
+
+No container is asked to keep them: a part holds what the encoder gave, in the order it gave it, and a checksum of each
+packet. It grows under another name and gets its own when it is complete and durable.
+
+    MAGIC | length of header, header | index, key frame, length, CRC-32, data | ... | COUNT, number of packets
+"""
+
+from __future__ import annotations
+
+import contextlib
+import struct
+import zlib
+from array import array
+from bisect import bisect_right
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from types import TracebackType
+from typing import BinaryIO, Self
+
+from dnirender.errors import OutputError
+from dnirender.publish import disk_errors, publish
+
+MAGIC = b"dnirender part 1\n"
+LENGTH = struct.Struct("<I")
+PACKET = struct.Struct("<IBII")
+COUNT = struct.Struct("<8sQ")
+END = b"the end\n"
+
+
+class DamagedPart(OutputError):
+    """A finished part is not as it was written: the disk's doing."""
+
+    def __init__(self, path: Path) -> None:
+        super().__init__(f"{path}: this finished part is damaged; run again, and its frames are rendered anew")
+        self.path = path
+
+
+@dataclass(frozen=True)
+class Packet:
+    """What an encoder made of frame `index`, counted from the first of the render; PNG where pictures are kept."""
+
+    index: int
+    key: bool
+    data: bytes
+
+
+class PartWriter:
+    """Writes one part. It gets its name `path` on a clean exit, and leaves nothing on any other.
+
+    `header` is what a container needs to know of the encoder (its extradata).
+    """
+
+    def __init__(self, path: Path, header: bytes = b"") -> None:
+        self._path, self._growing = path, path.with_suffix(".growing")
+        self._header, self._count = header, 0
+
+    def __enter__(self) -> Self:
+        with disk_errors(self._path):
+            self._file = self._growing.open("wb")
+            self._file.write(MAGIC + LENGTH.pack(len(self._header)) + self._header)
+        return self
+
+    def add(self, packet: Packet) -> None:
+        """Appends a packet."""
+        with disk_errors(self._path):
+            data = packet.data
+            self._file.write(PACKET.pack(packet.index, packet.key, len(data), zlib.crc32(data)))
+            self._file.write(data)
+        self._count += 1
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        try:
+            if kind is None:
+                with disk_errors(self._path), self._file:
+                    self._file.write(COUNT.pack(END, self._count))
+                publish(self._growing, self._path)
+        finally:
+            with contextlib.suppress(OSError):  # what was buffered may find no room; it is thrown away in any case
+                self._file.close()
+            self._growing.unlink(missing_ok=True)
+
+
+class Parts:
+    """The packets of several parts in order: `len`, `indices`, and any one by its place.
+
+    Only their heads are held in memory. OutputError: a part is not as it was written.
+    """
+
+    def __init__(self, paths: Sequence[Path]) -> None:
+        self._paths = list(paths)
+        self.header = b""
+        self.indices = array("I")
+        self._places, self._lengths, self._checks = array("Q"), array("I"), array("I")
+        self._keys, self._firsts = array("B"), array("I")
+        self._open: tuple[int, BinaryIO] | None = None
+        for number, path in enumerate(self._paths):
+            self._firsts.append(len(self.indices))
+            with disk_errors(path), path.open("rb") as file:
+                header = self._read_heads(path, file)
+            if number and header != self.header:
+                raise OutputError(f"{path}: was encoded with other settings than the parts before it; use --restart")
+            self.header = header
+
+    def __len__(self) -> int:
+        return len(self.indices)
+
+    def __getitem__(self, place: int) -> Packet:
+        number = bisect_right(self._firsts, place) - 1
+        path = self._paths[number]
+        with disk_errors(path):
+            if self._open is None or self._open[0] != number:
+                self.close()
+                self._open = number, path.open("rb")
+            file = self._open[1]
+            file.seek(self._places[place])
+            data = file.read(self._lengths[place])
+        if len(data) != self._lengths[place] or zlib.crc32(data) != self._checks[place]:
+            raise DamagedPart(path)
+        return Packet(self.indices[place], bool(self._keys[place]), data)
+
+    def __iter__(self) -> Iterator[Packet]:
+        return (self[place] for place in range(len(self)))
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Closes the file that was read last."""
+        if self._open is not None:
+            self._open[1].close()
+            self._open = None
+
+    def _read_heads(self, path: Path, file: BinaryIO) -> bytes:
+        size, before = path.stat().st_size, len(self)
+        if file.read(len(MAGIC)) != MAGIC:
+            raise DamagedPart(path)
+        header = file.read(*LENGTH.unpack(file.read(LENGTH.size)))
+        while file.tell() + COUNT.size < size:
+            head = file.read(PACKET.size)
+            if len(head) < PACKET.size:
+                raise DamagedPart(path)
+            index, key, length, check = PACKET.unpack(head)
+            self.indices.append(index)
+            self._keys.append(key)
+            self._places.append(file.tell())
+            self._lengths.append(length)
+            self._checks.append(check)
+            file.seek(length, 1)
+        if file.read(COUNT.size) != COUNT.pack(END, len(self) - before):
+            raise DamagedPart(path)
+        return header
+
+
+def is_whole(path: Path) -> bool:
+    """Whether a part is there as it was written, but for what only the checksums of its packets tell."""
+    try:
+        Parts([path])
+    except (OutputError, struct.error, OverflowError):
+        return False
+    return True
+
+
+def check_numbers(parts: Parts, due: int, target: Path) -> None:
+    """OutputError unless the parts hold each of the frames that are due, once."""
+    if sorted(parts.indices) != list(range(due)):
+        raise OutputError(f"{target}: {due} frames were due, {len(parts)} came; nothing was published")

@@ -1,0 +1,58 @@
+"""Room on the disk: estimated before the first frame, measured when it runs out."""
+
+from __future__ import annotations
+
+import errno
+import shutil
+from pathlib import Path
+
+from dnirender.errors import OutputError
+
+# Bytes a pixel, to the order of magnitude: busy video at the default quality, and formats that lose little or nothing.
+LOSSY, PNG = 0.06, 2.0
+BULKY = {"ffv1": 1.5, "prores_ks": 0.7, "prores": 0.7, "mjpeg": 0.3, "dnxhd": 0.5, "huffyuv": 2.0, "utvideo": 2.0}
+COPIES = 2  # the parts, and the file that they are joined into before they go
+CERTAIN = 4  # an estimate that is so many times too high is not thinkable
+
+
+def estimate(pixels: int, codec: str | None) -> int:
+    """Bytes that rendering this many pixels takes until it is published; `codec` is None where they are kept as PNG."""
+    return round(pixels * COPIES * (PNG if codec is None else BULKY.get(codec, LOSSY)))
+
+
+def check_space(target: Path, needed: int) -> str | None:
+    """A warning where the disk may be too small; OutputError where it certainly is."""
+    free = shutil.disk_usage(target.parent).free
+    told = f"about {_size(needed)} are needed, {_size(free)} are free in {target.parent.resolve()}"
+    if free < needed / CERTAIN:
+        raise OutputError(f"{target}: the disk is too small: {told}; make room or name another folder")
+    return f"{target}: the disk may be too small: {told}" if free < needed else None
+
+
+def is_no_space(error: BaseException | None) -> bool:
+    """Whether a full disk, or a quota, is behind an error."""
+    while error is not None:
+        if getattr(error, "errno", None) in (errno.ENOSPC, errno.EDQUOT):
+            return True
+        error = error.__cause__ or error.__context__
+    return False
+
+
+def full(target: Path, folder: Path, done: int, total: int, guess: int) -> OutputError:
+    """What is told of a full disk: what the whole render needs by the measure of the `done` frames in `folder`, or,
+    with none done, by the estimate."""
+    held = sum(path.stat().st_size for path in folder.glob("*.part")) if folder.is_dir() else 0
+    needed = held / done * total * COPIES if done else guess
+    free = shutil.disk_usage(target.parent).free
+    return OutputError(
+        f"{target}: the disk is full: about {_size(max(needed - held, 0))} more are needed, {_size(free)} are free; "
+        f"make room and run the same command again, which goes on behind the {done} of {total} frames that are done"
+    )
+
+
+def _size(count: float) -> str:
+    for unit in ("bytes", "kB", "MB"):
+        if count < 1000:
+            return f"{count:.0f} {unit}"
+        count /= 1000
+    return f"{count:.1f} GB"

@@ -1,0 +1,67 @@
+"""Ctrl-C and SIGTERM: the first lets the render close what it has begun, the second ends the process at once."""
+
+from __future__ import annotations
+
+import os
+import shlex
+import signal
+import subprocess
+import sys
+import threading
+from collections.abc import Generator, Sequence
+from contextlib import contextmanager
+from types import FrameType
+from typing import Any
+
+from dnirender.errors import RenderError
+
+SIGNALS = [signal.SIGINT, signal.SIGTERM]
+
+
+class Stop(KeyboardInterrupt):
+    """The first signal, raised on the main thread wherever it is; unwinds like an interrupt."""
+
+    def __init__(self, number: int) -> None:
+        super().__init__(number)
+        self.exit_code = 128 + number
+
+
+class Stopped(RenderError):
+    """A render that was stopped by a signal, with what is left of it to say."""
+
+    def __init__(self, message: str, exit_code: int) -> None:
+        super().__init__(message)
+        self.exit_code = exit_code
+
+
+@contextmanager
+def listening() -> Generator[None]:
+    """Within it the signals raise Stop; those that are ignored stay so (`nohup`, a shell's background job)."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    seen: list[int] = []
+
+    def heard(number: int, _frame: FrameType | None) -> None:
+        if seen:
+            os._exit(128 + number)
+        seen.append(number)
+        # By the descriptor: the stream may be in the middle of a line.
+        os.write(2, b"\nstopping after the pictures in work; once more stops at once\n")
+        raise Stop(number)
+
+    before: dict[int, Any] = {number: signal.getsignal(number) for number in SIGNALS}
+    heeded = [number for number, handler in before.items() if handler is not signal.SIG_IGN]
+    for number in heeded:
+        signal.signal(number, heard)
+    try:
+        yield
+    finally:
+        for number in heeded:
+            signal.signal(number, before[number])
+
+
+def command_line(arguments: Sequence[str]) -> str:
+    """The command, to be typed again."""
+    words = ["dnirender", *arguments]
+    return subprocess.list2cmdline(words) if sys.platform == "win32" else shlex.join(words)
