@@ -1,10 +1,6 @@
 """The command line as a user meets it: what is printed where, and the exit code."""
 
 import json
-import signal
-import subprocess
-import sys
-import time
 
 import cv2
 import pytest
@@ -310,23 +306,3 @@ def test_what_the_road_becomes(here, capsys):
     assert code == 0
     assert report["frames"] == 130
     assert report["weight_writes"] == 121
-
-
-@pytest.mark.skipif(sys.platform == "win32", reason="Windows has no SIGTERM to send")
-@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
-def test_a_signal_ends_the_render_and_leaves_nothing(tmp_path, endpoints, number, code):
-    make_clip(tmp_path / "long.mp4", frames=500, size=(320, 180))
-    # A test run in the background of a shell inherits that Ctrl-C is ignored.
-    listen = "import signal; signal.signal(signal.SIGINT, signal.default_int_handler)"
-    program = f"{listen}; import sys; from dnirender.cli import main; sys.exit(main())"
-    process = subprocess.Popen(
-        [sys.executable, "-c", program, "long.mp4", *MODELS], cwd=tmp_path, stderr=subprocess.PIPE
-    )
-    deadline = time.monotonic() + 60
-    while not leftovers(tmp_path) and time.monotonic() < deadline:
-        time.sleep(0.05)
-    time.sleep(0.3)
-    process.send_signal(number)
-    _, err = process.communicate(timeout=30)
-    assert process.returncode == code, err
-    assert sorted(path.name for path in tmp_path.iterdir()) == ["day.safetensors", "long.mp4", "night.safetensors"]

@@ -19,7 +19,7 @@ easing
 timeline
 frames
 preset checkpoint colour containers publish groups space
-parts
+parts receipt
 weights pixels source device probe work
 network compose pictures scan
 tiles
@@ -30,7 +30,7 @@ plan
 identity compiled room lanes cuda
 engine
 pipeline
-sheet bench
+sheet bench verify
 cli
 """
 HEAVY = {"torch", "torchvision", "spandrel", "cv2", "openvino"}

@@ -399,6 +399,26 @@ def bench_command(
     )
 
 
+@app.command(name="verify")
+def verify_command(
+    output: Annotated[Path, typer.Argument(help="A video that dnirender has rendered.", metavar="OUTPUT")],
+    source: Annotated[
+        Path | None, typer.Argument(help="The clip it was rendered from.  [default: by name]", metavar="[SOURCE]")
+    ] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Check a rendered video against its source: frames, time stamps, streams, duration."""
+    from dnirender.verify import verify, worst
+
+    checks = verify(output, source)
+    if as_json:
+        typer.echo(json.dumps({"output": str(output), "checks": [asdict(check) for check in checks]}))
+    else:
+        typer.echo("\n".join(f"{'ok   ' if check.good else 'WRONG'}  {check.name}: {check.found}" for check in checks))
+    if error := worst(checks):
+        raise type(error)(f"{output}: is not what its source and its making ask for: {error}")
+
+
 def main(arguments: Sequence[str] | None = None) -> int:
     """Runs the command line and returns the exit code: 0, or that of the error, or 130 or 143 when stopped."""
     words = list(sys.argv[1:] if arguments is None else arguments)

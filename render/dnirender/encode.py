@@ -31,6 +31,7 @@ from dnirender.parts import Packet, Parts, PartWriter, check_numbers
 from dnirender.pictures import PngRecorder, decode_png
 from dnirender.pixels import to_frame
 from dnirender.publish import disk_errors
+from dnirender.receipt import TAG, Receipt, append_box, as_text
 from dnirender.streams import Companions, Cut, StreamPlan
 
 CONTAINERS = {".mp4": "mp4", ".m4v": "mp4", ".mov": "mov", ".mkv": "matroska", ".webm": "webm"}
@@ -128,14 +129,21 @@ class VideoSink:
         spec: VideoSpec,
         times: Times,
         companions: tuple[Path, tuple[StreamPlan, ...], Cut] | None = None,
+        receipt: Receipt | None = None,
     ) -> None:
-        early = min(0, times.pts[0])
-        self._target, self._spec = target, spec
-        self._times = replace(times, pts=tuple(pts - early for pts in times.pts))
+        self._target, self._spec, self._receipt = target, spec, receipt
+        self._times = self.shown(times)
         if companions:
             path, plans, cut = companions
-            companions = path, plans, replace(cut, shift=cut.shift + early * times.time_base)
+            early = (times.pts[0] - self._times.pts[0]) * times.time_base
+            companions = path, plans, replace(cut, shift=cut.shift + early)
         self._plan = companions
+
+    @staticmethod
+    def shown(times: Times) -> Times:
+        """The times in the file: none is before zero."""
+        early = min(0, times.pts[0])
+        return replace(times, pts=tuple(pts - early for pts in times.pts))
 
     def converted(self, image: Image) -> VideoFrame:
         """The picture [h, w, 3] as the encoder takes it; one of odd size is padded by repeating its edge."""
@@ -161,8 +169,12 @@ class VideoSink:
             companions = Companions(*self._plan, out) if self._plan else None
             if companions:
                 open_things.callback(companions.close)
+            if self._receipt and container_of(self._target) not in ("mp4", "mov"):
+                out.metadata[TAG] = as_text(self._receipt)
             self._mux(parts, out, stream, companions)
             out.close()
+            if self._receipt and container_of(self._target) in ("mp4", "mov"):
+                append_box(joined, as_text(self._receipt))
         self._verify(joined)
         return [(joined, self._target)]
 

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import hashlib
-import os
 from dataclasses import fields
 from pathlib import Path
 
 import av
 
 from dnirender import __version__
+from dnirender.errors import MediaError
 from dnirender.plan import Plan
 from dnirender.work import Identity
 
@@ -26,7 +26,7 @@ def identity(plan: Plan) -> Identity:
     libraries = " ".join(f"{name}-{'.'.join(map(str, number))}" for name, number in av.library_versions.items())
     options = {field.name: getattr(job, field.name) for field in fields(job) if field.name not in BESIDE}
     return {
-        "input": f"{_file(job.input)} {_hash(repr(plan.source.facts.pts).encode())}",
+        "input": f"{sample(job.input)} {job.input.stat().st_mtime_ns} {_hash(repr(plan.source.facts.pts).encode())}",
         "weights": " ".join(f"{name}={digest}" for name, digest in weights.items()),
         **{name: str(value) for name, value in sections.items()},
         **{name: str(value) for name, value in options.items() if value is not None},
@@ -35,14 +35,18 @@ def identity(plan: Plan) -> Identity:
     }
 
 
-def _file(path: Path) -> str:
-    state = path.stat()
-    with path.open("rb") as file:
-        samples: list[bytes] = []
-        for place in (0, state.st_size // 2, max(0, state.st_size - SAMPLE)):
-            file.seek(place, os.SEEK_SET)
-            samples.append(file.read(SAMPLE))
-    return f"{state.st_size} {state.st_mtime_ns} {_hash(b''.join(samples))}"
+def sample(path: Path) -> str:
+    """Tells a file from others by its size and a look at three places. MediaError: it cannot be read."""
+    try:
+        size = path.stat().st_size
+        with path.open("rb") as file:
+            looks = b""
+            for place in (0, size // 2, max(0, size - SAMPLE)):
+                file.seek(place)
+                looks += file.read(SAMPLE)
+    except OSError as error:
+        raise MediaError(f"{path}: cannot be read ({error.strerror})") from error
+    return f"{size} {_hash(looks)}"
 
 
 def _content(path: Path) -> str:

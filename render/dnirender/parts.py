@@ -3,7 +3,9 @@
 No container is asked to keep them: a part holds what the encoder gave, in the order it gave it, and a checksum of each
 packet. It grows under another name and gets its own when it is complete and durable.
 
-    MAGIC | length of header, header | index, key frame, length, CRC-32, data | ... | COUNT, number of packets
+    MAGIC | header | packet | ... | END, number of packets
+
+Header and packets begin with a CRC-32 of all that follows in them.
 """
 
 from __future__ import annotations
@@ -22,11 +24,10 @@ from typing import BinaryIO, Self
 from dnirender.errors import OutputError
 from dnirender.publish import disk_errors, publish
 
-MAGIC = b"dnirender part 1\n"
-LENGTH = struct.Struct("<I")
-PACKET = struct.Struct("<IBII")
+MAGIC, END = b"dnirender part 1\n", b"the end\n"
+CHECK = struct.Struct("<I")
+HEAD = struct.Struct("<IBI")  # index, key frame, length
 COUNT = struct.Struct("<8sQ")
-END = b"the end\n"
 
 
 class DamagedPart(OutputError):
@@ -59,16 +60,20 @@ class PartWriter:
     def __enter__(self) -> Self:
         with disk_errors(self._path):
             self._file = self._growing.open("wb")
-            self._file.write(MAGIC + LENGTH.pack(len(self._header)) + self._header)
+            self._file.write(MAGIC)
+            self._write(Packet(0, False, self._header))
         return self
 
     def add(self, packet: Packet) -> None:
         """Appends a packet."""
         with disk_errors(self._path):
-            data = packet.data
-            self._file.write(PACKET.pack(packet.index, packet.key, len(data), zlib.crc32(data)))
-            self._file.write(data)
+            self._write(packet)
         self._count += 1
+
+    def _write(self, packet: Packet) -> None:
+        head = HEAD.pack(packet.index, packet.key, len(packet.data))
+        self._file.write(CHECK.pack(zlib.crc32(packet.data, zlib.crc32(head))) + head)
+        self._file.write(packet.data)
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
@@ -118,9 +123,11 @@ class Parts:
             file = self._open[1]
             file.seek(self._places[place])
             data = file.read(self._lengths[place])
-        if len(data) != self._lengths[place] or zlib.crc32(data) != self._checks[place]:
+        found = Packet(self.indices[place], bool(self._keys[place]), data)
+        head = HEAD.pack(found.index, self._keys[place], self._lengths[place])
+        if zlib.crc32(data, zlib.crc32(head)) != self._checks[place]:
             raise DamagedPart(path)
-        return Packet(self.indices[place], bool(self._keys[place]), data)
+        return found
 
     def __iter__(self) -> Iterator[Packet]:
         return (self[place] for place in range(len(self)))
@@ -141,12 +148,13 @@ class Parts:
         size, before = path.stat().st_size, len(self)
         if file.read(len(MAGIC)) != MAGIC:
             raise DamagedPart(path)
-        header = file.read(*LENGTH.unpack(file.read(LENGTH.size)))
+        check, head = _head(path, file)
+        header = file.read(min(HEAD.unpack(head)[2], size))
+        if zlib.crc32(header, zlib.crc32(head)) != check:
+            raise DamagedPart(path)
         while file.tell() + COUNT.size < size:
-            head = file.read(PACKET.size)
-            if len(head) < PACKET.size:
-                raise DamagedPart(path)
-            index, key, length, check = PACKET.unpack(head)
+            check, head = _head(path, file)
+            index, key, length = HEAD.unpack(head)
             self.indices.append(index)
             self._keys.append(key)
             self._places.append(file.tell())
@@ -158,11 +166,19 @@ class Parts:
         return header
 
 
+def _head(path: Path, file: BinaryIO) -> tuple[int, bytes]:
+    """The checksum and the head of what comes next."""
+    data = file.read(CHECK.size + HEAD.size)
+    if len(data) < CHECK.size + HEAD.size:
+        raise DamagedPart(path)
+    return CHECK.unpack_from(data)[0], data[CHECK.size :]
+
+
 def is_whole(path: Path) -> bool:
     """Whether a part is there as it was written, but for what only the checksums of its packets tell."""
     try:
         Parts([path])
-    except (OutputError, struct.error, OverflowError):
+    except OutputError:
         return False
     return True
 

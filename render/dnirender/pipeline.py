@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING, Any
 import cv2
 import numpy as np
 
-from dnirender import compose, probe
+from dnirender import __version__, compose, probe
 from dnirender.animation import AnimationSink
 from dnirender.encode import CONTAINERS, BoomerangSink, Sink, VideoSink, container_of
 from dnirender.encoders import (
@@ -35,12 +35,13 @@ from dnirender.encoders import (
 )
 from dnirender.errors import RenderError, UsageError
 from dnirender.frames import Alpha, Batch, Frame, Image, prefetch
-from dnirender.identity import identity
+from dnirender.identity import identity, sample
 from dnirender.parts import DamagedPart, Parts, PartWriter
 from dnirender.pictures import PictureSink
 from dnirender.plan import Job, Plan, default_output, make_plan, one_hot
 from dnirender.preset import DEFAULT_PRESET, Preset
 from dnirender.publish import disk_errors, publish
+from dnirender.receipt import Receipt
 from dnirender.space import check_space, estimate, full, is_no_space
 from dnirender.work import Segment, Work, split
 
@@ -122,10 +123,30 @@ class Ready:
             return AnimationSink(job.output, plan.times, dither=job.preset.gif.dither, order=plan.order)
         if self.spec is None:
             return PictureSink(job.output, plan.num_frames)
+        receipt = _receipt(plan)
         if job.boomerang:
-            return BoomerangSink(VideoSink(job.output, self.spec, plan.times), plan.order)
+            return BoomerangSink(VideoSink(job.output, self.spec, plan.times, receipt=receipt), plan.order)
         companions = None if plan.source.facts.still else (job.input, plan.streams, plan.selection.cut)
-        return VideoSink(job.output, self.spec, plan.times, companions)
+        return VideoSink(job.output, self.spec, plan.times, companions, receipt)
+
+
+def _receipt(plan: Plan) -> Receipt:
+    """What `verify` has to know of a file: from what it was made and how its frames follow from that."""
+    job, indices = plan.job, plan.selection.indices
+    return {
+        "program": f"dnirender {__version__}",
+        "source": job.input.name,
+        "sample": sample(job.input),
+        "preset": job.preset.name,
+        "keyframes": job.preset.timeline.keyframes,
+        "video_stream": job.video_stream,
+        "start": indices[0],
+        "stop": indices[-1] + 1,
+        "frames": plan.num_frames,
+        "boomerang": job.boomerang,
+        "audio": job.preset.encoding.audio,
+        "subtitles": job.preset.encoding.subtitles,
+    }
 
 
 def prepare(plan: Plan, engine: Engine | None = None) -> Ready:

@@ -121,16 +121,14 @@ class Plan:
         return Times(tuple(itertools.accumulate(durations[:-1], initial=0)), times.time_base, durations[-1])
 
     def first(self, count: int) -> Selection:
-        """The selection's first frames, fewer than all; what is beside them ends with them."""
-        selection, times = self.selection, self.selection.times
-        seconds = self.source.facts.seconds
-        return replace(
-            selection,
-            indices=selection.indices[:count],
-            alphas=selection.alphas[:count],
-            times=Times(times.pts[:count], times.time_base, times.duration(count - 1)),
-            cut=replace(selection.cut, stop=seconds[selection.indices[count]]),
-        )
+        """The selection's first frames, fewer than all, as if they alone had been asked for."""
+        selection, times, cut = self.selection, self.selection.times, Cut()
+        indices = selection.indices[:count]
+        if self.job.animated or self.source.facts.still:
+            times = Times(times.pts[:count], times.time_base, times.duration(count - 1))
+        else:
+            times, cut = between(self.source.facts, indices[0], indices[-1] + 1)
+        return replace(selection, indices=indices, alphas=selection.alphas[:count], times=times, cut=cut)
 
     @property
     def distinct_alphas(self) -> int:
@@ -266,18 +264,25 @@ def select(job: Job, facts: Facts) -> Selection:
     start, stop = _range(job, seconds)
     timeline = job.timeline
     track = timeline.resolve(job.preset.endpoints, seconds[start:stop])
-    cut = Cut(seconds[start], seconds[stop] if stop < len(seconds) else None, seconds[start])
     if job.animated and not facts.still:
         shown, times = thin(seconds[start:stop], _times(facts, start, stop), _rate(job, facts))
         indices, alphas = [start + index for index in shown], [track.alphas[index] for index in shown]
-        return Selection(tuple(indices), tuple(alphas), times, track, cut)
+        return Selection(tuple(indices), tuple(alphas), times, track)
     if job.animated and not job.boomerang and timeline.is_closed(job.preset.endpoints) and stop - start > 1:
         # A loop shows its first frame after its last: a closed cycle would stand still for one frame.
         stop -= track.alphas[0] == track.alphas[-1]
-    times, whole = _times(facts, start, stop), start == 0 and stop == len(seconds)
-    if not whole:
-        times = replace(times, pts=tuple(pts - times.pts[0] for pts in times.pts))
-    return Selection(tuple(range(start, stop)), track.alphas[: stop - start], times, track, Cut() if whole else cut)
+    times, cut = between(facts, start, stop)
+    return Selection(tuple(range(start, stop)), track.alphas[: stop - start], times, track, cut)
+
+
+def between(facts: Facts, start: int, stop: int) -> tuple[Times, Cut]:
+    """When frames start to stop are shown, and which part of the other streams goes with them: a part of a source
+    begins at time zero, the whole where it does."""
+    times, seconds = _times(facts, start, stop), facts.seconds
+    if start == 0 and stop == len(seconds):
+        return times, Cut()
+    cut = Cut(seconds[start], seconds[stop] if stop < len(seconds) else None, seconds[start])
+    return replace(times, pts=tuple(pts - times.pts[0] for pts in times.pts)), cut
 
 
 def _range(job: Job, seconds: Sequence[Fraction]) -> tuple[int, int]:

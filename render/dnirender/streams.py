@@ -157,7 +157,7 @@ class Companions:
 
     def advance(self, until: Fraction) -> None:
         """Muxes every packet that starts up to `until` seconds of output time."""
-        while self._next is not None and _start(self._next) - self._cut.shift <= until:
+        while self._next is not None and start_of(self._next) - self._cut.shift <= until:
             self._route(self._next)
             self._next = next(self._packets, None)
 
@@ -180,7 +180,7 @@ class Companions:
         streams = [self._source.streams[index] for index in self._routes]
         try:
             for packet in self._source.demux(streams) if streams else ():
-                if packet.size and (packet.stream.type == "subtitle" or self._cut.holds(_start(packet))):
+                if packet.size and (packet.stream.type == "subtitle" or self._cut.holds(start_of(packet))):
                     yield packet
         except av.error.FFmpegError as error:
             raise MediaError(f"{self._path}: cannot be read to its end ({reason(error)})") from error
@@ -234,7 +234,7 @@ class Companions:
         try:
             return stream.codec_context.decode(packet)
         except av.error.FFmpegError as error:
-            at = f" at {float(_start(packet)):.2f} s" if packet else ""
+            at = f" at {float(start_of(packet)):.2f} s" if packet else ""
             raise MediaError(
                 f"{self._path}: audio #{stream.index} cannot be decoded{at} ({reason(error)}); "
                 "--no-audio renders without it"
@@ -274,8 +274,8 @@ def audio_settings(codec: str, source: Any) -> tuple[int, str]:
     return rate, "stereo"
 
 
-def _start(packet: Packet[Any]) -> Fraction:
-    """Seconds of source time."""
+def start_of(packet: Packet[Any]) -> Fraction:
+    """When a packet begins, in seconds of its own file."""
     stamp = packet.pts if packet.pts is not None else packet.dts
     return (stamp or 0) * fraction(packet.time_base, Fraction(1))
 
@@ -283,7 +283,7 @@ def _start(packet: Packet[Any]) -> Fraction:
 def _trim(packet: Packet[Any], cut: Cut) -> bool:
     """Cuts a subtitle to the part of it that is shown within the range; False where there is none."""
     base = fraction(packet.time_base, Fraction(1))
-    start, end = _start(packet), _start(packet) + (packet.duration or 0) * base
+    start, end = start_of(packet), start_of(packet) + (packet.duration or 0) * base
     first = start if cut.start is None else max(start, cut.start)
     last = end if cut.stop is None else min(end, cut.stop)
     if first >= last and not cut.holds(start):

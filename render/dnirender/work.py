@@ -148,14 +148,15 @@ class Work:
             shutil.rmtree(folder, ignore_errors=True)
 
     def __enter__(self) -> Self:
-        try:
-            with disk_errors(self._target):
+        with disk_errors(self._target):
+            self._target.parent.stat()  # the lock would make the folder
+            try:
                 self._lock.acquire()
-        except Timeout as error:
-            raise OutputError(
-                f"{self._target}: another dnirender{self._holder()} is rendering to it; wait for it or name another "
-                "output"
-            ) from error
+            except Timeout as error:
+                raise OutputError(
+                    f"{self._target}: another dnirender{self._holder()} is rendering to it; wait for it or name "
+                    "another output"
+                ) from error
         with contextlib.suppress(OSError):  # on Windows a locked file cannot be written by its name
             self._lock_path.write_text(str(os.getpid()), "ascii")
         return self
