@@ -87,7 +87,7 @@ def make_clip(
     transfer: int = 2,
     audio: str | Sequence[str] | bool | None = None,
     audio_seconds: float | None = None,
-    audio_start: float = 0.0,
+    audio_start: float | Sequence[float] = 0.0,
     layout: str = "stereo",
     subtitles: str | bool | None = None,
     texts: Sequence[tuple[float, float, str]] = ((0.04, 0.12, "first line"), (0.2, 0.1, "second line")),
@@ -100,7 +100,8 @@ def make_clip(
     """Writes a clip whose picture i (upright) is `paint(start_number + i, size)`, and returns its path.
 
     `pts` (strictly increasing, in `time_base`) makes it variable; without it frames follow at `rate`. `audio` and
-    `subtitles` name codecs (True: aac, or opus in webm; mov_text or subrip), audio one or several. `rotation` is
+    `subtitles` name codecs (True: aac, or opus in webm; mov_text or subrip), audio one or several, which begin at
+    `audio_start` seconds, each or all, with tones that rise, so that every moment sounds different. `rotation` is
     counter-clockwise, written as a display matrix over pictures that lie on their side. `languages` are those of the
     audio streams.
     """
@@ -151,8 +152,9 @@ def make_clip(
         length = (
             audio_seconds if audio_seconds is not None else float((stamps[-1] - stamps[0]) * base + 1 / Fraction(rate))
         )
-        for number, track in enumerate(tracks):
-            _sing(out, track, length, audio_start, 220.0 * (number + 1))
+        starts = [audio_start] * len(tracks) if isinstance(audio_start, float | int) else audio_start
+        for number, (track, start) in enumerate(zip(tracks, starts, strict=True)):
+            _sing(out, track, length, start, 220.0 * (number + 1))
         if text_stream is not None:
             _subtitle(out, text_stream, texts, subs == "mov_text")
     return path
@@ -171,7 +173,7 @@ def _frame(image: np.ndarray, pix_fmt: str, matrix: int, full_range: bool | None
 
 
 def _sing(out: av.container.OutputContainer, track: av.AudioStream, seconds: float, start: float, hertz: float) -> None:
-    """A tone of `seconds`, encoded in pieces of the encoder's own size."""
+    """A tone of `seconds` that rises by 600 Hz each, encoded in pieces of the encoder's own size."""
     channels = track.codec_context.layout.nb_channels
     total, step = round(seconds * 48000), 960
     resampler = av.AudioResampler(
@@ -182,7 +184,11 @@ def _sing(out: av.container.OutputContainer, track: av.AudioStream, seconds: flo
     )
     for first in range(0, total, step):
         time = np.arange(first, min(first + step, total)) / 48000
-        wave = np.tile(np.sin(2 * np.pi * hertz * time) * 0.25, (channels, 1)).T.reshape(1, -1).astype(np.float32)
+        wave = (
+            np.tile(np.sin(2 * np.pi * (hertz + 300 * time) * time) * 0.25, (channels, 1))
+            .T.reshape(1, -1)
+            .astype(np.float32)
+        )
         frame = av.AudioFrame.from_ndarray(wave, format="flt", layout=track.codec_context.layout.name)
         frame.sample_rate, frame.time_base, frame.pts = 48000, Fraction(1, 48000), first + round(start * 48000)
         for piece in resampler.resample(frame):

@@ -101,6 +101,20 @@ def test_sound_may_begin_and_end_when_it_likes(tmp_path, suffix, shape):
     assert abs(start(target, "audio") - decoded(target)[0][0] - was) <= Fraction(1, 1000)
 
 
+@pytest.mark.parametrize("codec", ["aac", "libopus", "ac3"])
+def test_what_an_edit_list_hides_is_not_heard_elsewhere(tmp_path, codec):
+    clip = make_clip(tmp_path / "clip.mp4", frames=10, audio=codec, audio_start=-3.0, audio_seconds=4.0)
+    remux(clip, tmp_path / "out.mp4")
+    assert data(tmp_path / "out.mp4", "audio") == data(clip, "audio")  # hidden there as well
+    remux(clip, tmp_path / "out.mkv")
+    kept = data(tmp_path / "out.mkv", "audio")
+    assert kept == data(clip, "audio")[-len(kept) :]
+    assert -Fraction(9, 100) < start(tmp_path / "out.mkv", "audio") <= 0
+    for suffix in (".mp4", ".mkv"):
+        first, seconds = sound(tmp_path / f"out{suffix}")
+        assert first + seconds == pytest.approx(1.0, abs=0.04)
+
+
 def test_all_tracks_keep_order_language_and_bytes(tmp_path):
     clip = make_clip(
         tmp_path / "clip.mkv", audio=["aac", "flac", "libopus"], languages=["deu", "jpn", "eng"], subtitles=True

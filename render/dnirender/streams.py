@@ -31,6 +31,8 @@ AUDIO_CODECS = {"webm": "libopus"}  # where aac, the default, will not do
 TEXT_CODECS = {"mp4": "mov_text", "mov": "mov_text", "matroska": "subrip"}
 TEXT_SUBTITLES = {"mov_text", "subrip", "srt"}
 AS_ASKED = "as asked"
+HIDING = ("mp4", "mov")  # an edit list keeps what lies before zero from being heard
+PREROLL = Fraction(8, 100)  # what decoders want to have seen before they are heard: 80 ms for Opus, less for others
 # What the muxer writes itself; copying it would contradict the new file.
 MUXER_TAGS = {"major_brand", "minor_version", "compatible_brands", "encoder", "duration"}
 
@@ -181,7 +183,8 @@ class Companions:
         try:
             for packet in self._source.demux(streams) if streams else ():
                 if packet.size and (packet.stream.type == "subtitle" or self._cut.holds(start_of(packet))):
-                    yield packet
+                    if self._out.format.name in HIDING or not _hidden(packet):
+                        yield packet
         except av.error.FFmpegError as error:
             raise MediaError(f"{self._path}: cannot be read to its end ({reason(error)})") from error
 
@@ -278,6 +281,11 @@ def start_of(packet: Packet[Any]) -> Fraction:
     """When a packet begins, in seconds of its own file."""
     stamp = packet.pts if packet.pts is not None else packet.dts
     return (stamp or 0) * fraction(packet.time_base, Fraction(1))
+
+
+def _hidden(packet: Packet[Any]) -> bool:
+    """Whether the source's edit list keeps a packet from being heard, and no decoder needs it to begin with."""
+    return packet.is_discard and start_of(packet) < -PREROLL
 
 
 def _trim(packet: Packet[Any], cut: Cut) -> bool:
