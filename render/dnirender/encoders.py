@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import io
+import os
 from collections.abc import Mapping
 from dataclasses import dataclass
 from fractions import Fraction
@@ -122,6 +123,8 @@ def configure(context: Any, spec: VideoSpec) -> None:
         context.colorspace = spec.colour.matrix
     context.color_primaries, context.color_trc = spec.colour.primaries, spec.colour.transfer
     context.options = dict(spec.options)
+    if spec.codec == "libsvtav1":
+        os.environ.setdefault("SVT_LOG", "1")  # errors only: by default it prints its settings to standard error
 
 
 def _encoder(codec: str) -> av.Codec:
