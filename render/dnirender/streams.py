@@ -182,11 +182,15 @@ class Companions:
         streams = [self._source.streams[index] for index in self._routes]
         try:
             for packet in self._source.demux(streams) if streams else ():
-                if packet.size and (packet.stream.type == "subtitle" or self._cut.holds(start_of(packet))):
-                    if self._out.format.name in HIDING or not _hidden(packet):
-                        yield packet
+                if packet.size and self._wants(packet):
+                    yield packet
         except av.error.FFmpegError as error:
             raise MediaError(f"{self._path}: cannot be read to its end ({reason(error)})") from error
+
+    def _wants(self, packet: Packet[Any]) -> bool:
+        if packet.stream.type == "subtitle":  # one that begins before the range may reach into it
+            return True
+        return self._cut.holds(start_of(packet)) and (self._out.format.name in HIDING or not _hidden(packet))
 
     def _add(self, plan: StreamPlan) -> None:
         stream: Any = self._source.streams[plan.index]
