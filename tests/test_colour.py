@@ -7,7 +7,7 @@ import cv2
 import numpy as np
 import pytest
 from av.video.reformatter import Interpolation
-from hypothesis import given, settings
+from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
 from dnirender.colour import (
@@ -104,6 +104,16 @@ def test_every_size_keeps_its_shape_and_a_flat_picture_its_colour(height, width,
     assert difference(back, image)[1] <= 1.0
 
 
+@settings(max_examples=60, deadline=None)
+@given(st.integers(1, 23), st.integers(1, 23), st.sampled_from(sorted(SAMPLINGS)))
+def test_chroma_that_nothing_has_changed_comes_back_as_it_was(width, height, sampling):
+    across, down = SAMPLINGS[sampling]
+    assume(down < 4 or height % 4 != 2)  # there a row of chroma is left with too little of itself
+    size = -(-height // down), -(-width // across)
+    chroma = np.random.default_rng(0).integers(0, 256, size).astype(np.float32)
+    assert np.allclose(downsample(upsample(chroma, width, height), size[1], size[0]), chroma, atol=1e-3)
+
+
 @settings(max_examples=30, deadline=None)
 @given(st.integers(2, 12), st.integers(2, 12), st.sampled_from(sorted(SAMPLINGS)))
 def test_a_horizontal_ramp_of_chroma_lies_where_the_left_sample_is(rows, columns, sampling):
@@ -124,7 +134,7 @@ def test_a_vertical_ramp_of_chroma_lies_between_two_rows():
 
 
 @pytest.mark.parametrize("depth", [8, 10])
-@pytest.mark.parametrize("sampling", [(1, 1), (2, 1), (2, 2), (4, 1), (4, 4)])
+@pytest.mark.parametrize("sampling", [(1, 1), (2, 1), (1, 2), (2, 2), (4, 1), (4, 4)])
 @pytest.mark.parametrize(("height", "width"), [(67, 30), (32, 8), (5, 41)])
 def test_strips_equal_the_whole_picture(monkeypatch, height, width, sampling, depth):
     image = noise(height, width, depth)
@@ -199,7 +209,7 @@ def test_a_picture_survives_every_pixel_format(pix_fmt, full):
     assert back.dtype == image.dtype
     bias, error = difference(back, image)
     coarse = (sampling_of(form) or (1, 1))[0] == 4
-    assert bias <= 0.1 and error <= (1.0 if coarse else 0.6)
+    assert bias <= (0.2 if coarse else 0.1) and error <= (1.0 if coarse else 0.6)
 
 
 @pytest.mark.parametrize("pix_fmt", ["gbrp10le", "gbrp12le", "gbrp16le"])

@@ -37,7 +37,7 @@ KR_KB = {
 MATRIX_NAMES = {0: "rgb", 1: "bt709", 4: "fcc", 5: "bt601", 6: "bt601", 7: "smpte240m", 9: "bt2020", 10: "bt2020"}
 TRANSFER_NAMES = {16: "PQ", 18: "HLG"}
 UNSPECIFIED = 2
-STRIP = 1 << 15  # pixels
+STRIP = 1 << 16  # pixels
 
 
 @dataclass(frozen=True)
@@ -100,17 +100,27 @@ def upsample(plane: Floats, width: int, height: int) -> Floats:
 
 
 def downsample(plane: Floats, columns: int, rows: int) -> Floats:
-    """A luma-sized plane at chroma size: [1 2 1] / 4 around the left sample, the mean of two rows; 4:1:1 twice."""
-    while plane.shape[1] > columns:
-        padded = cast(Floats, cv2.copyMakeBorder(plane, 0, 0, 1, 1, cv2.BORDER_REPLICATE))
-        half = -(-plane.shape[1] // 2)
-        left, here, right = padded[:, 0:-2:2], padded[:, 1:-1:2], padded[:, 2::2]
-        plane = (left[:, :half] + 2 * here[:, :half] + right[:, :half]) * np.float32(0.25)
+    """A luma-sized plane at chroma size: the shortest filters that undo `upsample`, so that chroma which nothing has
+    changed comes back as it was: [-1 2 6 2 -1] / 8 around the left sample, [-1 3 3 -1] / 4 over rows; 4:1:1 twice."""
     while plane.shape[0] > rows:
-        if plane.shape[0] % 2:
-            plane = np.concatenate([plane, plane[-1:]])
-        plane = (plane[0::2] + plane[1::2]) * np.float32(0.5)
+        if plane.shape[0] % 2 and plane.shape[0] > 1:  # the row that is missing, as `upsample` would have made it
+            plane = np.concatenate([plane, _weighted(plane[-1:], 1.5, plane[-2:-1], -0.5)])
+        half = -(-plane.shape[0] // 2)
+        padded = cast(Floats, cv2.copyMakeBorder(plane, 1, 2, 0, 0, cv2.BORDER_REPLICATE))
+        above, upper, lower, below = (padded[first : first + 2 * half : 2] for first in range(4))
+        plane = _weighted(cv2.add(upper, lower), 0.75, cv2.add(above, below), -0.25)
+    while plane.shape[1] > columns:
+        half = -(-plane.shape[1] // 2)
+        padded = cast(Floats, cv2.copyMakeBorder(plane, 0, 0, 2, 4, cv2.BORDER_REPLICATE))
+        even, odd = np.ascontiguousarray(padded[:, ::2]), np.ascontiguousarray(padded[:, 1::2])
+        left, here, right = (even[:, first : first + half] for first in range(3))
+        far = _weighted(here, 0.75, cv2.add(left, right), -0.125)
+        plane = cast(Floats, cv2.scaleAdd(cv2.add(odd[:, :half], odd[:, 1 : half + 1]), 0.25, far))
     return plane
+
+
+def _weighted(a: Any, weight_a: float, b: Any, weight_b: float) -> Floats:
+    return cast(Floats, cv2.addWeighted(a, weight_a, b, weight_b, 0))
 
 
 def planes_to_rgb(planes: list[Plane], depth: int, colour: Colour) -> Image:
@@ -144,12 +154,14 @@ def rgb_to_planes(image: Image, sampling: tuple[int, int], depth: int, colour: C
     steps = ((1, 1), sampling, sampling)
     kind = np.uint8 if depth == 8 else np.uint16
     planes = [np.empty((-(-height // down), -(-width // across)), kind) for across, down in steps]
+    reach = sampling[1] if sampling[1] > 1 else 0  # rows above and below from which the chroma of a strip is made
     for rows in _strips(height, width):
-        ycc = cv2.transform(image[rows].astype(np.float32), affine)
+        top_row = max(0, rows.start - reach)
+        ycc = cv2.transform(image[top_row : rows.stop + reach].astype(np.float32), affine)
         for plane, part, (_, down) in zip(planes, cv2.split(ycc), steps, strict=True):
-            lines = slice(rows.start // down, -(-rows.stop // down))
-            small = downsample(cast(Floats, part), plane.shape[1], lines.stop - lines.start)
-            plane[lines] = _rounded(small, depth)
+            lines, first = slice(rows.start // down, -(-rows.stop // down)), (rows.start - top_row) // down
+            small = downsample(cast(Floats, part), plane.shape[1], -(-part.shape[0] // down))
+            plane[lines] = _rounded(small[first : first + lines.stop - lines.start], depth)
     return planes
 
 
