@@ -25,6 +25,7 @@ CODEC_OPTIONS: dict[str, dict[str, str]] = {
     "libx265": {"preset": "medium", "x265-params": "log-level=error"},
     "libvpx-vp9": {"deadline": "good", "cpu-used": "3", "row-mt": "1"},
 }
+RATES = {"qp", "b", "crf"}  # options that settle the quality
 ODD_SIZES = {"libvpx-vp9", "ffv1"}  # these take odd sizes whatever the chroma sampling
 
 
@@ -45,7 +46,8 @@ class VideoSpec:
 def encoder_options(codec: str, crf: int | None, options: Mapping[str, str]) -> dict[str, str]:
     """The encoder's options: ours, then crf, then the user's, each overriding what came before."""
     chosen = dict(CODEC_OPTIONS.get(codec, {}))
-    crf = CRF.get(codec) if crf is None else crf
+    if crf is None and not RATES & options.keys():  # beside a crf the encoders would not look at these
+        crf = CRF.get(codec)
     if crf is not None:
         chosen["crf"] = str(crf)
     return chosen | dict(options)
