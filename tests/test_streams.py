@@ -166,6 +166,24 @@ def test_subtitles_keep_their_words_and_times(tmp_path, source, target):
     assert found == [(Fraction(1, 25), texts[0][2]), (Fraction(1, 5), texts[1][2])]
 
 
+@pytest.mark.parametrize("suffix", [".mkv", ".mp4"])
+def test_the_video_keeps_its_own_title_language_and_disposition(tmp_path, suffix):
+    with av.open(str(tmp_path / "clip.mkv"), "w") as out:
+        stream = out.add_stream("ffv1", rate=25)
+        stream.width, stream.height, stream.pix_fmt = 96, 64, "yuv420p"
+        stream.metadata.update({"language": "jpn", "title": "angle 2", "BPS": "77"})
+        stream.disposition = av.stream.Disposition.forced
+        out.mux(stream.encode(av.VideoFrame.from_ndarray(paint(0)).reformat(format="yuv420p")))
+        out.mux(stream.encode(None))
+    remux(tmp_path / "clip.mkv", tmp_path / f"out{suffix}")
+    with av.open(str(tmp_path / f"out{suffix}")) as out:
+        video = out.streams.video[0]
+        assert video.metadata["language"] == "jpn"
+        assert "BPS" not in video.metadata  # it was that of the source's packets
+        if suffix == ".mkv":
+            assert (video.metadata["title"], video.disposition) == ("angle 2", av.stream.Disposition.forced)
+
+
 def test_chapters_and_tags_are_carried_over(tmp_path):
     chapters = [(0, 0.2, "one"), (0.2, 0.4, "two")]
     clip = make_clip(tmp_path / "clip.mp4", chapters=chapters, metadata={"title": "Dusk", "artist": "nobody"})
@@ -204,7 +222,7 @@ def test_attachments_stay_in_matroska_and_are_named_elsewhere(tmp_path):
     assert [plan.split(": ")[1] for plan in remux(tmp_path / "clip.mkv", tmp_path / "out.mkv")] == ["copy"]
     assert b"glyphs" * 20 in (tmp_path / "out.mkv").read_bytes()
     (plan,) = remux(tmp_path / "clip.mkv", tmp_path / "out.mp4")
-    assert plan.endswith("drop (mp4 holds no attachments)")
+    assert plan == "attachment #1 (font.ttf): drop (mp4 holds no attachments)"
 
 
 def test_what_is_not_wanted_or_not_known_is_dropped_by_name(tmp_path):

@@ -31,6 +31,7 @@ AUDIO_CODECS = {"webm": "libopus"}  # where aac, the default, will not do
 TEXT_CODECS = {"mp4": "mov_text", "mov": "mov_text", "matroska": "subrip"}
 TEXT_SUBTITLES = {"mov_text", "subrip", "srt"}
 AS_ASKED = "as asked"
+PICTURE_TAGS = {"language", "title", "handler_name"}  # others (rotate, alpha_mode, BPS) tell of the source's pictures
 HIDING = ("mp4", "mov")  # an edit list keeps what lies before zero from being heard
 PREROLL = Fraction(8, 100)  # what decoders want to have seen before they are heard: 80 ms for Opus, less for others
 # What the muxer writes itself; copying it would contradict the new file.
@@ -82,7 +83,7 @@ def _is_chapters(stream: Any, source: InputContainer) -> bool:
 
 
 def _plan(stream: Any, container: str, audio: bool, subtitles: bool) -> StreamPlan:
-    codec = codec_of(stream)
+    codec = stream.metadata.get("filename", "unknown") if stream.type == "attachment" else codec_of(stream)
     plan = StreamPlan(stream.index, stream.type, codec, "copy")
     if stream.type == "video":
         return _drop(plan, "a cover shows the clip unrendered" if is_cover(stream) else "one video stream is rendered")
@@ -129,13 +130,18 @@ def add_copy(out: OutputContainer, stream: Any) -> Any:
 
 
 def _describe(twin: Any, stream: Any) -> None:
-    twin.metadata.update({key: value for key, value in stream.metadata.items() if key.lower() not in MUXER_TAGS})
+    tags = {key: value for key, value in stream.metadata.items() if key.lower() not in MUXER_TAGS}
+    if "name" in tags:  # FFmpeg reads the title of a track of MP4 under this name, and writes it under the other
+        tags.setdefault("title", tags.pop("name"))
+    if stream.type == "video":
+        tags = {key: value for key, value in tags.items() if key.lower() in PICTURE_TAGS}
+    twin.metadata.update(tags)
     with contextlib.suppress(AttributeError):
         twin.disposition = stream.disposition
 
 
 class Companions:
-    """The streams that travel beside the video: opened with the output, muxed in step with it.
+    """The streams that travel beside the video: opened after it in the output, muxed in step with it.
 
     Packets of copied streams pass byte for byte. Call `advance` with the time the video has reached, so that the
     muxer never has to hold more than the difference, and `finish` at the end. MediaError: the source cannot be read to
@@ -152,6 +158,7 @@ class Companions:
         for plan in plans:
             if plan.action != "drop":
                 self._add(plan)
+        self._describe_video({plan.index for plan in plans})
         out.metadata.update({k: v for k, v in self._source.metadata.items() if k.lower() not in MUXER_TAGS})
         self._copy_chapters()
         self._packets = self._demux()
@@ -246,6 +253,12 @@ class Companions:
                 f"{self._path}: audio #{stream.index} cannot be decoded{at} ({reason(error)}); "
                 "--no-audio renders without it"
             ) from error
+
+    def _describe_video(self, others: set[int]) -> None:
+        """Gives the rendered video, the one that no plan is about, its language, title and disposition back."""
+        rendered = next((stream for stream in self._source.streams.video if stream.index not in others), None)
+        if rendered is not None and self._out.streams.video:
+            _describe(self._out.streams.video[0], rendered)
 
     def _copy_chapters(self) -> None:
         kept: list[Any] = []
