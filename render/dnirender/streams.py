@@ -195,9 +195,8 @@ class Companions:
             raise MediaError(f"{self._path}: cannot be read to its end ({reason(error)})") from error
 
     def _wants(self, packet: Packet[Any]) -> bool:
-        if packet.stream.type == "subtitle":  # one that begins before the range may reach into it
-            return True
-        return self._cut.holds(start_of(packet)) and (self._out.format.name in HIDING or not _hidden(packet))
+        # A subtitle that begins before the range may reach into it.
+        return packet.stream.type == "subtitle" or is_kept(packet, self._cut, self._out.format.name)
 
     def _add(self, plan: StreamPlan) -> None:
         stream: Any = self._source.streams[plan.index]
@@ -300,9 +299,11 @@ def start_of(packet: Packet[Any]) -> Fraction:
     return (stamp or 0) * fraction(packet.time_base, Fraction(1))
 
 
-def _hidden(packet: Packet[Any]) -> bool:
-    """Whether the source's edit list keeps a packet from being heard, and no decoder needs it to begin with."""
-    return packet.is_discard and start_of(packet) < -PREROLL
+def is_kept(packet: Packet[Any], cut: Cut, container: str) -> bool:
+    """Whether a packet of sound goes into an output of format `container`: it lies within the range and, where the
+    source's edit list keeps it from being heard, the output can do so too or a decoder needs it to begin with."""
+    hidden = packet.is_discard and start_of(packet) < -PREROLL
+    return cut.holds(start_of(packet)) and (container in HIDING or not hidden)
 
 
 def _trim(packet: Packet[Any], cut: Cut) -> bool:

@@ -19,7 +19,7 @@ from dnirender.identity import sample
 from dnirender.plan import between
 from dnirender.receipt import Receipt, read_receipt
 from dnirender.source import Source
-from dnirender.streams import Cut, StreamPlan, plan_streams, start_of
+from dnirender.streams import Cut, StreamPlan, is_kept, plan_streams, start_of
 
 MILLISECOND = Fraction(1, 1000)
 TRANSCODED = Fraction(1, 10)  # seconds that sound may gain or lose by the frames of another codec
@@ -115,7 +115,7 @@ def _streams(path: Path, source: Source, receipt: Receipt, cut: Cut) -> Iterator
     for plan, was, now in pairs:
         if plan.kind == "attachment":
             continue
-        yield _alike(plan, _packets(source.path, was, cut), _packets(path, now, Cut()))
+        yield _alike(plan, _packets(source.path, was, cut, path), _packets(path, now, Cut(), path))
     dropped = [str(plan) for plan in plans if plan.action == "drop"]
     if dropped:
         yield Check("left out", True, "; ".join(dropped))
@@ -136,14 +136,14 @@ class _Track:
     stop: Fraction
 
 
-def _packets(path: Path, index: int, cut: Cut) -> _Track:
+def _packets(path: Path, index: int, cut: Cut, out: Path) -> _Track:
     count, check, first, stop = 0, 0, None, Fraction(0)
     with open_container(path) as container:
         stream = container.streams[index]
         for packet in container.demux(stream):
             # mov_text fills the pauses between lines with empty ones, which other formats do not need.
             pause = stream.name == "mov_text" and bytes(packet)[:2] == b"\0\0"
-            if not packet.size or pause or not cut.holds(start_of(packet)):
+            if not packet.size or pause or not is_kept(packet, cut, container_of(out)):
                 continue
             time = start_of(packet) - cut.shift
             first = time if first is None else min(first, time)
