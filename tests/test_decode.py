@@ -3,7 +3,6 @@
 import itertools
 import os
 import struct
-import zlib
 from dataclasses import replace
 from fractions import Fraction
 
@@ -94,12 +93,16 @@ def test_frames_that_are_never_shown_do_not_count(tmp_path):
 def test_frames_that_the_decoder_leaves_out_are_missed(clip):
     source = open_source(clip)
     pts = source.facts.pts
-    source.facts = replace(source.facts, pts=(*pts[:7], (pts[6] + pts[7]) / 2, *pts[7:]))
+
+    def claim(*claimed):
+        source.facts = replace(source.facts, pts=claimed, stamps=claimed)
+
+    claim(*pts[:7], (pts[6] + pts[7]) / 2, *pts[7:])
     with pytest.raises(
-        MediaError, match=r"clip.mp4: damaged: 7 of 13 frames could be decoded .*; use --end 7 to render"
+        MediaError, match=r"clip.mp4: damaged: 7 of 13 frames could be decoded .*; --end 7 renders what is whole"
     ):
         all_frames(source)
-    source.facts = replace(source.facts, pts=(*pts, pts[-1] + 1))
+    claim(*pts, pts[-1] + 1)
     with pytest.raises(MediaError, match=r"damaged: 12 of 13 frames could be decoded"):
         all_frames(source)
 
@@ -355,25 +358,6 @@ def test_unknown_codecs(tmp_path):
     assert [facts.codec for facts in open_source(path).facts.streams] == ["ffv1", "unknown"]
 
 
-def test_equal_times_are_refused(tmp_path):
-    path = make_clip(tmp_path / "clip.mkv", frames=4, codec="ffv1", pts=[0, 10, 20, 30], time_base=Fraction(1, 1000))
-    data = bytearray(path.read_bytes())
-    block = data.index(struct.pack(">Bh", 0x81, 20))  # track 1, 20 ms after its cluster
-    data[block : block + 3] = struct.pack(">Bh", 0x81, 10)
-    path.write_bytes(data)
-    assert text_of(path) == ": frames 1 and 2 have the same timestamp; remux the file first"
-
-
-def test_times_that_are_missing_are_refused(tmp_path):
-    with av.open(str(tmp_path / "raw.h264"), "w") as out:
-        stream = out.add_stream("libx264", rate=25)
-        stream.width, stream.height, stream.pix_fmt = 96, 64, "yuv420p"
-        for number in range(3):
-            out.mux(stream.encode(av.VideoFrame.from_ndarray(paint(number))))
-        out.mux(stream.encode(None))
-    assert text_of(tmp_path / "raw.h264") == ": frame 0 has no timestamp; remux the file to mp4 or mkv first"
-
-
 def test_a_picture_that_changes_its_size_is_refused_where_it_does(tmp_path):
     parts = [
         make_clip(tmp_path / f"{width}.ts", frames=5, size=(width, 64), pts=range(first, first + 18000, 3600))
@@ -384,27 +368,6 @@ def test_a_picture_that_changes_its_size_is_refused_where_it_does(tmp_path):
     assert text_of(whole) == (
         ": the picture changes from 96x64 to 64x64 at frame 5; cut the file there and render the parts"
     )
-
-
-def test_damage_is_told_with_what_was_decoded(tmp_path):
-    path = make_clip(tmp_path / "clip.mkv", frames=20)
-    with av.open(str(path)) as container:
-        broken = [bytes(packet) for packet in container.demux(video=0) if packet.size][8]
-    path.write_bytes(path.read_bytes().replace(broken, bytes(len(broken))))
-    assert text_of(path).startswith(": damaged: 8 of 20 frames could be decoded (0.3 of 0.8 s)")
-    assert text_of(path).endswith("; use --end 8 to render what is whole")
-    assert [frame_number(frame.image) for frame in open_source(path).frames(range(8))] == list(range(8))
-
-
-def test_a_file_that_was_cut_off_says_so(tmp_path):
-    path = make_clip(tmp_path / "clip.mkv", frames=50, codec="ffv1")
-    path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
-    facts = open_source(path).facts
-    assert 20 < len(facts.pts) < 30
-    assert any("is cut off, 1." in text for text in facts.warnings)
-    path = make_clip(tmp_path / "clip.mp4", frames=50)
-    path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
-    assert text_of(path).startswith(": cannot be opened as a video or picture (")
 
 
 # Still pictures.
@@ -453,18 +416,9 @@ def test_stills_stand_upright(tmp_path, orientation):
 
 def test_pictures_that_are_none(tmp_path):
     (tmp_path / "noise.png").write_bytes(b"no picture at all")
-    assert text_of(tmp_path / "noise.png") == ": cannot be read as a picture of 8 or 16 bits"
+    assert text_of(tmp_path / "noise.png") == ": cannot be read as a picture; expected PNG, JPEG, WebP, BMP or TIFF"
     cv2.imwrite(str(tmp_path / "float.tiff"), np.zeros((4, 4, 3), np.float32))
     assert text_of(tmp_path / "float.tiff") == ": cannot be read as a picture of 8 or 16 bits"
-
-
-@pytest.mark.parametrize("side", [40_000, 2**31 - 1])
-def test_a_picture_whose_header_is_a_lie_is_refused(tmp_path, side):
-    data = bytearray(cv2.imencode(".png", paint(1))[1].tobytes())
-    data[16:24] = struct.pack(">II", side, side)
-    data[29:33] = struct.pack(">I", zlib.crc32(data[12:29]))
-    (tmp_path / "huge.png").write_bytes(data)
-    assert text_of(tmp_path / "huge.png").startswith(": cannot be read as a picture")
 
 
 @pytest.mark.skipif(os.name != "posix" or os.geteuid() == 0, reason="root may read everything")

@@ -18,9 +18,9 @@ stopping
 easing
 timeline
 frames
-preset checkpoint colour containers publish groups space
+preset checkpoint colour containers publish groups space wholeness stamps
 parts receipt
-weights pixels source device probe work
+weights pixels source device probe work picture_header
 network compose pictures scan
 tiles
 decode streams encoders

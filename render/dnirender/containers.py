@@ -22,6 +22,16 @@ READABLE = (
 TAGS: dict[str, Any] = {"metadata_errors": "surrogateescape"} if int(av.__version__.split(".")[0]) < 19 else {}
 
 
+# 16384x8192: beyond the largest cameras of video (12288x6480). A header can claim more; frames of it are never made.
+MAX_PIXELS = 1 << 27
+
+
+def check_pixels(path: Path, width: int, height: int) -> None:
+    """MediaError if a header announces a picture that is too large to be true."""
+    if width * height > MAX_PIXELS:
+        raise MediaError(f"{path}: announces {width}x{height} pixels, expected at most {MAX_PIXELS} (16384x8192)")
+
+
 def fraction(value: Any, default: Fraction) -> Fraction:
     """A rational of any PyAV: 18 gives Fraction or None, 19 AVRational that is falsy when unset."""
     return Fraction(value.numerator, value.denominator) if value else default

@@ -6,13 +6,16 @@ import contextlib
 import itertools
 from bisect import bisect_left
 from collections.abc import Generator, Iterator, Sequence
+from dataclasses import replace
 from fractions import Fraction
 from pathlib import Path
-from typing import cast
+from typing import Any, cast
 
 import av
 import av.error
 import numpy as np
+from av.container import InputContainer
+from av.packet import Packet
 from av.video.frame import VideoFrame
 from av.video.stream import VideoStream
 
@@ -20,9 +23,10 @@ from dnirender.containers import open_container
 from dnirender.errors import MediaError
 from dnirender.frames import Frame, Image
 from dnirender.pictures import Still, is_still
+from dnirender.picture_header import check_picture
 from dnirender.pixels import to_rgb
-from dnirender.scan import scan
-from dnirender.source import Source
+from dnirender.scan import decode_packets, scan
+from dnirender.source import Facts, Source
 
 EARLIER = Fraction(10)  # seconds: more than the distance of keyframes in broadcasts
 
@@ -30,20 +34,27 @@ EARLIER = Fraction(10)  # seconds: more than the distance of keyframes in broadc
 class Video(Source):
     """A video file: `Video.open` scans it without decoding more than its first frame."""
 
+    def __init__(self, path: Path, facts: Facts, *, ignore_errors: bool = False) -> None:
+        super().__init__(path, facts)
+        self._ignore_errors = ignore_errors
+        self._missing: set[int] = set()
+
     @classmethod
-    def open(cls, path: Path, stream: int | None = None) -> Video:
+    def open(cls, path: Path, stream: int | None = None, *, ignore_errors: bool = False) -> Video:
         """Scans the packets of one video stream: the best one, or number `stream` among the video streams."""
-        return cls(path, scan(path, stream))
+        return cls(path, scan(path, stream, ignore_errors=ignore_errors), ignore_errors=ignore_errors)
 
     def frames(self, indices: Sequence[int]) -> Iterator[Frame]:
         wanted = iter(indices)
         want = next(wanted, None)
         if want is None:
             return
-        with contextlib.closing(self._decoded(want)) as decoded:
+        with contextlib.closing(self._mended() if self._ignore_errors else self._decoded(want)) as decoded:
             for index, frame in decoded:
                 if index != want:
                     continue
+                if index in self._missing:
+                    self.repaired.add(index)
                 yield Frame(index, self.facts.pts[index], self._picture(frame, index))
                 want = next(wanted, None)
                 if want is None:
@@ -51,35 +62,91 @@ class Video(Source):
 
     def _decoded(self, start: int) -> Generator[tuple[int, VideoFrame]]:
         """Frames with their index, from `start` or earlier to the last; MediaError at the first that is not there."""
-        pts, earlier = self.facts.pts, int(EARLIER / self.facts.time_base)
-        # A seek may come in behind the frame: a broken index, an open GOP, a transport stream without an index.
-        for time in (pts[start], pts[start] - earlier, None) if start else (None,):
+        stamps, earlier = self.facts.stamps, int(EARLIER / self.facts.stream_base)
+        # A seek may come in behind the frame: a broken index, an open GOP, a transport stream without an index. Where
+        # frames have no stamps, only counting from the first tells which one is which.
+        for time in (stamps[start], stamps[start] - earlier, None) if start and stamps else (None,):
             yield from self._decoded_from(time, start)
         raise self._damaged(0)
 
     def _decoded_from(self, time: int | None, start: int) -> Generator[tuple[int, VideoFrame]]:
         """Frames from the keyframe that a seek to `time` finds; none if it lies behind frame `start`."""
-        pts, index = self.facts.pts, 0
+        stamps, index = self.facts.stamps, 0
         with open_container(self.path) as container:
             stream = cast(VideoStream, container.streams[self.facts.video_index])
-            stream.thread_type = "AUTO"
             if time is not None:
                 with contextlib.suppress(av.error.FFmpegError):
                     container.seek(time, stream=stream, backward=True)
-            frames = container.decode(stream)
             try:
+                frames = (frame for _, group in self._packets(container, stream) for frame in group or ())
                 first = next(frames, None)
-                if first is None or first.pts not in pts[: start + 1]:
+                if first is None or (stamps and first.pts not in stamps[: start + 1]):
                     return
-                index = bisect_left(pts, first.pts)
+                if stamps:
+                    index = bisect_left(stamps, cast(int, first.pts))
+                if time is not None and stamps.count(cast(int, first.pts)) > 1:
+                    return  # of frames with one stamp only the order tells which it is
                 for frame in itertools.chain([first], frames):
-                    if index == len(pts) or frame.pts != pts[index]:
+                    if index == len(self.facts.pts) or frame.is_corrupt or (stamps and frame.pts != stamps[index]):
                         raise self._damaged(index)
                     yield index, frame
                     index += 1
                 raise self._damaged(index)
             except av.error.FFmpegError as error:
                 raise self._damaged(index, error) from error
+
+    def _packets(
+        self, container: InputContainer, stream: VideoStream
+    ) -> Iterator[tuple[Packet[Any], list[VideoFrame] | None]]:
+        decoded = decode_packets(container, stream, forgiving=self._ignore_errors)
+        # The scan did not count what comes before the first keyframe where only the order tells frames apart.
+        return decoded if self.facts.stamps else itertools.dropwhile(lambda pair: not pair[0].is_keyframe, decoded)
+
+    def _mended(self) -> Generator[tuple[int, VideoFrame]]:
+        """Every frame with its index, from the first: one that is missing is the one before it, or the first there is.
+
+        Never from a later keyframe: what a lost one does to those that refer to it depends on where decoding began.
+        """
+        index, last, count = 0, None, len(self.facts.pts)
+        for frame in self._found():
+            place = self._place(frame, index)
+            if place is None or (frame is None and last is None):
+                continue
+            for missing in range(index, place):
+                yield self._repaired(missing), last or cast(VideoFrame, frame)
+            if frame is None:
+                yield self._repaired(place), cast(VideoFrame, last)
+            else:
+                last = frame
+                yield place, last
+            index = place + 1
+        if last is None:
+            raise self._damaged(0)
+        for missing in range(index, count):
+            yield self._repaired(missing), last
+
+    def _found(self) -> Iterator[VideoFrame | None]:
+        """The frames that can be decoded; None where a packet gave none for its damage."""
+        with open_container(self.path) as container:
+            stream = cast(VideoStream, container.streams[self.facts.video_index])
+            for _, frames in self._packets(container, stream):
+                if frames is None:
+                    yield None
+                yield from (None if frame.is_corrupt else frame for frame in frames or ())
+
+    def _place(self, frame: VideoFrame | None, index: int) -> int | None:
+        """The index of what came out of the decoder when frame `index` was due; None if it is not to be shown."""
+        stamps = self.facts.stamps
+        if not stamps:
+            return index if index < len(self.facts.pts) else None
+        if frame is None or frame.pts is None:
+            return None
+        place = bisect_left(stamps, frame.pts, lo=index)
+        return place if place < len(stamps) and stamps[place] == frame.pts else None
+
+    def _repaired(self, index: int) -> int:
+        self._missing.add(index)
+        return index
 
     def _picture(self, frame: VideoFrame, index: int) -> Image:
         facts = self.facts
@@ -101,26 +168,45 @@ class Video(Source):
         pts = self.facts.pts
         reached = float((pts[min(decoded, len(pts) - 1)] - pts[0]) * self.facts.time_base)
         why = f" ({getattr(error, 'strerror', None) or error})" if error else ""
-        advice = f"; use --end {decoded} to render what is whole" if decoded else ""
+        whole = f"--end {decoded} renders what is whole, " if decoded else ""
         return MediaError(
             f"{self.path}: damaged: {decoded} of {len(pts)} frames could be decoded "
-            f"({reached:.1f} of {float(self.facts.duration):.1f} s){why}{advice}"
+            f"({reached:.1f} of {float(self.facts.duration):.1f} s){why}; {whole}--ignore-errors shows the frame before in place of each that is not"
         )
 
 
 def open_source(
-    path: Path, *, stream: int | None = None, still_frames: int = 1, still_rate: Fraction = Fraction(24)
+    path: Path,
+    *,
+    stream: int | None = None,
+    still_frames: int = 1,
+    still_rate: Fraction = Fraction(24),
+    ignore_errors: bool = False,
 ) -> Source:
-    """A video, or a still picture held for `still_frames` frames. Raises MediaError if it is neither."""
+    """A video, or a still picture held for `still_frames` frames.
+
+    Raises MediaError if it is neither, or not whole; with `ignore_errors` what is there is given, and warnings say so.
+    """
     try:
         if not path.exists():
             raise MediaError(f"{path}: no such file")
         if path.is_dir():
             raise MediaError(f"{path}: is a folder, expected a video or a picture")
+        if not path.is_file():
+            raise MediaError(f"{path}: is a device or a pipe, expected a file; record it into one first")
         if path.stat().st_size == 0:
             raise MediaError(f"{path}: is empty")
+        if not is_still(path):
+            return Video.open(path, stream, ignore_errors=ignore_errors)
+        torn = check_picture(path)
     except OSError as error:
         if isinstance(error, MediaError):
             raise
         raise MediaError(f"{path}: cannot be read ({error.strerror})") from error
-    return Still(path, still_frames, still_rate) if is_still(path) else Video.open(path, stream)
+    if torn and not ignore_errors:
+        raise MediaError(f"{path}: is cut off: a part of the picture is there; --ignore-errors renders it")
+    still = Still(path, still_frames, still_rate)
+    if torn:
+        told = f"{path.name}: is cut off: a part of the picture is there and rendered"
+        still.facts = replace(still.facts, warnings=(*still.facts.warnings, told))
+    return still

@@ -6,7 +6,7 @@ from bisect import bisect_left
 from collections.abc import Iterator
 from dataclasses import dataclass
 from fractions import Fraction
-from itertools import pairwise
+from itertools import dropwhile, pairwise
 from pathlib import Path
 from typing import Any, cast
 
@@ -16,42 +16,68 @@ import numpy as np
 from av.container import InputContainer
 from av.packet import Packet
 from av.stream import Disposition
+from av.video.codeccontext import VideoCodecContext
 from av.video.frame import VideoFrame
 from av.video.stream import VideoStream
 
 from dnirender.colour import KR_KB, UNSPECIFIED, Colour, guess_matrix
-from dnirender.containers import fraction, open_container
+from dnirender.containers import MAX_PIXELS, check_pixels, fraction, open_container
 from dnirender.errors import MediaError, UsageError
 from dnirender.pixels import depth_of, is_yuv, sampling_of
 from dnirender.source import Facts, StreamFacts
+from dnirender.stamps import Clock, Stamp, clock
+from dnirender.wholeness import is_torn
 
 # How much earlier than its header says a file may end before it counts as cut off.
 SLACK = Fraction(1, 2)
-HEADER_DURATIONS = {"mov", "matroska"}  # other formats' durations are estimates
+HEADER_DURATIONS = {"mov", "matroska", "flv"}  # other formats' durations are estimates
+MAX_ERRORS = 32  # failures of reading, one after the other, before a file counts as ended
+IN_DECODING_ORDER = {"avi"}  # formats whose pts are those of decoding
 
 
 @dataclass(frozen=True)
-class _Times:
-    """Every frame's pts in order of showing, how long the last one stands, and the seconds a cut-off file lacks."""
+class _Packets:
+    """What the packets of a file say: those that give frames in decoding order; the time at which any stream ends.
 
-    pts: tuple[int, ...]
-    last_duration: int
-    missing: Fraction
+    `torn`: a stream's last packet is shorter than it should be. `error` ended the reading early.
+    """
+
+    frames: list[Stamp]
+    end: Fraction
+    torn: bool
+    error: str | None
 
 
-def scan(path: Path, number: int | None = None) -> Facts:
+def scan(path: Path, number: int | None = None, *, ignore_errors: bool = False) -> Facts:
     """The facts of one video stream: the best one, or number `number` among the video streams.
 
-    Raises MediaError if there is none, or none that can be decoded and told apart by its times; UsageError for a
-    number that is not there.
+    Raises MediaError if there is none, or none that can be decoded and told apart by its times, or if the file is cut
+    off (with `ignore_errors` a warning says so, and the facts are those of what is there); UsageError for a number that
+    is not there.
     """
-    with open_container(path) as container:
+    with _open(path) as container:
         chosen = _choose(container, path, number)
         index = chosen.index  # a stream must not be asked anything after its container is closed
-        times = _scan(container, chosen, path)
+        if (context := _codec_context(chosen)) is not None:
+            check_pixels(path, context.width, context.height)
+        packets = _read(container, chosen)
+        warnings = _damage(container, chosen, packets, path)
+        if warnings and not ignore_errors:
+            raise MediaError(f"{path}: {warnings}; --ignore-errors renders them")
+        times = _clock(container, chosen, packets, path)
     with open_container(path) as container:
         chosen = cast(VideoStream, container.streams[index])
-        return _facts(container, chosen, _first_frame(container, chosen, path), times, path)
+        first, begin = _first_frame(container, chosen, path, ignore_errors)
+        return _facts(container, chosen, first, begin, times, warnings, path)
+
+
+def _open(path: Path) -> InputContainer:
+    try:
+        return open_container(path)
+    except MediaError as error:
+        if is_torn(path):
+            raise MediaError(f"{path}: is cut off, its index with it; nothing in it can be decoded") from error
+        raise
 
 
 def is_cover(stream: Any) -> bool:
@@ -59,8 +85,15 @@ def is_cover(stream: Any) -> bool:
     return bool(stream.disposition & Disposition.attached_pic)
 
 
+def _codec_context(stream: VideoStream) -> VideoCodecContext | None:
+    """None where no decoder answers to the stream's codec, which the types do not say."""
+    return cast("VideoCodecContext | None", stream.codec_context)
+
+
 def _choose(container: InputContainer, path: Path, number: int | None) -> VideoStream:
     streams = [stream for stream in container.streams.video if not is_cover(stream)]
+    if not streams and is_torn(path):
+        raise MediaError(f"{path}: is cut off before its video stream begins")
     if not streams:
         raise MediaError(f"{path}: has no video stream")
     if number is not None:
@@ -71,25 +104,25 @@ def _choose(container: InputContainer, path: Path, number: int | None) -> VideoS
     return best if isinstance(best, VideoStream) and best in streams else streams[0]
 
 
-def _scan(container: InputContainer, stream: VideoStream, path: Path) -> _Times:
-    shown: list[tuple[int, int]] = []
-    end = Fraction(0)
+def _read(container: InputContainer, stream: VideoStream) -> _Packets:
+    frames: list[Stamp] = []
+    end, behind, error = Fraction(0), 0, None
+    torn: dict[int, bool] = {}
     try:
         for packet in container.demux():
+            if packet.size:
+                torn[packet.stream.index] = packet.is_corrupt
+                behind = (packet.pos or 0) + packet.size
             if packet.pts is not None:
                 end = max(end, (packet.pts + (packet.duration or 0)) * fraction(packet.time_base, Fraction(0)))
             if packet.stream.index == stream.index and _gives_frame(packet, stream):
-                if packet.pts is None:
-                    raise MediaError(f"{path}: frame {len(shown)} has no timestamp; remux the file to mp4 or mkv first")
-                shown.append((packet.pts, packet.duration or 0))
-    except av.error.FFmpegError as error:
-        raise MediaError(f"{path}: cannot be read to its end ({error.strerror})") from error
-    if not shown:
-        raise MediaError(f"{path}: its video stream has no frames")
-    shown.sort()
-    pts = tuple(time for time, _ in shown)
-    _check_distinct(pts, path)
-    return _Times(pts, shown[-1][1] or _typical_step(pts, stream), _declared_end(container) - end)
+                frames.append(Stamp(packet.pts, packet.dts, packet.duration or 0, packet.is_keyframe))
+    except av.error.FFmpegError as stop:
+        error = stop.strerror
+    if frames and torn[stream.index]:
+        frames.pop()
+    rest = container.format.name == "yuv4mpegpipe" and container.size > behind  # FFmpeg passes over a torn picture
+    return _Packets(frames, end, any(torn.values()) or rest, error)
 
 
 def _gives_frame(packet: Packet[Any], stream: VideoStream) -> bool:
@@ -99,42 +132,135 @@ def _gives_frame(packet: Packet[Any], stream: VideoStream) -> bool:
     return codec_of(stream) != "vp8" or bool(bytes(packet)[0] & 0x10)
 
 
-def _check_distinct(pts: tuple[int, ...], path: Path) -> None:
-    for index, (before, after) in enumerate(pairwise(pts)):
-        if before == after:
-            raise MediaError(f"{path}: frames {index} and {index + 1} have the same timestamp; remux the file first")
+def _damage(container: InputContainer, stream: VideoStream, packets: _Packets, path: Path) -> str:
+    """What is missing at the end of the file and what is there; empty if it is whole as far as can be known."""
+    missing = _declared_end(container) - packets.end
+    if not (packets.error or packets.torn or missing > SLACK or is_torn(path)):
+        return ""
+    if not packets.frames:
+        raise MediaError(f"{path}: is cut off before the first frame of its video")
+    base, rate = fraction(stream.time_base, Fraction(1, 90000)), _rate(stream)
+    stamps = [frame.pts for frame in packets.frames if frame.pts is not None] or [0]
+    there = max(Fraction(0), (max(stamps) - min(stamps)) * base + 1 / rate)
+    declared = Fraction(container.duration or 0, av.time_base) if _declares_duration(container) else Fraction(0)
+    exact = "mov" in container.format.name and len(stream.index_entries)
+    total = exact or round(declared * rate)
+    about = "" if exact else "about "
+    count = len(packets.frames)
+    frames = f"{count} of {about}{total} frames" if total > count else f"{count} frame(s)"
+    seconds = f"{float(there):.1f} of {float(declared):.1f} s" if declared > there else f"{float(there):.1f} s"
+    what = f"cannot be read to its end ({packets.error})" if packets.error else "is cut off"
+    return f"{what}: {frames}, {seconds} are there"
 
 
-def _typical_step(pts: tuple[int, ...], stream: VideoStream) -> int:
-    if len(pts) > 1:
-        return pts[-1] - pts[-2]
-    rate, base = fraction(stream.average_rate, Fraction(25)), fraction(stream.time_base, Fraction(1))
-    return max(1, round(1 / (rate * base)))
+def _clock(container: InputContainer, stream: VideoStream, packets: _Packets, path: Path) -> Clock:
+    frames = packets.frames
+    if not frames:
+        raise MediaError(f"{path}: its video stream has no frames")
+    pts = [frame.pts for frame in frames if frame.pts is not None]
+    rising = len(pts) == len(frames) and all(before < after for before, after in pairwise(pts))
+    context = _codec_context(stream)
+    reordered = context is not None and context.has_b_frames and rising and container.format.name in IN_DECODING_ORDER
+    if reordered or len(pts) < len(frames):  # what comes before the first keyframe gives no frame, and no stamp says so
+        frames = list(dropwhile(lambda frame: not frame.key, frames))
+        if not frames:
+            raise MediaError(f"{path}: its frames have neither time stamps nor a keyframe; remux the file first")
+    try:
+        return clock(frames, fraction(stream.time_base, Fraction(1, 90000)), _rate(stream), ordered=reordered)
+    except MediaError as error:
+        raise MediaError(f"{path}: {error}") from error
+
+
+def _rate(stream: VideoStream) -> Fraction:
+    """Frames per second as the file states them, 25 where it states none that can be."""
+    rate = fraction(stream.average_rate, Fraction(0)) or fraction(stream.guessed_rate, Fraction(0))
+    return rate if Fraction(1, 3600) <= rate <= 1000 else Fraction(25)
+
+
+def _declares_duration(container: InputContainer) -> bool:
+    return bool(HEADER_DURATIONS & set(container.format.name.split(",")))
 
 
 def _declared_end(container: InputContainer) -> Fraction:
     """The time at which the header says that the file ends, 0 if it does not say."""
-    if container.duration is None or not HEADER_DURATIONS & set(container.format.name.split(",")):
+    if container.duration is None or not _declares_duration(container):
         return Fraction(0)
     return Fraction((container.start_time or 0) + container.duration, av.time_base)
 
 
-def _first_frame(container: InputContainer, stream: VideoStream, path: Path) -> VideoFrame:
+def _first_frame(
+    container: InputContainer, stream: VideoStream, path: Path, ignore_errors: bool
+) -> tuple[VideoFrame, int | None]:
+    """The first frame that can be decoded, and the pts at which showing should begin: that of the first keyframe."""
+    begin = None
     try:
-        frame = next(container.decode(stream), None)
+        for packet, frames in decode_packets(container, stream, forgiving=ignore_errors):
+            if begin is None and packet.is_keyframe:
+                begin = packet.pts
+            for frame in frames or ():
+                return frame, begin if ignore_errors else frame.pts
     except av.error.FFmpegError as error:
         raise MediaError(f"{path}: its first frame cannot be decoded ({error.strerror})") from error
-    if frame is None or frame.pts is None:
-        raise MediaError(f"{path}: none of its frames can be decoded")
-    return frame
+    raise MediaError(f"{path}: none of its frames can be decoded")
 
 
-def _facts(container: InputContainer, stream: VideoStream, first: VideoFrame, times: _Times, path: Path) -> Facts:
+def decode_packets(
+    container: InputContainer, stream: VideoStream, *, forgiving: bool = False
+) -> Iterator[tuple[Packet[Any], list[VideoFrame] | None]]:
+    """Every packet of the stream with the frames that came out of the decoder behind it.
+
+    A decoder on its own conceals damage where it can. Strictly, it stops at the least of it, and its FFmpegError is
+    raised; only packets before the first keyframe may fail, until a frame has come out. Forgiving, a packet that cannot
+    be decoded comes with None; one thread decodes, so that the failure is that packet's and always the same.
+    """
+    context = _codec_context(stream)
+    if context is None:
+        raise av.error.DecoderNotFoundError(0, "there is no decoder for it")
+    stream.thread_type = "NONE" if forgiving else "AUTO"
+    # The size is checked here too, because that of the stream may be another than that of the container's header.
+    context.options = {"max_pixels": str(MAX_PIXELS)} | ({} if forgiving else {"err_detect": "explode"})
+    begun, keyed = False, None
+    for packet in _demuxed(container, stream, forgiving):
+        keyed = packet.is_keyframe if keyed is None else keyed
+        try:
+            frames = cast("list[VideoFrame]", packet.decode())
+        except av.error.FFmpegError:
+            if not forgiving and (begun or keyed):
+                raise
+            yield packet, None
+            continue
+        begun = begun or bool(frames)
+        yield packet, frames
+
+
+def _demuxed(container: InputContainer, stream: VideoStream, forgiving: bool) -> Iterator[Packet[Any]]:
+    """The packets of one stream, the empty one that flushes the decoder last. Forgiving: over errors of reading too."""
+    for _ in range(MAX_ERRORS):
+        try:
+            yield from container.demux(stream)
+            return
+        except av.error.FFmpegError:
+            if not forgiving:
+                raise
+    flush: Packet[Any] = Packet()
+    flush.stream = stream
+    yield flush
+
+
+def _facts(
+    container: InputContainer,
+    stream: VideoStream,
+    first: VideoFrame,
+    begin: int | None,
+    times: Clock,
+    damage: str,
+    path: Path,
+) -> Facts:
     rotation, mirrored = orientation(first)
     sideways = rotation % 180 == 90
     ratio = fraction(stream.sample_aspect_ratio, Fraction(1))
     # Frames that refer to pictures before the beginning (a cut recording, an open GOP) are never shown by any player.
-    leading = bisect_left(times.pts, cast(int, first.pts)) % len(times.pts)
+    leading = bisect_left(times.stamps, begin) % len(times.pts) if times.stamps and begin is not None else 0
     colour = _colour(first, stream, path)
     return Facts(
         width=first.height if sideways else first.width,
@@ -146,20 +272,23 @@ def _facts(container: InputContainer, stream: VideoStream, first: VideoFrame, ti
         sample_aspect_ratio=1 / ratio if sideways else ratio,
         rotation=rotation,
         mirrored=mirrored,
-        time_base=fraction(stream.time_base, Fraction(1, 90000)),
+        time_base=times.time_base,
         pts=times.pts[leading:],
         last_duration=times.last_duration,
         streams=tuple(_stream_facts(other) for other in container.streams),
         video_index=stream.index,
         format=container.format.name,
         codec=stream.codec_context.name,
-        warnings=tuple(f"{path.name}: {text}" for text in _warnings(first, colour, leading, times)),
+        warnings=tuple(f"{path.name}: {text}" for text in _warnings(first, colour, leading, damage, times)),
+        stamps=times.stamps[leading:],
+        stream_base=fraction(stream.time_base, Fraction(1, 90000)),
     )
 
 
-def _warnings(first: VideoFrame, colour: Colour, leading: int, times: _Times) -> Iterator[str]:
-    if times.missing > SLACK:
-        yield f"is cut off, {float(times.missing):.1f} s before the end that it announces; what is there is rendered"
+def _warnings(first: VideoFrame, colour: Colour, leading: int, damage: str, times: Clock) -> Iterator[str]:
+    if damage:
+        yield f"{damage} and rendered"
+    yield from times.notes
     if leading:
         yield f"its first {leading} frame(s) refer to what came before the file begins; they are left out"
     if first.interlaced_frame:

@@ -29,7 +29,8 @@ class Facts:
     `width` and `height` are those of the upright picture; `pts` has one entry per frame, strictly increasing, in units
     of `time_base`; `last_duration` is how long the last frame stands, in the same units. `sampling` is (luma samples
     per chroma sample across, down), None for RGB and gray. A coded picture becomes upright by `rotation` degrees
-    counter-clockwise and then, where `mirrored`, by exchanging left and right.
+    counter-clockwise and then, where `mirrored`, by exchanging left and right. `stamps` are the frames' pts as the file
+    writes them, in `stream_base`; none where frames are told apart by their order alone (see `stamps`).
     """
 
     width: int
@@ -50,6 +51,8 @@ class Facts:
     warnings: tuple[str, ...] = ()
     still: bool = False
     mirrored: bool = False
+    stamps: tuple[int, ...] = ()
+    stream_base: Fraction = Fraction(1)
 
     @property
     def seconds(self) -> tuple[Fraction, ...]:
@@ -79,10 +82,24 @@ class Source:
     def __init__(self, path: Path, facts: Facts) -> None:
         self.path = path
         self.facts = facts
+        self.repaired: set[int] = set()  # with --ignore-errors: the frames given so far that show another one
 
     def frames(self, indices: Sequence[int]) -> Iterator[Frame]:
         """The frames at `indices`, which must increase, decoded in one pass from the nearest keyframe.
 
-        Raises MediaError where the file yields other frames than the scan promised.
+        Raises MediaError where the file yields other frames than the scan promised, unless errors are ignored: then a
+        frame that cannot be decoded shows the one before it (at the beginning: the first that can), and is counted in
+        `repaired`.
         """
         raise NotImplementedError
+
+    def repairs(self) -> tuple[str, ...]:
+        """What to tell the user of the frames given so far, when all have been."""
+        if not self.repaired:
+            return ()
+        first, facts = min(self.repaired), self.facts
+        at = float((facts.pts[first] - facts.pts[0]) * facts.time_base)
+        return (
+            f"{self.path.name}: {len(self.repaired)} of {len(facts.pts)} frames could not be decoded, the first at "
+            f"frame {first}, {at:.1f} s: each shows the one before it",
+        )
