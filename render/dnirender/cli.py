@@ -122,6 +122,9 @@ def render_command(
     start: Annotated[str | None, typer.Option(help="First frame rendered: 48, 2s, 0:02, 50%.")] = None,
     end: Annotated[str | None, typer.Option(help="First frame not rendered any more.")] = None,
     video_stream: VideoStream = None,
+    ignore_errors: Annotated[
+        bool, typer.Option("--ignore-errors", help="Render what is there of a damaged input.")
+    ] = False,
     device: Device = "auto",
     dtype: Dtype = "auto",
     backend: Backend = "auto",
@@ -189,6 +192,7 @@ def render_command(
         "start": start,
         "end": end,
         "video_stream": video_stream,
+        "ignore_errors": ignore_errors,
         "fps": _fps(fps),
         "boomerang": boomerang,
         "device": device,
@@ -244,6 +248,8 @@ def _render_one(ready: Ready, say: _Voice, dry_run: bool, as_json: bool, bar: bo
             report = run(ready, progress, say.line)
     except KeyboardInterrupt as stop:
         raise Stopped(_how_to_go_on(ready, words), getattr(stop, "exit_code", 130)) from stop
+    for warning in report.warnings[len(ready.warnings) :]:
+        say.warn(warning)
     if as_json:
         typer.echo(json.dumps(asdict(report)))
     say.done(report)

@@ -22,8 +22,8 @@ from av.video.stream import VideoStream
 from dnirender.containers import open_container
 from dnirender.errors import MediaError
 from dnirender.frames import Frame, Image
-from dnirender.pictures import Still, is_still
 from dnirender.picture_header import check_picture
+from dnirender.pictures import Still, is_still
 from dnirender.pixels import to_rgb
 from dnirender.scan import decode_packets, scan
 from dnirender.source import Facts, Source
@@ -171,7 +171,8 @@ class Video(Source):
         whole = f"--end {decoded} renders what is whole, " if decoded else ""
         return MediaError(
             f"{self.path}: damaged: {decoded} of {len(pts)} frames could be decoded "
-            f"({reached:.1f} of {float(self.facts.duration):.1f} s){why}; {whole}--ignore-errors shows the frame before in place of each that is not"
+            f"({reached:.1f} of {float(self.facts.duration):.1f} s){why}; {whole}"
+            "--ignore-errors shows the frame before in place of each that is lost"
         )
 
 

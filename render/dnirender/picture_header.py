@@ -1,7 +1,7 @@
 """What a picture's header claims, read before any of its pixels: its size, and whether the file holds all of it.
 
-OpenCV allocates what the header claims, and fills with gray what is missing of a JPEG. PNG, JPEG, WebP, BMP and TIFF are
-known; whatever else OpenCV reads is refused.
+OpenCV allocates what the header claims, and fills with gray what is missing of a JPEG. PNG, JPEG, WebP, BMP and TIFF
+are known; whatever else OpenCV reads is refused.
 """
 
 from __future__ import annotations

@@ -291,7 +291,7 @@ def run(ready: Ready, progress: Progress | None = None, notice: Callable[[str], 
         tile=engine.tile,
         weight_writes=engine.writes - written_before,
         streams=tuple(str(stream) for stream in plan.streams),
-        warnings=tuple(warnings),
+        warnings=(*warnings, *plan.source.repairs()),
     )
 
 
@@ -492,6 +492,7 @@ def render(
     restart: bool = False,
     keep_partial: bool = False,
     overwrite: bool = False,
+    ignore_errors: bool = False,
     progress: Progress | None = None,
 ) -> Report:
     """Renders `input` to `output` (default `<stem>.<preset>.mp4` in the current folder) and reports.
@@ -521,5 +522,6 @@ def render(
         restart=restart,
         keep_partial=keep_partial,
         overwrite=overwrite,
+        ignore_errors=ignore_errors,
     )
     return run(prepare(make_plan(job)), progress)

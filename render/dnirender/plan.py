@@ -54,6 +54,7 @@ class Job:
     restart: bool = False
     keep_partial: bool = False
     overwrite: bool = False
+    ignore_errors: bool = False
 
     def __post_init__(self) -> None:
         if self.fps is not None and not 0 < self.fps <= 1000:
@@ -248,14 +249,14 @@ def check_target(target: Path, job: Job) -> None:
 
 def _open(job: Job) -> Source:
     if not is_still(job.input):
-        return open_source(job.input, stream=job.video_stream)
+        return open_source(job.input, stream=job.video_stream, ignore_errors=job.ignore_errors)
     rate = job.fps or (Fraction(job.preset.gif.fps).limit_denominator(1000) if job.animated else STILL_RATE)
     count = job.timeline.num_frames(rate)
     if count > MAX_STILL_FRAMES:
         raise UsageError(
             f"keyframes: the last key is at frame {count - 1}; a still is held for {MAX_STILL_FRAMES} frames at most"
         )
-    return open_source(job.input, still_frames=count, still_rate=rate)
+    return open_source(job.input, still_frames=count, still_rate=rate, ignore_errors=job.ignore_errors)
 
 
 def select(job: Job, facts: Facts) -> Selection:

@@ -2,10 +2,10 @@
 
 Gaps are kept, and so are negative stamps: the output begins at zero, and its companions move with it. Else:
 
-missing     Where packets have no pts (elementary streams, B-frames in AVI), frames are told apart by their order alone.
-            They follow at their dts where every packet has one, at the constant rate that the file states where not.
-equal       The later frame is shown one tick later, before the next one; where no tick is left the time base is refined.
-            More than MAX_EQUAL frames at one time are refused.
+missing     Where packets have no pts (elementary streams, B-frames in AVI), frames are told apart by order alone. They
+            follow at their dts where every packet has one, at the constant rate that the file states where not.
+equal       The later frame is shown one tick later, before the next one; where no tick is left the time base is made
+            finer. More than MAX_EQUAL frames at one time are refused.
 backward    A clock that runs back in decoding order, as in files joined end to end, is refused: frames of both parts
             claim the same times. A clock of 33 bits that overflows is unwrapped by FFmpeg before it comes here.
 """
@@ -61,7 +61,9 @@ def clock(packets: Sequence[Stamp], base: Fraction, rate: Fraction, *, ordered: 
         found = _apart(sorted((packet.pts or 0, packet.duration) for packet in packets), base, rate)
     span = (found.pts[-1] - found.pts[0]) * found.time_base
     if span > MAX_SPAN:
-        raise MediaError(f"its frames claim to span {float(span) / 3600:.0f} hours, expected at most 100; remux the file")
+        raise MediaError(
+            f"its frames claim to span {float(span) / 3600:.0f} hours, expected at most 100; remux the file"
+        )
     return found
 
 

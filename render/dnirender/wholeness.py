@@ -1,7 +1,7 @@
 """Whether a file is as long as it says itself, from the sizes and end marks in its structure: a few seeks, no decoding.
 
-MP4/MOV (boxes), Matroska/WebM (elements), AVI (RIFF), GIF (trailer), APNG (IEND), FLV (size of the last tag), Ogg (end of
-stream), IVF, MPEG-PS (packs), MXF (KLV), ASF (file size), MPEG-TS (whole packets of 188, 192 or 204 bytes).
+MP4/MOV (boxes), Matroska/WebM (elements), AVI (RIFF), GIF (trailer), PNG (IEND), FLV (size of the last tag), Ogg (end
+of stream), IVF, MPEG-PS (packs), MXF (KLV), ASF (file size), MPEG-TS (whole packets of 188, 192 or 204 bytes).
 
 What cannot be known: a cut exactly between two packets of MPEG-TS, MPEG-PS, FLV, NUT, MXF, IVF without a frame count,
 Matroska/WebM of unknown length (live), or between two fragments of MP4; and any cut of an elementary stream (.h264,
