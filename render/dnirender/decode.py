@@ -205,9 +205,9 @@ def open_source(
             raise
         raise MediaError(f"{path}: cannot be read ({error.strerror})") from error
     if torn and not ignore_errors:
-        raise MediaError(f"{path}: is cut off: a part of the picture is there; --ignore-errors renders it")
+        raise MediaError(f"{path}: is cut off: {torn}")
     still = Still(path, still_frames, still_rate)
     if torn:
-        told = f"{path.name}: is cut off: a part of the picture is there and rendered"
+        told = f"{path.name}: is cut off: a part of the picture is there; what is missing is gray"
         still.facts = replace(still.facts, warnings=(*still.facts.warnings, told))
     return still

@@ -17,13 +17,18 @@ from dnirender.errors import MediaError
 from dnirender.wholeness import is_torn, read_at
 
 MAX_BYTES = 1 << 29
+JPEG = b"\xff\xd8"
 DEFLATE = 1032  # bytes that one compressed byte unpacks to, at most
 SHORT, LONG, LONG8 = 3, 4, 16
 Order = Literal["little", "big"]
 
 
-def check_picture(path: Path) -> bool:
-    """Whether a picture lacks its end. MediaError if it is no picture or claims too much; OSError."""
+def check_picture(path: Path) -> str:
+    """What there is of a picture that lacks its end, empty if it is whole.
+
+    Raises MediaError if it is no picture, or claims too much, or is cut off and not a JPEG: of the others OpenCV gives
+    nothing; OSError.
+    """
     with path.open("rb") as file:
         length = os.fstat(file.fileno()).st_size
         if length > MAX_BYTES:
@@ -35,15 +40,17 @@ def check_picture(path: Path) -> bool:
             raise MediaError(f"{path}: is cut off before its first pixel")
         raise MediaError(f"{path}: cannot be read as a picture; expected PNG, JPEG, WebP, BMP or TIFF")
     check_pixels(path, *size)
-    return torn
+    if torn and head[:2] != JPEG:
+        raise MediaError(f"{path}: is cut off, and of such a picture no part can be decoded")
+    return "a part of the picture is there; --ignore-errors renders it" if torn else ""
 
 
 def _claims(file: BinaryIO, head: bytes, length: int, path: Path) -> tuple[tuple[int, int] | None, bool]:
     if head.startswith(b"\x89PNG\r\n\x1a\n"):
-        return _png(head, length, path), is_torn(path)
+        return _png(file, head, length, path), is_torn(path)
     if head[:4] == b"RIFF" and head[8:12] == b"WEBP":
         return _webp(head), is_torn(path)
-    if head.startswith(b"\xff\xd8"):
+    if head.startswith(JPEG):
         return _jpeg(read_at(file, 0, length))
     if head.startswith(b"BM"):
         return _bmp(head, length)
@@ -52,12 +59,18 @@ def _claims(file: BinaryIO, head: bytes, length: int, path: Path) -> tuple[tuple
     return None, False
 
 
-def _png(head: bytes, length: int, path: Path) -> tuple[int, int] | None:
+def _png(file: BinaryIO, head: bytes, length: int, path: Path) -> tuple[int, int] | None:
     if len(head) < 26 or head[12:16] != b"IHDR":
         return None
     width, height = int.from_bytes(head[16:20], "big"), int.from_bytes(head[20:24], "big")
     if width * height * head[24] // 8 > DEFLATE * length:
         raise MediaError(f"{path}: announces {width}x{height} pixels, which {length} bytes cannot hold")
+    at = 8
+    while len(chunk := read_at(file, at, 4)) == 4:  # OpenCV makes room for a chunk before it reads one
+        size = int.from_bytes(chunk, "big")
+        if size > MAX_BYTES:
+            raise MediaError(f"{path}: announces a chunk of {size} bytes, expected at most {MAX_BYTES}: refused")
+        at += 12 + size
     return width, height
 
 

@@ -29,6 +29,8 @@ def read_picture(path: Path) -> tuple[Image, tuple[str, ...]]:
     """An upright RGB picture of 8 or 16 bits, and what was lost in reading it."""
     try:
         data = np.fromfile(path, np.uint8)
+        if data[:2].tobytes() == b"\xff\xd8":  # of a JPEG that is cut off OpenCV gives nothing, without this mark
+            data = np.append(data, np.frombuffer(b"\xff\xd9", np.uint8))
         image = cv2.imdecode(data, cv2.IMREAD_COLOR | cv2.IMREAD_ANYDEPTH)
         raw = cv2.imdecode(data, cv2.IMREAD_UNCHANGED)
     except cv2.error as error:

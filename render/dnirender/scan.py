@@ -26,7 +26,7 @@ from dnirender.errors import MediaError, UsageError
 from dnirender.pixels import depth_of, is_yuv, sampling_of
 from dnirender.source import Facts, StreamFacts
 from dnirender.stamps import Clock, Stamp, clock
-from dnirender.wholeness import is_torn
+from dnirender.wholeness import is_torn, most_samples
 
 # How much earlier than its header says a file may end before it counts as cut off.
 SLACK = Fraction(1, 2)
@@ -55,6 +55,9 @@ def scan(path: Path, number: int | None = None, *, ignore_errors: bool = False) 
     off (with `ignore_errors` a warning says so, and the facts are those of what is there); UsageError for a number that
     is not there.
     """
+    size = path.stat().st_size
+    if (claimed := most_samples(path)) > size:
+        raise MediaError(f"{path}: announces {claimed} samples in {size} bytes: refused")
     with _open(path) as container:
         chosen = _choose(container, path, number)
         index = chosen.index  # a stream must not be asked anything after its container is closed
