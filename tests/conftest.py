@@ -219,10 +219,8 @@ def deliver(sink, pictures, folder: Path, segment: int = 1 << 30) -> list[Path]:
             recorder = sink.recorder()
             with PartWriter(paths[-1], recorder.header) as part:
                 for index, image in enumerate(pictures[start : start + segment], start):
-                    for packet in recorder.record(index, sink.converted(image)):
-                        part.add(packet)
-                for packet in recorder.flush():
-                    part.add(packet)
+                    part.extend(recorder.record(index, sink.converted(image)))
+                part.extend(recorder.flush())
         with Parts(paths) as parts:
             files = sink.deliver(parts, Path(scratch))
         for file, target in files:

@@ -14,8 +14,7 @@ PACKETS = st.lists(st.builds(Packet, st.integers(0, 2**31), st.booleans(), st.bi
 
 def write(path, packets, header=b"head"):
     with PartWriter(path, header) as part:
-        for packet in packets:
-            part.add(packet)
+        part.extend(packets)
     return path
 
 
@@ -67,7 +66,7 @@ def test_a_flipped_bit_in_a_packet_is_damage(tmp_path):
 def test_a_part_has_its_name_only_when_it_is_whole(tmp_path, error):
     path = tmp_path / "a.part"
     with pytest.raises(error), PartWriter(path) as part:
-        part.add(Packet(0, True, b"abc"))
+        part.extend([Packet(0, True, b"abc")])
         assert not path.exists()
         raise error
     assert not list(tmp_path.iterdir())

@@ -93,11 +93,9 @@ def _without_networks(ready: Ready, tick: Callable[[], None]) -> None:
     with PartWriter(plan.job.output.with_suffix(".part"), recorder.header) as part:
         for number, frame in enumerate(plan.source.frames(plan.selection.indices)):
             picture = compose.fit(compose.fit(frame.image, *plan.size), *ready.output_size)
-            for packet in recorder.record(number, sink.converted(picture)):
-                part.add(packet)
+            part.extend(recorder.record(number, sink.converted(picture)))
             tick()
-        for packet in recorder.flush():
-            part.add(packet)
+        part.extend(recorder.flush())
 
 
 def _paced(work: Callable[[Callable[[], None]], object]) -> float:

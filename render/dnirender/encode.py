@@ -252,10 +252,8 @@ class BoomerangSink:
         with PartWriter(whole, recorder.header) as part:
             for number, picture in enumerate(self._order):
                 image = decode_png(parts[picture].data)
-                for packet in recorder.record(number, self._video.converted(image)):
-                    part.add(packet)
-            for packet in recorder.flush():
-                part.add(packet)
+                part.extend(recorder.record(number, self._video.converted(image)))
+            part.extend(recorder.flush())
         with Parts([whole]) as encoded:
             return self._video.deliver(encoded, folder)
 

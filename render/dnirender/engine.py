@@ -404,9 +404,9 @@ def _memory(batch: Batch, device: str) -> Generator[None]:
     try:
         yield
     except (RuntimeError, MemoryError) as error:
-        if not is_no_memory(error):
-            raise
         frame, count = batch.frames[0], len(batch.frames)
+        if not is_no_memory(error):
+            raise RenderError(f"frame {frame.index}: the network failed on {device}: {error}") from error
         height, width = frame.image.shape[:2]
         advice = "use --batch 1" if count > 1 and device != "cpu" else "use a smaller --width"
         raise RenderError(

@@ -15,7 +15,7 @@ import struct
 import zlib
 from array import array
 from bisect import bisect_right
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
@@ -64,11 +64,12 @@ class PartWriter:
             self._write(Packet(0, False, self._header))
         return self
 
-    def add(self, packet: Packet) -> None:
-        """Appends a packet."""
+    def extend(self, packets: Iterable[Packet]) -> None:
+        """Appends packets as they come from their encoder; OutputError where it or the disk fails."""
         with disk_errors(self._path):
-            self._write(packet)
-        self._count += 1
+            for packet in packets:
+                self._write(packet)
+                self._count += 1
 
     def _write(self, packet: Packet) -> None:
         head = HEAD.pack(packet.index, packet.key, len(packet.data))

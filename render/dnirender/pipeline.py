@@ -308,16 +308,14 @@ def _record(ready: Ready, missing: Sequence[Segment], progress: Progress | None)
         for segment in missing:
             with disk_errors(plan.job.output):
                 recorder = sink.recorder()
-                with PartWriter(ready.work.folder / segment.name, recorder.header) as part:
-                    for number in segment.numbers:
-                        alpha, picture = _due(pictures, number)
-                        for packet in recorder.record(number, picture):
-                            part.add(packet)
-                        done += 1
-                        if progress:
-                            progress(done, total, alpha)
-                    for packet in recorder.flush():
-                        part.add(packet)
+            with PartWriter(ready.work.folder / segment.name, recorder.header) as part:
+                for number in segment.numbers:
+                    alpha, picture = _due(pictures, number)
+                    part.extend(recorder.record(number, picture))
+                    done += 1
+                    if progress:
+                        progress(done, total, alpha)
+                part.extend(recorder.flush())
 
 
 def _due(pictures: Iterator[tuple[Alpha, Any]], number: int) -> tuple[Alpha, Any]:
