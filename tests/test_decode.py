@@ -220,7 +220,7 @@ def test_lossless_pictures_are_read_as_they_were_painted(tmp_path, pix_fmt, dept
         assert inside == pytest.approx([expected[8, 8] @ [0.299, 0.587, 0.114]] * 3, abs=2)
     else:
         assert inside == pytest.approx(expected[8, 8], abs=3)
-    assert any("transparency is dropped" in text for text in facts.warnings) == ("a4" in pix_fmt)
+    assert facts.opacity == ("a4" in pix_fmt)
 
 
 def test_a_gif_is_a_video(tmp_path):
@@ -390,13 +390,6 @@ def test_sixteen_bits_of_a_still_are_kept(tmp_path):
     cv2.imwrite(str(tmp_path / "deep.png"), image[..., ::-1])
     assert np.array_equal(read_picture(tmp_path / "deep.png")[0], image)
     assert open_source(tmp_path / "deep.png").facts.depth == 16
-
-
-def test_transparency_of_a_still_is_dropped_and_told(tmp_path):
-    image = np.dstack([paint(5)[..., ::-1], np.full((64, 96), 128, np.uint8)])
-    cv2.imwrite(str(tmp_path / "glass.png"), image)
-    picture, lost = read_picture(tmp_path / "glass.png")
-    assert np.array_equal(picture, paint(5)) and lost == ("glass.png: transparency is dropped",)
 
 
 EXIF = {1: 0, 3: 2, 6: 1, 8: 3}  # orientation: quarter turns counter-clockwise that the stored picture has had

@@ -398,7 +398,7 @@ def test_what_an_encoder_takes_passes(codec):
 @pytest.mark.parametrize("kind", [np.uint8, np.uint16])
 def test_numbered_pictures_are_the_pictures(tmp_path, kind):
     images = [paint(i).astype(kind) * kind(257 if kind == np.uint16 else 1) for i in range(3)]
-    deliver(PictureSink(tmp_path / "f_%03d.png", 3), images, tmp_path, segment=2)
+    deliver(PictureSink(tmp_path / "f_%03d.png", range(3)), images, tmp_path, segment=2)
     assert sorted(path.name for path in tmp_path.iterdir()) == ["f_000.png", "f_001.png", "f_002.png"]
     for number, image in enumerate(images):
         assert np.array_equal(read_picture(tmp_path / f"f_{number:03d}.png")[0], image)

@@ -9,7 +9,9 @@ from hypothesis import strategies as st
 from dnirender.errors import OutputError
 from dnirender.parts import DamagedPart, Packet, Parts, PartWriter, check_numbers, is_whole
 
-PACKETS = st.lists(st.builds(Packet, st.integers(0, 2**31), st.booleans(), st.binary(max_size=40)), max_size=8)
+PACKETS = st.lists(
+    st.builds(Packet, st.integers(0, 2**31), st.booleans(), st.binary(max_size=40), st.binary(max_size=3)), max_size=8
+)
 
 
 def write(path, packets, header=b"head"):
@@ -34,7 +36,7 @@ def test_packets_come_back_in_order_across_parts(tmp_path, groups, header):
 
 
 def test_any_other_byte_is_noticed(tmp_path):
-    packets = [Packet(0, True, b"abc"), Packet(1, False, b""), Packet(2, False, b"x" * 9)]
+    packets = [Packet(0, True, b"abc"), Packet(1, False, b"", b"side"), Packet(2, False, b"x" * 9)]
     path = write(tmp_path / "a.part", packets)
     good = path.read_bytes()
     for place in range(len(good)):

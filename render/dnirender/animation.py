@@ -29,6 +29,7 @@ FORMATS = {".gif": "gif", ".webp": "webp", ".apng": "apng"}
 # GIF counts hundredths of a second; the others are told to count thousandths.
 BASES = {"gif": Fraction(1, 100), "webp": Fraction(1, 1000), "apng": Fraction(1, 1000)}
 PIX_FMTS = {"gif": "pal8", "webp": "yuv420p", "apng": "rgb24"}
+OPACITY_PIX_FMTS = {"gif": "pal8", "webp": "yuva420p", "apng": "rgba"}
 BT601 = Colour(matrix=6, full_range=False)  # what WebP's Y'CbCr is by definition
 DITHERS = ("none", "bayer", "floyd_steinberg", "sierra2_4a")
 # palettegen keeps every frame it is shown, so a long cycle is sampled: 64 frames of 480x270 are 33 MB.
@@ -51,7 +52,7 @@ class AnimationSink:
     """An animated picture that loops forever, made when all its pictures are there.
 
     `order` lists the number of each frame's picture, where frames come back. A GIF has one palette for the whole cycle,
-    so that still parts do not shimmer.
+    so that still parts do not shimmer. Its pixels are opaque or not there: those less than half opaque are not.
     """
 
     def __init__(
@@ -102,7 +103,7 @@ class AnimationSink:
             VideoStream, out.add_stream(codec, rate=self._times.frame_rate.limit_denominator(100_000), options=options)
         )
         stream.width, stream.height = first.width, first.height
-        stream.pix_fmt = PIX_FMTS[self._format]
+        stream.pix_fmt = first.format.name
         stream.codec_context.time_base = cast(Fraction, first.time_base)
         return stream
 
@@ -111,7 +112,7 @@ class AnimationSink:
         if self._format == "gif":
             frames = paletted(pictures, self._palette(parts), self._dither)
         else:
-            pix_fmt = PIX_FMTS[self._format]
+            pix_fmt = (OPACITY_PIX_FMTS if decode_png(parts[0].data).shape[2] == 4 else PIX_FMTS)[self._format]
             frames = (to_frame(image, pix_fmt, BT601) for image in pictures)
         for frame, (start, stop) in zip(frames, self._shown, strict=True):
             frame.pts, frame.time_base, frame.duration = start, self._base, stop - start
@@ -124,18 +125,18 @@ class AnimationSink:
 
 
 def palette(pictures: Iterator[Image]) -> VideoFrame:
-    """The 256 colours (16x16 pixels) that serve all the pictures best, by median cut."""
+    """The 256 colours (16x16 pixels) that serve all the pictures best, by median cut; one is kept for holes."""
     graph = Graph()
     source: Any = None
     for image in pictures:
         if source is None:
-            source = _buffer(graph, image.shape[1], image.shape[0], "rgb24")
-            made = graph.add("palettegen", "stats_mode=full:reserve_transparent=0")
+            source = _buffer(graph, image.shape[1], image.shape[0], _packed(image))
+            made = graph.add("palettegen", f"stats_mode=full:reserve_transparent={image.shape[2] - 3}")
             sink = graph.add("buffersink")
             source.link_to(made)
             made.link_to(sink)
             graph.configure()
-        source.push(VideoFrame.from_ndarray(image, format="rgb24"))
+        source.push(VideoFrame.from_ndarray(image, format=_packed(image)))
     source.push(None)
     return graph.vpull()
 
@@ -147,10 +148,10 @@ def paletted(pictures: Iterator[Image], colours: VideoFrame, dither: str) -> Ite
     for index, image in enumerate(pictures):
         if graph is None:
             graph = Graph()
-            source = _buffer(graph, image.shape[1], image.shape[0], "rgb24")
+            source = _buffer(graph, image.shape[1], image.shape[0], _packed(image))
             swatches = _buffer(graph, colours.width, colours.height, colours.format.name)
             scale = ":bayer_scale=4" if dither == "bayer" else ""
-            used = graph.add("paletteuse", f"dither={dither}{scale}:diff_mode=rectangle")
+            used = graph.add("paletteuse", f"dither={dither}{scale}:diff_mode=rectangle:alpha_threshold=128")
             sink = graph.add("buffersink")
             source.link_to(used, 0, 0)
             swatches.link_to(used, 0, 1)
@@ -159,7 +160,7 @@ def paletted(pictures: Iterator[Image], colours: VideoFrame, dither: str) -> Ite
             colours.pts, colours.time_base = 0, Fraction(1, 25)
             swatches.push(colours)
             swatches.push(None)
-        frame = VideoFrame.from_ndarray(image, format="rgb24")
+        frame = VideoFrame.from_ndarray(image, format=_packed(image))
         frame.pts, frame.time_base = index, Fraction(1, 25)
         source.push(frame)
         yield from _pulled(graph)
@@ -184,6 +185,10 @@ def _set_last_duration(webp: Path, milliseconds: int) -> None:
         if last is not None:
             file.seek(last + 8 + 12)
             file.write(milliseconds.to_bytes(3, "little"))
+
+
+def _packed(image: Image) -> str:
+    return "rgba" if image.shape[2] == 4 else "rgb24"
 
 
 def _buffer(graph: Graph, width: int, height: int, form: str) -> Any:

@@ -296,7 +296,7 @@ def info_command(source: Input, video_stream: VideoStream = None, as_json: AsJso
         "size": f"{facts.width}x{facts.height}"
         + (f", rotated by {facts.rotation} degrees" if facts.rotation else "")
         + (f", pixels {facts.sample_aspect_ratio}" if facts.sample_aspect_ratio != 1 else ""),
-        "pixels": f"{facts.pix_fmt}, {facts.depth} bits",
+        "pixels": f"{facts.pix_fmt}, {facts.depth} bits" + (", with transparency" if facts.opacity else ""),
         "colour": str(facts.colour),
         "frames": len(facts.pts),
         "duration": f"{float(facts.duration):.3f} s",

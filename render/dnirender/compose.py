@@ -15,7 +15,7 @@ import numpy as np
 import numpy.typing as npt
 
 from dnirender.errors import UsageError
-from dnirender.frames import Alpha, Image, to_uint8, to_uint16
+from dnirender.frames import Alpha, Image, Opacity, to_uint8, to_uint16
 from dnirender.timeline import path_position
 
 Mask = npt.NDArray[np.float32]
@@ -72,6 +72,16 @@ def fit(image: Image, width: int, height: int) -> Image:
         return image
     shrinks = width * height < image.shape[0] * image.shape[1]
     return cv2.resize(image, (width, height), interpolation=cv2.INTER_AREA if shrinks else cv2.INTER_CUBIC)
+
+
+def with_opacity(image: Image, opacity: Opacity | None) -> Image:
+    """The picture [h, w, 3] with its opacity, brought to its size, as a fourth channel; unchanged where there is none.
+
+    Both are of one dtype.
+    """
+    if opacity is None:
+        return image
+    return np.dstack([image, fit(opacity, image.shape[1], image.shape[0])])
 
 
 def narrowed(image: Image, width: int) -> Image:

@@ -5,11 +5,13 @@ from __future__ import annotations
 from collections.abc import Mapping
 from fractions import Fraction
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any, BinaryIO, cast
 
 import av
 import av.error
 from av.container import InputContainer, OutputContainer
+from av.video.codeccontext import VideoCodecContext
+from av.video.stream import VideoStream
 
 from dnirender.errors import MediaError
 
@@ -50,6 +52,17 @@ def create_container(file: Path | BinaryIO, form: str, options: Mapping[str, str
     """Opens a media file of FFmpeg's format `form` for writing; nothing is written before its header."""
     name = f"file:{file.resolve()}" if isinstance(file, Path) else file
     return av.open(name, "w", format=form, container_options=dict(options or {}), **TAGS)
+
+
+def opacity_decoder(stream: VideoStream) -> VideoCodecContext | None:
+    """What decodes a stream whose opacity the stream's own decoder would not see: VP8 and VP9 hide it in packets beside
+    their packets, which only libvpx looks at. None for all others."""
+    known: Any = stream.codec_context  # None where no decoder answers to the codec
+    name = {"vp8": "libvpx", "vp9": "libvpx-vp9"}.get(known.name if known else "")
+    marks = {key.lower(): value for key, value in stream.metadata.items()}
+    if name is None or marks.get("alpha_mode") != "1":
+        return None
+    return cast(VideoCodecContext, av.CodecContext.create(name, "r"))
 
 
 def _why(error: Exception) -> str:

@@ -21,10 +21,10 @@ from av.video.stream import VideoStream
 
 from dnirender.containers import open_container
 from dnirender.errors import MediaError
-from dnirender.frames import Frame, Image
+from dnirender.frames import Frame, Image, Opacity
 from dnirender.picture_header import check_picture
 from dnirender.pictures import Still, is_still
-from dnirender.pixels import to_rgb
+from dnirender.pixels import has_opacity, opacity_of, to_rgb
 from dnirender.scan import decode_packets, scan
 from dnirender.source import Facts, Source
 
@@ -55,7 +55,8 @@ class Video(Source):
                     continue
                 if index in self._missing:
                     self.repaired.add(index)
-                yield Frame(index, self.facts.pts[index], self._picture(frame, index))
+                image = self._picture(frame, index)
+                yield Frame(index, self.facts.pts[index], image, self._opacity(frame, image))
                 want = next(wanted, None)
                 if want is None:
                     return
@@ -150,8 +151,7 @@ class Video(Source):
 
     def _picture(self, frame: VideoFrame, index: int) -> Image:
         facts = self.facts
-        image = np.rot90(to_rgb(frame, facts.colour, self.path), facts.rotation // 90)
-        image = np.ascontiguousarray(image[:, ::-1] if facts.mirrored else image)
+        image = self._upright(to_rgb(frame, facts.colour, self.path))
         if image.shape[:2] != (facts.height, facts.width):
             raise MediaError(
                 f"{self.path}: the picture changes from {facts.width}x{facts.height} to "
@@ -163,6 +163,18 @@ class Video(Source):
                 "cut the file there and render the parts"
             )
         return image
+
+    def _opacity(self, frame: VideoFrame, image: Image) -> Opacity | None:
+        """The opacity of a source that has it; a frame without is opaque, as the empty pictures of some GIFs are."""
+        if not self.facts.opacity:
+            return None
+        if not has_opacity(frame.format):
+            return np.full(image.shape[:2], np.iinfo(image.dtype).max, image.dtype)
+        return self._upright(opacity_of(frame))
+
+    def _upright(self, picture: Image) -> Image:
+        turned = np.rot90(picture, self.facts.rotation // 90)
+        return np.ascontiguousarray(turned[:, ::-1] if self.facts.mirrored else turned)
 
     def _damaged(self, decoded: int, error: Exception | None = None) -> MediaError:
         pts = self.facts.pts

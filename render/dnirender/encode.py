@@ -19,6 +19,7 @@ import cv2
 from av.codec.context import CodecContext, Flags
 from av.container import OutputContainer
 from av.packet import Packet as AvPacket
+from av.packet import PacketSideData, packet_sidedata_type_from_literal
 from av.video.codeccontext import VideoCodecContext
 from av.video.frame import VideoFrame
 from av.video.stream import VideoStream
@@ -34,6 +35,7 @@ from dnirender.publish import disk_errors
 from dnirender.receipt import TAG, Receipt, append_box, as_text
 from dnirender.streams import Companions, Cut, StreamPlan
 
+OPACITY = "matroska_block_additional"  # where VP9 in Matroska and WebM keeps it
 CONTAINERS = {".mp4": "mp4", ".m4v": "mp4", ".mov": "mov", ".mkv": "matroska", ".webm": "webm"}
 
 
@@ -109,7 +111,9 @@ class _VideoRecorder:
 
     def _packets(self, picture: VideoFrame | None) -> Iterator[Packet]:
         for packet in self._context.encode(picture):
-            yield Packet(self._first + cast(int, packet.pts), packet.is_keyframe, bytes(packet))
+            beside = (bytes(cast(Any, side)) for side in packet.iter_sidedata() if side.data_type == OPACITY)
+            index = self._first + cast(int, packet.pts)
+            yield Packet(index, packet.is_keyframe, bytes(packet), b"".join(beside))
 
 
 class VideoSink:
@@ -195,7 +199,7 @@ class VideoSink:
         delay = max(place - index for place, index in enumerate(parts.indices))
         early = delay * times.duration(0)  # how far before the first frame is shown decoding begins
         for place, packet in enumerate(parts):
-            twin = AvPacket(packet.data)
+            twin = _muxable(packet)
             behind = place - delay
             twin.dts = times.pts[behind] if behind >= 0 else times.pts[0] + behind * times.duration(0)
             twin.pts, twin.duration = times.pts[packet.index], times.duration(packet.index)
@@ -256,6 +260,15 @@ class BoomerangSink:
             part.extend(recorder.flush())
         with Parts([whole]) as encoded:
             return self._video.deliver(encoded, folder)
+
+
+def _muxable(packet: Packet) -> AvPacket[Any]:
+    twin = AvPacket(packet.data)
+    if packet.side:
+        side = cast(Any, PacketSideData)(packet_sidedata_type_from_literal(OPACITY), len(packet.side))
+        side.update(packet.side)
+        twin.set_sidedata(side)
+    return twin
 
 
 def _close(out: OutputContainer) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import io
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
 from typing import Any, cast
@@ -16,7 +16,7 @@ import av.error
 from dnirender.colour import Colour
 from dnirender.containers import create_container
 from dnirender.errors import UsageError
-from dnirender.pixels import sampling_of
+from dnirender.pixels import carries_opacity, sampling_of
 from dnirender.publish import reason
 
 CRF = {"libx264": 18, "libx265": 20, "libvpx-vp9": 30, "libsvtav1": 28}
@@ -53,19 +53,41 @@ def encoder_options(codec: str, crf: int | None, options: Mapping[str, str]) -> 
     return chosen | dict(options)
 
 
-def choose_pix_fmt(codec: str, sampling: tuple[int, int] | None, depth: int, asked: str | None) -> str:
-    """The format asked for, else the source's chroma sampling and depth, else the nearest that `codec` takes."""
+def choose_pix_fmt(
+    codec: str, sampling: tuple[int, int] | None, depth: int, asked: str | None, opacity: bool = False
+) -> str:
+    """The format asked for, else the source's chroma sampling and depth, else the nearest that `codec` takes.
+
+    With `opacity` one that carries it comes before all others.
+    """
     formats = [form.name for form in _encoder(codec).video_formats or ()]
     if asked and asked not in formats:
         raise UsageError(f"--pix-fmt {asked}: {codec} takes {', '.join(formats)}")
     if asked:
         return asked
     names = {(2, 2): ["420"], (2, 1): ["422", "420"], (1, 1): ["444", "422", "420"]}
-    for bits in ("12le", "10le", "") if depth > 10 else ("10le", "12le", "") if depth > 8 else ("", "10le"):
-        for name in names.get(sampling or (2, 2), ["444", "420"]):
-            if f"yuv{name}p{bits}" in formats:
-                return f"yuv{name}p{bits}"
+    near = names.get(sampling or (2, 2), ["444", "420"])
+    depths = ("12le", "10le", "") if depth > 10 else ("10le", "12le", "") if depth > 8 else ("", "10le")
+    carrying = _opacity_formats(codec, formats) if opacity else []
+    layouts = [f"yuva{name}p{bits}" for bits in depths for name in dict.fromkeys([*near, "422", "444", "420"])]
+    for name in [*layouts, *carrying]:
+        if name in carrying:
+            return name
+    for name in [f"yuv{name}p{bits}" for bits in depths for name in near]:
+        if name in formats:
+            return name
     return "yuv422p10le" if "yuv422p10le" in formats else next(iter(formats), "yuv420p")
+
+
+def _opacity_formats(codec: str, formats: Sequence[str]) -> list[str]:
+    """Those of an encoder's formats in which it takes opacity; two of them list more than they can be opened with."""
+    usable = {"libx265": set[str](), "libvpx-vp9": {"yuva420p"}}.get(codec, set(formats))
+    return [name for name in formats if name in usable and carries_opacity(name)]
+
+
+def container_keeps_opacity(codec: str, container: str) -> bool:
+    """Whether opacity that is encoded is stored: VP8's and VP9's lies beside their packets, where MP4 has no place."""
+    return container in ("matroska", "webm") or not codec.startswith("libvpx")
 
 
 def even_size(codec: str, pix_fmt: str, width: int, height: int) -> tuple[int, int]:

@@ -13,7 +13,13 @@ import numpy as np
 import numpy.typing as npt
 
 Image = npt.NDArray[Any]
-"""RGB picture [h, w, 3], contiguous; uint8 (0..255) or uint16 (0..65535), full range, transfer as in the source."""
+"""RGB picture [h, w, 3], contiguous; uint8 (0..255) or uint16 (0..65535), full range, transfer as in the source.
+
+What is written may have a fourth channel, its opacity; colours are never multiplied by it.
+"""
+
+Opacity = npt.NDArray[Any]
+"""How opaque each pixel is [h, w], from 0 to the top of its dtype; uint8 or uint16."""
 
 Alpha = tuple[float, ...]
 """One coefficient per endpoint, in the order of the endpoints."""
@@ -21,11 +27,15 @@ Alpha = tuple[float, ...]
 
 @dataclass(frozen=True)
 class Frame:
-    """A decoded picture. `index` counts from the first frame of the source; `pts` is in the source's time base."""
+    """A decoded picture. `index` counts from the first frame of the source; `pts` is in the source's time base.
+
+    `opacity` is of the image's dtype; it goes around the network, so it keeps its size when the image is scaled.
+    """
 
     index: int
     pts: int
     image: Image
+    opacity: Opacity | None = None
 
 
 @dataclass(frozen=True)

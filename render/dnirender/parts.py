@@ -26,7 +26,7 @@ from dnirender.publish import disk_errors, publish
 
 MAGIC, END = b"dnirender part 1\n", b"the end\n"
 CHECK = struct.Struct("<I")
-HEAD = struct.Struct("<IBI")  # index, key frame, length
+HEAD = struct.Struct("<IBII")  # index, key frame, length of the data, length of what is beside it
 COUNT = struct.Struct("<8sQ")
 
 
@@ -40,11 +40,15 @@ class DamagedPart(OutputError):
 
 @dataclass(frozen=True)
 class Packet:
-    """What an encoder made of frame `index`, counted from the first of the render; PNG where pictures are kept."""
+    """What an encoder made of frame `index`, counted from the first of the render; PNG where pictures are kept.
+
+    `side` is what travels beside the data: the opacity of VP9.
+    """
 
     index: int
     key: bool
     data: bytes
+    side: bytes = b""
 
 
 class PartWriter:
@@ -72,9 +76,10 @@ class PartWriter:
                 self._count += 1
 
     def _write(self, packet: Packet) -> None:
-        head = HEAD.pack(packet.index, packet.key, len(packet.data))
-        self._file.write(CHECK.pack(zlib.crc32(packet.data, zlib.crc32(head))) + head)
+        head = HEAD.pack(packet.index, packet.key, len(packet.data), len(packet.side))
+        self._file.write(CHECK.pack(_check(head, packet.data, packet.side)) + head)
         self._file.write(packet.data)
+        self._file.write(packet.side)
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
@@ -100,7 +105,8 @@ class Parts:
         self._paths = list(paths)
         self.header = b""
         self.indices = array("I")
-        self._places, self._lengths, self._checks = array("Q"), array("I"), array("I")
+        self._places, self._checks = array("Q"), array("I")
+        self._lengths, self._sides = array("I"), array("I")
         self._keys, self._firsts = array("B"), array("I")
         self._open: tuple[int, BinaryIO] | None = None
         for number, path in enumerate(self._paths):
@@ -123,12 +129,11 @@ class Parts:
                 self._open = number, path.open("rb")
             file = self._open[1]
             file.seek(self._places[place])
-            data = file.read(self._lengths[place])
-        found = Packet(self.indices[place], bool(self._keys[place]), data)
-        head = HEAD.pack(found.index, self._keys[place], self._lengths[place])
-        if zlib.crc32(data, zlib.crc32(head)) != self._checks[place]:
+            data, side = file.read(self._lengths[place]), file.read(self._sides[place])
+        head = HEAD.pack(self.indices[place], self._keys[place], self._lengths[place], self._sides[place])
+        if _check(head, data, side) != self._checks[place]:
             raise DamagedPart(path)
-        return found
+        return Packet(self.indices[place], bool(self._keys[place]), data, side)
 
     def __iter__(self) -> Iterator[Packet]:
         return (self[place] for place in range(len(self)))
@@ -151,20 +156,28 @@ class Parts:
             raise DamagedPart(path)
         check, head = _head(path, file)
         header = file.read(min(HEAD.unpack(head)[2], size))
-        if zlib.crc32(header, zlib.crc32(head)) != check:
+        if _check(head, header) != check:
             raise DamagedPart(path)
         while file.tell() + COUNT.size < size:
             check, head = _head(path, file)
-            index, key, length = HEAD.unpack(head)
+            index, key, length, side = HEAD.unpack(head)
             self.indices.append(index)
             self._keys.append(key)
             self._places.append(file.tell())
             self._lengths.append(length)
+            self._sides.append(side)
             self._checks.append(check)
-            file.seek(length, 1)
+            file.seek(length + side, 1)
         if file.read(COUNT.size) != COUNT.pack(END, len(self) - before):
             raise DamagedPart(path)
         return header
+
+
+def _check(*pieces: bytes) -> int:
+    check = 0
+    for piece in pieces:
+        check = zlib.crc32(piece, check)
+    return check
 
 
 def _head(path: Path, file: BinaryIO) -> tuple[int, bytes]:

@@ -12,7 +12,7 @@ import numpy as np
 
 from dnirender.colour import Colour
 from dnirender.errors import MediaError, OutputError
-from dnirender.frames import Frame, Image
+from dnirender.frames import Frame, Image, Opacity
 from dnirender.parts import Packet, Parts, check_numbers
 from dnirender.publish import disk_errors, part_path, publish
 from dnirender.source import Facts, Source
@@ -25,8 +25,8 @@ def is_still(path: Path) -> bool:
     return path.suffix.lower() in STILL_SUFFIXES
 
 
-def read_picture(path: Path) -> tuple[Image, tuple[str, ...]]:
-    """An upright RGB picture of 8 or 16 bits, and what was lost in reading it."""
+def read_picture(path: Path) -> tuple[Image, Opacity | None]:
+    """An upright RGB picture of 8 or 16 bits, and how opaque it is, if it says so."""
     try:
         data = np.fromfile(path, np.uint8)
         if data[:2].tobytes() == b"\xff\xd8":  # of a JPEG that is cut off OpenCV gives nothing, without this mark
@@ -41,9 +41,18 @@ def read_picture(path: Path) -> tuple[Image, tuple[str, ...]]:
         raise MediaError(f"{path}: is animated, and of moving pictures only GIF and video are read; convert it first")
     if image is None or image.dtype.name not in ("uint8", "uint16"):
         raise MediaError(f"{path}: cannot be read as a picture of 8 or 16 bits")
-    has_alpha = raw is not None and raw.ndim == 3 and raw.shape[2] == 4
-    lost = (f"{path.name}: transparency is dropped",) if has_alpha else ()
-    return cast(Image, cv2.cvtColor(image, cv2.COLOR_BGR2RGB)), lost
+    opacity = _upright_opacity(raw, image) if raw is not None and raw.ndim == 3 and raw.shape[2] == 4 else None
+    return cast(Image, cv2.cvtColor(image, cv2.COLOR_BGR2RGB)), opacity
+
+
+def _upright_opacity(raw: Image, upright: Image) -> Opacity:
+    """The opacity of a picture as stored, turned as its colours were: OpenCV gives a fourth channel only unturned."""
+    for mirrored in (raw, raw[:, ::-1]):
+        for turns in range(4):
+            turned = np.rot90(mirrored, turns)
+            if turned.shape[:2] == upright.shape[:2] and np.array_equal(turned[..., :3], upright):
+                return np.ascontiguousarray(turned[..., 3])
+    return np.ascontiguousarray(cv2.resize(raw[..., 3], (upright.shape[1], upright.shape[0])))
 
 
 def _is_animated(data: bytes) -> bool:
@@ -56,7 +65,7 @@ class Still(Source):
     """A picture, held: every frame is the same pixels."""
 
     def __init__(self, path: Path, num_frames: int, rate: Fraction) -> None:
-        self._image, warnings = read_picture(path)
+        self._image, self._opacity = read_picture(path)
         depth = 8 if self._image.dtype == np.uint8 else 16
         height, width = self._image.shape[:2]
         facts = Facts(
@@ -73,14 +82,14 @@ class Still(Source):
             last_duration=1,
             format="image",
             codec=path.suffix.lower().lstrip("."),
-            warnings=warnings,
             still=True,
+            opacity=self._opacity is not None,
         )
         super().__init__(path, facts)
 
     def frames(self, indices: Sequence[int]) -> Iterator[Frame]:
         for index in indices:
-            yield Frame(index, self.facts.pts[index], self._image)
+            yield Frame(index, self.facts.pts[index], self._image, self._opacity)
 
 
 class PngRecorder:
@@ -98,11 +107,12 @@ class PngRecorder:
 class PictureSink:
     """Numbered PNG files after a pattern such as `frame_%04d.png`, numbered from 0; 16 bits where the picture has.
 
-    All get their names at the end: what an older sequence left under them stays until the new one is complete.
+    `order` lists the number of each file's picture, where pictures come back. All get their names at the end: what an
+    older sequence left under them stays until the new one is complete.
     """
 
-    def __init__(self, pattern: Path, count: int) -> None:
-        self._pattern, self._count = pattern, count
+    def __init__(self, pattern: Path, order: Sequence[int]) -> None:
+        self._pattern, self._order = pattern, order
 
     def converted(self, image: Image) -> Image:
         """The picture."""
@@ -114,13 +124,13 @@ class PictureSink:
 
     def deliver(self, parts: Parts, folder: Path) -> list[tuple[Path, Path]]:
         """One file for each picture."""
-        check_numbers(parts, self._count, self._pattern)
+        check_numbers(parts, max(self._order) + 1, self._pattern)
         files: list[tuple[Path, Path]] = []
-        for packet in parts:
-            target = numbered(self._pattern, packet.index)
-            files.append((folder / f"{packet.index}.png", target))
+        for number, picture in enumerate(self._order):
+            target = numbered(self._pattern, number)
+            files.append((folder / f"{number}.png", target))
             with disk_errors(target):
-                files[-1][0].write_bytes(packet.data)
+                files[-1][0].write_bytes(parts[picture].data)
         return files
 
 
@@ -141,8 +151,9 @@ def write_png(target: Path, image: Image) -> None:
 
 
 def encode_png(image: Image) -> bytes:
-    """The bytes of a PNG file of the picture."""
-    done, data = cv2.imencode(".png", cv2.cvtColor(image, cv2.COLOR_RGB2BGR))
+    """The bytes of a PNG file of the picture [h, w, 3 or 4]."""
+    order = cv2.COLOR_RGBA2BGRA if image.shape[2] == 4 else cv2.COLOR_RGB2BGR
+    done, data = cv2.imencode(".png", cv2.cvtColor(image, order))
     if not done:
         raise OutputError(f"a picture of {image.shape[1]}x{image.shape[0]} could not be encoded as PNG")
     return data.tobytes()
@@ -151,4 +162,4 @@ def encode_png(image: Image) -> bytes:
 def decode_png(data: bytes) -> Image:
     """The picture that `encode_png` was given."""
     image = cast(Image, cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_UNCHANGED))
-    return cast(Image, cv2.cvtColor(image, cv2.COLOR_BGR2RGB))
+    return cast(Image, cv2.cvtColor(image, cv2.COLOR_BGRA2RGBA if image.shape[2] == 4 else cv2.COLOR_BGR2RGB))

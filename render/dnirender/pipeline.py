@@ -29,6 +29,7 @@ from dnirender.encoders import (
     check_container,
     check_encoder,
     choose_pix_fmt,
+    container_keeps_opacity,
     encoder_options,
     even_size,
     keeps_shape,
@@ -38,6 +39,7 @@ from dnirender.frames import Alpha, Batch, Frame, Image, prefetch
 from dnirender.identity import identity, sample
 from dnirender.parts import DamagedPart, Parts, PartWriter
 from dnirender.pictures import PictureSink
+from dnirender.pixels import carries_opacity
 from dnirender.plan import Job, Plan, default_output, make_plan, one_hot
 from dnirender.preset import DEFAULT_PRESET, Preset
 from dnirender.publish import disk_errors, publish
@@ -122,7 +124,7 @@ class Ready:
         if job.animated:
             return AnimationSink(job.output, plan.times, dither=job.preset.gif.dither, order=plan.order)
         if self.spec is None:
-            return PictureSink(job.output, plan.num_frames)
+            return PictureSink(job.output, plan.order)
         receipt = _receipt(plan)
         if job.boomerang:
             return BoomerangSink(VideoSink(job.output, self.spec, plan.times, receipt=receipt), plan.order)
@@ -183,6 +185,8 @@ def prepare(plan: Plan, engine: Engine | None = None) -> Ready:
                 f"{width}x{height} is odd, and {spec.codec} with {spec.pix_fmt} is not: "
                 f"padded to {spec.width}x{spec.height} by repeating the edge"
             )
+    if plan.source.facts.opacity and not _keeps_opacity(plan, spec):
+        warnings.append(f"{plan.job.input.name}: transparency is dropped")
     if tight := check_space(plan.job.output, _space(plan, spec)):
         warnings.append(tight)
     _tune(engine, plan)
@@ -225,6 +229,18 @@ def _segment_length(plan: Plan, engine: Engine) -> int:
     return min(MOST_FRAMES, 2 ** max(0, round(math.log2(SECONDS / (networks + pixels * ENCODING)))))
 
 
+def _shows_opacity(plan: Plan) -> bool:
+    """Whether the pictures that are written have opacity; panels have none."""
+    return plan.source.facts.opacity and len(plan.job.preset.layout.panels) == 1
+
+
+def _keeps_opacity(plan: Plan, spec: VideoSpec | None) -> bool:
+    """Whether the output carries the opacity of its pictures, as files of pictures all do."""
+    if not _shows_opacity(plan) or spec is None:
+        return _shows_opacity(plan)
+    return carries_opacity(spec.pix_fmt) and container_keeps_opacity(spec.codec, container_of(plan.job.output))
+
+
 def _tune(engine: Engine, plan: Plan) -> None:
     engine.tune(plan.size[1], plan.size[0], plan.forwards, plan.source.facts.depth)
 
@@ -233,7 +249,8 @@ def _spec(plan: Plan, width: int, height: int) -> VideoSpec:
     facts, encoding = plan.source.facts, plan.job.preset.encoding
     webm = plan.job.output.suffix.lower() == ".webm"
     codec = encoding.codec if encoding.codec != "auto" else "libvpx-vp9" if webm else "libx264"
-    pix_fmt = choose_pix_fmt(codec, facts.sampling, facts.depth, encoding.pix_fmt)
+    opacity = _shows_opacity(plan) and container_keeps_opacity(codec, container_of(plan.job.output))
+    pix_fmt = choose_pix_fmt(codec, facts.sampling, facts.depth, encoding.pix_fmt, opacity)
     width, height = even_size(codec, pix_fmt, width, height)
     return VideoSpec(
         codec=codec,
@@ -383,7 +400,8 @@ def _composed(ready: Ready, numbers: Sequence[int]) -> Generator[tuple[Alpha, Im
     with closing(decoded), closing(rendered):
         draw = _drawer(ready)
         for number, (frame, renders) in zip(numbers, rendered, strict=True):
-            yield plan.selection.alphas[number], draw(number, frame, renders)
+            opacity = frame.opacity if _shows_opacity(plan) else None
+            yield plan.selection.alphas[number], compose.with_opacity(draw(number, frame, renders), opacity)
 
 
 Renders = dict[Alpha, Image]

@@ -16,7 +16,7 @@ from av.video.frame import VideoFrame
 
 from dnirender.colour import Colour, Plane, planes_to_rgb, rgb_to_planes
 from dnirender.errors import MediaError
-from dnirender.frames import Image
+from dnirender.frames import Image, Opacity, to_uint8, to_uint16
 
 SAMPLING_NAMES = {(2, 2): "420", (2, 1): "422", (1, 1): "444", (4, 1): "411", (1, 2): "440", (4, 4): "410"}
 
@@ -39,7 +39,7 @@ def sampling_of(form: VideoFormat) -> tuple[int, int] | None:
 
 
 def to_rgb(frame: VideoFrame, colour: Colour, path: Path) -> Image:
-    """A decoded frame as an RGB picture: 8 bits where the source has 8 or fewer, else 16; alpha is left out.
+    """A decoded frame as an RGB picture: 8 bits where the source has 8 or fewer, else 16; opacity is left out.
 
     Raises MediaError, which names `path`, for pixels that are neither RGB, palette, gray nor Y'CbCr.
     """
@@ -55,15 +55,47 @@ def to_rgb(frame: VideoFrame, colour: Colour, path: Path) -> Image:
     return planes_to_rgb(_planes(frame, depth)[:count], depth, colour)
 
 
-def to_frame(image: Image, pix_fmt: str, colour: Colour) -> VideoFrame:
-    """An RGB picture as a frame of format `pix_fmt`, tagged with its colour; an alpha plane becomes opaque."""
+def has_opacity(form: VideoFormat) -> bool:
+    """Whether pixels may say how opaque they are: by a component of their own or by their palette."""
+    return form.has_palette or any(component.is_alpha for component in form.components)
+
+
+def opacity_of(frame: VideoFrame) -> Opacity:
+    """How opaque each pixel of a frame is, full range, with as many bits as `to_rgb` gives; the format must tell."""
+    form, depth = frame.format, depth_of(frame.format)
+    if form.is_planar and len(frame.planes) == 4 and not form.is_big_endian:
+        codes = _rows(cast(Any, frame.planes[3]), np.dtype(np.uint8 if depth == 8 else "<u2"))
+        codes = codes[: frame.height, : frame.width]
+        return codes.copy() if depth == 8 else _widened(codes, depth)
+    # Big-endian formats that are planar have a twin; swscale leaves the opacity of all others as it is.
+    if form.is_planar and form.is_big_endian:
+        return opacity_of(frame.reformat(format=form.name.replace("be", "le")))
+    kind = "rgba" if depth <= 8 else "rgba64le"
+    return np.ascontiguousarray(frame.to_ndarray(format=kind)[..., 3])
+
+
+def carries_opacity(pix_fmt: str) -> bool:
+    """Whether `to_frame` puts the fourth channel of a picture into frames of this format."""
     form = av.VideoFormat(pix_fmt)
+    return has_opacity(form) and len(form.components) == 4
+
+
+def to_frame(image: Image, pix_fmt: str, colour: Colour) -> VideoFrame:
+    """An RGB picture as a frame of format `pix_fmt`, tagged with its colour.
+
+    A fourth channel becomes its opacity where the format has a place for it and is dropped where not; without one all
+    is opaque.
+    """
+    form = av.VideoFormat(pix_fmt)
+    carried = image.shape[2] == 4 and carries_opacity(pix_fmt)
+    image = image if carried else np.ascontiguousarray(image[..., :3])
     if form.is_rgb:
         return _to_rgb_frame(image, form)
-    twin = av.VideoFormat(_planar_twin(form), image.shape[1], image.shape[0])
+    twin = av.VideoFormat(_planar_twin(form, carried), image.shape[1], image.shape[0])
     frame = VideoFrame(image.shape[1], image.shape[0], twin.name)
-    planes = rgb_to_planes(image, sampling_of(twin) or (1, 1), depth_of(twin), colour)
-    _fill(frame, planes[: len(frame.planes)])
+    depth = depth_of(twin)
+    planes = rgb_to_planes(np.ascontiguousarray(image[..., :3]), sampling_of(twin) or (1, 1), depth, colour)
+    _fill(frame, [*planes[: len(frame.planes)], *([_narrowed(image[..., 3], depth)] if carried else [])])
     if twin.name != pix_fmt:
         frame = frame.reformat(format=pix_fmt)
     frame.colorspace, frame.color_range = colour.matrix, 2 if colour.full_range else 1
@@ -75,21 +107,34 @@ def _from_rgb(frame: VideoFrame, depth: int) -> Image:
         return frame.to_ndarray(format="rgb24" if depth <= 8 else "rgb48le")
     # swscale shifts 10 bits up to 16, so that white would be 65472.
     green, blue, red = _planes(frame, depth)[:3]
-    top = (1 << depth) - 1
-    image = np.stack([red, green, blue], axis=2).astype(np.uint32)
-    return ((image * 65535 + top // 2) // top).astype(np.uint16)
+    return _widened(np.stack([red, green, blue], axis=2), depth)
 
 
 def _to_rgb_frame(image: Image, form: VideoFormat) -> VideoFrame:
     if image.dtype != np.uint16 or not _deep_planar_rgb(form):
-        frame = VideoFrame.from_ndarray(image, format="rgb24" if image.dtype == np.uint8 else "rgb48le")
+        packed = {3: ("rgb24", "rgb48le"), 4: ("rgba", "rgba64le")}[image.shape[2]]
+        frame = VideoFrame.from_ndarray(image, format=packed[0] if image.dtype == np.uint8 else packed[1])
         return frame if frame.format.name == form.name else frame.reformat(format=form.name)
-    top = (1 << depth_of(form)) - 1
-    red, green, blue = np.moveaxis(((image.astype(np.uint32) * top + 32767) // 65535).astype(np.uint16), 2, 0)
+    depth = depth_of(form)
+    red, green, blue, *opacity = np.moveaxis(_narrowed(image, depth), 2, 0)
     frame = VideoFrame(image.shape[1], image.shape[0], form.name)
-    opaque = np.full(red.shape, top, np.uint16)
-    _fill(frame, [green, blue, red, opaque][: len(frame.planes)])
+    opacity = opacity or [np.full(red.shape, (1 << depth) - 1, np.uint16)]
+    _fill(frame, [green, blue, red, *opacity][: len(frame.planes)])
     return frame
+
+
+def _widened(codes: Plane, depth: int) -> Plane:
+    """Full-range codes of 9 to 16 bits as 16 bits, rounded to nearest: the top stays the top."""
+    top = (1 << depth) - 1
+    return ((codes.astype(np.uint32) * 65535 + top // 2) // top).astype(np.uint16)
+
+
+def _narrowed(codes: Plane, depth: int) -> Plane:
+    """Full-range codes of 8 or 16 bits as `depth` bits, rounded to nearest: what `_widened` made comes back."""
+    if depth == 8:
+        return to_uint8(codes)
+    top = (1 << depth) - 1
+    return ((to_uint16(codes).astype(np.uint32) * top + 32767) // 65535).astype(np.uint16)
 
 
 def _deep_planar_rgb(form: VideoFormat) -> bool:
@@ -100,11 +145,13 @@ def _one_plane_each(form: VideoFormat, planes: int) -> bool:
     return planes == len(form.components) and not form.is_big_endian
 
 
-def _planar_twin(form: VideoFormat) -> str:
+def _planar_twin(form: VideoFormat, opacity: bool = False) -> str:
     """The planar little-endian format with the same sampling and depth: a rearrangement, not a conversion."""
     depth, sampling = depth_of(form), sampling_of(form)
     suffix = "" if depth == 8 else f"{depth}le"
-    return f"gray{suffix}" if sampling is None else f"yuv{SAMPLING_NAMES[sampling]}p{suffix}"
+    if sampling is None:
+        return f"gray{suffix}"
+    return f"yuv{'a' if opacity else ''}{SAMPLING_NAMES[sampling]}p{suffix}"
 
 
 def _rows(plane: Any, kind: np.dtype[Any]) -> Plane:

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 from bisect import bisect_left
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from fractions import Fraction
 from itertools import dropwhile, pairwise
 from pathlib import Path
@@ -21,9 +22,9 @@ from av.video.frame import VideoFrame
 from av.video.stream import VideoStream
 
 from dnirender.colour import KR_KB, UNSPECIFIED, Colour, guess_matrix
-from dnirender.containers import MAX_PIXELS, check_pixels, fraction, open_container
+from dnirender.containers import MAX_PIXELS, check_pixels, fraction, opacity_decoder, open_container
 from dnirender.errors import MediaError, UsageError
-from dnirender.pixels import depth_of, is_yuv, sampling_of
+from dnirender.pixels import depth_of, has_opacity, is_yuv, opacity_of, sampling_of
 from dnirender.source import Facts, StreamFacts
 from dnirender.stamps import Clock, Stamp, clock
 from dnirender.wholeness import is_torn, most_samples
@@ -71,7 +72,8 @@ def scan(path: Path, number: int | None = None, *, ignore_errors: bool = False) 
     with open_container(path) as container:
         chosen = cast(VideoStream, container.streams[index])
         first, begin = _first_frame(container, chosen, path, ignore_errors)
-        return _facts(container, chosen, first, begin, times, warnings, path)
+        facts = _facts(container, chosen, first, begin, times, warnings, path)
+    return replace(facts, opacity=facts.opacity and not _all_opaque(facts, path))
 
 
 def _open(path: Path) -> InputContainer:
@@ -219,14 +221,16 @@ def decode_packets(
     context = _codec_context(stream)
     if context is None:
         raise av.error.DecoderNotFoundError(0, "there is no decoder for it")
-    stream.thread_type = "NONE" if forgiving else "AUTO"
+    aside = opacity_decoder(stream)
+    context = aside or context
+    context.thread_type = "NONE" if forgiving else "AUTO"
     # The size is checked here too, because that of the stream may be another than that of the container's header.
     context.options = {"max_pixels": str(MAX_PIXELS)} | ({} if forgiving else {"err_detect": "explode"})
     begun, keyed = False, None
     for packet in _demuxed(container, stream, forgiving):
         keyed = packet.is_keyframe if keyed is None else keyed
         try:
-            frames = cast("list[VideoFrame]", packet.decode())
+            frames = cast("list[VideoFrame]", aside.decode(packet) if aside else packet.decode())
         except av.error.FFmpegError:
             if not forgiving and (begun or keyed):
                 raise
@@ -275,6 +279,7 @@ def _facts(
         sample_aspect_ratio=1 / ratio if sideways else ratio,
         rotation=rotation,
         mirrored=mirrored,
+        opacity=has_opacity(first.format),
         time_base=times.time_base,
         pts=times.pts[leading:],
         last_duration=times.last_duration,
@@ -288,6 +293,19 @@ def _facts(
     )
 
 
+def _all_opaque(facts: Facts, path: Path) -> bool:
+    """Whether nothing can be seen through a video whose format does not tell: every GIF is decoded with opacity.
+
+    Those are decoded up to the first pixel that is not opaque.
+    """
+    if facts.codec != "gif" and not av.VideoFormat(facts.pix_fmt).has_palette:
+        return False
+    with open_container(path) as container, contextlib.suppress(av.error.FFmpegError):  # decoding tells of damage
+        decoded = decode_packets(container, cast(VideoStream, container.streams[facts.video_index]), forgiving=True)
+        return all(int(opacity_of(frame).min()) == 255 for _, frames in decoded for frame in frames or ())
+    return True
+
+
 def _warnings(first: VideoFrame, colour: Colour, leading: int, damage: str, times: Clock) -> Iterator[str]:
     if damage:
         yield f"{damage} and rendered"
@@ -298,8 +316,6 @@ def _warnings(first: VideoFrame, colour: Colour, leading: int, damage: str, time
         yield "is interlaced; fields are rendered as they are, deinterlace it first for best results"
     if colour.hdr:
         yield f"is HDR ({colour.hdr}); the networks see its code values and the tags are kept"
-    if any(component.is_alpha for component in first.format.components):
-        yield "transparency is dropped"
     if colour.guessed:
         yield f"carries no colour tags; read as {colour}"
 

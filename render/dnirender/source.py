@@ -30,7 +30,8 @@ class Facts:
     of `time_base`; `last_duration` is how long the last frame stands, in the same units. `sampling` is (luma samples
     per chroma sample across, down), None for RGB and gray. A coded picture becomes upright by `rotation` degrees
     counter-clockwise and then, where `mirrored`, by exchanging left and right. `stamps` are the frames' pts as the file
-    writes them, in `stream_base`; none where frames are told apart by their order alone (see `stamps`).
+    writes them, in `stream_base`; none where frames are told apart by their order alone (see `stamps`). `opacity`:
+    frames say how opaque each pixel is.
     """
 
     width: int
@@ -53,6 +54,7 @@ class Facts:
     mirrored: bool = False
     stamps: tuple[int, ...] = ()
     stream_base: Fraction = Fraction(1)
+    opacity: bool = False
 
     @property
     def seconds(self) -> tuple[Fraction, ...]:

@@ -64,7 +64,11 @@ def faulty(patch, site, fatal):
         patch.setattr(Engine, "_render", lambda *args: calls(*args))
     elif site == "encode":
         calls = Calls(encode._VideoRecorder._packets, fatal, av.error.ExternalError(542398533, "Generic error", "x264"))
-        patch.setattr(encode._VideoRecorder, "_packets", lambda *args: calls(*args))
+
+        def encoded(*args):
+            yield from calls(*args)
+
+        patch.setattr(encode._VideoRecorder, "_packets", encoded)
     elif site == "mux":
         calls = Calls(None, fatal, OSError(errno.ENOSPC, os.strerror(errno.ENOSPC)))
         create = encode.create_container
