@@ -125,6 +125,9 @@ def render_command(
     ignore_errors: Annotated[
         bool, typer.Option("--ignore-errors", help="Render what is there of a damaged input.")
     ] = False,
+    deinterlace: Annotated[
+        Literal["auto", "off", "bwdif"], typer.Option(help="Whole pictures from interlaced frames.")
+    ] = "auto",
     device: Device = "auto",
     dtype: Dtype = "auto",
     backend: Backend = "auto",
@@ -193,6 +196,7 @@ def render_command(
         "end": end,
         "video_stream": video_stream,
         "ignore_errors": ignore_errors,
+        "deinterlace": deinterlace,
         "fps": _fps(fps),
         "boomerang": boomerang,
         "device": device,

@@ -20,6 +20,7 @@ from av.video.frame import VideoFrame
 from av.video.stream import VideoStream
 
 from dnirender.containers import open_container
+from dnirender.deinterlace import deinterlaced
 from dnirender.errors import MediaError
 from dnirender.frames import Frame, Image, Opacity
 from dnirender.picture_header import check_picture
@@ -28,28 +29,45 @@ from dnirender.pixels import has_opacity, opacity_of, to_rgb
 from dnirender.scan import decode_packets, scan
 from dnirender.source import Facts, Source
 
+INTERLACED = {
+    "auto": "is interlaced; deinterlaced by bwdif (--deinterlace off leaves its fields as they are)",
+    "off": "is interlaced; its fields are rendered as they are (--deinterlace bwdif makes whole pictures)",
+}
 EARLIER = Fraction(10)  # seconds: more than the distance of keyframes in broadcasts
 
 
 class Video(Source):
-    """A video file: `Video.open` scans it without decoding more than its first frame."""
+    """A video file: `Video.open` scans it without decoding more than its first few frames.
 
-    def __init__(self, path: Path, facts: Facts, *, ignore_errors: bool = False) -> None:
+    With `parity` its frames are deinterlaced.
+    """
+
+    def __init__(self, path: Path, facts: Facts, parity: str | None = None, *, ignore_errors: bool = False) -> None:
         super().__init__(path, facts)
-        self._ignore_errors = ignore_errors
+        self._parity, self._ignore_errors = parity, ignore_errors
         self._missing: set[int] = set()
 
     @classmethod
-    def open(cls, path: Path, stream: int | None = None, *, ignore_errors: bool = False) -> Video:
-        """Scans the packets of one video stream: the best one, or number `stream` among the video streams."""
-        return cls(path, scan(path, stream, ignore_errors=ignore_errors), ignore_errors=ignore_errors)
+    def open(
+        cls, path: Path, stream: int | None = None, *, deinterlace: str = "auto", ignore_errors: bool = False
+    ) -> Video:
+        """Scans the packets of one video stream: the best one, or number `stream` among the video streams.
+
+        `deinterlace` is one of `deinterlace.MODES`; auto does it where the source says that it is interlaced.
+        """
+        facts = scan(path, stream, ignore_errors=ignore_errors)
+        interlaced = facts.parity is not None
+        told = INTERLACED.get(deinterlace) if interlaced else None
+        facts = replace(facts, warnings=(*facts.warnings, *([f"{path.name}: {told}"] if told else [])))
+        wanted = deinterlace == "bwdif" or (deinterlace == "auto" and interlaced)
+        return cls(path, facts, (facts.parity or "auto") if wanted else None, ignore_errors=ignore_errors)
 
     def frames(self, indices: Sequence[int]) -> Iterator[Frame]:
         wanted = iter(indices)
         want = next(wanted, None)
         if want is None:
             return
-        with contextlib.closing(self._mended() if self._ignore_errors else self._decoded(want)) as decoded:
+        with contextlib.closing(self._whole(want)) as decoded:
             for index, frame in decoded:
                 if index != want:
                     continue
@@ -60,6 +78,15 @@ class Video(Source):
                 want = next(wanted, None)
                 if want is None:
                     return
+
+    def _whole(self, start: int) -> Generator[tuple[int, VideoFrame]]:
+        """What is decoded, deinterlaced if wanted: then from a frame earlier, so that none lacks its neighbour."""
+        first = start if self._parity is None else max(0, start - 1)
+        with contextlib.closing(self._mended() if self._ignore_errors else self._decoded(first)) as decoded:
+            if self._parity is None:
+                yield from decoded
+                return
+            yield from deinterlaced(decoded, len(self.facts.pts), self._parity)
 
     def _decoded(self, start: int) -> Generator[tuple[int, VideoFrame]]:
         """Frames with their index, from `start` or earlier to the last; MediaError at the first that is not there."""
@@ -192,6 +219,7 @@ def open_source(
     path: Path,
     *,
     stream: int | None = None,
+    deinterlace: str = "auto",
     still_frames: int = 1,
     still_rate: Fraction = Fraction(24),
     ignore_errors: bool = False,
@@ -210,7 +238,7 @@ def open_source(
         if path.stat().st_size == 0:
             raise MediaError(f"{path}: is empty")
         if not is_still(path):
-            return Video.open(path, stream, ignore_errors=ignore_errors)
+            return Video.open(path, stream, deinterlace=deinterlace, ignore_errors=ignore_errors)
         torn = check_picture(path)
     except OSError as error:
         if isinstance(error, MediaError):

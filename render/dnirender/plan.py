@@ -14,6 +14,7 @@ from pathlib import Path
 from dnirender import compose
 from dnirender.animation import FORMATS, check_rate
 from dnirender.decode import open_source
+from dnirender.deinterlace import MODES
 from dnirender.encode import CONTAINERS, Times
 from dnirender.errors import OutputError, UsageError
 from dnirender.frames import Alpha
@@ -42,6 +43,7 @@ class Job:
     start: str | None = None
     end: str | None = None
     video_stream: int | None = None
+    deinterlace: str = "auto"
     fps: Fraction | None = None
     boomerang: bool = False
     device: str = "auto"
@@ -59,6 +61,8 @@ class Job:
     def __post_init__(self) -> None:
         if self.fps is not None and not 0 < self.fps <= 1000:
             raise UsageError(f"--fps {float(self.fps):g}: expected more than 0 and at most 1000")
+        if self.deinterlace not in MODES:
+            raise UsageError(f"--deinterlace {self.deinterlace}: expected {', '.join(MODES)}")
 
     @property
     def timeline(self) -> Timeline:
@@ -249,7 +253,9 @@ def check_target(target: Path, job: Job) -> None:
 
 def _open(job: Job) -> Source:
     if not is_still(job.input):
-        return open_source(job.input, stream=job.video_stream, ignore_errors=job.ignore_errors)
+        return open_source(
+            job.input, stream=job.video_stream, deinterlace=job.deinterlace, ignore_errors=job.ignore_errors
+        )
     rate = job.fps or (Fraction(job.preset.gif.fps).limit_denominator(1000) if job.animated else STILL_RATE)
     count = job.timeline.num_frames(rate)
     if count > MAX_STILL_FRAMES:

@@ -1,4 +1,4 @@
-"""The facts of a video, from its packets and its first frame: no more than that is decoded."""
+"""The facts of a video, from its packets and its first few frames: no more than that is decoded."""
 
 from __future__ import annotations
 
@@ -23,6 +23,7 @@ from av.video.stream import VideoStream
 
 from dnirender.colour import KR_KB, UNSPECIFIED, Colour, guess_matrix
 from dnirender.containers import MAX_PIXELS, check_pixels, fraction, opacity_decoder, open_container
+from dnirender.deinterlace import parity
 from dnirender.errors import MediaError, UsageError
 from dnirender.pixels import depth_of, has_opacity, is_yuv, opacity_of, sampling_of
 from dnirender.source import Facts, StreamFacts
@@ -31,6 +32,7 @@ from dnirender.wholeness import is_torn, most_samples
 
 # How much earlier than its header says a file may end before it counts as cut off.
 SLACK = Fraction(1, 2)
+LOOKED_AT = 5  # frames: a broadcast may begin with one that is not flagged as interlaced
 HEADER_DURATIONS = {"mov", "matroska", "flv"}  # other formats' durations are estimates
 MAX_ERRORS = 32  # failures of reading, one after the other, before a file counts as ended
 IN_DECODING_ORDER = {"avi"}  # formats whose pts are those of decoding
@@ -71,8 +73,9 @@ def scan(path: Path, number: int | None = None, *, ignore_errors: bool = False) 
         times = _clock(container, chosen, packets, path)
     with open_container(path) as container:
         chosen = cast(VideoStream, container.streams[index])
-        first, begin = _first_frame(container, chosen, path, ignore_errors)
-        facts = _facts(container, chosen, first, begin, times, warnings, path)
+        frames, begin = _first_frames(container, chosen, path, ignore_errors)
+        facts = _facts(container, chosen, frames[0], begin, times, warnings, path)
+        facts = replace(facts, parity=parity(frames, int(chosen.codec_context.field_order)))
     return replace(facts, opacity=facts.opacity and not _all_opaque(facts, path))
 
 
@@ -193,20 +196,24 @@ def _declared_end(container: InputContainer) -> Fraction:
     return Fraction((container.start_time or 0) + container.duration, av.time_base)
 
 
-def _first_frame(
+def _first_frames(
     container: InputContainer, stream: VideoStream, path: Path, ignore_errors: bool
-) -> tuple[VideoFrame, int | None]:
-    """The first frame that can be decoded, and the pts at which showing should begin: that of the first keyframe."""
-    begin = None
+) -> tuple[list[VideoFrame], int | None]:
+    """The first few frames that can be decoded, and the pts at which showing should begin: the first keyframe's."""
+    begin, first = None, list[VideoFrame]()
     try:
         for packet, frames in decode_packets(container, stream, forgiving=ignore_errors):
             if begin is None and packet.is_keyframe:
                 begin = packet.pts
-            for frame in frames or ():
-                return frame, begin if ignore_errors else frame.pts
+            first += frames or ()
+            if len(first) >= LOOKED_AT:
+                break
     except av.error.FFmpegError as error:
-        raise MediaError(f"{path}: its first frame cannot be decoded ({error.strerror})") from error
-    raise MediaError(f"{path}: none of its frames can be decoded")
+        if not first:
+            raise MediaError(f"{path}: its first frame cannot be decoded ({error.strerror})") from error
+    if not first:
+        raise MediaError(f"{path}: none of its frames can be decoded")
+    return first[:LOOKED_AT], begin if ignore_errors else first[0].pts
 
 
 def decode_packets(
@@ -287,7 +294,7 @@ def _facts(
         video_index=stream.index,
         format=container.format.name,
         codec=stream.codec_context.name,
-        warnings=tuple(f"{path.name}: {text}" for text in _warnings(first, colour, leading, damage, times)),
+        warnings=tuple(f"{path.name}: {text}" for text in _warnings(colour, leading, damage, times)),
         stamps=times.stamps[leading:],
         stream_base=fraction(stream.time_base, Fraction(1, 90000)),
     )
@@ -306,14 +313,12 @@ def _all_opaque(facts: Facts, path: Path) -> bool:
     return True
 
 
-def _warnings(first: VideoFrame, colour: Colour, leading: int, damage: str, times: Clock) -> Iterator[str]:
+def _warnings(colour: Colour, leading: int, damage: str, times: Clock) -> Iterator[str]:
     if damage:
         yield f"{damage} and rendered"
     yield from times.notes
     if leading:
         yield f"its first {leading} frame(s) refer to what came before the file begins; they are left out"
-    if first.interlaced_frame:
-        yield "is interlaced; fields are rendered as they are, deinterlace it first for best results"
     if colour.hdr:
         yield f"is HDR ({colour.hdr}); the networks see its code values and the tags are kept"
     if colour.guessed:

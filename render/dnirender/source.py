@@ -31,7 +31,8 @@ class Facts:
     per chroma sample across, down), None for RGB and gray. A coded picture becomes upright by `rotation` degrees
     counter-clockwise and then, where `mirrored`, by exchanging left and right. `stamps` are the frames' pts as the file
     writes them, in `stream_base`; none where frames are told apart by their order alone (see `stamps`). `opacity`:
-    frames say how opaque each pixel is.
+    frames say how opaque each pixel is. `parity` is that of interlaced frames: which lines are shown first, in bwdif's
+    words.
     """
 
     width: int
@@ -55,6 +56,7 @@ class Facts:
     stamps: tuple[int, ...] = ()
     stream_base: Fraction = Fraction(1)
     opacity: bool = False
+    parity: str | None = None
 
     @property
     def seconds(self) -> tuple[Fraction, ...]:

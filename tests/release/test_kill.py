@@ -64,8 +64,11 @@ def start():
     context = multiprocessing.get_context("forkserver")
     context.set_forkserver_preload(["torch", "av", "cv2", "dnirender.cli", "dnirender.pipeline", "dnirender.network"])
 
+    counters = []  # they must outlive the start of the process
+
     def started(arguments, deadly=0):
         done, steps = context.Value("q", 0), context.Value("q", 0)
+        counters.append((done, steps))
         process = context.Process(target=child, args=(arguments, done, steps, deadly))
         process.start()
         return process, done, steps
