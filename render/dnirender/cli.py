@@ -128,6 +128,9 @@ def render_command(
     deinterlace: Annotated[
         Literal["auto", "off", "bwdif"], typer.Option(help="Whole pictures from interlaced frames.")
     ] = "auto",
+    hdr: Annotated[
+        Literal["auto", "keep", "tonemap"], typer.Option(help="HDR as it is (auto says so), or made SDR first.")
+    ] = "auto",
     device: Device = "auto",
     dtype: Dtype = "auto",
     backend: Backend = "auto",
@@ -197,6 +200,7 @@ def render_command(
         "video_stream": video_stream,
         "ignore_errors": ignore_errors,
         "deinterlace": deinterlace,
+        "hdr": hdr,
         "fps": _fps(fps),
         "boomerang": boomerang,
         "device": device,

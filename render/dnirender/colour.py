@@ -133,7 +133,7 @@ def planes_to_rgb(planes: list[Plane], depth: int, colour: Colour) -> Image:
     matrix = to_rgb_matrix(colour.matrix) @ scale
     affine = np.column_stack([matrix, -matrix @ np.array([luma_offset, chroma_offset, chroma_offset])])
     image = np.empty((height, width, 3), np.uint8 if bits == 8 else np.uint16)
-    for rows in _strips(height, width):
+    for rows in strips(height, width):
         parts = [luma[rows].astype(np.float32), *(_upsampled(plane, rows, height, width) for plane in chroma)]
         if chroma:
             rgb = cv2.transform(cv2.merge(parts), affine)
@@ -155,7 +155,7 @@ def rgb_to_planes(image: Image, sampling: tuple[int, int], depth: int, colour: C
     kind = np.uint8 if depth == 8 else np.uint16
     planes = [np.empty((-(-height // down), -(-width // across)), kind) for across, down in steps]
     reach = sampling[1] if sampling[1] > 1 else 0  # rows above and below from which the chroma of a strip is made
-    for rows in _strips(height, width):
+    for rows in strips(height, width):
         top_row = max(0, rows.start - reach)
         ycc = cv2.transform(image[top_row : rows.stop + reach].astype(np.float32), affine)
         for plane, part, (_, down) in zip(planes, cv2.split(ycc), steps, strict=True):
@@ -165,9 +165,9 @@ def rgb_to_planes(image: Image, sampling: tuple[int, int], depth: int, colour: C
     return planes
 
 
-def _strips(height: int, width: int) -> Iterator[slice]:
-    """Rows in steps that are whole rows of chroma: some passes over a strip are faster than one over a picture, as its
-    floats stay in the cache and in memory that is not asked for anew."""
+def strips(height: int, width: int) -> Iterator[slice]:
+    """Rows of a picture in steps that are whole rows of chroma: some passes over a strip are faster than one over a
+    picture, as its floats stay in the cache and in memory that is not asked for anew."""
     step = max(4, STRIP // width // 4 * 4)
     return (slice(start, min(start + step, height)) for start in range(0, height, step))
 

@@ -19,48 +19,56 @@ from av.packet import Packet
 from av.video.frame import VideoFrame
 from av.video.stream import VideoStream
 
+from dnirender import tonemap
 from dnirender.containers import open_container
 from dnirender.deinterlace import deinterlaced
 from dnirender.errors import MediaError
-from dnirender.frames import Frame, Image, Opacity
+from dnirender.frames import Frame, Image, Opacity, to_uint8, to_uint16
 from dnirender.picture_header import check_picture
 from dnirender.pictures import Still, is_still
 from dnirender.pixels import has_opacity, opacity_of, to_rgb
 from dnirender.scan import decode_packets, scan
 from dnirender.source import Facts, Source
 
-INTERLACED = {
-    "auto": "is interlaced; deinterlaced by bwdif (--deinterlace off leaves its fields as they are)",
-    "off": "is interlaced; its fields are rendered as they are (--deinterlace bwdif makes whole pictures)",
-}
 EARLIER = Fraction(10)  # seconds: more than the distance of keyframes in broadcasts
 
 
 class Video(Source):
     """A video file: `Video.open` scans it without decoding more than its first few frames.
 
-    With `parity` its frames are deinterlaced.
+    `facts` are those of the frames that it gives; `coded` those of the file. With `parity` frames are deinterlaced.
     """
 
-    def __init__(self, path: Path, facts: Facts, parity: str | None = None, *, ignore_errors: bool = False) -> None:
+    def __init__(
+        self, path: Path, facts: Facts, coded: Facts, parity: str | None = None, *, ignore_errors: bool = False
+    ) -> None:
         super().__init__(path, facts)
-        self._parity, self._ignore_errors = parity, ignore_errors
+        self._coded, self._parity, self._ignore_errors = coded, parity, ignore_errors
         self._missing: set[int] = set()
 
     @classmethod
     def open(
-        cls, path: Path, stream: int | None = None, *, deinterlace: str = "auto", ignore_errors: bool = False
+        cls,
+        path: Path,
+        stream: int | None = None,
+        *,
+        deinterlace: str = "auto",
+        hdr: str = "auto",
+        sdr_depth: int = 8,
+        ignore_errors: bool = False,
     ) -> Video:
         """Scans the packets of one video stream: the best one, or number `stream` among the video streams.
 
-        `deinterlace` is one of `deinterlace.MODES`; auto does it where the source says that it is interlaced.
+        `deinterlace` is one of `deinterlace.MODES`; auto does it where the source says that it is interlaced. `hdr` is
+        one of `tonemap.MODES`; with tonemap an HDR source gives SDR pictures of `sdr_depth` bits.
         """
-        facts = scan(path, stream, ignore_errors=ignore_errors)
-        interlaced = facts.parity is not None
-        told = INTERLACED.get(deinterlace) if interlaced else None
-        facts = replace(facts, warnings=(*facts.warnings, *([f"{path.name}: {told}"] if told else [])))
-        wanted = deinterlace == "bwdif" or (deinterlace == "auto" and interlaced)
-        return cls(path, facts, (facts.parity or "auto") if wanted else None, ignore_errors=ignore_errors)
+        coded = scan(path, stream, ignore_errors=ignore_errors)
+        told = [*_interlaced(coded, deinterlace), *_hdr(coded, hdr)]
+        facts = replace(coded, warnings=(*coded.warnings, *(f"{path.name}: {text}" for text in told)))
+        if hdr == "tonemap" and coded.colour.hdr:
+            facts = replace(facts, colour=tonemap.SDR, depth=sdr_depth)
+        wanted = deinterlace == "bwdif" or (deinterlace == "auto" and coded.parity is not None)
+        return cls(path, facts, coded, (coded.parity or "auto") if wanted else None, ignore_errors=ignore_errors)
 
     def frames(self, indices: Sequence[int]) -> Iterator[Frame]:
         wanted = iter(indices)
@@ -177,7 +185,7 @@ class Video(Source):
         return index
 
     def _picture(self, frame: VideoFrame, index: int) -> Image:
-        facts = self.facts
+        facts = self._coded
         image = self._upright(to_rgb(frame, facts.colour, self.path))
         if image.shape[:2] != (facts.height, facts.width):
             raise MediaError(
@@ -189,6 +197,8 @@ class Video(Source):
                 f"{self.path}: the pixels change from {facts.pix_fmt} to {frame.format.name} at frame {index}; "
                 "cut the file there and render the parts"
             )
+        if self.facts.colour != facts.colour:
+            return tonemap.tone_map(image, facts.colour, facts.mastering_peak or tonemap.PEAK, self.facts.depth)
         return image
 
     def _opacity(self, frame: VideoFrame, image: Image) -> Opacity | None:
@@ -197,7 +207,8 @@ class Video(Source):
             return None
         if not has_opacity(frame.format):
             return np.full(image.shape[:2], np.iinfo(image.dtype).max, image.dtype)
-        return self._upright(opacity_of(frame))
+        opacity = self._upright(opacity_of(frame))
+        return to_uint8(opacity) if image.dtype == np.uint8 else to_uint16(opacity)
 
     def _upright(self, picture: Image) -> Image:
         turned = np.rot90(picture, self.facts.rotation // 90)
@@ -220,6 +231,8 @@ def open_source(
     *,
     stream: int | None = None,
     deinterlace: str = "auto",
+    hdr: str = "auto",
+    sdr_depth: int = 8,
     still_frames: int = 1,
     still_rate: Fraction = Fraction(24),
     ignore_errors: bool = False,
@@ -238,7 +251,9 @@ def open_source(
         if path.stat().st_size == 0:
             raise MediaError(f"{path}: is empty")
         if not is_still(path):
-            return Video.open(path, stream, deinterlace=deinterlace, ignore_errors=ignore_errors)
+            return Video.open(
+                path, stream, deinterlace=deinterlace, hdr=hdr, sdr_depth=sdr_depth, ignore_errors=ignore_errors
+            )
         torn = check_picture(path)
     except OSError as error:
         if isinstance(error, MediaError):
@@ -251,3 +266,20 @@ def open_source(
         told = f"{path.name}: is cut off: a part of the picture is there; what is missing is gray"
         still.facts = replace(still.facts, warnings=(*still.facts.warnings, told))
     return still
+
+
+def _interlaced(facts: Facts, mode: str) -> Iterator[str]:
+    if facts.parity is None:
+        return
+    if mode == "auto":
+        yield "is interlaced; deinterlaced by bwdif (--deinterlace off leaves its fields as they are)"
+    if mode == "off":
+        yield "is interlaced; its fields are rendered as they are (--deinterlace bwdif makes whole pictures)"
+
+
+def _hdr(facts: Facts, mode: str) -> Iterator[str]:
+    name = facts.colour.hdr
+    if name and mode == "auto":
+        yield f"is HDR ({name}); the networks see its code values and the tags are kept (--hdr tonemap makes it SDR)"
+    if not name and mode == "tonemap":
+        yield "is not HDR; --hdr tonemap has nothing to do"

@@ -26,6 +26,14 @@ def depth_of(form: VideoFormat) -> int:
     return max(component.bits for component in form.components)
 
 
+def depth_of_name(pix_fmt: str | None, default: int) -> int:
+    """Bits of the deepest component of the format of this name, `default` where there is none."""
+    try:
+        return depth_of(VideoFormat(pix_fmt)) if pix_fmt else default
+    except ValueError:
+        return default
+
+
 def is_yuv(form: VideoFormat) -> bool:
     """Whether there is chroma beside luma: neither RGB, palette nor gray."""
     return not form.is_rgb and not form.has_palette and len(form.components) >= 3

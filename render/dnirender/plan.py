@@ -11,14 +11,14 @@ from dataclasses import dataclass, field, replace
 from fractions import Fraction
 from pathlib import Path
 
-from dnirender import compose
+from dnirender import compose, deinterlace, tonemap
 from dnirender.animation import FORMATS, check_rate
 from dnirender.decode import open_source
-from dnirender.deinterlace import MODES
 from dnirender.encode import CONTAINERS, Times
 from dnirender.errors import OutputError, UsageError
 from dnirender.frames import Alpha
 from dnirender.pictures import is_still, numbered
+from dnirender.pixels import depth_of_name
 from dnirender.preset import Preset
 from dnirender.source import Facts, Source
 from dnirender.streams import AS_ASKED, Cut, StreamPlan, plan_streams
@@ -44,6 +44,7 @@ class Job:
     end: str | None = None
     video_stream: int | None = None
     deinterlace: str = "auto"
+    hdr: str = "auto"
     fps: Fraction | None = None
     boomerang: bool = False
     device: str = "auto"
@@ -61,8 +62,12 @@ class Job:
     def __post_init__(self) -> None:
         if self.fps is not None and not 0 < self.fps <= 1000:
             raise UsageError(f"--fps {float(self.fps):g}: expected more than 0 and at most 1000")
-        if self.deinterlace not in MODES:
-            raise UsageError(f"--deinterlace {self.deinterlace}: expected {', '.join(MODES)}")
+        for option, given, known in (
+            ("--deinterlace", self.deinterlace, deinterlace.MODES),
+            ("--hdr", self.hdr, tonemap.MODES),
+        ):
+            if given not in known:
+                raise UsageError(f"{option} {given}: expected {', '.join(known)}")
 
     @property
     def timeline(self) -> Timeline:
@@ -254,7 +259,12 @@ def check_target(target: Path, job: Job) -> None:
 def _open(job: Job) -> Source:
     if not is_still(job.input):
         return open_source(
-            job.input, stream=job.video_stream, deinterlace=job.deinterlace, ignore_errors=job.ignore_errors
+            job.input,
+            stream=job.video_stream,
+            deinterlace=job.deinterlace,
+            hdr=job.hdr,
+            sdr_depth=depth_of_name(job.preset.encoding.pix_fmt, 8),
+            ignore_errors=job.ignore_errors,
         )
     rate = job.fps or (Fraction(job.preset.gif.fps).limit_denominator(1000) if job.animated else STILL_RATE)
     count = job.timeline.num_frames(rate)

@@ -287,6 +287,7 @@ def _facts(
         rotation=rotation,
         mirrored=mirrored,
         opacity=has_opacity(first.format),
+        mastering_peak=_mastering_peak(first),
         time_base=times.time_base,
         pts=times.pts[leading:],
         last_duration=times.last_duration,
@@ -319,10 +320,18 @@ def _warnings(colour: Colour, leading: int, damage: str, times: Clock) -> Iterat
     yield from times.notes
     if leading:
         yield f"its first {leading} frame(s) refer to what came before the file begins; they are left out"
-    if colour.hdr:
-        yield f"is HDR ({colour.hdr}); the networks see its code values and the tags are kept"
     if colour.guessed:
         yield f"carries no colour tags; read as {colour}"
+
+
+def _mastering_peak(frame: VideoFrame) -> float | None:
+    """The luminance of the mastering display's white in cd/m2: in FFmpeg's struct the fractions of three primaries,
+    white and black come before it, and whether it was given is the last of all."""
+    data = frame.side_data.get("MASTERING_DISPLAY_METADATA")
+    if data is None:
+        return None
+    *_, top, unit, _, given = (int(value) for value in np.frombuffer(data, "<i4", 22))
+    return top / unit if given and top > 0 and unit > 0 else None
 
 
 def orientation(frame: VideoFrame) -> tuple[int, bool]:

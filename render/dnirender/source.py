@@ -32,7 +32,8 @@ class Facts:
     counter-clockwise and then, where `mirrored`, by exchanging left and right. `stamps` are the frames' pts as the file
     writes them, in `stream_base`; none where frames are told apart by their order alone (see `stamps`). `opacity`:
     frames say how opaque each pixel is. `parity` is that of interlaced frames: which lines are shown first, in bwdif's
-    words.
+    words. `mastering_peak` is the brightest that the display of an HDR grading could show, in cd/m2, where the file
+    says so.
     """
 
     width: int
@@ -57,6 +58,7 @@ class Facts:
     stream_base: Fraction = Fraction(1)
     opacity: bool = False
     parity: str | None = None
+    mastering_peak: float | None = None
 
     @property
     def seconds(self) -> tuple[Fraction, ...]:
