@@ -365,8 +365,57 @@ def test_a_picture_that_changes_its_size_is_refused_where_it_does(tmp_path):
     ]
     whole = tmp_path / "whole.ts"
     whole.write_bytes(b"".join(part.read_bytes() for part in parts))
+    for mode in ("off", "bwdif"):
+        before = open_source(whole, deinterlace=mode).frames(range(5))
+        assert [frame_number(frame.image) for frame in before] == list(range(5))
+    assert text_of(whole, deinterlace="bwdif") == text_of(whole)
     assert text_of(whole) == (
-        ": the picture changes from 96x64 to 64x64 at frame 5; cut the file there and render the parts"
+        ": the picture changes from 96x64 to 64x64 at frame 5 (0.20 s); cut the file there and render the parts"
+    )
+
+
+@pytest.mark.parametrize(
+    ("first", "second", "mode", "text"),
+    [
+        ("yuv420p", "yuv420p10le", "off", "from yuv420p to yuv420p10le"),
+        ("yuv420p", "yuvj420p", "off", "to full range"),
+        ("yuvj420p", "yuv420p", "bwdif", "to limited range"),
+        ("yuv420p", "yuv444p", "off", ""),
+        ("yuv420p", "yuv444p", "bwdif", "from yuv420p to yuv444p"),
+    ],
+)
+def test_pixels_that_change_their_meaning_are_refused_where_they_do(tmp_path, first, second, mode, text):
+    parts = [
+        make_clip(
+            tmp_path / f"{pix_fmt}.ts",
+            frames=5,
+            pix_fmt=pix_fmt,
+            full_range="j" in pix_fmt,
+            matrix=1,
+            pts=range(start, start + 18000, 3600),
+        )
+        for pix_fmt, start in ((first, 3600), (second, 21600))
+    ]
+    whole = tmp_path / "whole.ts"
+    whole.write_bytes(b"".join(part.read_bytes() for part in parts))
+    if text:
+        assert text_of(whole, deinterlace=mode) == (
+            f": the pixels change {text} at frame 5 (0.20 s); cut the file there and render the parts"
+        )
+    else:
+        assert [frame_number(frame.image) for frame in all_frames(open_source(whole))] == list(range(5)) * 2
+
+
+@pytest.mark.parametrize("mode", ["off", "bwdif"])
+def test_damage_is_told_with_what_was_decoded(tmp_path, mode):
+    path = make_clip(tmp_path / "clip.mkv", frames=20)
+    with av.open(str(path)) as container:
+        broken = [bytes(packet) for packet in container.demux(video=0) if packet.size][8]
+    path.write_bytes(path.read_bytes().replace(broken, bytes(len(broken))))
+    assert text_of(path, deinterlace=mode).startswith(": damaged: 8 of 20 frames could be decoded (0.3 of 0.8 s)")
+    assert "; --end 8 renders what is whole, --ignore-errors " in text_of(path, deinterlace=mode)
+    assert [frame_number(frame.image) for frame in open_source(path, deinterlace=mode).frames(range(8))] == list(
+        range(8)
     )
 
 

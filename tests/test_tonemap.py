@@ -8,6 +8,7 @@ from conftest import decoded, frame_number, make_clip, tiny_endpoints
 from dnirender import Job, Preset, UsageError, render
 from dnirender.colour import Colour
 from dnirender.decode import open_source
+from dnirender.plan import make_plan
 from dnirender.tonemap import HLG, PQ, SDR, eetf, gamut_matrix, hlg_scene, pq_code, pq_light, tone_map
 
 PAPER = 0.9033  # the signal of 203 cd/m2 of 1000: knee 0.6586, T 0.3333, E2 0.7387, 159 cd/m2
@@ -142,6 +143,8 @@ def test_hdr_stays_hdr_unless_asked(tmp_path, transfer, name):
 def test_a_tone_mapped_render_is_sdr_and_says_so(tmp_path, pix_fmt):
     clip = hdr_clip(tmp_path / "clip.mp4")
     encoding = {"crf": 4} | ({"pix_fmt": pix_fmt} if pix_fmt else {})
+    job = Job(clip, tmp_path / "o.mp4", preset_of(tmp_path, **encoding), hdr="tonemap")
+    assert make_plan(job).source.facts.depth == (10 if pix_fmt else 8)
     render(clip, tmp_path / "o.mp4", preset=preset_of(tmp_path, **encoding), keyframes="0:0,end:0", hdr="tonemap")
     assert tags_of(tmp_path / "o.mp4") == (pix_fmt or "yuv420p", 1, 1, 1, 1)
     wanted = next(open_source(clip, hdr="tonemap").frames([2])).image

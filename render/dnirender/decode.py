@@ -16,6 +16,7 @@ import av.error
 import numpy as np
 from av.container import InputContainer
 from av.packet import Packet
+from av.video.format import VideoFormat
 from av.video.frame import VideoFrame
 from av.video.stream import VideoStream
 
@@ -26,7 +27,7 @@ from dnirender.errors import MediaError
 from dnirender.frames import Frame, Image, Opacity, to_uint8, to_uint16
 from dnirender.picture_header import check_picture
 from dnirender.pictures import Still, is_still
-from dnirender.pixels import has_opacity, opacity_of, to_rgb
+from dnirender.pixels import depth_of, has_opacity, is_yuv, opacity_of, to_rgb
 from dnirender.scan import decode_packets, scan
 from dnirender.source import Facts, Source
 
@@ -81,7 +82,7 @@ class Video(Source):
                     continue
                 if index in self._missing:
                     self.repaired.add(index)
-                image = self._picture(frame, index)
+                image = self._picture(frame)
                 yield Frame(index, self.facts.pts[index], image, self._opacity(frame, image))
                 want = next(wanted, None)
                 if want is None:
@@ -125,6 +126,7 @@ class Video(Source):
                 for frame in itertools.chain([first], frames):
                     if index == len(self.facts.pts) or frame.is_corrupt or (stamps and frame.pts != stamps[index]):
                         raise self._damaged(index)
+                    self._check(frame, index)
                     yield index, frame
                     index += 1
                 raise self._damaged(index)
@@ -148,6 +150,8 @@ class Video(Source):
             place = self._place(frame, index)
             if place is None or (frame is None and last is None):
                 continue
+            if frame is not None:
+                self._check(frame, place)
             for missing in range(index, place):
                 yield self._repaired(missing), last or cast(VideoFrame, frame)
             if frame is None:
@@ -184,19 +188,29 @@ class Video(Source):
         self._missing.add(index)
         return index
 
-    def _picture(self, frame: VideoFrame, index: int) -> Image:
+    def _check(self, frame: VideoFrame, index: int) -> None:
+        """MediaError where a frame is of another size than the first, or of pixels that mean something else."""
+        facts, form = self._coded, frame.format
+        sideways = facts.rotation % 180 == 90
+        width, height = (frame.height, frame.width) if sideways else (frame.width, frame.height)
+        full = {1: False, 2: True}.get(int(frame.color_range), facts.colour.full_range)
+        change = ""
+        if (width, height) != (facts.width, facts.height):
+            change = f"the picture changes from {facts.width}x{facts.height} to {width}x{height}"
+        elif form.name != facts.pix_fmt and not (self._parity is None and _alike(form, facts)):
+            change = f"the pixels change from {facts.pix_fmt} to {form.name}"
+        elif is_yuv(form) and full != facts.colour.full_range:
+            # H.264 decoders keep calling the format what it was.
+            change = f"the pixels change to {'full' if full else 'limited'} range"
+        if change:
+            at = float((facts.pts[index] - facts.pts[0]) * facts.time_base)
+            raise MediaError(
+                f"{self.path}: {change} at frame {index} ({at:.2f} s); cut the file there and render the parts"
+            )
+
+    def _picture(self, frame: VideoFrame) -> Image:
         facts = self._coded
         image = self._upright(to_rgb(frame, facts.colour, self.path))
-        if image.shape[:2] != (facts.height, facts.width):
-            raise MediaError(
-                f"{self.path}: the picture changes from {facts.width}x{facts.height} to "
-                f"{image.shape[1]}x{image.shape[0]} at frame {index}; cut the file there and render the parts"
-            )
-        if (image.dtype == np.uint8) != (facts.depth <= 8):
-            raise MediaError(
-                f"{self.path}: the pixels change from {facts.pix_fmt} to {frame.format.name} at frame {index}; "
-                "cut the file there and render the parts"
-            )
         if self.facts.colour != facts.colour:
             return tonemap.tone_map(image, facts.colour, facts.mastering_peak or tonemap.PEAK, self.facts.depth)
         return image
@@ -266,6 +280,12 @@ def open_source(
         told = f"{path.name}: is cut off: a part of the picture is there; what is missing is gray"
         still.facts = replace(still.facts, warnings=(*still.facts.warnings, told))
     return still
+
+
+def _alike(form: VideoFormat, facts: Facts) -> bool:
+    """Whether frames of this format give pictures like those of the format that the video began with."""
+    known = VideoFormat(facts.pix_fmt)
+    return (depth_of(form) <= 8) == (facts.depth <= 8) and has_opacity(form) <= has_opacity(known)
 
 
 def _interlaced(facts: Facts, mode: str) -> Iterator[str]:

@@ -15,7 +15,7 @@ from av.filter import Graph
 from av.video.frame import VideoFrame
 
 from dnirender.containers import fraction
-from dnirender.errors import RenderError
+from dnirender.errors import MediaError, RenderError
 
 MODES = ("auto", "off", "bwdif")
 # How AVFieldOrder tells which lines are shown first: top, bottom, stored top first but shown bottom first, and so on.
@@ -33,29 +33,37 @@ def parity(frames: Iterable[VideoFrame], field_order: int) -> str | None:
 
 
 def deinterlaced(
-    frames: Iterable[tuple[int, VideoFrame]], stop: int, first_lines: str = "auto"
+    frames: Iterator[tuple[int, VideoFrame]], stop: int, first_lines: str = "auto"
 ) -> Iterator[tuple[int, VideoFrame]]:
     """The same (index, frame) with whole pictures, each given once its successor is there.
 
-    Indices are consecutive, and `stop - 1` is the last that there is. The first picture lacks a neighbour, and so does
-    the last unless it is `stop - 1`: whoever wants them as they are in the whole asks for one more on either side.
+    Indices are consecutive, frames of one size and format, and `stop - 1` is the last that there is. The first picture
+    is made without a frame before it: whoever wants it as it is in the whole starts one earlier. MediaError of `frames`
+    is raised once what came before it has been given, so that all that can be decoded can be rendered.
     """
     graph: Graph | None = None
-    due: int | None = None
-    for index, frame in frames:
-        due = index if due is None else due
-        graph = graph or _graph(frame, first_lines)
-        frame.pts, frame.time_base = index, Fraction(1)
-        graph.vpush(frame)
-        if index == stop - 1:
+    failure: MediaError | None = None
+    due, ended = 0, False
+    while not ended:
+        try:
+            index, frame = next(frames)
+        except MediaError as error:
+            ended, failure = True, error
+        else:
+            if graph is None:
+                graph, due = _graph(frame, first_lines), index
+            frame.pts, frame.time_base = index, Fraction(1)
+            graph.vpush(frame)
+            ended = index == stop - 1
+        if ended and graph:
             graph.vpush(None)
-        for made in _pulled(graph):
+        for made in _pulled(graph) if graph else ():
             if made.pts is None or made.pts * fraction(made.time_base, Fraction(1)) != due:
                 raise RenderError(f"bwdif gave the picture of another moment than frame {due}; use --deinterlace off")
             yield due, made
             due += 1
-        if index == stop - 1:
-            return
+    if failure:
+        raise failure
 
 
 def _graph(frame: VideoFrame, first_lines: str) -> Graph:
