@@ -11,10 +11,13 @@ import pytest
 
 from conftest import decoded, frame_number, make_clip, paint
 from dnirender import Preset, render
+from dnirender.animation import AnimationSink
 from dnirender.colour import Colour
 from dnirender.compose import with_opacity
 from dnirender.decode import open_source
+from dnirender.encode import Times
 from dnirender.encoders import choose_pix_fmt
+from dnirender.frames import to_uint8
 from dnirender.pictures import read_picture
 from dnirender.pixels import opacity_of, to_frame
 
@@ -178,6 +181,21 @@ def test_without_opacity_a_picture_is_untouched_and_with_it_scaled():
     joined = with_opacity(large, np.full((64, 96), 77, np.uint8))
     assert joined.shape == (128, 192, 4)
     assert np.array_equal(joined[..., :3], large) and (joined[..., 3] == 77).all()
+
+
+@pytest.mark.parametrize(("suffix", "made"), [(".apng", 8), (".apng", 16), (".gif", 8)])
+def test_animations_have_the_opacity_they_are_given(tmp_path, suffix, made):
+    times = Times((0, 4, 8, 20), Fraction(1, 100), 5)
+    with AnimationSink(tmp_path / f"out{suffix}", times) as sink:
+        for number in range(4):
+            sink.write(stained(number, made))
+    found = opacities(tmp_path / f"out{suffix}")
+    for number, opacity in enumerate(found):
+        expected = to_uint8(glass(number, made))
+        assert np.array_equal(opacity, expected if suffix == ".apng" else np.where(expected < 128, 0, 255))
+    assert len(found) == 4
+    if suffix == ".apng":  # the colours of a GIF's holes are lost
+        assert [frame_number(image) for _, image in decoded(tmp_path / "out.apng")] == list(range(4))
 
 
 # From file to file, through networks that change nothing.
