@@ -14,6 +14,17 @@ SHARED = REPO.parent / "shared"
 CLIPS = SHARED / "data" / "clips"
 needs_shared = pytest.mark.skipif(not CLIPS.is_dir(), reason="the shared clips (../shared/data/clips) are absent")
 
+RELEASE = REPO / "tests" / "release"
+
+
+def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool | None:
+    """What takes minutes runs only where it is named: `pytest tests/release`."""
+    named = any(
+        RELEASE in (path, *path.parents) for path in (Path(arg.split("::")[0]).resolve() for arg in config.args)
+    )
+    return True if collection_path == RELEASE and not named else None
+
+
 # Two references and ten cells of a number: nine bits and their parity.
 COLUMNS, ROWS = 4, 3
 BITS = COLUMNS * ROWS - 3

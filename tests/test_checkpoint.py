@@ -5,6 +5,7 @@ import pickle
 import re
 import zipfile
 from collections import OrderedDict
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -171,3 +172,61 @@ def test_tensors_that_are_not_plain_are_refused(tmp_path):
     for tensor in (torch.zeros(2, dtype=torch.complex64), torch.eye(2).to_sparse()):
         message = refused(saved(tmp_path / "x.pth", {"w": tensor}))
         assert message == "w is not a plain tensor of real numbers"
+
+
+def zipped(path, pickled, others=0):
+    """A file like those of torch.save with this pickle and so many more members."""
+    with zipfile.ZipFile(saved(path, {"w": torch.zeros(4)})) as honest:
+        members = {member.filename: honest.read(member) for member in honest.infolist()}
+    with zipfile.ZipFile(path, "w") as archive:
+        for name, data in members.items():
+            archive.writestr(name, pickled if pickled and name.endswith("data.pkl") else data)
+        for number in range(others):
+            archive.writestr(f"x/more/{number}", b"")
+    return path
+
+
+def test_endless_lists_are_refused_by_their_length(tmp_path):
+    text = refused(zipped(tmp_path / "x.pth", b"\x80\x02" + b"(" * 2_100_000 + b"."))
+    assert text == "its pickle has 2100003 bytes, expected at most 2097152: refused"
+    assert "tensors, expected at most 10000: refused" in refused(zipped(tmp_path / "x.pth", b"", 20_100))
+    assert "its directory has" in refused(zipped(tmp_path / "x.pth", b"", 45_000))
+    path = tmp_path / "legacy.pth"
+    path.write_bytes(b"\x80\x02" + b"(" * 3_100_000)
+    assert refused(path) == "is read in more than 3000000 pieces: refused"
+    path = tmp_path / "x.safetensors"
+    path.write_bytes((17_000_000).to_bytes(8, "little") + b"{" + b" " * 17_000_000)
+    assert refused(path) == "its header has 17000000 bytes, expected at most 16777216: refused"
+    entry = b'"%d":{"dtype":"F32","shape":[0],"data_offsets":[0,0]}'
+    header = b"{" + b",".join(entry % number for number in range(10_001)) + b"}"
+    path.write_bytes(len(header).to_bytes(8, "little") + header)
+    assert refused(path) == "holds 10001 tensors, expected at most 10000: refused"
+
+
+def test_storage_that_the_file_does_not_hold_is_refused(tmp_path):
+    legacy = saved(tmp_path / "x.pth", {"w": torch.zeros(4)}, _use_new_zipfile_serialization=False).read_bytes()
+    at = legacy.rindex((4).to_bytes(8, "little"))
+    for claimed in (2**31, 2**60):
+        (tmp_path / "x.pth").write_bytes(legacy[:at] + claimed.to_bytes(8, "little") + legacy[at + 8 :])
+        assert refused(tmp_path / "x.pth").startswith("not a checkpoint, or a damaged one")
+
+
+def test_nested_pickles_are_refused(tmp_path):
+    laughs = b"(X\x01\x00\x00\x00at" + b"q\x00"
+    for level in range(40):
+        laughs += b"0(" + (b"h" + bytes([level])) * 10 + b"tq" + bytes([level + 1])
+    for pickled in (laughs, b"}(" + laughs + b"K\x01u", b"(]" * 9000 + b"e" * 8999):
+        refused(zipped(tmp_path / "x.pth", b"\x80\x02" + pickled + b"."))
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="there are no pipes here")
+def test_devices_and_pipes_are_not_read(tmp_path):
+    os.mkfifo(tmp_path / "pipe.pth")
+    for path in (tmp_path / "pipe.pth", Path("/dev/zero")):
+        assert refused(path) == "is a device or a pipe, expected a file"
+
+
+def test_large_files_of_the_old_format_are_read(tmp_path):
+    state = {"a": torch.arange(300_000.0), "b": torch.arange(7)}
+    found = load_state_dict(saved(tmp_path / "x.pth", state, _use_new_zipfile_serialization=False)).state
+    assert torch.equal(found["a"], state["a"]) and torch.equal(found["b"], state["b"])

@@ -1,6 +1,7 @@
 """Presets: what is accepted, what is refused and in which words."""
 
 import json
+from itertools import pairwise
 
 import pytest
 
@@ -89,8 +90,8 @@ def test_errors_name_the_file_the_key_what_was_expected_and_what_was_found(tmp_p
 
 
 def test_a_preset_that_is_no_preset_is_refused_unread(tmp_path):
-    with pytest.raises(PresetError, match="is 1000001 bytes; a preset has at most 1000000"):
-        Preset.load(written(tmp_path, "#" * 1_000_001))
+    with pytest.raises(PresetError, match=r"my\.yaml: is 200000 bytes; a preset has at most 131072$"):
+        Preset.load(written(tmp_path, "#" * 200_000))
 
 
 def test_names_and_paths(tmp_path):
@@ -120,3 +121,40 @@ def test_shipped_presets_are_whole(name):
 def test_the_schema_beside_the_presets_is_that_of_the_models():
     assert (preset_folder() / "schema.json").read_text("utf-8") == schema()
     assert json.loads(schema())["properties"].keys() == Preset.model_fields.keys()
+
+
+@pytest.mark.parametrize("weights", ["../day.pth", "a/../../day.pth", "/etc/passwd", "sub/.."])
+def test_weights_stay_in_the_folder_of_their_preset(tmp_path, weights):
+    text = "name: Mine\n" + ENDPOINTS.replace("sub/night.pth", weights)
+    with pytest.raises(PresetError) as caught:
+        Preset.load(written(tmp_path, text))
+    assert str(caught.value).endswith(
+        f"my.yaml: network.endpoints[1].weights: expected a file in the preset's folder or below, got {weights!r}; "
+        "put the weights there, or name them on the command line with -m NAME=FILE"
+    )
+
+
+LAUGHS = "".join(
+    f"{new}: &{new} [{', '.join(['*' + old] * 9)}]\n" for old, new in pairwise("abcdefghijklmnopqrstuvwxyz")
+)
+HOSTILE = {
+    "aliases": "a: &a [x, x]\n" + LAUGHS,
+    "merges": "a: &a {x: 1}\n" + "".join(f"k{i}: &k{i} {{<<: [*a, *a]}}\n" for i in range(900)),
+    "itself": "name: &a [*a]\n",
+    "braces": "{name: " * 5000 + "}" * 5000,
+    "depth": "".join(" " * level + "a:\n" for level in range(500)),
+    "tag": "name: !!python/object/apply:os.mkdir [pwned]\n",
+    "long": "name: " + "x" * 100_000,
+    "digits": "name: " + "9" * 100_000,
+    "key": "x" * 900 + ": 1\n",
+    "nul": "name: \0",
+}
+
+
+@pytest.mark.parametrize("name", HOSTILE)
+def test_hostile_yaml_ends_in_one_short_line(tmp_path, monkeypatch, name):
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(PresetError) as caught:
+        Preset.load(written(tmp_path, HOSTILE[name]))
+    assert "\n" not in str(caught.value) and len(str(caught.value)) < 1000
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["my.yaml"]

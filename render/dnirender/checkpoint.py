@@ -8,7 +8,7 @@ import zipfile
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, cast
+from typing import Any, BinaryIO, cast
 
 import torch
 from safetensors import SafetensorError, safe_open
@@ -25,9 +25,14 @@ ZIP = b"PK\x03\x04"
 
 # torch.save does not compress, and trained weights compressed by hand shrink to half at best: more is an attack.
 MAX_EXPANSION = 100
-MAX_EXPANDED_BYTES = 8 << 30
+MAX_EXPANDED_BYTES = 256 << 20
 # Tied weights lie two or three times on one storage; a thousand tensors on one storage are an attack.
 MAX_SHARING = 4
+# The largest networks have a few thousand tensors. Each costs 0.1 ms and 2 kB, so that a list of millions is an attack.
+MAX_TENSORS = 10_000
+MAX_LISTING = 2 << 20  # bytes of a directory, a pickle or a header that describes tensors: some 200 for each
+MAX_METADATA = 16 << 20  # a safetensors header also holds notes on the training
+MAX_READS = 3_000_000  # an unpickler reads two or three times for each opcode, in 1.5 us
 
 
 @dataclass(frozen=True)
@@ -55,6 +60,7 @@ def load_state_dict(path: Path) -> Checkpoint:
     except OSError as error:
         raise ModelError(f"{path}: cannot be read: {error.strerror or error}") from error
     data, unwrapped = _unwrap(path, data)
+    _check_count(path, len(data))
     tensors = _only_tensors(path, data)
     _check_sizes(path, tensors)
     state = {name: _plain(path, name, tensor) for name, tensor in tensors.items()}
@@ -63,6 +69,8 @@ def load_state_dict(path: Path) -> Checkpoint:
 
 def _head(path: Path) -> bytes:
     """What tells the formats apart, as downloads are often misnamed. Safetensors: 8 bytes of length, then JSON."""
+    if path.exists() and not path.is_file() and not path.is_dir():
+        raise ModelError(f"{path}: is a device or a pipe, expected a file")
     with path.open("rb") as file:
         head = file.read(9)
     if not head:
@@ -71,9 +79,15 @@ def _head(path: Path) -> bytes:
 
 
 def _read_safetensors(path: Path) -> tuple[dict[str, Any], dict[str, str]]:
+    with path.open("rb") as file:
+        size = int.from_bytes(file.read(8), "little")
+    if MAX_METADATA < size < path.stat().st_size:
+        raise ModelError(f"{path}: its header has {size} bytes, expected at most {MAX_METADATA}: refused")
     try:
         with safe_open(path, framework="pt", device="cpu") as file:
-            return {name: file.get_tensor(name) for name in file.keys()}, dict(file.metadata() or {})  # noqa: SIM118
+            names = list(file.keys())
+            _check_count(path, len(names))
+            return {name: file.get_tensor(name) for name in names}, dict(file.metadata() or {})
     except SafetensorError as error:
         raise ModelError(f"{path}: not a valid safetensors file ({error}); download or export it again") from error
 
@@ -84,7 +98,8 @@ def _read_torch(path: Path, head: bytes) -> object:
             _check_zip(path)
         with path.open("rb") as file, warnings.catch_warnings():
             warnings.simplefilter("ignore")  # about pickle protocols and sparse tensors; the result is judged below
-            return torch.load(file, map_location="cpu", weights_only=True)
+            bounded: Any = file if head.startswith(ZIP) else _Bounded(path, file)
+            return torch.load(bounded, map_location="cpu", weights_only=True)
     except (OSError, ModelError):
         raise
     except Exception as error:  # the unpickler fails in any way that a damaged file makes it fail
@@ -102,11 +117,61 @@ def _unreadable(path: Path, reason: str) -> ModelError:
 
 def _check_zip(path: Path) -> None:
     """Refuses, by the directory alone, an archive that would not fit the machine once it is unpacked."""
-    with zipfile.ZipFile(path) as archive:
-        unpacked = sum(member.file_size for member in archive.infolist())
     size = path.stat().st_size
-    if unpacked > MAX_EXPANSION * size or unpacked > max(2 * size, MAX_EXPANDED_BYTES):
+    with path.open("rb") as file:
+        file.seek(max(0, size - (1 << 16)))
+        tail = file.read()
+    end = tail.rfind(b"PK\5\6")
+    listing = int.from_bytes(tail[end + 12 : end + 16], "little")
+    if end >= 0 and MAX_LISTING < listing < size:
+        raise ModelError(f"{path}: its directory has {listing} bytes, expected at most {MAX_LISTING}: refused")
+    with zipfile.ZipFile(path) as archive:
+        members = archive.infolist()
+    _check_count(path, len(members) // 2)
+    unpacked = sum(member.file_size for member in members)
+    pickled = max((member.file_size for member in members if member.filename.endswith(".pkl")), default=0)
+    if pickled > MAX_LISTING:
+        raise ModelError(f"{path}: its pickle has {pickled} bytes, expected at most {MAX_LISTING}: refused")
+    if unpacked > MAX_EXPANSION * size or unpacked > max(4 * size, MAX_EXPANDED_BYTES):
         raise ModelError(f"{path}: {size} bytes that unpack to {unpacked}: refused, trained weights do not compress so")
+
+
+def _check_count(path: Path, count: int) -> None:
+    if count > MAX_TENSORS:
+        raise ModelError(f"{path}: holds {count} tensors, expected at most {MAX_TENSORS}: refused")
+
+
+class _Bounded:
+    """A file of the format without an archive, whose pickle may be as long as the file: read so often and no more.
+
+    It has no descriptor, so that torch reads the tensors through it too.
+    """
+
+    def __init__(self, path: Path, file: BinaryIO) -> None:
+        self._path = path
+        self._file = file
+        self._left = MAX_READS
+        self.seek, self.tell = file.seek, file.tell
+
+    def _count(self) -> None:
+        self._left -= 1
+        if self._left < 0:
+            raise ModelError(f"{self._path}: is read in more than {MAX_READS} pieces: refused")
+
+    def read(self, size: int = -1) -> bytes:
+        """As a file's."""
+        self._count()
+        return self._file.read(size)
+
+    def readline(self, size: int = -1) -> bytes:
+        """As a file's."""
+        self._count()
+        return self._file.readline(size)
+
+    def readinto(self, buffer: Any) -> int:
+        """As a file's."""
+        self._count()
+        return self._file.readinto(buffer)  # pyright: ignore[reportAttributeAccessIssue]
 
 
 def _unwrap(path: Path, data: object) -> tuple[dict[Any, Any], str | None]:

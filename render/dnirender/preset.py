@@ -21,7 +21,8 @@ from dnirender.errors import PresetError
 from dnirender.timeline import Timeline
 
 DEFAULT_PRESET = "day-to-night"
-MAX_BYTES = 1_000_000
+MAX_BYTES = 1 << 17  # the parser takes 30 us per byte of the worst kind; a timeline has up to 100,000 characters
+MAX_SHOWN = 200  # characters of a value that an error repeats
 SCHEMA_LINE = "# yaml-language-server: $schema=schema.json\n"
 
 Side = Annotated[int, Field(ge=16, le=16384)]
@@ -137,6 +138,8 @@ class Preset(_Model):
         """A shipped preset by name, or any by path; weights become absolute. Raises PresetError."""
         path = find_preset(name_or_path)
         preset = cls.checked(read_yaml(path), str(path))
+        for number, endpoint in enumerate(preset.network.endpoints):
+            _check_below(endpoint.weights, f"{path}: network.endpoints[{number}].weights")
         return preset.override(
             {
                 "network": {
@@ -163,6 +166,15 @@ class Preset(_Model):
         for section, fields in changes.items():
             data[section] = data[section] | dict(fields)
         return self.checked(data, where)
+
+
+def _check_below(weights: Path, where: str) -> None:
+    """A preset from elsewhere must not point at other people's files, or at a server that learns who reads it."""
+    if weights.is_absolute() or weights.anchor or ".." in weights.parts:
+        raise PresetError(
+            f"{where}: expected a file in the preset's folder or below, got {str(weights)[:MAX_SHOWN]!r}; "
+            "put the weights there, or name them on the command line with -m NAME=FILE"
+        )
 
 
 def preset_folder() -> Path:
@@ -195,17 +207,25 @@ def find_preset(name_or_path: str | Path) -> Path:
 
 def read_yaml(path: Path) -> object:
     """The plain data of a YAML 1.2 file: no tags, no duplicate keys."""
+    if path.exists() and not path.is_file():
+        raise PresetError(f"{path}: is no file, expected YAML")
+    if path.exists() and path.stat().st_size > MAX_BYTES:
+        raise PresetError(f"{path}: is {path.stat().st_size} bytes; a preset has at most {MAX_BYTES}")
     try:
-        if path.stat().st_size > MAX_BYTES:
-            raise PresetError(f"{path}: is {path.stat().st_size} bytes; a preset has at most {MAX_BYTES}")
         return YAML(typ="safe", pure=True).load(path.read_text("utf-8"))
     except (YAMLError, ValueError, RecursionError) as error:
         lines = [line.strip() for line in str(error).splitlines() if line.strip()]
         mark = getattr(error, "problem_mark", None)
         at = f" line {mark.line + 1}:" if mark is not None else ""
-        raise PresetError(f"{path}:{at} not valid YAML ({getattr(error, 'problem', None) or lines[0]})") from error
+        raise PresetError(
+            f"{path}:{at} not valid YAML ({_short(getattr(error, 'problem', None) or lines[0])})"
+        ) from error
     except OSError as error:
         raise PresetError(f"{path}: cannot be read ({error.strerror})") from error
+
+
+def _short(text: str) -> str:
+    return text if len(text) <= MAX_SHOWN else text[:MAX_SHOWN] + "..."
 
 
 def schema() -> str:
@@ -219,7 +239,7 @@ def first_error(error: ValidationError, fields: Callable[[tuple[int | str, ...]]
     `fields` names the keys that are known at a key path; without it those of a preset.
     """
     detail = error.errors(include_url=False)[0]
-    place = "".join(f"[{part}]" if isinstance(part, int) else f".{part}" for part in detail["loc"]).lstrip(".")
+    place = "".join(f"[{part}]" if isinstance(part, int) else f".{_short(part)}" for part in detail["loc"]).lstrip(".")
     others = f" (and {error.error_count() - 1} more)" if error.error_count() > 1 else ""
     found = detail["input"]
     if detail["type"] == "extra_forbidden":
@@ -231,7 +251,7 @@ def first_error(error: ValidationError, fields: Callable[[tuple[int | str, ...]]
         return f"{place}: is missing{others}"
     message = detail["msg"].removeprefix("Value error, ").removeprefix("Input ")
     message = message.replace("should be", "expected", 1) if message.startswith("should be") else message
-    shown = "" if isinstance(found, dict | list | tuple) else f", got {found!r}"
+    shown = "" if isinstance(found, dict | list | tuple) else f", got {_short(repr(found))}"
     return f"{place or 'preset'}: {message}{shown}{others}"
 
 
