@@ -210,7 +210,8 @@ class Worker:
             text=True,
         )
         self._lines: queue.Queue[str] = queue.Queue()
-        threading.Thread(target=self._listen, args=(self._process, self._lines), daemon=True).start()
+        self._listener = threading.Thread(target=self._listen, args=(self._process, self._lines))
+        self._listener.start()
         self._fresh = True
 
     @staticmethod
@@ -231,8 +232,8 @@ class Worker:
             return Outcome(number, broken=f"hangs for more than {HANG_SECONDS} s")
         self._fresh = False
         if not line:
-            self._process.wait()
-            code = self._process.returncode
+            code = self._process.wait()
+            self.close()
             self._start()
             return Outcome(number, broken=f"crashed with exit code {code}")
         outcome = Outcome(number, **json.loads(line))
@@ -244,7 +245,9 @@ class Worker:
         """Ends the process."""
         self._process.kill()
         self._process.wait()
-        self._log.close()
+        self._listener.join()
+        for file in (self._process.stdin, self._process.stdout, self._log):
+            file.close()
 
 
 def run_cases(folder: Path, numbers: Iterable[int], workers: int = 2) -> list[Outcome]:

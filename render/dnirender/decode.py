@@ -232,6 +232,8 @@ class Video(Source):
         pts = self.facts.pts
         reached = float((pts[min(decoded, len(pts) - 1)] - pts[0]) * self.facts.time_base)
         why = f" ({getattr(error, 'strerror', None) or error})" if error else ""
+        if self._ignore_errors:
+            return MediaError(f"{self.path}: none of its {len(pts)} frames can be decoded")
         whole = f"--end {decoded} renders what is whole, " if decoded else ""
         return MediaError(
             f"{self.path}: damaged: {decoded} of {len(pts)} frames could be decoded "

@@ -35,6 +35,7 @@ SLACK = Fraction(1, 2)
 LOOKED_AT = 5  # frames: a broadcast may begin with one that is not flagged as interlaced
 HEADER_DURATIONS = {"mov", "matroska", "flv"}  # other formats' durations are estimates
 MAX_ERRORS = 32  # failures of reading, one after the other, before a file counts as ended
+STREAMED = {"mpegts", "mpeg", "mpegvideo", "h264", "hevc", "m4v", "obu"}
 IN_DECODING_ORDER = {"avi"}  # formats whose pts are those of decoding
 
 
@@ -203,7 +204,7 @@ def _first_frames(
     begin, first = None, list[VideoFrame]()
     try:
         for packet, frames in decode_packets(container, stream, forgiving=ignore_errors):
-            if begin is None and packet.is_keyframe:
+            if begin is None and (packet.is_keyframe or not begins_anywhere(container)):
                 begin = packet.pts
             first += frames or ()
             if len(first) >= LOOKED_AT:
@@ -222,8 +223,9 @@ def decode_packets(
     """Every packet of the stream with the frames that came out of the decoder behind it.
 
     A decoder on its own conceals damage where it can. Strictly, it stops at the least of it, and its FFmpegError is
-    raised; only packets before the first keyframe may fail, until a frame has come out. Forgiving, a packet that cannot
-    be decoded comes with None; one thread decodes, so that the failure is that packet's and always the same.
+    raised; only where a recording began between two keyframes may packets fail, until a frame has come out. Forgiving,
+    a packet that cannot be decoded comes with None; one thread decodes, so that the failure is that packet's and always
+    the same. What a decoder conceals without an error or a mark on the frame passes for a frame.
     """
     context = _codec_context(stream)
     if context is None:
@@ -235,7 +237,7 @@ def decode_packets(
     context.options = {"max_pixels": str(MAX_PIXELS)} | ({} if forgiving else {"err_detect": "explode"})
     begun, keyed = False, None
     for packet in _demuxed(container, stream, forgiving):
-        keyed = packet.is_keyframe if keyed is None else keyed
+        keyed = packet.is_keyframe or not begins_anywhere(container) if keyed is None else keyed
         try:
             frames = cast("list[VideoFrame]", aside.decode(packet) if aside else packet.decode())
         except av.error.FFmpegError:
@@ -245,6 +247,11 @@ def decode_packets(
             continue
         begun = begun or bool(frames)
         yield packet, frames
+
+
+def begins_anywhere(container: InputContainer) -> bool:
+    """Whether files of this format may begin between two keyframes, as recordings of broadcasts do."""
+    return container.format.name in STREAMED
 
 
 def _demuxed(container: InputContainer, stream: VideoStream, forgiving: bool) -> Iterator[Packet[Any]]:
