@@ -24,14 +24,15 @@ READABLE = (
 TAGS: dict[str, Any] = {"metadata_errors": "surrogateescape"} if int(av.__version__.split(".")[0]) < 19 else {}
 
 
-# 16384x8192: beyond the largest cameras of video (12288x6480). A header can claim more; frames of it are never made.
-MAX_PIXELS = 1 << 27
+# 8192x8192, twice the largest format of video. A header can claim more, and a kilobyte of packets can mean it: every
+# frame of this size costs 0.2 GB here, and as much for each step on its way.
+MAX_PIXELS = 1 << 26
 
 
-def check_pixels(path: Path, width: int, height: int) -> None:
+def check_pixels(path: Path, width: int, height: int, most: int = MAX_PIXELS) -> None:
     """MediaError if a header announces a picture that is too large to be true."""
-    if width * height > MAX_PIXELS:
-        raise MediaError(f"{path}: announces {width}x{height} pixels, expected at most {MAX_PIXELS} (16384x8192)")
+    if width * height > most:
+        raise MediaError(f"{path}: announces {width}x{height} pixels, expected at most {most}; scale it down first")
 
 
 def fraction(value: Any, default: Fraction) -> Fraction:

@@ -17,6 +17,7 @@ from dnirender.errors import MediaError
 from dnirender.wholeness import is_torn, read_at
 
 MAX_BYTES = 1 << 29
+MAX_PIXELS = 1 << 27  # photographs are larger than frames
 JPEG = b"\xff\xd8"
 DEFLATE = 1032  # bytes that one compressed byte unpacks to, at most
 SHORT, LONG, LONG8 = 3, 4, 16
@@ -39,7 +40,7 @@ def check_picture(path: Path) -> str:
         if torn:
             raise MediaError(f"{path}: is cut off before its first pixel")
         raise MediaError(f"{path}: cannot be read as a picture; expected PNG, JPEG, WebP, BMP or TIFF")
-    check_pixels(path, *size)
+    check_pixels(path, *size, MAX_PIXELS)
     if torn and head[:2] != JPEG:
         raise MediaError(f"{path}: is cut off, and of such a picture no part can be decoded")
     return "a part of the picture is there; --ignore-errors renders it" if torn else ""
