@@ -399,3 +399,11 @@ def test_damaged_files_are_refused_or_whole(tmp_path):
     assert len(outcomes) == 20 * len(seeds)
     assert [outcome for outcome in outcomes if outcome.broken] == []
     assert {outcome.strict == "whole" for outcome in outcomes} == {True, False}
+
+
+def test_a_stream_that_begins_in_the_middle_is_passed_over(tmp_path):
+    first = make_clip(tmp_path / "a.ts", frames=12, pts=range(3600, 3600 * 13, 3600))
+    second = make_clip(tmp_path / "b.ts", frames=12, pts=range(3600 * 13, 3600 * 25, 3600), audio="aac", audio_start=0.6)
+    whole = tmp_path / "whole.ts"
+    whole.write_bytes(first.read_bytes() + second.read_bytes())
+    assert rendered(whole)[1] == [*range(12), *range(12)]

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import contextlib
+from collections.abc import Iterator, Mapping
 from fractions import Fraction
 from pathlib import Path
 from typing import Any, BinaryIO, cast
@@ -10,6 +11,7 @@ from typing import Any, BinaryIO, cast
 import av
 import av.error
 from av.container import InputContainer, OutputContainer
+from av.packet import Packet
 from av.video.codeccontext import VideoCodecContext
 from av.video.stream import VideoStream
 
@@ -47,6 +49,15 @@ def open_container(path: Path) -> InputContainer:
         return av.open(f"file:{path.resolve()}", "r", options=options, **TAGS)
     except (av.error.FFmpegError, ValueError) as error:
         raise MediaError(f"{path}: cannot be opened as a video or picture ({_why(error)})") from error
+
+
+def demux(container: InputContainer, *streams: Any) -> Iterator[Packet[Any]]:
+    """The packets of these streams, or of all, then an empty one for each.
+
+    PyAV raises IndexError behind the last of them where a stream began that was not there when the file was opened.
+    """
+    with contextlib.suppress(IndexError):
+        yield from container.demux(*streams)
 
 
 def create_container(file: Path | BinaryIO, form: str, options: Mapping[str, str] | None = None) -> OutputContainer:

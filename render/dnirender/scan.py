@@ -22,7 +22,7 @@ from av.video.frame import VideoFrame
 from av.video.stream import VideoStream
 
 from dnirender.colour import KR_KB, UNSPECIFIED, Colour, guess_matrix
-from dnirender.containers import MAX_PIXELS, check_pixels, fraction, opacity_decoder, open_container
+from dnirender.containers import MAX_PIXELS, check_pixels, demux, fraction, opacity_decoder, open_container
 from dnirender.deinterlace import parity
 from dnirender.errors import MediaError, UsageError
 from dnirender.pixels import depth_of, has_opacity, is_yuv, opacity_of, sampling_of
@@ -118,7 +118,7 @@ def _read(container: InputContainer, stream: VideoStream) -> _Packets:
     end, behind, error = Fraction(0), 0, None
     torn: dict[int, bool] = {}
     try:
-        for packet in container.demux():
+        for packet in demux(container):
             if packet.size:
                 torn[packet.stream.index] = packet.is_corrupt
                 behind = (packet.pos or 0) + packet.size
@@ -258,7 +258,7 @@ def _demuxed(container: InputContainer, stream: VideoStream, forgiving: bool) ->
     """The packets of one stream, the empty one that flushes the decoder last. Forgiving: over errors of reading too."""
     for _ in range(MAX_ERRORS):
         try:
-            yield from container.demux(stream)
+            yield from demux(container, stream)
             return
         except av.error.FFmpegError:
             if not forgiving:
