@@ -14,6 +14,7 @@ import pytest
 
 import conftest
 from conftest import CLIPS, frame_number, make_clip, needs_shared, paint
+from dnirender.containers import demux
 from dnirender.decode import open_source
 from dnirender.errors import MediaError
 from dnirender.stamps import Stamp, clock
@@ -401,9 +402,12 @@ def test_damaged_files_are_refused_or_whole(tmp_path):
     assert {outcome.strict == "whole" for outcome in outcomes} == {True, False}
 
 
-def test_a_stream_that_begins_in_the_middle_is_passed_over(tmp_path):
-    first = make_clip(tmp_path / "a.ts", frames=12, pts=range(3600, 3600 * 13, 3600))
-    second = make_clip(tmp_path / "b.ts", frames=12, pts=range(3600 * 13, 3600 * 25, 3600), audio="aac", audio_start=0.6)
-    whole = tmp_path / "whole.ts"
-    whole.write_bytes(first.read_bytes() + second.read_bytes())
-    assert rendered(whole)[1] == [*range(12), *range(12)]
+def test_a_stream_that_begins_in_the_middle_is_passed_over():
+    class Recording:
+        """As PyAV behaves where a stream appears behind what it probed, some 5 MB into the file."""
+
+        def demux(self, *streams):
+            yield from ("packet", "flush")
+            raise IndexError("list index out of range")
+
+    assert list(demux(Recording())) == ["packet", "flush"]
