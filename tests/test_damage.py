@@ -406,7 +406,7 @@ def test_a_stream_that_begins_in_the_middle_is_passed_over():
     class Recording:
         """As PyAV behaves where a stream appears behind what it probed, some 5 MB into the file."""
 
-        def demux(self, *streams):
+        def demux(self):
             yield from ("packet", "flush")
             raise IndexError("list index out of range")
 
