@@ -110,15 +110,13 @@ def heard(path, index=0, rate=24000):
     return first, np.concatenate(parts)
 
 
-def lag(a, b, index=0, other=None, rate=24000, widest=0.03):
-    """Seconds by which the sound of `b` comes later than that of `a`, each against its own first frame of video.
+def lag(a, b, index=0, rate=24000, widest=0.03, later=0):
+    """Seconds by which the sound of `b` comes later than that of `a`, each against its own first frame of video, or, for
+    a part of `a`, against the frame that is `later` there.
 
     Where the two agree best, by their normalised correlation, which must be there at all.
     """
-    sounds = [
-        (heard(path, number, rate), decoded(path)[0][0])
-        for path, number in ((a, index), (b, index if other is None else other))
-    ]
+    sounds = [(heard(path, index, rate), decoded(path)[0][0] + begins) for path, begins in ((a, later), (b, 0))]
     (start_a, wave_a), (start_b, wave_b) = [(float(first - video), wave) for (first, wave), video in sounds]
     best = (-1.0, 0.0, 0.0)
     for shift in range(-round(widest * rate), round(widest * rate) + 1):
