@@ -309,3 +309,13 @@ def test_a_preset_names_the_default_output(tmp_path, clip, endpoints, monkeypatc
     monkeypatch.chdir(tmp_path)
     preset = preset_of(endpoints).model_copy(update={"name": "Night / day"})
     assert render(clip, preset=preset, start=3, end=5).output == "clip.night-day.mp4"
+
+
+def test_strict_refuses_to_lose_anything_unasked(tmp_path, endpoints):
+    clip = make_clip(tmp_path / "clip.mkv", audio="aac", subtitles=True)
+    preset = preset_of(endpoints)
+    render(clip, tmp_path / "whole.mkv", preset=preset, strict=True)
+    with pytest.raises(UsageError, match=r"--strict: subtitle #2 \(srt\): drop \(webm cannot hold srt\)$"):
+        render(clip, tmp_path / "out.webm", preset=preset, strict=True)
+    silent = preset.override({"encoding": {"subtitles": False}})
+    render(clip, tmp_path / "out.webm", preset=silent, strict=True)  # as asked

@@ -146,6 +146,9 @@ def render_command(
     keep_partial: Annotated[
         bool, typer.Option("--keep-partial", help="If stopped, publish what is done as STEM.partial.EXT.")
     ] = False,
+    strict: Annotated[
+        bool, typer.Option("--strict", help="Refuse to leave out what the output cannot hold of the input.")
+    ] = False,
     codec: Annotated[str | None, typer.Option(help="Encoder.  [default: libx264, webm: libvpx-vp9]")] = None,
     crf: Annotated[int | None, typer.Option(help="Quality, lower is better.  [default: 18, webm: 30]")] = None,
     pix_fmt: Annotated[str | None, typer.Option(help="Pixel format.  [default: as the source]")] = None,
@@ -212,6 +215,7 @@ def render_command(
         "segment": segment,
         "restart": restart,
         "keep_partial": keep_partial,
+        "strict": strict,
         "overwrite": overwrite,
     }
     say = _Voice(quiet or as_json, verbose)
@@ -254,6 +258,10 @@ def _render_one(ready: Ready, say: _Voice, dry_run: bool, as_json: bool, bar: bo
     try:
         with _Bar(ready.plan, bar) as progress:
             report = run(ready, progress, say.line)
+    except RenderError:
+        if kept := ready.resumed:
+            say.line(f"{kept} of {len(ready.plan.selection.indices)} frames are kept for the next run")
+        raise
     except KeyboardInterrupt as stop:
         raise Stopped(_how_to_go_on(ready, words), getattr(stop, "exit_code", 130)) from stop
     for warning in report.warnings[len(ready.warnings) :]:
@@ -456,8 +464,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _fail(message: str, code: int) -> int:
-    typer.echo(f"error: {message}", err=True)
+    typer.echo(f"error: {_on_one_line(message)}", err=True)
     return code
+
+
+def _on_one_line(text: str) -> str:
+    """A file may have a newline in its name; what is told of it stays one line."""
+    return text.replace("\r", "\\r").replace("\n", "\\n")
 
 
 class _Voice:
@@ -471,7 +484,7 @@ class _Voice:
             typer.echo(text, err=True)
 
     def warn(self, text: str) -> None:
-        self.line(f"warning: {text}")
+        self.line(f"warning: {_on_one_line(text)}")
 
     def detail(self, text: str) -> None:
         if self._verbose:
@@ -522,7 +535,7 @@ def _each(pairs: list[tuple[Path, Path]], one: Callable[[Path, Path], None], say
             if len(pairs) == 1 or isinstance(error, ModelError | PresetError | Stopped):
                 raise
             named = str(source) in str(error) or str(target) in str(error)
-            typer.echo(f"error: {error}" if named else f"error: {source}: {error}", err=True)
+            _fail(str(error) if named else f"{source}: {error}", error.exit_code)
             failed = failed or error
     if failed is not None:
         say.line("some inputs failed")

@@ -134,8 +134,11 @@ class VideoSink:
         times: Times,
         companions: tuple[Path, tuple[StreamPlan, ...], Cut] | None = None,
         receipt: Receipt | None = None,
+        *,
+        ignore_errors: bool = False,
     ) -> None:
         self._target, self._spec, self._receipt = target, spec, receipt
+        self._ignore_errors = ignore_errors
         self._times = self.shown(times)
         if companions:
             path, plans, cut = companions
@@ -170,7 +173,7 @@ class VideoSink:
             stream = cast(VideoStream, out.add_stream(self._spec.codec, rate=self._spec.rate))
             configure(stream.codec_context, self._spec)
             stream.time_base = self._times.time_base
-            companions = Companions(*self._plan, out) if self._plan else None
+            companions = Companions(*self._plan, out, ignore_errors=self._ignore_errors) if self._plan else None
             if companions:
                 open_things.callback(companions.close)
             if self._receipt and container_of(self._target) not in ("mp4", "mov"):
@@ -189,7 +192,9 @@ class VideoSink:
             movie = scale * -(-48000 // scale)
             return {"movflags": "+faststart", "video_track_timescale": str(scale), "movie_timescale": str(movie)}
         # Else the priming of AAC, which lies before zero, moves everything by 21 ms.
-        return {"avoid_negative_ts": "disabled"}
+        options = {"avoid_negative_ts": "disabled"}
+        # Else a track is called the default where the source calls none so.
+        return options | ({"default_mode": "passthrough"} if container_of(self._target) == "matroska" else {})
 
     def _mux(self, parts: Parts, out: OutputContainer, stream: VideoStream, companions: Companions | None) -> None:
         times = self._times

@@ -15,7 +15,10 @@ from dnirender.work import Identity
 
 SAMPLE = 1 << 16  # bytes of the source that are looked at, at each of three places
 # What changes no picture, or is named by an ingredient of its own.
-BESIDE = {"input", "output", "preset", "overwrite", "batch", "segment", "restart", "keep_partial", "ignore_errors"}
+BESIDE = {
+    *("input", "output", "preset", "overwrite", "batch", "segment"),
+    *("restart", "keep_partial", "ignore_errors", "strict"),
+}
 
 
 def identity(plan: Plan) -> Identity:

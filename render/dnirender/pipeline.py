@@ -40,7 +40,7 @@ from dnirender.identity import identity, sample
 from dnirender.parts import DamagedPart, Parts, PartWriter
 from dnirender.pictures import PictureSink
 from dnirender.pixels import carries_opacity
-from dnirender.plan import Job, Plan, default_output, make_plan, one_hot
+from dnirender.plan import EXPECTED, Job, Plan, default_output, make_plan, one_hot
 from dnirender.preset import DEFAULT_PRESET, Preset
 from dnirender.publish import disk_errors, publish
 from dnirender.receipt import Receipt
@@ -129,7 +129,7 @@ class Ready:
         if job.boomerang:
             return BoomerangSink(VideoSink(job.output, self.spec, plan.times, receipt=receipt), plan.order)
         companions = None if plan.source.facts.still else (job.input, plan.streams, plan.selection.cut)
-        return VideoSink(job.output, self.spec, plan.times, companions, receipt)
+        return VideoSink(job.output, self.spec, plan.times, companions, receipt, ignore_errors=job.ignore_errors)
 
 
 def _receipt(plan: Plan) -> Receipt:
@@ -148,6 +148,7 @@ def _receipt(plan: Plan) -> Receipt:
         "boomerang": job.boomerang,
         "audio": job.preset.encoding.audio,
         "subtitles": job.preset.encoding.subtitles,
+        "ignore_errors": job.ignore_errors,
     }
 
 
@@ -172,21 +173,24 @@ def prepare(plan: Plan, engine: Engine | None = None) -> Ready:
     if len(panels) > 1:
         width, height = compose.compare_size(width, height, len(panels))
     spec, warnings = None, list(plan.warnings)
+    lost = [str(s) for s in plan.streams if s.action == "drop" and s.why not in EXPECTED]
     if plan.job.output.suffix.lower() in CONTAINERS:
         spec = _spec(plan, width, height)
         check_encoder(spec)
         check_container(spec, container_of(plan.job.output))
         if not keeps_shape(spec, container_of(plan.job.output)):
-            warnings.append(
-                f"pixels are {spec.sample_aspect_ratio} wide, which {spec.codec} cannot say in this container"
-            )
+            lost.append(f"pixels are {spec.sample_aspect_ratio} wide, which {spec.codec} cannot say in this container")
+            warnings.append(lost[-1])
         if (spec.width, spec.height) != (width, height):
             warnings.append(
                 f"{width}x{height} is odd, and {spec.codec} with {spec.pix_fmt} is not: "
                 f"padded to {spec.width}x{spec.height} by repeating the edge"
             )
     if plan.source.facts.opacity and not _keeps_opacity(plan, spec):
-        warnings.append(f"{plan.job.input.name}: transparency is dropped")
+        lost.append(f"{plan.job.input.name}: transparency is dropped")
+        warnings.append(lost[-1])
+    if lost and plan.job.strict:
+        raise UsageError(f"--strict: {'; '.join(lost)}")
     if tight := check_space(plan.job.output, _space(plan, spec)):
         warnings.append(tight)
     _tune(engine, plan)
@@ -509,6 +513,7 @@ def render(
     segment: int | None = None,
     restart: bool = False,
     keep_partial: bool = False,
+    strict: bool = False,
     overwrite: bool = False,
     ignore_errors: bool = False,
     progress: Progress | None = None,
@@ -541,6 +546,7 @@ def render(
         segment=segment,
         restart=restart,
         keep_partial=keep_partial,
+        strict=strict,
         overwrite=overwrite,
         ignore_errors=ignore_errors,
     )

@@ -35,7 +35,8 @@ EXPECTED = (AS_ASKED, BACKWARDS, ONLY_PICTURES)  # reasons that the user knows a
 class Job:
     """What is to be rendered. `start` and `end` are positions in the source, `end` exclusive; `tile` is the side of
     tiles or their (height, width); `segment` is how many frames one segment has, None for about SECONDS of work.
-    `restart` forgets what earlier runs have finished; `keep_partial` publishes what is done when the render stops."""
+    `restart` forgets what earlier runs have finished; `keep_partial` publishes what is done when the render stops;
+    `strict` refuses to leave out anything of the source that was not asked to be left out."""
 
     input: Path
     output: Path
@@ -56,6 +57,7 @@ class Job:
     segment: int | None = None
     restart: bool = False
     keep_partial: bool = False
+    strict: bool = False
     overwrite: bool = False
     ignore_errors: bool = False
 

@@ -212,7 +212,9 @@ def read_yaml(path: Path) -> object:
     if path.exists() and path.stat().st_size > MAX_BYTES:
         raise PresetError(f"{path}: is {path.stat().st_size} bytes; a preset has at most {MAX_BYTES}")
     try:
-        return YAML(typ="safe", pure=True).load(path.read_text("utf-8"))
+        data = YAML(typ="safe", pure=True).load(path.read_text("utf-8"))
+        str(data).encode()  # "\\ud83c" alone is half a letter, which no file can be called
+        return data
     except (YAMLError, ValueError, RecursionError) as error:
         lines = [line.strip() for line in str(error).splitlines() if line.strip()]
         mark = getattr(error, "problem_mark", None)

@@ -22,7 +22,7 @@ from av.audio.stream import AudioStream
 from av.container import InputContainer, OutputContainer
 from av.packet import Packet
 
-from dnirender.containers import create_container, fraction, open_container
+from dnirender.containers import create_container, demux, fraction, open_container
 from dnirender.errors import MediaError
 from dnirender.publish import reason
 from dnirender.scan import codec_of, is_cover
@@ -145,11 +145,19 @@ class Companions:
 
     Packets of copied streams pass byte for byte. Call `advance` with the time the video has reached, so that the
     muxer never has to hold more than the difference, and `finish` at the end. MediaError: the source cannot be read to
-    its end, or its sound cannot be decoded where it must be.
+    its end, or its sound cannot be decoded where it must be; with `ignore_errors` what is torn is left out.
     """
 
-    def __init__(self, path: Path, plans: tuple[StreamPlan, ...], cut: Cut, out: OutputContainer) -> None:
-        self._path = path
+    def __init__(
+        self,
+        path: Path,
+        plans: tuple[StreamPlan, ...],
+        cut: Cut,
+        out: OutputContainer,
+        *,
+        ignore_errors: bool = False,
+    ) -> None:
+        self._path, self._ignore_errors = path, ignore_errors
         self._source: InputContainer = open_container(path)
         self._cut = cut
         self._out = out
@@ -188,10 +196,12 @@ class Companions:
     def _demux(self) -> Iterator[Packet[Any]]:
         streams = [self._source.streams[index] for index in self._routes]
         try:
-            for packet in self._source.demux(streams) if streams else ():
-                if packet.size and self._wants(packet):
+            for packet in demux(self._source, streams) if streams else ():
+                if packet.size and self._wants(packet) and not (packet.is_corrupt and self._ignore_errors):
                     yield packet
         except av.error.FFmpegError as error:
+            if self._ignore_errors:
+                return
             raise MediaError(f"{self._path}: cannot be read to its end ({reason(error)})") from error
 
     def _wants(self, packet: Packet[Any]) -> bool:
@@ -247,6 +257,8 @@ class Companions:
         try:
             return stream.codec_context.decode(packet)
         except av.error.FFmpegError as error:
+            if self._ignore_errors:
+                return []
             at = f" at {float(start_of(packet)):.2f} s" if packet else ""
             raise MediaError(
                 f"{self._path}: audio #{stream.index} cannot be decoded{at} ({reason(error)}); "

@@ -47,7 +47,12 @@ def verify(path: Path, source: Path | None = None) -> list[Check]:
         raise UsageError(f"{path}: does not say what it was rendered from; dnirender writes that into every video")
     clip = _source(path, receipt, source)
     checks = [Check("source", sample(clip) == receipt["sample"], f"{clip}, {receipt['program']}")]
-    opened = open_source(clip, stream=receipt["video_stream"], still_frames=receipt["frames"])
+    opened = open_source(
+        clip,
+        stream=receipt["video_stream"],
+        still_frames=receipt["frames"],
+        ignore_errors=receipt["ignore_errors"],
+    )
     if receipt["boomerang"] or opened.facts.still:
         return [*checks, *_frames(path, None, receipt["frames"])]
     times, cut = between(opened.facts, receipt["start"], receipt["stop"])

@@ -98,10 +98,7 @@ def test_a_file_is_a_file(here, monkeypatch, capsys, stem, suffix):
     assert numbers(home / "out" / f"{stem}.again{suffix}") == [0, 1, 2]
 
 
-BROKEN = pytest.mark.xfail(strict=True, reason="messages hold the newline of a name as it is")
-
-
-@pytest.mark.parametrize("stem", [pytest.param(s, id=i, marks=[BROKEN] * ("\n" in s)) for i, s in STEMS.items()])
+@pytest.mark.parametrize("stem", STEMS.values(), ids=STEMS)
 def test_a_name_in_a_message_stands_on_one_line(here, monkeypatch, capsys, stem):
     home = furnish(here, stem)
     monkeypatch.chdir(home)
