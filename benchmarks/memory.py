@@ -34,9 +34,10 @@ def child(name, clip, data, limit, folder):
     import torch
 
     from dnirender import tiles
-    from dnirender.pipeline import load_engine, prepare, run
+    from dnirender.pipeline import run
     from dnirender.plan import Job, make_plan
     from dnirender.preset import Preset
+    from dnirender.ready import load_engine, prepare
 
     def resident():
         return int(Path("/proc/self/statm").read_text().split()[1]) * resource.getpagesize()

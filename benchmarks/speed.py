@@ -47,9 +47,10 @@ from dnirender import probe
 from dnirender.engine import Engine
 from dnirender.frames import Batch, Frame
 from dnirender.network import Network, load, unit
-from dnirender.pipeline import prepare, run
+from dnirender.pipeline import run
 from dnirender.plan import Job, make_plan
 from dnirender.preset import DEFAULT_PRESET, Preset
+from dnirender.ready import prepare
 from dnirender.weights import WeightPath
 
 SIZE = (360, 640)

@@ -13,8 +13,9 @@ from dnirender import Job, Preset, pipeline, render
 from dnirender.encode import Times
 from dnirender.errors import ModelError, OutputError, UsageError
 from dnirender.pictures import read_picture, write_png
-from dnirender.pipeline import prepare, run
+from dnirender.pipeline import run
 from dnirender.plan import boomerang_order, make_plan, thin
+from dnirender.ready import prepare
 
 LOSSLESS = {"codec": "ffv1", "pix_fmt": "yuv444p"}
 

@@ -15,8 +15,9 @@ from av.video.stream import VideoStream
 
 from dnirender import compose, probe
 from dnirender.parts import PartWriter
-from dnirender.pipeline import Ready, prepare, run
+from dnirender.pipeline import run
 from dnirender.plan import Job, make_plan
+from dnirender.ready import Ready, prepare
 
 SECONDS = 6.0  # about what each of two measurements may take
 FEWEST, MOST = 24, 480  # frames that are measured

@@ -26,8 +26,9 @@ from dnirender.train.command import app as training
 
 if TYPE_CHECKING:
     from dnirender.engine import Engine
-    from dnirender.pipeline import Progress, Ready, Report
+    from dnirender.pipeline import Progress, Report
     from dnirender.plan import Job, Plan
+    from dnirender.ready import Ready
     from dnirender.timeline import Alpha
 
 HELP_WIDTH = 100
@@ -232,8 +233,8 @@ def render_command(
 
 def _prepared(job: Job, loaded: list[Engine]) -> Ready:
     """A job that is ready to run; the networks of the first one, kept in `loaded`, serve them all."""
-    from dnirender.pipeline import prepare
     from dnirender.plan import make_plan
+    from dnirender.ready import prepare
 
     ready = prepare(make_plan(job), loaded[0] if loaded else None)
     loaded[:] = [ready.engine]
@@ -617,7 +618,7 @@ def _given(**options: Any) -> dict[str, Any]:
 
 
 def _plan_facts(ready: Ready) -> dict[str, Any]:
-    from dnirender.pipeline import estimate_seconds
+    from dnirender.ready import estimate_seconds
 
     plan = ready.plan
     width, height = (ready.spec.width, ready.spec.height) if ready.spec else ready.output_size

@@ -143,6 +143,11 @@ class Plan:
         return replace(selection, indices=indices, alphas=selection.alphas[:count], times=times, cut=cut)
 
     @property
+    def dropped(self) -> list[str]:
+        """The streams that the output cannot hold, by name, but for those that were not asked for."""
+        return [str(stream) for stream in self.streams if stream.action == "drop" and stream.why not in EXPECTED]
+
+    @property
     def distinct_alphas(self) -> int:
         """Different alphas along the timeline."""
         return len(set(self.selection.alphas))

@@ -11,9 +11,9 @@ from dnirender.decode import open_source
 from dnirender.errors import UsageError
 from dnirender.frames import Alpha, Batch
 from dnirender.pictures import is_still, write_png
-from dnirender.pipeline import load_engine
 from dnirender.plan import Job, check_target, find_frame, scaled_size
 from dnirender.preset import Preset
+from dnirender.ready import load_engine
 from dnirender.source import Facts
 from dnirender.timeline import Timeline
 

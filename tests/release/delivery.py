@@ -6,6 +6,7 @@ from fractions import Fraction
 from functools import cache
 from pathlib import Path
 from types import SimpleNamespace
+from typing import ClassVar
 
 import av
 import numpy as np
@@ -37,10 +38,14 @@ class Identity:
     """In place of the engine where there is no torch: every picture comes back as it is."""
 
     device, network = SimpleNamespace(type="cpu"), SimpleNamespace(scale=1)
-    dtype, backend, choice, lanes, tile, writes = "fp32", "none", "", 1, None, 0
+    dtype, backend, choice, lanes, tile, writes, threads = "fp32", "none", "", 1, None, 0, 1
+    retried: ClassVar[list[int]] = []
 
     def tune(self, *_):
         pass
+
+    def pace(self, *_):
+        return 1e-6
 
     def __call__(self, batches):
         for batch in batches:
@@ -61,8 +66,9 @@ def preset_of(folder, **sections):
 
 def identity(source, target, codec="libx264", pix_fmt=None, options=None, **job):
     """Renders `source` to `target` through a network that changes nothing, and returns the report."""
-    from dnirender.pipeline import prepare, run
+    from dnirender.pipeline import run
     from dnirender.plan import make_plan
+    from dnirender.ready import prepare
 
     encoding = {"codec": codec, "options": FAST[codec] if options is None else options}
     preset = preset_of(source.parent, encoding=encoding | ({"pix_fmt": pix_fmt} if pix_fmt else {}))

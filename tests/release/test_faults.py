@@ -14,6 +14,7 @@ import pytest
 from conftest import decoded, leftovers, make_clip, tiny_endpoints
 from dnirender import Job, OutputError, Preset, RenderError, encode, pipeline, plan
 from dnirender import decode as decode_module
+from dnirender import ready as ready_module
 from dnirender.engine import Engine
 
 FRAMES, SEGMENT = 60, 12
@@ -94,7 +95,7 @@ def ready(tmp_path_factory):
 
     def run(target, **options):
         job = Job(clip, target, preset, dtype="fp32", threads=1, segment=SEGMENT, **options)
-        made = pipeline.prepare(plan.make_plan(job), engines[0] if engines else None)
+        made = ready_module.prepare(plan.make_plan(job), engines[0] if engines else None)
         engines[:] = [made.engine]
         return pipeline.run(made)
 
