@@ -9,7 +9,7 @@ import cv2
 import numpy as np
 import pytest
 
-from conftest import decoded, frame_number, make_clip, paint
+from conftest import decoded, deliver, frame_number, make_clip, paint
 from dnirender import Preset, render
 from dnirender.animation import AnimationSink
 from dnirender.colour import Colour
@@ -186,9 +186,7 @@ def test_without_opacity_a_picture_is_untouched_and_with_it_scaled():
 @pytest.mark.parametrize(("suffix", "made"), [(".apng", 8), (".apng", 16), (".gif", 8)])
 def test_animations_have_the_opacity_they_are_given(tmp_path, suffix, made):
     times = Times((0, 4, 8, 20), Fraction(1, 100), 5)
-    with AnimationSink(tmp_path / f"out{suffix}", times) as sink:
-        for number in range(4):
-            sink.write(stained(number, made))
+    deliver(AnimationSink(tmp_path / f"out{suffix}", times), (stained(number, made) for number in range(4)), tmp_path)
     found = opacities(tmp_path / f"out{suffix}")
     for number, opacity in enumerate(found):
         expected = to_uint8(glass(number, made))

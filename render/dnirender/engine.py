@@ -148,8 +148,7 @@ class Engine:
         if self.tile:
             told.append(f"tiles of {self.tile[1]}x{self.tile[0]}")
         self.choice = "; ".join(told)
-        for live in self._all_live():
-            live.alpha = None  # the first write of the job is one
+        self._forget()
         self._tuned, self._longest = (height, width, kind), count
 
     def _compare(self, image: Image, count: int) -> list[str]:
@@ -196,7 +195,14 @@ class Engine:
         """Seconds that a picture like `image` takes among others, under the weights of the last endpoint: `rounds` on
         each lane."""
         frames = [Batch((Frame(number, 0, image),), self._ends()[-1]) for number in range(rounds * self.lanes)]
-        return probe.soonest(lambda: deque(self(frames), 0)) / len(frames)
+        seconds = probe.soonest(lambda: deque(self(frames), 0)) / len(frames)
+        self._forget()
+        return seconds
+
+    def _forget(self) -> None:
+        """So that the first write of a job is one, whatever was measured before it."""
+        for live in self._all_live():
+            live.alpha = None
 
     def _check(self, backend: str) -> str:
         if backend not in BACKENDS:
