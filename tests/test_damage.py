@@ -395,6 +395,7 @@ def test_what_is_no_file_is_not_opened(tmp_path):
 
 
 def test_damaged_files_are_refused_or_whole(tmp_path):
+    pytest.importorskip("torch")
     seeds = make_seeds(tmp_path)
     outcomes = run_cases(tmp_path, range(10_000, 10_000 + 20 * len(seeds)))
     assert len(outcomes) == 20 * len(seeds)

@@ -61,6 +61,9 @@ def folder(tmp_path, monkeypatch):
 def test_commands(folder, arguments, capsys):
     if "--steps" in arguments:  # of a training: two show that it runs
         arguments = [*arguments, "--steps", "2"]
+    if arguments[0] == "verify":
+        models = [f"--model={name}={name}.{end}" for name, end in (("sharp", "safetensors"), ("soft", "pth"))]
+        assert main(["clip.mp4", *models, "-o", arguments[1]]) == 0
     before = set(folder.rglob("*"))
     assert main(arguments) == 0, capsys.readouterr().err
     made = set(folder.rglob("*")) - before

@@ -305,7 +305,7 @@ def info_command(source: Input, video_stream: VideoStream = None, as_json: AsJso
     """Tell what INPUT is: streams, frames, time stamps, colour."""
     from dnirender.decode import open_source
 
-    facts = open_source(source, stream=video_stream).facts
+    facts = open_source(source, stream=video_stream, ignore_errors=True).facts  # warnings tell of damage
     data: dict[str, Any] = {
         "input": str(source),
         "format": facts.format,

@@ -12,6 +12,7 @@ from dnirender.errors import OutputError
 LOSSY, PNG = 0.06, 2.0
 BULKY = {"ffv1": 1.5, "prores_ks": 0.7, "prores": 0.7, "mjpeg": 0.3, "dnxhd": 0.5, "huffyuv": 2.0, "utvideo": 2.0}
 COPIES = 2  # the parts, and the file that they are joined into before they go
+FULL = {errno.ENOSPC, getattr(errno, "EDQUOT", errno.ENOSPC)}
 CERTAIN = 4  # an estimate that is so many times too high is not thinkable
 
 
@@ -32,7 +33,7 @@ def check_space(target: Path, needed: int) -> str | None:
 def is_no_space(error: BaseException | None) -> bool:
     """Whether a full disk, or a quota, is behind an error."""
     while error is not None:
-        if getattr(error, "errno", None) in (errno.ENOSPC, errno.EDQUOT):
+        if getattr(error, "errno", None) in FULL:
             return True
         error = error.__cause__ or error.__context__
     return False
