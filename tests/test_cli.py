@@ -97,6 +97,23 @@ def test_several_inputs_each_have_their_output_and_one_failure_does_not_stop_the
     assert sorted(path.name for path in (here / "out").iterdir()) == ["clip.day-night.mp4", "other.day-night.mp4"]
 
 
+def test_of_several_inputs_those_that_are_done_are_not_done_again(here, capsys):
+    words = ("clip.mp4", "other.mp4", *MODELS, "-o", "out")
+    (here / "out").mkdir()
+    make_clip(here / "other.mp4", frames=3)
+    assert dnirender(capsys, "clip.mp4", *MODELS, "-o", "out")[0] == 0
+    (first,) = (here / "out").iterdir()
+    before = first.read_bytes()
+    code, _, err = dnirender(capsys, *words)
+    assert code == 0 and f"out/{first.name}: is there already, as this very command makes it" in err
+    assert first.read_bytes() == before and len(list((here / "out").iterdir())) == 2
+    code, _, err = dnirender(capsys, *words, "--crf", "30")
+    assert code == 5 and "exists already" in err
+    first.write_bytes(b"another file")
+    assert dnirender(capsys, *words)[0] == 5
+    assert first.read_bytes() == b"another file"
+
+
 def test_a_clip_too_short_for_the_range_is_named_and_the_others_are_rendered(here, capsys):
     make_clip(here / "short.mp4", frames=3)
     code, _, err = dnirender(capsys, "short.mp4", "clip.mp4", *MODELS, "--start", "8", "-o", "out")

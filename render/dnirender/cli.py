@@ -225,10 +225,20 @@ def render_command(
     loaded: list[Engine] = []
 
     def one(source: Path, target: Path) -> None:
-        ready = _prepared(_job(source, target, settings), loaded)
+        job = _job(source, target, settings)
+        if len(pairs) > 1 and target.exists() and not overwrite and _is_rendered(job):
+            say.line(f"{target}: is there already, as this very command makes it")
+            return
+        ready = _prepared(job, loaded)
         _render_one(ready, say, dry_run, as_json, not (no_progress or quiet), context.obj or [])
 
     _each(pairs, one, say)
+
+
+def _is_rendered(job: Job) -> bool:
+    from dnirender.ready import is_rendered
+
+    return is_rendered(job)
 
 
 def _prepared(job: Job, loaded: list[Engine]) -> Ready:

@@ -20,14 +20,14 @@ from dnirender.encoders import (
     even_size,
     keeps_shape,
 )
-from dnirender.errors import UsageError
+from dnirender.errors import MediaError, UsageError
 from dnirender.identity import identity, sample
 from dnirender.pictures import PictureSink
 from dnirender.pixels import carries_opacity
-from dnirender.plan import Job, Plan
-from dnirender.receipt import Receipt
+from dnirender.plan import Job, Plan, make_plan
+from dnirender.receipt import read_receipt
 from dnirender.space import check_space, estimate
-from dnirender.work import Segment, Work, split
+from dnirender.work import Segment, Work, mark_of, split
 
 if TYPE_CHECKING:
     from dnirender.engine import Engine
@@ -84,14 +84,23 @@ class Ready:
             return AnimationSink(job.output, plan.times, dither=job.preset.gif.dither, order=plan.order)
         if self.spec is None:
             return PictureSink(job.output, plan.order)
-        receipt = _receipt(plan)
+        receipt = _receipt(plan) | {"job": mark_of(self.work.job)}
         if job.boomerang:
             return BoomerangSink(VideoSink(job.output, self.spec, plan.times, receipt=receipt), plan.order)
         companions = None if plan.source.facts.still else (job.input, plan.streams, plan.selection.cut)
         return VideoSink(job.output, self.spec, plan.times, companions, receipt, ignore_errors=job.ignore_errors)
 
 
-def _receipt(plan: Plan) -> Receipt:
+def is_rendered(job: Job) -> bool:
+    """Whether the target is a video that this very job has made. Raises what `make_plan` raises."""
+    try:
+        receipt = read_receipt(job.output)
+    except MediaError:
+        return False
+    return receipt is not None and receipt.get("job") == mark_of(identity(make_plan(replace(job, overwrite=True))))
+
+
+def _receipt(plan: Plan) -> dict[str, Any]:
     """What `verify` has to know of a file: from what it was made and how its frames follow from that."""
     job, indices = plan.job, plan.selection.indices
     return {

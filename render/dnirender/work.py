@@ -96,8 +96,7 @@ class Work:
     def __init__(self, target: Path, job: Identity) -> None:
         self._target = target
         self.job = job
-        mark = hashlib.sha256(json.dumps(dict(job), sort_keys=True).encode()).hexdigest()[:8]
-        self.folder = target.with_name(f"{_stem(target)}.{mark}.parts")
+        self.folder = target.with_name(f"{_stem(target)}.{mark_of(job)}.parts")
         self._lock_path = target.with_name(f"{_stem(target)}.lock")
         self._lock = FileLock(self._lock_path, timeout=0)
 
@@ -176,6 +175,11 @@ class Work:
             return f" (process {int(self._lock_path.read_text('ascii'))})"
         except (OSError, ValueError):
             return ""
+
+
+def mark_of(job: Identity) -> str:
+    """Tells a job from others."""
+    return hashlib.sha256(json.dumps(dict(job), sort_keys=True).encode()).hexdigest()[:8]
 
 
 def was_delivered(target: Path) -> bool:
