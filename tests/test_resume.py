@@ -361,3 +361,21 @@ def test_after_a_kill_the_same_command_goes_on(tmp_path, long_job, after):
     assert json.loads(out)["resumed"] == kept
     assert [frame_number(image) for _, image in decoded(tmp_path / "out.mp4")] == list(range(300))
     assert leftovers(tmp_path) == []
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="Windows has no such signals to send")
+def test_a_second_signal_does_not_wait_for_anything(tmp_path, long_job):
+    # Pictures that take a minute: whoever waits for the ones in work is not done in time.
+    slow = "import time, dnirender.engine as e; on = e.Engine._on; slow = []\n"
+    slow += "def late(*a):\n    slow.append(1)\n    time.sleep(60 if len(slow) > 60 else 0)\n    return on(*a)\ne.Engine._on = late\n"
+    command = [sys.executable, "-c", slow + PROGRAM, *long_job, "--threads", "1"]
+    process = subprocess.Popen(command, cwd=tmp_path, stderr=subprocess.PIPE, text=True)
+    wait_for(lambda: len(parts(tmp_path)) >= 2, process)
+    process.send_signal(signal.SIGINT)
+    seen = ""
+    while "once more stops at once" not in seen:
+        seen += process.stderr.readline()
+    process.send_signal(signal.SIGINT)
+    _, err = process.communicate(timeout=20)
+    assert process.returncode == 130
+    assert "to go on" not in seen + err and len(parts(tmp_path)) >= 2
