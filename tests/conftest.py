@@ -270,6 +270,14 @@ def tiny_endpoints(folder: Path, **biases: float | Sequence[float]) -> dict[str,
     return files
 
 
+def preset_of(files: dict[str, Path], name: str = "test", **sections):
+    """A preset of these networks, in order; `sections` as in its file."""
+    from dnirender import Preset
+
+    endpoints = [{"name": end, "weights": file} for end, file in files.items()]
+    return Preset.checked({"name": name, "network": {"endpoints": endpoints}, **sections}, "test")
+
+
 def _open(path: Path) -> av.container.InputContainer:
     tags = {"metadata_errors": "surrogateescape"} if int(av.__version__.split(".")[0]) < 19 else {}
     return av.open(f"file:{path}", **tags)

@@ -8,16 +8,11 @@ from fractions import Fraction
 import numpy as np
 import pytest
 
-from conftest import CLIPS, decoded, make_clip, needs_shared, packets, tiny_endpoints
-from dnirender import MediaError, Preset, render
+from conftest import CLIPS, decoded, make_clip, needs_shared, packets, preset_of, tiny_endpoints
+from dnirender import MediaError, render
 from dnirender.decode import open_source
 
 FILES = sorted([*CLIPS.glob("*.mp4"), *(CLIPS / "edge").glob("*")]) if CLIPS.is_dir() else []
-
-
-def preset_of(files, **sections):
-    endpoints = [{"name": name, "weights": file} for name, file in files.items()]
-    return Preset.checked({"name": "test", "network": {"endpoints": endpoints}, **sections}, "test")
 
 
 def times(path):

@@ -9,8 +9,8 @@ import cv2
 import numpy as np
 import pytest
 
-from conftest import decoded, deliver, frame_number, make_clip, paint
-from dnirender import Preset, render
+from conftest import decoded, deliver, frame_number, make_clip, paint, preset_of
+from dnirender import render
 from dnirender.animation import AnimationSink
 from dnirender.colour import Colour
 from dnirender.compose import with_opacity
@@ -67,11 +67,6 @@ def opacities(path):
             context = av.CodecContext.create("libvpx-vp9", "r")
             return [opacity_of(frame) for packet in container.demux(stream) for frame in context.decode(packet)]
         return [opacity_of(frame) for frame in container.decode(stream)]
-
-
-def preset_of(files, **sections):
-    endpoints = [{"name": name, "weights": file} for name, file in files.items()]
-    return Preset.checked({"name": "test", "network": {"endpoints": endpoints}, **sections}, "test")
 
 
 @pytest.mark.parametrize(

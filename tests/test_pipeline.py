@@ -8,8 +8,8 @@ import cv2
 import numpy as np
 import pytest
 
-from conftest import decoded, frame_number, leftovers, make_clip, packets, paint, tiny_endpoints
-from dnirender import Job, Preset, pipeline, render
+from conftest import decoded, frame_number, leftovers, make_clip, packets, paint, preset_of, tiny_endpoints
+from dnirender import Job, pipeline, render
 from dnirender.encode import Times
 from dnirender.errors import ModelError, OutputError, UsageError
 from dnirender.pictures import read_picture, write_png
@@ -18,11 +18,6 @@ from dnirender.plan import boomerang_order, make_plan, thin
 from dnirender.ready import prepare
 
 LOSSLESS = {"codec": "ffv1", "pix_fmt": "yuv444p"}
-
-
-def preset_of(files, **sections):
-    endpoints = [{"name": name, "weights": file} for name, file in files.items()]
-    return Preset.checked({"name": "test", "network": {"endpoints": endpoints}, **sections}, "test")
 
 
 def numbers(path):

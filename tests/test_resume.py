@@ -13,8 +13,8 @@ from fractions import Fraction
 
 import pytest
 
-from conftest import decoded, frame_number, leftovers, make_clip, packets, tiny_endpoints
-from dnirender import MediaError, OutputError, Preset, pipeline, render, work
+from conftest import decoded, frame_number, leftovers, make_clip, packets, preset_of, tiny_endpoints
+from dnirender import MediaError, OutputError, pipeline, render, work
 from dnirender.work import Manifest
 
 LOSSLESS = {"codec": "ffv1", "pix_fmt": "yuv444p"}
@@ -23,11 +23,6 @@ FORMATS = ["out.mkv", "out.gif", "out.webp", "out.apng", "f_%02d.png"]
 
 class Stop(Exception):
     pass
-
-
-def preset_of(files, **sections):
-    endpoints = [{"name": name, "weights": file} for name, file in files.items()]
-    return Preset.checked({"name": "test", "network": {"endpoints": endpoints}, **sections}, "test")
 
 
 @pytest.fixture

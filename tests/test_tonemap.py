@@ -4,8 +4,8 @@ import av
 import numpy as np
 import pytest
 
-from conftest import decoded, frame_number, make_clip, tiny_endpoints
-from dnirender import Job, Preset, UsageError, render
+from conftest import decoded, frame_number, make_clip, preset_of, tiny_endpoints
+from dnirender import Job, UsageError, render
 from dnirender.colour import Colour
 from dnirender.decode import open_source
 from dnirender.plan import make_plan
@@ -106,9 +106,8 @@ def hdr_clip(path, transfer=PQ, **options):
     return make_clip(path, frames=3, pix_fmt="yuv420p10le", **tags, **options)
 
 
-def preset_of(folder, **encoding):
-    endpoints = [{"name": name, "weights": file} for name, file in tiny_endpoints(folder).items()]
-    return Preset.checked({"name": "t", "network": {"endpoints": endpoints}, "encoding": encoding}, "t")
+def tiny_preset(folder, **encoding):
+    return preset_of(tiny_endpoints(folder), encoding=encoding)
 
 
 def tags_of(path):
@@ -143,15 +142,15 @@ def test_hdr_stays_hdr_unless_asked(tmp_path, transfer, name):
 def test_a_tone_mapped_render_is_sdr_and_says_so(tmp_path, pix_fmt):
     clip = hdr_clip(tmp_path / "clip.mp4")
     encoding = {"crf": 4} | ({"pix_fmt": pix_fmt} if pix_fmt else {})
-    job = Job(clip, tmp_path / "o.mp4", preset_of(tmp_path, **encoding), hdr="tonemap")
+    job = Job(clip, tmp_path / "o.mp4", tiny_preset(tmp_path, **encoding), hdr="tonemap")
     assert make_plan(job).source.facts.depth == (10 if pix_fmt else 8)
-    render(clip, tmp_path / "o.mp4", preset=preset_of(tmp_path, **encoding), keyframes="0:0,end:0", hdr="tonemap")
+    render(clip, tmp_path / "o.mp4", preset=tiny_preset(tmp_path, **encoding), keyframes="0:0,end:0", hdr="tonemap")
     assert tags_of(tmp_path / "o.mp4") == (pix_fmt or "yuv420p", 1, 1, 1, 1)
     wanted = next(open_source(clip, hdr="tonemap").frames([2])).image
     found = decoded(tmp_path / "o.mp4")[2][1]
     assert frame_number(found) == 2
     assert np.abs(found.astype(int) - wanted).mean() < 5
-    render(clip, tmp_path / "k.mp4", preset=preset_of(tmp_path), keyframes="0:0,end:0", hdr="keep")
+    render(clip, tmp_path / "k.mp4", preset=tiny_preset(tmp_path), keyframes="0:0,end:0", hdr="keep")
     assert tags_of(tmp_path / "k.mp4") == ("yuv420p10le", 9, 1, 9, 16)
 
 
@@ -172,4 +171,4 @@ def test_the_peak_of_the_mastering_display_is_read(tmp_path):
 
 def test_other_modes_are_refused(tmp_path):
     with pytest.raises(UsageError, match=r"--hdr flat: expected auto, keep, tonemap"):
-        Job(tmp_path / "a.mp4", tmp_path / "o.mp4", preset_of(tmp_path), hdr="flat")
+        Job(tmp_path / "a.mp4", tmp_path / "o.mp4", tiny_preset(tmp_path), hdr="flat")

@@ -7,16 +7,11 @@ from fractions import Fraction
 import av
 import pytest
 
-from conftest import make_clip, packets
-from dnirender import MediaError, Preset, UsageError, render
+from conftest import make_clip, packets, preset_of
+from dnirender import MediaError, UsageError, render
 from dnirender.cli import main
 from dnirender.receipt import read_receipt
 from dnirender.verify import verify, worst
-
-
-def preset_of(files, **sections):
-    endpoints = [{"name": name, "weights": file} for name, file in files.items()]
-    return Preset.checked({"name": "Ä test", "network": {"endpoints": endpoints}, **sections}, "test")
 
 
 def wrong(checks):
@@ -56,7 +51,7 @@ def test_a_still_is_good(tmp_path, endpoints):
 @pytest.fixture
 def pair(tmp_path, clip, endpoints):
     target = tmp_path / "out.mp4"
-    render(clip, target, preset=preset_of(endpoints, encoding={"options": {"g": "1"}}))
+    render(clip, target, preset=preset_of(endpoints, name="Tänzer", encoding={"options": {"g": "1"}}))
     return clip, target
 
 
@@ -149,7 +144,7 @@ def test_the_receipt_is_no_tag_that_players_show_and_no_path(pair, tmp_path):
     with av.open(str(good)) as out:
         assert "DNIRENDER" not in {key.upper() for key in out.metadata}
     receipt = read_receipt(good)
-    assert receipt["source"] == clip.name and receipt["preset"] == "Ä test"
+    assert receipt["source"] == clip.name and receipt["preset"] == "Tänzer"
     assert str(tmp_path) not in json.dumps(receipt)
 
 
