@@ -229,6 +229,9 @@ def test_what_is_done_can_be_published(tmp_path, job, suffix, count):
     if suffix == ".mkv" and count:
         assert [t for t, _ in decoded(partial)] == [Fraction(i, 25) for i in range(count)]
         assert 0 < max(t for t, _ in packets(partial, "audio")) < Fraction(count, 25)
+    with pytest.raises(Stop):  # the segments are those that were begun with
+        render(output=target, keep_partial=True, progress=stop_after(count + 2), **job | {"segment": 100})
+    assert not count or [frame_number(image) for _, image in decoded(partial)] == list(range(count))
     assert render(output=target, **job).resumed == count
 
 

@@ -31,7 +31,7 @@ from dnirender.frames import Image
 from dnirender.parts import Packet, Parts, PartWriter, check_numbers
 from dnirender.pictures import PngRecorder, decode_png
 from dnirender.pixels import to_frame
-from dnirender.publish import disk_errors
+from dnirender.publish import disk_errors, reason
 from dnirender.receipt import TAG, Receipt, append_box, as_text
 from dnirender.streams import Companions, Cut, StreamPlan
 
@@ -88,7 +88,7 @@ class _VideoRecorder:
     """An encoder whose packets carry the numbers of their frames."""
 
     def __init__(self, spec: VideoSpec) -> None:
-        self._rate, self._first = spec.rate, 0
+        self._codec, self._rate, self._first = spec.codec, spec.rate, 0
         self._count = 0
         self._context = cast(VideoCodecContext, CodecContext.create(spec.codec, "w"))
         configure(self._context, spec)
@@ -110,7 +110,12 @@ class _VideoRecorder:
         return self._packets(None)
 
     def _packets(self, picture: VideoFrame | None) -> Iterator[Packet]:
-        for packet in self._context.encode(picture):
+        try:
+            packets = self._context.encode(picture)
+        except av.error.FFmpegError as error:
+            at = self._first + self._count - 1
+            raise OutputError(f"{self._codec} failed at frame {at} of the render ({reason(error)})") from error
+        for packet in packets:
             beside = (bytes(cast(Any, side)) for side in packet.iter_sidedata() if side.data_type == OPACITY)
             index = self._first + cast(int, packet.pts)
             yield Packet(index, packet.is_keyframe, bytes(packet), b"".join(beside))

@@ -7,6 +7,7 @@ import os
 import shutil
 import subprocess
 from pathlib import Path
+from types import SimpleNamespace
 
 import av.error
 import pytest
@@ -45,6 +46,21 @@ class Muxer:
         return self._calls(self._inner, packet)
 
 
+class Encoder:
+    def __init__(self, inner, calls):
+        self.__dict__.update(_inner=inner, _calls=calls)
+        calls.function = lambda inner, picture: inner.encode(picture)
+
+    def __getattr__(self, name):
+        return getattr(self._inner, name)
+
+    def __setattr__(self, name, value):
+        setattr(self._inner, name, value)
+
+    def encode(self, picture):
+        return self._calls(self._inner, picture)
+
+
 def faulty(patch, site, fatal):
     """Lets call number `fatal` of a site fail as it would in earnest; returns what counts the calls."""
     if site == "decode":
@@ -64,12 +80,9 @@ def faulty(patch, site, fatal):
         calls = Calls(Engine._render, fatal, RuntimeError("injected"))
         patch.setattr(Engine, "_render", lambda *args: calls(*args))
     elif site == "encode":
-        calls = Calls(encode._VideoRecorder._packets, fatal, av.error.ExternalError(542398533, "Generic error", "x264"))
-
-        def encoded(*args):
-            yield from calls(*args)
-
-        patch.setattr(encode._VideoRecorder, "_packets", encoded)
+        calls = Calls(None, fatal, av.error.ExternalError(542398533, "Generic error in an external library", "x264"))
+        create = encode.CodecContext.create
+        patch.setattr(encode, "CodecContext", SimpleNamespace(create=lambda *args: Encoder(create(*args), calls)))
     elif site == "mux":
         calls = Calls(None, fatal, OSError(errno.ENOSPC, os.strerror(errno.ENOSPC)))
         create = encode.create_container

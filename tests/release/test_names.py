@@ -115,8 +115,8 @@ def test_the_longest_name_that_a_file_may_have(here, letter):
     stem = letter * (room // len(letter.encode()))
     stem += "x" * (room - len(stem.encode()))
     home = here / "short"
-    files = clips.tiny_endpoints(here, one=0.0, two=0.0)
     home.mkdir()
+    files = clips.tiny_endpoints(home, one=0.0, two=0.0)
     weights = home / f"{stem}.safetensors"
     assert len(os.fsencode(weights.name)) == LONGEST
     files["one"].rename(weights)
@@ -125,7 +125,7 @@ def test_the_longest_name_that_a_file_may_have(here, letter):
     }
     clip = make_clip(here / "clip.mp4", frames=3, audio="aac").rename(home / f"{long['.mp4']}.mp4")
     recipe = home / f"{long['.yaml']}.yaml"
-    recipe.write_text(preset([weights.name, files["two"]]), encoding="utf-8")
+    recipe.write_text(preset([weights.name, files["two"].name]), encoding="utf-8")
     for suffix in (".mp4", ".mkv"):
         (here / "out").mkdir(exist_ok=True)
         target = here / "out" / f"{long[suffix]}{suffix}"
