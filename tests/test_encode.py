@@ -28,7 +28,7 @@ from dnirender.encoders import (
 from dnirender.errors import MediaError, OutputError, UsageError
 from dnirender.pictures import PictureSink, read_picture
 from dnirender.publish import part_path
-from dnirender.streams import Cut, plan_streams
+from dnirender.streams import Cut, StreamPlan, plan_streams
 
 SPEED = {
     "libx264": {"preset": "medium", "crf": "12", "bf": "3"},
@@ -289,6 +289,19 @@ def test_segments_join_to_what_is_shown_at_once(tmp_path, suffix, codec, segment
     slack = 0 if suffix in (".mp4", ".mov") else Fraction(1, 2000)
     due = [pts * times.time_base for pts in times.pts]
     assert max(abs(time - right) for (time, _), right in zip(frames, due, strict=True)) <= slack
+
+
+def test_streams_that_do_not_go_together_are_told_before_the_first_frame(tmp_path, clip):
+    sink = VideoSink(tmp_path / "out.mp4", spec_of(steady(2)), steady(2))
+    sink.check()
+    plans = (StreamPlan(1, "audio", "aac", "copy"),)  # which WebM cannot hold, whoever planned it
+    with pytest.raises(
+        UsageError, match=r"out.webm: webm does not hold these streams together \(.*\); name a .mkv, or"
+    ):
+        VideoSink(
+            tmp_path / "out.webm", spec_of(steady(2), codec="libvpx-vp9"), steady(2), (clip, plans, Cut())
+        ).check()
+    assert [path.name for path in tmp_path.iterdir()] == ["clip.mp4"]
 
 
 def test_every_segment_begins_with_a_key_frame(tmp_path):

@@ -11,6 +11,7 @@ import time
 from dataclasses import replace
 from fractions import Fraction
 
+import av
 import pytest
 
 from conftest import decoded, frame_number, leftovers, make_clip, packets, preset_of, tiny_endpoints
@@ -137,18 +138,30 @@ def test_a_changed_job_uses_nothing_of_the_old_one_and_says_so(tmp_path, job, ch
     assert leftovers(tmp_path) == []
 
 
-@pytest.mark.parametrize("what", ["input", "weights"])
+def test_sound_may_be_left_out_of_what_was_begun_with_it(tmp_path, job):
+    target = tmp_path / "out.mkv"
+    with pytest.raises(Stop):
+        render(output=target, progress=stop_after(9), **job)
+    silent = job | {"preset": job["preset"].override({"encoding": {"audio": False}})}
+    assert render(output=target, **silent).resumed == 8
+    with av.open(str(target)) as made:
+        assert not made.streams.audio
+
+
+@pytest.mark.parametrize("what", ["input", "input, by its date", "weights"])
 def test_files_that_changed_make_another_job(tmp_path, job, what):
     target = tmp_path / "out.mkv"
     with pytest.raises(Stop):
         render(output=target, progress=stop_after(9), **job)
     if what == "input":
         make_clip(job["input"], audio="aac", b_frames=2, start_number=100)
+    elif what != "weights":
+        os.utime(job["input"], ns=(1, 1))
     else:
         tiny_endpoints(tmp_path, day=0.0, night=-0.3)
     report = render(output=target, **job)
     assert report.resumed == 0
-    assert any(f"({what} differ)" in warning for warning in report.warnings)
+    assert any(f"({what.split(',')[0]} differ)" in warning for warning in report.warnings)
     if what == "input":
         assert frame_number(decoded(target)[0][1]) == 100
 

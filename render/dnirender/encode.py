@@ -8,11 +8,12 @@ old file or the complete new one.
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterator, Sequence
+import io
+from collections.abc import Generator, Iterator, Sequence
 from dataclasses import dataclass, replace
 from fractions import Fraction
 from pathlib import Path
-from typing import Any, Protocol, cast
+from typing import Any, BinaryIO, Protocol, cast
 
 import av.error
 import cv2
@@ -26,7 +27,7 @@ from av.video.stream import VideoStream
 
 from dnirender.containers import create_container, fraction, open_container
 from dnirender.encoders import VideoSpec, configure
-from dnirender.errors import MediaError, OutputError
+from dnirender.errors import MediaError, OutputError, UsageError
 from dnirender.frames import Image
 from dnirender.parts import Packet, Parts, PartWriter, check_numbers
 from dnirender.pictures import PngRecorder, decode_png
@@ -168,12 +169,40 @@ class VideoSink:
         """An encoder that has seen nothing yet."""
         return _VideoRecorder(self._spec)
 
+    def check(self) -> None:
+        """Writes a header with all the streams to memory; UsageError where the container cannot hold them together."""
+        try:
+            with self._opened(io.BytesIO()) as (out, _, _):
+                out.start_encoding()
+        except (av.error.FFmpegError, ValueError) as error:
+            raise UsageError(
+                f"{self._target}: {container_of(self._target)} does not hold these streams together ({reason(error)}); "
+                "name a .mkv, or leave some out with --no-subtitles or --no-audio"
+            ) from error
+
     def deliver(self, parts: Parts, folder: Path) -> list[tuple[Path, Path]]:
         """Joins the packets with the companions, at their times, and reads the file back."""
         check_numbers(parts, len(self._times.pts), self._target)
         joined = folder / f"joined{self._target.suffix}"
-        with disk_errors(self._target), contextlib.ExitStack() as open_things:
-            out = create_container(joined, container_of(self._target), self._container_options())
+        with disk_errors(self._target):
+            with self._opened(joined) as (out, stream, companions):
+                self._mux(parts, out, stream, companions)
+                out.close()
+            if self._receipt and self._boxed:
+                append_box(joined, as_text(self._receipt))
+        self._verify(joined)
+        return [(joined, self._target)]
+
+    @property
+    def _boxed(self) -> bool:
+        """Whether the file consists of the boxes of MP4."""
+        return container_of(self._target) in ("mp4", "mov")
+
+    @contextlib.contextmanager
+    def _opened(self, file: Path | BinaryIO) -> Generator[tuple[OutputContainer, VideoStream, Companions | None]]:
+        """A container with all its streams, before its header is written; closed in any case."""
+        with contextlib.ExitStack() as open_things:
+            out = create_container(file, container_of(self._target), self._container_options())
             open_things.callback(_close, out)
             stream = cast(VideoStream, out.add_stream(self._spec.codec, rate=self._spec.rate))
             configure(stream.codec_context, self._spec)
@@ -181,17 +210,12 @@ class VideoSink:
             companions = Companions(*self._plan, out, ignore_errors=self._ignore_errors) if self._plan else None
             if companions:
                 open_things.callback(companions.close)
-            if self._receipt and container_of(self._target) not in ("mp4", "mov"):
+            if self._receipt and not self._boxed:
                 out.metadata[TAG] = as_text(self._receipt)
-            self._mux(parts, out, stream, companions)
-            out.close()
-            if self._receipt and container_of(self._target) in ("mp4", "mov"):
-                append_box(joined, as_text(self._receipt))
-        self._verify(joined)
-        return [(joined, self._target)]
+            yield out, stream, companions
 
     def _container_options(self) -> dict[str, str]:
-        if container_of(self._target) in ("mp4", "mov"):
+        if self._boxed:
             scale = self._times.time_base.denominator
             # Starts are counted in units of the movie: in milliseconds, unless told, and those round the video's ticks.
             movie = scale * -(-48000 // scale)
@@ -213,7 +237,7 @@ class VideoSink:
             behind = place - delay
             twin.dts = times.pts[behind] if behind >= 0 else times.pts[0] + behind * times.duration(0)
             twin.pts, twin.duration = times.pts[packet.index], times.duration(packet.index)
-            if place == len(parts) - 1 and container_of(self._target) in ("mp4", "mov"):
+            if place == len(parts) - 1 and self._boxed:
                 # MP4 adds up the steps between dts: the last one makes the sum the true length.
                 twin.duration = max(1, times.pts[-1] + times.last_duration - twin.dts - early)
             twin.time_base, twin.is_keyframe, twin.stream = times.time_base, packet.key, stream
@@ -229,7 +253,7 @@ class VideoSink:
         found = self._read_back(joined)
         due = [pts * self._times.time_base for pts in self._times.pts]
         # Matroska and WebM count whole milliseconds.
-        slack = Fraction(0) if container_of(self._target) in ("mp4", "mov") else Fraction(1, 2000)
+        slack = Fraction(0) if self._boxed else Fraction(1, 2000)
         wrong = next((i for i, (a, b) in enumerate(zip(found, due, strict=False)) if abs(a - b) > slack), None)
         if len(found) != len(due) or wrong is not None:
             at = f", the first difference at frame {wrong}" if wrong is not None else ""

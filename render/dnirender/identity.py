@@ -24,7 +24,11 @@ BESIDE = {
 def identity(plan: Plan) -> Identity:
     """The job's ingredients by name. Files are told apart by size, time and content, not by where they lie."""
     job, preset = plan.job, plan.job.preset
-    sections = preset.model_dump(mode="json", exclude={"name", "about", "network"})
+    # What is only joined to the pictures at the end is another matter.
+    joined = {"audio": True, "subtitles": True}
+    sections = preset.model_dump(
+        mode="json", exclude={"name": True, "about": True, "network": True, "encoding": joined}
+    )
     weights = {endpoint.name: _content(endpoint.weights) for endpoint in preset.network.endpoints}
     libraries = " ".join(f"{name}-{'.'.join(map(str, number))}" for name, number in av.library_versions.items())
     options = {field.name: getattr(job, field.name) for field in fields(job) if field.name not in BESIDE}

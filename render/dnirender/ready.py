@@ -97,7 +97,11 @@ def is_rendered(job: Job) -> bool:
         receipt = read_receipt(job.output)
     except MediaError:
         return False
-    return receipt is not None and receipt.get("job") == mark_of(identity(make_plan(replace(job, overwrite=True))))
+    if receipt is None:
+        return False
+    plan = make_plan(replace(job, overwrite=True))
+    wanted = _receipt(plan) | {"job": mark_of(identity(plan))}
+    return all(receipt.get(key) == value for key, value in wanted.items())
 
 
 def _receipt(plan: Plan) -> dict[str, Any]:
@@ -154,6 +158,9 @@ def prepare(plan: Plan, engine: Engine | None = None) -> Ready:
         )
     if tight := check_space(plan.job.output, _space(plan, spec, (width, height))):
         warnings.append(tight)
+    ready = Ready(plan, engine, (width, height), spec, work, (), ())
+    if isinstance(sink := ready.sink(), VideoSink):
+        sink.check()
     tune(engine, plan)
     segments = begun.segments if begun else split(len(plan.selection.indices), _segment_length(plan, engine))
     if not plan.job.restart:
@@ -162,7 +169,7 @@ def prepare(plan: Plan, engine: Engine | None = None) -> Ready:
             "used, and stay until this one is published"
             for other in work.others()
         ]
-    return Ready(plan, engine, (width, height), spec, work, segments, tuple(warnings))
+    return replace(ready, segments=segments, warnings=tuple(warnings))
 
 
 def _lost(plan: Plan, spec: VideoSpec | None) -> Iterator[str]:
