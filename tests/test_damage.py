@@ -159,7 +159,7 @@ def spoiled(path, *numbers):
 def test_a_damaged_frame_is_told_with_what_was_decoded(tmp_path):
     path = spoiled(make_clip(tmp_path / "clip.mp4", frames=20, options={"g": "1"}), 8)
     text = refusal(path)
-    assert text.startswith("damaged: 8 of 20 frames could be decoded (0.3 of 0.8 s)")
+    assert text.startswith("damaged: the first 8 of 20 frames could be decoded (0.3 of 0.8 s)")
     assert text.endswith(
         "; --end 8 renders what is whole, --ignore-errors shows the frame before in place of each that is lost"
     )

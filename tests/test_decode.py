@@ -99,11 +99,12 @@ def test_frames_that_the_decoder_leaves_out_are_missed(clip):
 
     claim(*pts[:7], (pts[6] + pts[7]) / 2, *pts[7:])
     with pytest.raises(
-        MediaError, match=r"clip.mp4: damaged: 7 of 13 frames could be decoded .*; --end 7 renders what is whole"
+        MediaError,
+        match=r"clip.mp4: damaged: the first 7 of 13 frames could be decoded .*; --end 7 renders what is whole",
     ):
         all_frames(source)
     claim(*pts, pts[-1] + 1)
-    with pytest.raises(MediaError, match=r"damaged: 12 of 13 frames could be decoded"):
+    with pytest.raises(MediaError, match=r"damaged: the first 12 of 13 frames could be decoded"):
         all_frames(source)
 
 
@@ -412,7 +413,9 @@ def test_damage_is_told_with_what_was_decoded(tmp_path, mode):
     with av.open(str(path)) as container:
         broken = [bytes(packet) for packet in container.demux(video=0) if packet.size][8]
     path.write_bytes(path.read_bytes().replace(broken, bytes(len(broken))))
-    assert text_of(path, deinterlace=mode).startswith(": damaged: 8 of 20 frames could be decoded (0.3 of 0.8 s)")
+    assert text_of(path, deinterlace=mode).startswith(
+        ": damaged: the first 8 of 20 frames could be decoded (0.3 of 0.8 s)"
+    )
     assert "; --end 8 renders what is whole, --ignore-errors " in text_of(path, deinterlace=mode)
     assert [frame_number(frame.image) for frame in open_source(path, deinterlace=mode).frames(range(8))] == list(
         range(8)

@@ -260,7 +260,7 @@ def test_what_the_disk_says_is_told_of_the_target(tmp_path, monkeypatch, method)
 )
 def test_a_file_that_is_not_what_was_written_is_not_published(tmp_path, monkeypatch, wrong, told):
     sink = VideoSink(tmp_path / "out.mp4", spec_of(steady(12)), steady(12))
-    monkeypatch.setattr(sink, "_read_back", lambda _: [Fraction(i, 25) for i in wrong])
+    monkeypatch.setattr(sink, "_read_back", lambda _: ([Fraction(i, 25) for i in wrong], 0))
     with pytest.raises(OutputError, match=f"read back {told}; nothing was published"):
         deliver(sink, map(paint, range(12)), tmp_path)
     assert not list(tmp_path.iterdir())

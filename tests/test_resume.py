@@ -15,7 +15,9 @@ import av
 import pytest
 
 from conftest import decoded, frame_number, leftovers, make_clip, packets, preset_of, tiny_endpoints
-from dnirender import MediaError, OutputError, pipeline, render, work
+from dnirender import Job, MediaError, OutputError, pipeline, render, work
+from dnirender.plan import make_plan
+from dnirender.ready import prepare
 from dnirender.work import Manifest
 
 LOSSLESS = {"codec": "ffv1", "pix_fmt": "yuv444p"}
@@ -132,7 +134,7 @@ def test_a_changed_job_uses_nothing_of_the_old_one_and_says_so(tmp_path, job, ch
         changes = {"preset": job["preset"].override(changes["preset"])}
     report = render(output=target, **job | changes)
     assert report.resumed == 0
-    assert any(f"another job was begun on it ({told} differ)" in warning for warning in report.warnings)
+    assert any(f"another job was begun on it, with other {told};" in warning for warning in report.warnings)
     render(output=straight, **job | changes)
     assert hashes(target) == hashes(straight)
     assert leftovers(tmp_path) == []
@@ -161,7 +163,7 @@ def test_files_that_changed_make_another_job(tmp_path, job, what):
         tiny_endpoints(tmp_path, day=0.0, night=-0.3)
     report = render(output=target, **job)
     assert report.resumed == 0
-    assert any(f"({what.split(',')[0]} differ)" in warning for warning in report.warnings)
+    assert any(f"with other {what.split(',')[0]};" in warning for warning in report.warnings)
     if what == "input":
         assert frame_number(decoded(target)[0][1]) == 100
 
@@ -204,7 +206,7 @@ def test_what_is_no_longer_to_be_had_is_told(tmp_path, job):
 def test_a_stop_while_tidying_up_leaves_a_whole_file_and_needs_no_leave_to_go_on(tmp_path, job, monkeypatch):
     target = tmp_path / "out.mkv"
     with monkeypatch.context() as patch, pytest.raises(Stop):
-        patch.setattr(work.Work, "forget", lambda _: (_ for _ in ()).throw(Stop))
+        patch.setattr(work.Work, "tidy", lambda _: (_ for _ in ()).throw(Stop))
         render(output=target, **job)
     before = hashes(target)
     assert leftovers(tmp_path)
@@ -269,9 +271,9 @@ def test_a_disk_that_is_too_small_is_refused_before_the_first_frame(tmp_path, jo
     from dnirender import space
 
     usage = space.shutil.disk_usage(tmp_path)
-    monkeypatch.setattr(space.shutil, "disk_usage", lambda _: usage._replace(free=10_000))
+    monkeypatch.setattr(space.shutil, "disk_usage", lambda _: usage._replace(free=900))
     with pytest.raises(
-        OutputError, match=r"the disk is too small: about \d+ kB are needed, 10 kB are free in .*; make"
+        OutputError, match=r"the disk is too small: about \d+ kB are needed, 900 bytes are free in .*; make"
     ):
         render(output=tmp_path / "out.mkv", **job)
     monkeypatch.setattr(space.shutil, "disk_usage", lambda _: usage._replace(free=200_000))
@@ -293,6 +295,88 @@ def test_what_goes_wrong_in_the_source_keeps_what_was_done(tmp_path, job, monkey
         render(output=target, **job)
     assert not target.exists()
     assert render(output=target, **job).resumed == 8
+
+
+def test_another_job_does_not_take_leave_from_the_mark_of_one_that_is_done(tmp_path, job, monkeypatch):
+    target = tmp_path / "out.mkv"
+    with monkeypatch.context() as patch, pytest.raises(Stop):
+        patch.setattr(work.Work, "tidy", lambda _: (_ for _ in ()).throw(Stop))
+        render(output=target, **job)
+    before = target.read_bytes()
+    with pytest.raises(OutputError, match="out.mkv: exists already; -y overwrites it"):
+        render(output=target, **job | {"keyframes": "0:1,11:0"})
+    assert target.read_bytes() == before
+
+
+def test_pictures_that_were_stopped_while_they_were_named_go_on(tmp_path, job, monkeypatch):
+    publish, named = pipeline.publish, []
+
+    def half(file, target):
+        named.append(target)
+        if len(named) > 5:
+            raise Stop
+        publish(file, target)
+
+    with monkeypatch.context() as patch, pytest.raises(Stop):
+        patch.setattr(pipeline, "publish", half)
+        render(output=tmp_path / "f_%02d.png", **job)
+    assert len(files(tmp_path, "f_*.png")) == 5
+    assert render(output=tmp_path / "f_%02d.png", **job).resumed == 12
+    assert len(files(tmp_path, "f_*.png")) == 12 and leftovers(tmp_path) == []
+
+
+@pytest.mark.parametrize("name", ["out.partial.mkv", "f_00.partial.png"])
+def test_what_is_done_is_published_over_nothing_of_others(tmp_path, job, name):
+    clip = job["input"]
+    if name.endswith(".mkv"):
+        clip = clip.rename(tmp_path / "in.mp4")
+        clip = make_clip(tmp_path / name, audio="aac", b_frames=2)  # the input is called so
+    else:
+        (tmp_path / name).write_bytes(b"mine")
+    before = (tmp_path / name).read_bytes()
+    output = tmp_path / ("out.mkv" if name.endswith(".mkv") else "f_%02d.png")
+    for _ in range(2):
+        with pytest.raises(Stop):
+            render(output=output, keep_partial=True, progress=stop_after(10), **job | {"input": clip})
+    assert (tmp_path / name).read_bytes() == before
+    made = sorted(path.name for path in tmp_path.glob("*.partial-*"))
+    assert len(made) == (1 if name.endswith(".mkv") else 16), made
+
+
+def test_why_a_render_stopped_is_told_though_what_is_done_cannot_be_published(tmp_path, job, monkeypatch):
+    told = []
+    monkeypatch.setattr(pipeline, "free_name", lambda _: (_ for _ in ()).throw(OutputError("no")))
+    ready = prepare(make_plan(job_of(job, tmp_path / "out.mkv", keep_partial=True)))
+    with pytest.raises(Stop):
+        pipeline.run(ready, stop_after(10), told.append)
+    assert told == ["warning: nothing was published of what is done (no)"]
+
+
+def job_of(job, output, **changes):
+    preset = job["preset"].override({"timeline": {"keyframes": job["keyframes"]}})
+    rest = {key: value for key, value in job.items() if key not in ("keyframes", "preset", "input")}
+    return Job(job["input"], output, preset, **rest | changes)
+
+
+def test_lost_frames_are_counted_over_stops_and_not_smuggled_into_a_job_that_ignores_nothing(tmp_path, job):
+    clip = make_clip(tmp_path / "torn.mkv", frames=12)
+    data = clip.read_bytes()
+    for number in (2, 9):
+        packet = packets(clip, "video")[number][1]
+        data = data.replace(packet, bytes(len(packet)))
+    clip.write_bytes(data)
+    torn = job | {"input": clip}
+    target = tmp_path / "out.mkv"
+    with pytest.raises(Stop):
+        render(output=target, ignore_errors=True, progress=stop_after(7), **torn)
+    with pytest.raises(MediaError, match="the first 2 of 12 frames could be decoded"):
+        render(output=target, **torn)
+    assert not target.exists()
+    with pytest.raises(Stop):
+        render(output=target, ignore_errors=True, progress=stop_after(7), **torn)
+    report = render(output=target, ignore_errors=True, **torn)
+    assert report.resumed == 4
+    assert any("2 of 12 frames could not be decoded" in warning for warning in report.warnings), report.warnings
 
 
 # In a process of its own.
@@ -326,6 +410,17 @@ def long_job(tmp_path, endpoints):
 
 def parts(folder):
     return sorted(folder.glob(".*.parts/*.part"))
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="Windows has no such signals to send")
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+def test_a_signal_before_the_first_frame_has_its_exit_code(tmp_path, long_job, number, code):
+    early = "import os, dnirender.plan as p; make = p.make_plan\n"
+    early += f"p.make_plan = lambda job: os.kill(os.getpid(), {int(number)}) or make(job)\n"
+    command = [sys.executable, "-c", early + PROGRAM, *long_job]
+    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=60)
+    assert done.returncode == code, done.stderr
+    assert "error: stopped before a segment was finished; the same command goes on" in done.stderr
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="Windows has no such signals to send")

@@ -74,7 +74,7 @@ def test_a_dropped_frame_is_found(tmp_path, pair):
     bad = remuxed(
         good, tmp_path / "bad.mp4", lambda p: p.stream.type == "audio" or p.pts * p.time_base < Fraction(11, 25)
     )
-    assert wrong(verify(bad, clip))[:2] == ["frames", "time stamps"]
+    assert wrong(verify(bad, clip))[:3] == ["video", "frames", "time stamps"]
 
 
 def test_another_time_is_found(tmp_path, pair):
@@ -144,8 +144,8 @@ def test_the_receipt_is_no_tag_that_players_show_and_no_path(pair, tmp_path):
     with av.open(str(good)) as out:
         assert "DNIRENDER" not in {key.upper() for key in out.metadata}
     receipt = read_receipt(good)
-    assert receipt["source"] == clip.name and receipt["preset"] == "Tänzer"
-    assert str(tmp_path) not in json.dumps(receipt)
+    assert receipt.source == clip.name and receipt.preset == "Tänzer"
+    assert str(tmp_path) not in receipt.model_dump_json()
 
 
 def test_the_command_prints_a_table_and_has_an_exit_code(tmp_path, pair, capsys):
@@ -161,3 +161,41 @@ def test_the_command_prints_a_table_and_has_an_exit_code(tmp_path, pair, capsys)
     out, err = capsys.readouterr()
     assert "WRONG  audio #1" in out and "is not what its source and its making ask for: audio #1" in err
     assert worst(verify(good)) is None
+
+
+def test_damage_that_a_decoder_conceals_is_found(tmp_path, pair):
+    clip, good = pair
+    data, packet = good.read_bytes(), packets(good, "video")[3][1]
+    place = data.index(packet)
+    for offset in (40, len(packet) // 2, len(packet) - 5):
+        bad = bytearray(data)
+        bad[place + offset] ^= 0x10
+        (tmp_path / "bad.mp4").write_bytes(bad)
+        assert "video" in wrong(verify(tmp_path / "bad.mp4", clip))
+
+
+def test_what_was_salvaged_is_good_and_says_so(tmp_path, endpoints):
+    clip = make_clip(tmp_path / "clip.mp4", frames=60, audio="aac", container_options={"movflags": "+faststart"})
+    clip.write_bytes(clip.read_bytes()[: clip.stat().st_size * 2 // 3])
+    for suffix in (".mp4", ".mkv"):
+        target = tmp_path / f"out{suffix}"
+        render(clip, target, preset=preset_of(endpoints), ignore_errors=True)
+        assert not wrong(verify(target))
+
+
+@pytest.mark.parametrize("text", ["{}", '{"sample": 1}', "[" * 60_000, "\x00", '{"start":"a"}', "null", "1"])
+def test_a_line_that_is_not_ours_is_told(tmp_path, pair, text):
+    from dnirender.receipt import append_box
+
+    clip, _ = pair
+    other = make_clip(tmp_path / "other.mp4")
+    append_box(other, text)
+    with pytest.raises(MediaError, match="other.mp4: what it says of its making is not what dnirender writes"):
+        verify(other, clip)
+
+
+def test_a_cut_result_is_called_so(tmp_path, pair):
+    _, good = pair
+    (tmp_path / "cut.mp4").write_bytes(good.read_bytes()[:-200])
+    with pytest.raises(MediaError, match="cut.mp4: is cut off"):
+        verify(tmp_path / "cut.mp4")

@@ -1,6 +1,5 @@
 """Laws of the folder in which a render grows: one process at a time, no part of another job, nothing left behind."""
 
-import json
 import os
 import subprocess
 import sys
@@ -130,22 +129,38 @@ def test_two_runs_on_one_target_are_kept_apart_and_a_dead_one_does_not_stand_in_
         other.communicate()
 
 
-def test_a_delivered_file_is_known_until_it_changes(tmp_path):
+def test_a_delivered_file_is_known_to_its_own_job_until_it_changes(tmp_path):
     target = tmp_path / "out.mp4"
-    assert not was_delivered(target)
-    with Work(target, {}) as work:
+    with Work(target, {"a": "1"}) as work:
         work.begin(ENGINE, split(1, 1))
         finish(work, Segment(0, 1))
         joined = work.folder / "joined.mp4"
         joined.write_bytes(b"whole")
-        work.delivering(joined)
-        assert not was_delivered(target)
+        work.delivering([(joined, target)])
+        assert not was_delivered(target, target) and not work.has_delivered(target)
         joined.replace(target)
-    assert was_delivered(target)
-    assert json.loads((work.folder / "manifest.json").read_text())["delivered"][0] == 5
+    assert was_delivered(target, target) and work.has_delivered(target)
+    assert not Work(target, {"a": "2"}).has_delivered(target)
     target.write_bytes(b"wholf")
     os.utime(target, ns=(1, 1))
-    assert not was_delivered(target)
+    assert not was_delivered(target, target) and not work.has_delivered(target)
+
+
+def test_tidying_up_may_be_stopped_anywhere_and_the_mark_stays_to_the_last(tmp_path, monkeypatch):
+    target = tmp_path / "out.mp4"
+    with Work(target, {}) as work:
+        work.begin(ENGINE, split(3, 1))
+        for number in range(3):
+            finish(work, Segment(number, number + 1))
+        (work.folder / "joined.mp4").write_bytes(b"whole")
+        work.delivering([(work.folder / "joined.mp4", target)])
+        (work.folder / "joined.mp4").replace(target)
+        with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+            patch.setattr("shutil.rmtree", lambda *_, **__: (_ for _ in ()).throw(KeyboardInterrupt))
+            work.tidy()
+        assert not work.finished() and work.has_delivered(target)
+        work.tidy()
+    assert [path.name for path in tmp_path.iterdir()] == ["out.mp4"]
 
 
 def test_a_folder_that_cannot_be_written_to_is_told(tmp_path):

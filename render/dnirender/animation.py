@@ -76,16 +76,16 @@ class AnimationSink:
         """Makes the animation of the pictures."""
         check_numbers(parts, max(self._order) + 1, self._target)
         made = folder / f"joined{self._target.suffix}"
-        frames = self._frames(parts)
-        first = next(frames)
-        with disk_errors(self._target), create_container(made, self._format, self._container_options()) as out:
-            stream = self._add_stream(out, first)
-            for frame in _chain(first, frames):
-                out.mux(stream.encode(frame))
-            out.mux(stream.encode(None))
-        if self._format == "webp":
-            start, stop = self._shown[-1]
-            with disk_errors(self._target):
+        with disk_errors(self._target):
+            frames = self._frames(parts)
+            first = next(frames)
+            with create_container(made, self._format, self._container_options()) as out:
+                stream = self._add_stream(out, first)
+                for frame in _chain(first, frames):
+                    out.mux(stream.encode(frame))
+                out.mux(stream.encode(None))
+            if self._format == "webp":
+                start, stop = self._shown[-1]
                 _set_last_duration(made, stop - start)
         return [(made, self._target)]
 

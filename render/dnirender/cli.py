@@ -5,6 +5,7 @@ Torch and OpenCV are imported inside the commands, so that help and argument err
 
 from __future__ import annotations
 
+import contextlib
 import json
 import math
 import sys
@@ -33,6 +34,7 @@ if TYPE_CHECKING:
 
 HELP_WIDTH = 100
 INTERRUPTED = "interrupted; the output was not written"
+UNFINISHED = "stopped before a segment was finished; the same command goes on with what earlier runs have finished"
 
 
 class RenderByDefault(DefaultCommand):
@@ -74,7 +76,7 @@ Height = Annotated[int | None, typer.Option(help="Scale to this height before th
 Extrapolate = Annotated[bool, typer.Option("--extrapolate", help="Allow values outside 0..1.")]
 VideoStream = Annotated[int | None, typer.Option(min=0, help="Which video stream, counted from 0.")]
 Overwrite = Annotated[bool, typer.Option("-y", "--yes", help="Overwrite the output.")]
-AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON object at the end.")]
+AsJson = Annotated[bool, typer.Option("--json", help="Print a line of JSON for each output.")]
 Quiet = Annotated[bool, typer.Option("-q", "--quiet", help="Say nothing but errors.")]
 Verbose = Annotated[bool, typer.Option("-v", "--verbose", help="Say what was chosen and why.")]
 
@@ -225,8 +227,14 @@ def render_command(
     loaded: list[Engine] = []
 
     def one(source: Path, target: Path) -> None:
+        try:
+            render_one(source, target)
+        except KeyboardInterrupt as stop:
+            raise Stopped(UNFINISHED, getattr(stop, "exit_code", 130)) from stop
+
+    def render_one(source: Path, target: Path) -> None:
         job = _job(source, target, settings)
-        if len(pairs) > 1 and target.exists() and not overwrite and _is_rendered(job):
+        if len(pairs) > 1 and target.exists() and not restart and _is_rendered(job):
             say.line(f"{target}: is there already, as this very command makes it")
             return
         ready = _prepared(job, loaded)
@@ -270,8 +278,9 @@ def _render_one(ready: Ready, say: _Voice, dry_run: bool, as_json: bool, bar: bo
         with _Bar(ready.plan, bar) as progress:
             report = run(ready, progress, say.line)
     except RenderError:
-        if kept := ready.resumed:
-            say.line(f"{kept} of {len(ready.plan.selection.indices)} frames are kept for the next run")
+        if (kept := ready.work.kept) and not ready.work.published:
+            total = len(ready.plan.selection.indices)
+            say.line(f"{kept} of {total} frames are kept for the next run, without --restart")
         raise
     except KeyboardInterrupt as stop:
         raise Stopped(_how_to_go_on(ready, words), getattr(stop, "exit_code", 130)) from stop
@@ -283,10 +292,11 @@ def _render_one(ready: Ready, say: _Voice, dry_run: bool, as_json: bool, bar: bo
 
 
 def _how_to_go_on(ready: Ready, words: Sequence[str]) -> str:
-    done, total = ready.work.finished(), len(ready.plan.selection.indices)
-    if not done:
-        return INTERRUPTED
-    count = sum(len(segment.numbers) for segment in done)
+    count, total = ready.work.kept, len(ready.plan.selection.indices)
+    if ready.work.published:
+        return f"stopped while tidying up; {ready.plan.job.output} is complete"
+    if not count:
+        return UNFINISHED
     again = command_line([word for word in words if word != "--restart"])
     return f"stopped; {count} of {total} frames are kept; to go on: {again}"
 
@@ -455,27 +465,33 @@ def verify_command(
 def main(arguments: Sequence[str] | None = None) -> int:
     """Runs the command line and returns the exit code: 0, or that of the error, or 130 or 143 when stopped."""
     words = list(sys.argv[1:] if arguments is None else arguments)
+    heard: list[int] = []
     try:
-        with listening():
+        with listening() as heard:
             result = app(args=words, prog_name="dnirender", standalone_mode=False, obj=words)
     except RenderError as error:
         return _fail(str(error), error.exit_code)
-    except KeyboardInterrupt as error:
-        return _fail(INTERRUPTED, getattr(error, "exit_code", 130))
+    except KeyboardInterrupt:
+        return _interrupted(heard)
     except Exception as error:
         if hasattr(error, "format_message"):  # typer's own: an unknown option, a missing argument
             message = str(error.format_message()).replace("Value error, ", "")  # pyright: ignore
             return _fail(f"{message} (dnirender --help)", 2)
         if type(error).__name__ == "Abort":
-            return _fail(INTERRUPTED, getattr(error.__context__, "exit_code", 130))
+            return _interrupted(heard)
         raise
     if result == 130:  # typer turns an interrupt into this exit code
-        return _fail(INTERRUPTED, 130)
+        return _interrupted(heard)
     return result if isinstance(result, int) else 0
 
 
+def _interrupted(heard: list[int]) -> int:
+    return _fail(INTERRUPTED, 128 + heard[0] if heard else 130)
+
+
 def _fail(message: str, code: int) -> int:
-    typer.echo(f"error: {_on_one_line(message)}", err=True)
+    with contextlib.suppress(OSError):  # a pipe that nobody reads any more
+        typer.echo(f"error: {_on_one_line(message)}", err=True)
     return code
 
 
@@ -502,6 +518,9 @@ class _Voice:
             self.line(text)
 
     def done(self, report: Report) -> None:
+        if report.resumed and not report.fps:
+            self.line(f"{report.output}: {report.frames} frames, all of them from before")
+            return
         kept = f" ({report.resumed} of them from before)" if report.resumed else ""
         self.line(
             f"{report.output}: {report.frames} frames{kept} in {report.seconds:.1f} s ({report.fps:.1f} frames/s, "
@@ -600,9 +619,13 @@ def _fps(fps: float | None) -> Fraction | None:
 def _outputs(inputs: list[Path], output: Path | None, name: str) -> list[Path]:
     from dnirender.plan import default_output
 
-    if len(inputs) == 1 and output is not None and not output.is_dir():
+    try:
+        folder = output is not None and output.is_dir()
+    except OSError as error:
+        raise OutputError(f"{output}: cannot be written ({error.strerror})") from error
+    if len(inputs) == 1 and output is not None and not folder:
         return [output]
-    if output is not None and not output.is_dir():
+    if output is not None and not folder:
         if output.exists() or output.suffix:
             raise UsageError(f"-o {output}: there are {len(inputs)} inputs; name a folder")
         try:

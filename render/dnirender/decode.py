@@ -66,7 +66,7 @@ class Video(Source):
         coded = scan(path, stream, ignore_errors=ignore_errors)
         told = [*_interlaced(coded, deinterlace), *_hdr(coded, hdr)]
         facts = replace(coded, warnings=(*coded.warnings, *(f"{path.name}: {text}" for text in told)))
-        if hdr == "tonemap" and coded.colour.hdr:
+        if hdr.startswith("tonemap") and coded.colour.hdr:
             facts = replace(facts, colour=tonemap.SDR, depth=sdr_depth)
         wanted = deinterlace == "bwdif" or (deinterlace == "auto" and coded.parity is not None)
         return cls(path, facts, coded, (coded.parity or "auto") if wanted else None, ignore_errors=ignore_errors)
@@ -236,7 +236,7 @@ class Video(Source):
             return MediaError(f"{self.path}: none of its {len(pts)} frames can be decoded")
         whole = f"--end {decoded} renders what is whole, " if decoded else ""
         return MediaError(
-            f"{self.path}: damaged: {decoded} of {len(pts)} frames could be decoded "
+            f"{self.path}: damaged: the first {decoded} of {len(pts)} frames could be decoded "
             f"({reached:.1f} of {float(self.facts.duration):.1f} s){why}; {whole}"
             "--ignore-errors shows the frame before in place of each that is lost"
         )
@@ -303,5 +303,7 @@ def _hdr(facts: Facts, mode: str) -> Iterator[str]:
     name = facts.colour.hdr
     if name and mode == "auto":
         yield f"is HDR ({name}); the networks see its code values and the tags are kept (--hdr tonemap makes it SDR)"
+    if name and mode == "tonemap-auto":
+        yield f"is HDR ({name}), which files of pictures do not say; it is made SDR (--hdr keep keeps its code values)"
     if not name and mode == "tonemap":
         yield "is not HDR; --hdr tonemap has nothing to do"

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import contextlib
 import io
+import zlib
 from collections.abc import Generator, Iterator, Sequence
 from dataclasses import dataclass, replace
 from fractions import Fraction
@@ -188,9 +189,9 @@ class VideoSink:
             with self._opened(joined) as (out, stream, companions):
                 self._mux(parts, out, stream, companions)
                 out.close()
+            check = self._verify(joined)
             if self._receipt and self._boxed:
-                append_box(joined, as_text(self._receipt))
-        self._verify(joined)
+                append_box(joined, as_text(self._receipt.model_copy(update={"check": check})))
         return [(joined, self._target)]
 
     @property
@@ -248,9 +249,9 @@ class VideoSink:
         if companions:
             companions.finish()
 
-    def _verify(self, joined: Path) -> None:
-        """Reads the packets back: the file that is published has every frame at its time."""
-        found = self._read_back(joined)
+    def _verify(self, joined: Path) -> int:
+        """Reads the packets back: the file that is published has every frame at its time. Returns their checksum."""
+        found, check = self._read_back(joined)
         due = [pts * self._times.time_base for pts in self._times.pts]
         # Matroska and WebM count whole milliseconds.
         slack = Fraction(0) if self._boxed else Fraction(1, 2000)
@@ -258,16 +259,22 @@ class VideoSink:
         if len(found) != len(due) or wrong is not None:
             at = f", the first difference at frame {wrong}" if wrong is not None else ""
             raise OutputError(f"{self._target}: read back {len(found)} of {len(due)} frames{at}; nothing was published")
+        return check
 
-    def _read_back(self, joined: Path) -> list[Fraction]:
+    def _read_back(self, joined: Path) -> tuple[list[Fraction], int]:
+        shown: list[int] = []
+        check = 0
         try:
             with open_container(joined) as written:
                 stream: Any = written.streams.video[0]
                 base = fraction(stream.time_base, Fraction(1))
-                shown = [p.pts for p in written.demux(stream) if p.size and not p.is_discard and p.pts is not None]
+                for packet in written.demux(stream):
+                    check = zlib.crc32(bytes(packet), check)
+                    if packet.size and not packet.is_discard and packet.pts is not None:
+                        shown.append(packet.pts)
         except (MediaError, av.error.FFmpegError) as error:
             raise OutputError(f"{self._target}: cannot be read back ({error}); nothing was published") from error
-        return sorted(pts * base for pts in shown)
+        return sorted(pts * base for pts in shown), check
 
 
 class BoomerangSink:
@@ -286,7 +293,9 @@ class BoomerangSink:
 
     def deliver(self, parts: Parts, folder: Path) -> list[tuple[Path, Path]]:
         """Encodes the pictures forth and back."""
-        whole, recorder = folder / "boomerang.whole", self._video.recorder()
+        whole = folder / "boomerang.whole"
+        with disk_errors(whole):
+            recorder = self._video.recorder()
         with PartWriter(whole, recorder.header) as part:
             for number, picture in enumerate(self._order):
                 image = decode_png(parts[picture].data)

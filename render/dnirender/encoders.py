@@ -20,9 +20,10 @@ from dnirender.pixels import carries_opacity, sampling_of
 from dnirender.publish import reason
 
 CRF = {"libx264": 18, "libx265": 20, "libvpx-vp9": 30, "libsvtav1": 28}
+X265 = "log-level=error:info=0"  # what it says of the machine in its header would keep others from going on
 CODEC_OPTIONS: dict[str, dict[str, str]] = {
     "libx264": {"preset": "medium"},
-    "libx265": {"preset": "medium", "x265-params": "log-level=error"},
+    "libx265": {"preset": "medium", "x265-params": X265},
     "libvpx-vp9": {"deadline": "good", "cpu-used": "3", "row-mt": "1"},
 }
 RATES = {"qp", "b", "crf"}  # options that settle the quality

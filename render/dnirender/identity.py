@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from dataclasses import fields
+from importlib import metadata
 from pathlib import Path
 
 import av
@@ -14,6 +15,7 @@ from dnirender.plan import Plan
 from dnirender.work import Identity
 
 SAMPLE = 1 << 16  # bytes of the source that are looked at, at each of three places
+LIBRARIES = ("torch", "openvino", "opencv-python", "numpy")  # whose rounding pictures depend on
 # What changes no picture, or is named by an ingredient of its own.
 BESIDE = {
     *("input", "output", "preset", "overwrite", "batch", "segment"),
@@ -30,7 +32,8 @@ def identity(plan: Plan) -> Identity:
         mode="json", exclude={"name": True, "about": True, "network": True, "encoding": joined}
     )
     weights = {endpoint.name: _content(endpoint.weights) for endpoint in preset.network.endpoints}
-    libraries = " ".join(f"{name}-{'.'.join(map(str, number))}" for name, number in av.library_versions.items())
+    libraries = [f"{name}-{'.'.join(map(str, number))}" for name, number in av.library_versions.items()]
+    libraries += [f"{name}-{_version(name)}" for name in LIBRARIES]
     options = {field.name: getattr(job, field.name) for field in fields(job) if field.name not in BESIDE}
     return {
         "input": f"{sample(job.input)} {job.input.stat().st_mtime_ns} {_hash(repr(plan.source.facts.pts).encode())}",
@@ -38,8 +41,15 @@ def identity(plan: Plan) -> Identity:
         **{name: str(value) for name, value in sections.items()},
         **{name: str(value) for name, value in options.items() if value is not None},
         "format": job.output.suffix.lower(),
-        "program": f"dnirender {__version__}, PyAV {av.__version__}, {libraries}",
+        "program": f"dnirender {__version__}, PyAV {av.__version__}, {' '.join(libraries)}",
     }
+
+
+def _version(package: str) -> str:
+    try:
+        return metadata.version(package)
+    except metadata.PackageNotFoundError:
+        return "none"
 
 
 def sample(path: Path) -> str:

@@ -22,15 +22,15 @@ import numpy as np
 
 from dnirender import compose
 from dnirender.encode import Sink
-from dnirender.errors import RenderError
+from dnirender.errors import OutputError, RenderError
 from dnirender.frames import Alpha, Batch, Frame, Image, prefetch
 from dnirender.parts import DamagedPart, Parts, PartWriter
 from dnirender.plan import Job, Plan, default_output, make_plan, one_hot
 from dnirender.preset import DEFAULT_PRESET, Preset
 from dnirender.publish import disk_errors, publish
-from dnirender.ready import Ready, prepare, settings, shows_opacity, tune
+from dnirender.ready import Ready, free_name, prepare, settings, shows_opacity, tune
 from dnirender.space import full, is_no_space
-from dnirender.work import Segment, Work
+from dnirender.work import Manifest, Segment, Work
 
 if TYPE_CHECKING:
     from av.video.frame import VideoFrame
@@ -74,23 +74,16 @@ def run(ready: Ready, progress: Progress | None = None, notice: Callable[[str], 
     plan, engine = ready.plan, ready.engine
     began, written_before, retried_before = time.perf_counter(), engine.writes, len(engine.retried)
     tune(engine, plan)  # another job may have used the engine since
-    with ready.work as work:
-        if plan.job.restart:
-            work.forget()
-        segments = work.begin(settings(engine), ready.segments).segments
-        finished = work.finished()
-        missing = [segment for segment in segments if segment not in finished]
-        try:
-            _record(ready, missing, progress)
-            _deliver(ready, work, segments)
-        except BaseException as error:
-            if plan.job.keep_partial:
-                _deliver_partial(ready, notice)
-            if is_no_space(error):
-                done, total = ready.resumed, len(plan.selection.indices)
-                raise full(plan.job.output, work.folder, done, total, ready.space) from error
+    try:
+        with ready.work as work:
+            missing = _finish(ready, work, progress, notice)
+    except OutputError as error:
+        if not plan.job.output.parent.is_dir():
+            raise OutputError(f"{plan.job.output.parent}: this folder is gone, and all that was rendered") from error
+        if not is_no_space(error):
             raise
-        work.forget()
+        done, total = ready.work.kept, len(plan.selection.indices)
+        raise full(plan.job.output, ready.work.folder, done, total, ready.space) from error
     seconds, rendered = time.perf_counter() - began, sum(len(segment.numbers) for segment in missing)
     warnings = list(ready.warnings)
     if retried := engine.retried[retried_before:]:
@@ -111,6 +104,41 @@ def run(ready: Ready, progress: Progress | None = None, notice: Callable[[str], 
         streams=tuple(str(stream) for stream in plan.streams),
         warnings=(*warnings, *plan.source.repairs()),
     )
+
+
+def _finish(
+    ready: Ready, work: Work, progress: Progress | None, notice: Callable[[str], None] | None
+) -> Sequence[Segment]:
+    """Renders what is missing, delivers and tidies up; returns the segments that were missing."""
+    plan, missing = ready.plan, list[Segment]()
+    if plan.job.restart:
+        work.forget()
+    begun = work.begin(settings(ready.engine), ready.segments)
+    try:
+        if not all(begun.has_delivered(target) for target in plan.targets):
+            finished = _sound(ready, work, begun)
+            missing = [segment for segment in begun.segments if segment not in finished]
+            _record(ready, missing, progress)
+            _deliver(ready, work, begun.segments)
+        work.published = True
+    except BaseException:
+        if plan.job.keep_partial:
+            _deliver_partial(ready, begun.segments, notice or (lambda _: None))
+        raise
+    work.tidy()
+    return missing
+
+
+def _sound(ready: Ready, work: Work, begun: Manifest) -> tuple[Segment, ...]:
+    """The finished segments that are as this job wants them: one that ignores no errors takes none that hide some."""
+    plan = ready.plan
+    if plan.job.ignore_errors:
+        plan.source.repaired.update(begun.repaired)
+    elif begun.repaired:
+        indices = plan.selection.indices
+        work.drop(s for s in begun.segments if not begun.repaired_set.isdisjoint(indices[s.start : s.stop]))
+        work.note(repaired=())
+    return work.finished()
 
 
 def _record(ready: Ready, missing: Sequence[Segment], progress: Progress | None) -> None:
@@ -134,29 +162,41 @@ def _record(ready: Ready, missing: Sequence[Segment], progress: Progress | None)
                     if progress:
                         progress(done, total, alpha)
                 part.extend(recorder.flush())
+                if plan.source.repaired:
+                    ready.work.note(repaired=sorted(plan.source.repaired))
 
 
 def _due(pictures: Iterator[tuple[Alpha, Any]], number: int) -> tuple[Alpha, Any]:
-    for found in pictures:
-        return found
-    raise RenderError(f"frame {number} of the render did not come; nothing was published")
+    if (found := next(pictures, None)) is None:
+        raise RenderError(f"frame {number} of the render did not come; nothing was published")
+    return found
 
 
-def _deliver_partial(ready: Ready, notice: Callable[[str], None] | None) -> None:
+def _deliver_partial(ready: Ready, segments: Sequence[Segment], notice: Callable[[str], None]) -> None:
     """Publishes the frames up to the first that is missing as STEM.partial.EXT; the parts stay for the next run."""
-    plan, job, work = ready.plan, ready.plan.job, ready.work
+    plan, work = ready.plan, ready.work
     finished = work.finished()
-    whole = list(itertools.takewhile(lambda pair: pair[0] == pair[1], zip(finished, ready.segments, strict=False)))
-    count = whole[-1][0].stop if whole else 0
-    if count == len(plan.selection.indices) or not count or job.boomerang:
+    whole = list(itertools.takewhile(lambda segment: segment in finished, segments))
+    count = whole[-1].stop if whole else 0
+    if not 0 < count < len(plan.selection.indices) or plan.job.boomerang:
         return
-    target = job.output.with_name(f"{job.output.stem}.partial{job.output.suffix}")
-    short = replace(ready, plan=replace(plan, job=replace(job, output=target), selection=plan.first(count)))
-    with Parts([work.folder / segment.name for segment, _ in whole]) as parts:
-        for file, place in short.sink().deliver(parts, work.folder):
-            publish(file, place)
-    if notice:
+    try:
+        target = free_name(ready)
+        short = replace(plan, job=replace(plan.job, output=target), selection=plan.first(count))
+        with Parts([work.folder / segment.name for segment in whole]) as parts:
+            for file, place in replace(ready, plan=short, partial=True).sink().deliver(parts, work.folder):
+                publish(file, place)
         notice(f"{target}: the first {count} frames")
+    except RenderError as error:  # the reason why the render stopped is the one to tell
+        notice(f"warning: nothing was published of what is done ({error})")
+    finally:
+        _drop_joined(work)
+
+
+def _drop_joined(work: Work) -> None:
+    """Gives back the room of what was not published."""
+    for file in work.folder.glob("joined.*"):
+        file.unlink(missing_ok=True)
 
 
 def _deliver(ready: Ready, work: Work, segments: Sequence[Segment]) -> None:
@@ -164,11 +204,12 @@ def _deliver(ready: Ready, work: Work, segments: Sequence[Segment]) -> None:
     try:
         with Parts([work.folder / segment.name for segment in segments]) as parts:
             files = ready.sink().deliver(parts, work.folder)
-    except DamagedPart as error:
-        error.path.unlink(missing_ok=True)
+    except BaseException as error:
+        _drop_joined(work)
+        if isinstance(error, DamagedPart):
+            error.path.unlink(missing_ok=True)
         raise
-    if len(files) == 1:
-        work.delivering(files[0][0])
+    work.delivering(files)
     for file, target in files:
         publish(file, target)
 

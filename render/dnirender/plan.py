@@ -132,6 +132,12 @@ class Plan:
         durations = [times.duration(index) for index in self.order]
         return Times(tuple(itertools.accumulate(durations[:-1], initial=0)), times.time_base, durations[-1])
 
+    @property
+    def targets(self) -> list[Path]:
+        """The files that are written."""
+        output = self.job.output
+        return [numbered(output, number) for number in range(self.num_frames)] if self.job.numbered else [output]
+
     def first(self, count: int) -> Selection:
         """The selection's first frames, fewer than all, as if they alone had been asked for."""
         selection, times, cut = self.selection, self.selection.times, Cut()
@@ -251,13 +257,17 @@ def check_output(job: Job) -> None:
 
 def check_target(target: Path, job: Job) -> None:
     """OutputError unless `target` can be written without losing anything."""
+    try:
+        target.exists()
+    except OSError as error:  # a name that is too long
+        raise OutputError(f"{target}: cannot be written ({error.strerror})") from error
     if not target.parent.is_dir():
         raise OutputError(f"{target.parent}: no such folder; make it first")
     if target.resolve() == job.input.resolve():
         raise OutputError(f"{target}: is the input itself; choose another name")
     if target.is_dir():
         raise OutputError(f"{target}: is a folder; name a file")
-    if target.exists() and not (job.overwrite or was_delivered(target)):
+    if (target.exists() or target.is_symlink()) and not (job.overwrite or was_delivered(job.output, target)):
         raise OutputError(f"{target}: exists already; -y overwrites it")
     if not os.access(target.parent, os.W_OK):
         raise OutputError(f"{target.parent}: this folder cannot be written to")
@@ -269,7 +279,7 @@ def _open(job: Job) -> Source:
             job.input,
             stream=job.video_stream,
             deinterlace=job.deinterlace,
-            hdr=job.hdr,
+            hdr=_hdr(job),
             sdr_depth=depth_of_name(job.preset.encoding.pix_fmt, 8),
             ignore_errors=job.ignore_errors,
         )
@@ -280,6 +290,11 @@ def _open(job: Job) -> Source:
             f"keyframes: the last key is at frame {count - 1}; a still is held for {MAX_STILL_FRAMES} frames at most"
         )
     return open_source(job.input, still_frames=count, still_rate=rate, ignore_errors=job.ignore_errors)
+
+
+def _hdr(job: Job) -> str:
+    """Files of pictures do not say that their values are HDR: there, auto means tone mapping."""
+    return "tonemap-auto" if job.hdr == "auto" and (job.animated or job.numbered) else job.hdr
 
 
 def select(job: Job, facts: Facts) -> Selection:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import os
 import sys
 import zlib
@@ -12,6 +13,8 @@ from pathlib import Path
 import av.error
 
 from dnirender.errors import OutputError, RenderError
+
+NO_FOLDERS = {errno.EINVAL, errno.ENOTSUP, errno.EBADF}  # network file systems that cannot flush a folder
 
 
 def part_path(target: Path) -> Path:
@@ -30,6 +33,9 @@ def publish(part: Path, target: Path) -> None:
             folder = os.open(target.parent, os.O_RDONLY)
             try:
                 os.fsync(folder)
+            except OSError as error:
+                if error.errno not in NO_FOLDERS:
+                    raise
             finally:
                 os.close(folder)
 

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from dnirender import __version__, compose, probe
@@ -20,13 +22,13 @@ from dnirender.encoders import (
     even_size,
     keeps_shape,
 )
-from dnirender.errors import MediaError, UsageError
+from dnirender.errors import MediaError, OutputError, UsageError
 from dnirender.identity import identity, sample
-from dnirender.pictures import PictureSink
+from dnirender.pictures import PictureSink, numbered
 from dnirender.pixels import carries_opacity
 from dnirender.plan import Job, Plan, make_plan
-from dnirender.receipt import read_receipt
-from dnirender.space import check_space, estimate
+from dnirender.receipt import Receipt, read_receipt
+from dnirender.space import check_space, estimate, still_needed
 from dnirender.work import Segment, Work, mark_of, split
 
 if TYPE_CHECKING:
@@ -66,6 +68,7 @@ class Ready:
     work: Work
     segments: tuple[Segment, ...]
     warnings: tuple[str, ...]
+    partial: bool = False
 
     @property
     def space(self) -> int:
@@ -75,7 +78,7 @@ class Ready:
     @property
     def resumed(self) -> int:
         """Frames that an earlier run has finished."""
-        return 0 if self.plan.job.restart else sum(len(segment.numbers) for segment in self.work.finished())
+        return 0 if self.plan.job.restart else self.work.kept
 
     def sink(self) -> Sink:
         """What makes the output of the pictures."""
@@ -84,7 +87,7 @@ class Ready:
             return AnimationSink(job.output, plan.times, dither=job.preset.gif.dither, order=plan.order)
         if self.spec is None:
             return PictureSink(job.output, plan.order)
-        receipt = _receipt(plan) | {"job": mark_of(self.work.job)}
+        receipt = _receipt(plan, "" if self.partial else mark_of(self.work.job))
         if job.boomerang:
             return BoomerangSink(VideoSink(job.output, self.spec, plan.times, receipt=receipt), plan.order)
         companions = None if plan.source.facts.still else (job.input, plan.streams, plan.selection.cut)
@@ -100,28 +103,49 @@ def is_rendered(job: Job) -> bool:
     if receipt is None:
         return False
     plan = make_plan(replace(job, overwrite=True))
-    wanted = _receipt(plan) | {"job": mark_of(identity(plan))}
-    return all(receipt.get(key) == value for key, value in wanted.items())
+    return receipt.model_copy(update={"check": None}) == _receipt(plan, mark_of(identity(plan)))
 
 
-def _receipt(plan: Plan) -> dict[str, Any]:
-    """What `verify` has to know of a file: from what it was made and how its frames follow from that."""
+def free_name(ready: Ready) -> Path:
+    """What a part of the result is published as: STEM.partial.EXT, with a number where that is taken by a file that is
+    not a part of a render of the same source."""
+    output = ready.plan.job.output
+    marks = itertools.chain([".partial"], (f".partial-{number}" for number in itertools.count(2)))
+    names = (output.with_name(f"{output.stem}{mark}{output.suffix}") for mark in marks)
+    return next(name for name in names if _is_free(ready, name))
+
+
+def _is_free(ready: Ready, name: Path) -> bool:
+    job = ready.plan.job
+    first = numbered(name, 0) if job.numbered else name
+    if not first.exists() or ready.spec is None or first.resolve() == job.input.resolve():
+        return not first.exists()
+    try:
+        receipt = read_receipt(first)
+    except MediaError:
+        return False
+    return receipt is not None and not receipt.job and receipt.sample == sample(job.input)
+
+
+def _receipt(plan: Plan, mark: str) -> Receipt:
+    """What `verify` has to know of a file."""
     job, indices = plan.job, plan.selection.indices
-    return {
-        "program": f"dnirender {__version__}",
-        "source": job.input.name,
-        "sample": sample(job.input),
-        "preset": job.preset.name,
-        "keyframes": job.preset.timeline.keyframes,
-        "video_stream": job.video_stream,
-        "start": indices[0],
-        "stop": indices[-1] + 1,
-        "frames": plan.num_frames,
-        "boomerang": job.boomerang,
-        "audio": job.preset.encoding.audio,
-        "subtitles": job.preset.encoding.subtitles,
-        "ignore_errors": job.ignore_errors,
-    }
+    return Receipt(
+        program=f"dnirender {__version__}",
+        source=job.input.name,
+        sample=sample(job.input),
+        preset=job.preset.name,
+        keyframes=job.preset.timeline.keyframes,
+        video_stream=job.video_stream,
+        start=indices[0],
+        stop=indices[-1] + 1,
+        frames=plan.num_frames,
+        boomerang=job.boomerang,
+        audio=job.preset.encoding.audio,
+        subtitles=job.preset.encoding.subtitles,
+        ignore_errors=job.ignore_errors,
+        job=mark,
+    )
 
 
 def prepare(plan: Plan, engine: Engine | None = None) -> Ready:
@@ -130,6 +154,9 @@ def prepare(plan: Plan, engine: Engine | None = None) -> Ready:
     What an earlier run of the same job has finished is gone on with, on the device and in the precision it was begun.
     """
     work = Work(plan.job.output, identity(plan))
+    for target in plan.targets if not plan.job.overwrite else ():
+        if target.exists() and not work.has_delivered(target):
+            raise OutputError(f"{target}: exists already; -y overwrites it")
     begun = None if plan.job.restart else work.manifest
     if begun:
         plan = replace(plan, job=replace(plan.job, **begun.engine))
@@ -156,7 +183,9 @@ def prepare(plan: Plan, engine: Engine | None = None) -> Ready:
             f"{width}x{height} is odd, and {spec.codec} with {spec.pix_fmt} is not: "
             f"padded to {spec.width}x{spec.height} by repeating the edge"
         )
-    if tight := check_space(plan.job.output, _space(plan, spec, (width, height))):
+    done, space = 0 if plan.job.restart else work.kept, _space(plan, spec, (width, height))
+    needed = still_needed(work.folder, done, len(plan.selection.indices), space)
+    if tight := check_space(plan.job.output, needed, begun=bool(done)):
         warnings.append(tight)
     ready = Ready(plan, engine, (width, height), spec, work, (), ())
     if isinstance(sink := ready.sink(), VideoSink):
@@ -165,8 +194,8 @@ def prepare(plan: Plan, engine: Engine | None = None) -> Ready:
     segments = begun.segments if begun else split(len(plan.selection.indices), _segment_length(plan, engine))
     if not plan.job.restart:
         warnings += [
-            f"{plan.job.output}: another job was begun on it ({', '.join(other)} differ); its finished parts are not "
-            "used, and stay until this one is published"
+            f"{plan.job.output}: another job was begun on it, with other {', '.join(other)}; its finished parts are "
+            "not used, and stay until this one is published"
             for other in work.others()
         ]
     return replace(ready, segments=segments, warnings=tuple(warnings))

@@ -6,11 +6,11 @@ passes over (ISO/IEC 14496-12, 4.2).
 
 from __future__ import annotations
 
-import json
 import uuid
-from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Annotated
+
+from pydantic import BaseModel, ConfigDict, Field
 
 from dnirender.containers import open_container
 from dnirender.errors import MediaError
@@ -19,12 +19,34 @@ TAG = "DNIRENDER"
 KIND = uuid.UUID("6c1b7a52-2f6e-4d0b-9d7e-6b7f0d5a1c3e").bytes
 LONGEST = 1 << 16
 
-Receipt = Mapping[str, Any]
+
+class Receipt(BaseModel):
+    """From what a file was made, and how its frames follow from that: frames `start` to `stop` of the source, all other
+    streams as the options say. `check` is the CRC-32 of the video's packets, `job` the mark of the job if this is all
+    of it."""
+
+    model_config = ConfigDict(frozen=True)
+
+    program: str
+    source: str
+    sample: str
+    preset: str
+    keyframes: str
+    video_stream: Annotated[int, Field(ge=0)] | None
+    start: int = Field(ge=0)
+    stop: int = Field(ge=1)
+    frames: int = Field(ge=1)
+    boomerang: bool
+    audio: bool
+    subtitles: bool
+    ignore_errors: bool
+    job: str = ""
+    check: int | None = None
 
 
 def as_text(receipt: Receipt) -> str:
     """The line."""
-    return json.dumps(dict(receipt), ensure_ascii=False, separators=(",", ":"))
+    return receipt.model_dump_json()
 
 
 def append_box(file: Path, text: str) -> None:
@@ -39,14 +61,14 @@ def read_receipt(path: Path) -> Receipt | None:
     with open_container(path) as container:
         text = container.metadata.get(TAG)
     try:
-        found = json.loads(text if text is not None else _boxed(path))
+        text = _boxed(path) if text is None else text
+        return None if text is None else Receipt.model_validate_json(text)
     except (OSError, ValueError) as error:
-        raise MediaError(f"{path}: what it says of its making cannot be read ({error})") from error
-    return found if isinstance(found, dict) else None
+        raise MediaError(f"{path}: what it says of its making is not what dnirender writes") from error
 
 
-def _boxed(path: Path) -> str:
-    """The line in the box, `null` where there is none."""
+def _boxed(path: Path) -> str | None:
+    """The line in the box; None where there is none."""
     size = path.stat().st_size
     with path.open("rb") as file:
         place = 0
@@ -61,4 +83,4 @@ def _boxed(path: Path) -> str:
             if length < 8:
                 break
             place += length
-    return "null"
+    return None

@@ -13,7 +13,7 @@ LOSSY, PNG = 0.06, 2.0
 BULKY = {"ffv1": 1.5, "prores_ks": 0.7, "prores": 0.7, "mjpeg": 0.3, "dnxhd": 0.5, "huffyuv": 2.0, "utvideo": 2.0}
 COPIES = 2  # the parts, and the file that they are joined into before they go
 FULL = {errno.ENOSPC, getattr(errno, "EDQUOT", errno.ENOSPC)}
-CERTAIN = 4  # an estimate that is so many times too high is not thinkable
+CERTAIN = 200  # times that the estimate may be too high: flat pictures, a high crf
 
 
 def estimate(pixels: int, codec: str | None) -> int:
@@ -21,11 +21,14 @@ def estimate(pixels: int, codec: str | None) -> int:
     return round(pixels * COPIES * (PNG if codec is None else BULKY.get(codec, LOSSY)))
 
 
-def check_space(target: Path, needed: int) -> str | None:
-    """A warning where the disk may be too small; OutputError where it certainly is."""
-    free = shutil.disk_usage(target.parent).free
+def check_space(target: Path, needed: int, begun: bool = False) -> str | None:
+    """A warning where the disk may be too small; OutputError where it certainly is, unless the render was `begun`."""
+    usage = shutil.disk_usage(target.parent)
+    if not usage.total:  # some file systems do not tell
+        return None
+    free = usage.free
     told = f"about {_size(needed)} are needed, {_size(free)} are free in {target.parent.resolve()}"
-    if free < needed / CERTAIN:
+    if free < needed / CERTAIN and not begun:
         raise OutputError(f"{target}: the disk is too small: {told}; make room or name another folder")
     return f"{target}: the disk may be too small: {told}" if free < needed else None
 
@@ -39,15 +42,20 @@ def is_no_space(error: BaseException | None) -> bool:
     return False
 
 
-def full(target: Path, folder: Path, done: int, total: int, guess: int) -> OutputError:
-    """What is told of a full disk: what the whole render needs by the measure of the `done` frames in `folder`, or,
-    with none done, by the estimate."""
+def still_needed(folder: Path, done: int, total: int, guess: int) -> int:
+    """Bytes that the rest of a render takes: by the measure of the `done` frames in `folder`, or, with none done, all
+    that was estimated."""
     held = sum(path.stat().st_size for path in folder.glob("*.part")) if folder.is_dir() else 0
-    needed = held / done * total * COPIES if done else guess
-    free = shutil.disk_usage(target.parent).free
+    return max(0, round(held / done * total * COPIES - held)) if done else guess
+
+
+def full(target: Path, folder: Path, done: int, total: int, guess: int) -> OutputError:
+    """What is told of a full disk."""
+    more, free = still_needed(folder, done, total, guess), shutil.disk_usage(target.parent).free
     return OutputError(
-        f"{target}: the disk is full: about {_size(max(needed - held, 0))} more are needed, {_size(free)} are free; "
-        f"make room and run the same command again, which goes on behind the {done} of {total} frames that are done"
+        f"{target}: the disk is full: about {_size(more)} more are needed, {_size(free)} are free; "
+        f"make room and run the same command again (without --restart), which goes on behind the {done} of {total} "
+        "frames that are done"
     )
 
 

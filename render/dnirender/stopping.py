@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import shlex
 import signal
@@ -9,13 +10,13 @@ import subprocess
 import sys
 import threading
 from collections.abc import Generator, Sequence
-from contextlib import contextmanager
 from types import FrameType
 from typing import Any
 
 from dnirender.errors import RenderError
 
-SIGNALS = [signal.SIGINT, signal.SIGTERM]
+# SIGHUP, where there is one: the terminal was closed.
+SIGNALS = [signal.SIGINT, signal.SIGTERM, *([signal.SIGHUP] if hasattr(signal, "SIGHUP") else [])]
 
 
 class Stop(KeyboardInterrupt):
@@ -34,28 +35,30 @@ class Stopped(RenderError):
         self.exit_code = exit_code
 
 
-@contextmanager
-def listening() -> Generator[None]:
-    """Within it the signals raise Stop; those that are ignored stay so (`nohup`, a shell's background job)."""
-    if threading.current_thread() is not threading.main_thread():
-        yield
-        return
+@contextlib.contextmanager
+def listening() -> Generator[list[int]]:
+    """Within it the signals raise Stop, and the list has their numbers; those that are ignored stay so (`nohup`, a
+    shell's background job)."""
     seen: list[int] = []
+    if threading.current_thread() is not threading.main_thread():
+        yield seen
+        return
 
     def heard(number: int, _frame: FrameType | None) -> None:
         if seen:
             os._exit(128 + number)
         seen.append(number)
         # By the descriptor: the stream may be in the middle of a line.
-        os.write(2, b"\nstopping after the pictures in work; once more stops at once\n")
+        with contextlib.suppress(OSError):
+            os.write(2, b"\nstopping after the pictures in work; once more stops at once\n")
         raise Stop(number)
 
     before: dict[int, Any] = {number: signal.getsignal(number) for number in SIGNALS}
-    heeded = [number for number, handler in before.items() if handler is not signal.SIG_IGN]
+    heeded = [number for number, handler in before.items() if handler not in (signal.SIG_IGN, None)]
     for number in heeded:
         signal.signal(number, heard)
     try:
-        yield
+        yield seen
     finally:
         for number in heeded:
             signal.signal(number, before[number])

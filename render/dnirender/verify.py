@@ -11,7 +11,7 @@ from typing import Any
 
 import av.error
 
-from dnirender.containers import fraction, open_container
+from dnirender.containers import demux, fraction, open_container
 from dnirender.decode import open_source
 from dnirender.encode import CONTAINERS, Times, VideoSink, container_of
 from dnirender.errors import MediaError, UsageError
@@ -20,6 +20,7 @@ from dnirender.plan import between
 from dnirender.receipt import Receipt, read_receipt
 from dnirender.source import Source
 from dnirender.streams import Cut, StreamPlan, is_kept, plan_streams, start_of
+from dnirender.wholeness import is_torn
 
 MILLISECOND = Fraction(1, 1000)
 TRANSCODED = Fraction(1, 10)  # seconds that sound may gain or lose by the frames of another codec
@@ -42,20 +43,28 @@ def verify(path: Path, source: Path | None = None) -> list[Check]:
     """
     if path.suffix.lower() not in CONTAINERS:
         raise UsageError(f"{path}: verify reads {' '.join(sorted(CONTAINERS))}")
+    if not path.is_file():
+        raise MediaError(f"{path}: no such file")
+    if is_torn(path):
+        raise MediaError(f"{path}: is cut off")
     receipt = read_receipt(path)
     if receipt is None:
-        raise UsageError(f"{path}: does not say what it was rendered from; dnirender writes that into every video")
+        raise UsageError(
+            f"{path}: does not say what it was rendered from; verify takes videos as dnirender has written them"
+        )
     clip = _source(path, receipt, source)
-    checks = [Check("source", sample(clip) == receipt["sample"], f"{clip}, {receipt['program']}")]
+    checks = [Check("source", sample(clip) == receipt.sample, f"{clip}, made of {receipt.source} by {receipt.program}")]
+    if receipt.check is not None:
+        same = _check(path) == receipt.check
+        checks.append(Check("video", same, "the same bytes" if same else "other bytes than were written"))
     opened = open_source(
         clip,
-        stream=receipt["video_stream"],
-        still_frames=receipt["frames"],
-        ignore_errors=receipt["ignore_errors"],
+        stream=receipt.video_stream,
+        ignore_errors=receipt.ignore_errors,
     )
-    if receipt["boomerang"] or opened.facts.still:
-        return [*checks, *_frames(path, None, receipt["frames"])]
-    times, cut = between(opened.facts, receipt["start"], receipt["stop"])
+    if receipt.boomerang or opened.facts.still:
+        return [*checks, *_frames(path, None, receipt.frames)]
+    times, cut = between(opened.facts, receipt.start, receipt.stop)
     shown = VideoSink.shown(times)
     checks += _frames(path, shown, len(shown.pts))
     cut = Cut(cut.start, cut.stop, cut.shift + (times.pts[0] - shown.pts[0]) * times.time_base)
@@ -65,18 +74,18 @@ def verify(path: Path, source: Path | None = None) -> list[Check]:
 def _source(path: Path, receipt: Receipt, named: Path | None) -> Path:
     if named is not None:
         return named
-    name = Path(receipt["source"]).name
+    name = Path(receipt.source).name
     places = [path.parent / name, Path(name)]
     found = [place for place in places if place.is_file()]
     if not found:
         raise UsageError(f"{path}: was rendered from {name}, which is neither beside it nor here; verify {path} SOURCE")
-    return next((place for place in found if sample(place) == receipt["sample"]), found[0])
+    return next((place for place in found if sample(place) == receipt.sample), found[0])
 
 
 def _frames(path: Path, times: Times | None, due: int) -> list[Check]:
     """Decodes the whole file."""
     found: list[Fraction] = []
-    end, broken = Fraction(0), ""
+    end, broken, damaged = Fraction(0), "", 0
     with open_container(path) as container:
         stream = container.streams.video[0]
         stream.thread_type = "AUTO"
@@ -84,11 +93,13 @@ def _frames(path: Path, times: Times | None, due: int) -> list[Check]:
         try:
             for frame in container.decode(stream):
                 found.append((frame.pts or 0) * base)
+                damaged += frame.is_corrupt
                 end = max(end, found[-1] + (frame.duration or 0) * base)
         except av.error.FFmpegError as error:
             broken = f", then: {error.strerror}"
         if stream.duration is not None:  # in MP4 the durations of frames are steps of decoding, not of showing
             end = ((stream.start_time or 0) + stream.duration) * base
+    broken = f", {damaged} of them damaged{broken}" if damaged else broken
     checks = [Check("frames", len(found) == due and not broken, f"{len(found)} of {due} decoded{broken}")]
     if times is None:
         return checks
@@ -104,13 +115,22 @@ def _frames(path: Path, times: Times | None, due: int) -> list[Check]:
     ]
 
 
+def _check(path: Path) -> int:
+    """The CRC-32 of the packets of the video."""
+    check = 0
+    with open_container(path) as container:
+        for packet in demux(container, container.streams.video[0]):
+            check = zlib.crc32(bytes(packet), check)
+    return check
+
+
 def _streams(path: Path, source: Source, receipt: Receipt, cut: Cut) -> Iterator[Check]:
     plans = plan_streams(
         source.path,
         container_of(path),
         source.facts.video_index,
-        audio=receipt["audio"],
-        subtitles=receipt["subtitles"],
+        audio=receipt.audio,
+        subtitles=receipt.subtitles,
     )
     kept = [plan for plan in plans if plan.action != "drop"]
     with open_container(source.path) as before, open_container(path) as after:
@@ -120,7 +140,8 @@ def _streams(path: Path, source: Source, receipt: Receipt, cut: Cut) -> Iterator
     for plan, was, now in pairs:
         if plan.kind == "attachment":
             continue
-        yield _alike(plan, _packets(source.path, was, cut, path), _packets(path, now, Cut(), path))
+        there = _packets(source.path, was, cut, path, receipt.ignore_errors)
+        yield _alike(plan, there, _packets(path, now, Cut(), path))
     dropped = [str(plan) for plan in plans if plan.action == "drop"]
     if dropped:
         yield Check("left out", True, "; ".join(dropped))
@@ -141,14 +162,15 @@ class _Track:
     stop: Fraction
 
 
-def _packets(path: Path, index: int, cut: Cut, out: Path) -> _Track:
+def _packets(path: Path, index: int, cut: Cut, out: Path, forgiving: bool = False) -> _Track:
     count, check, first, stop = 0, 0, None, Fraction(0)
     with open_container(path) as container:
         stream = container.streams[index]
-        for packet in container.demux(stream):
+        for packet in demux(container, stream):
             # mov_text fills the pauses between lines with empty ones, which other formats do not need.
             pause = stream.name == "mov_text" and bytes(packet)[:2] == b"\0\0"
-            if not packet.size or pause or not is_kept(packet, cut, container_of(out)):
+            torn = forgiving and packet.is_corrupt
+            if not packet.size or pause or torn or not is_kept(packet, cut, container_of(out)):
                 continue
             time = start_of(packet) - cut.shift
             first = time if first is None else min(first, time)

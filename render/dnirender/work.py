@@ -13,9 +13,10 @@ import hashlib
 import json
 import os
 import shutil
+import sys
 import zlib
-from collections.abc import Iterator, Mapping
-from dataclasses import asdict, dataclass, replace
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
@@ -57,23 +58,28 @@ def split(count: int, length: int) -> tuple[Segment, ...]:
 class Manifest:
     """A job that was begun: what it is, with which settings it is rendered, and in which segments.
 
-    `delivered` is (bytes, mtime in ns) of the complete file just before it got the target's name.
+    `repaired` are the indices, in the source, of frames that could not be decoded and show others. `delivered` has, for
+    every file of the result by its name, its bytes and mtime in ns just before it got that name.
     """
 
     job: Identity
     engine: Mapping[str, Any]
     segments: tuple[Segment, ...]
-    delivered: tuple[int, int] | None = None
+    repaired: tuple[int, ...] = ()
+    delivered: Mapping[str, tuple[int, int]] = field(default_factory=dict[str, tuple[int, int]])
 
     @classmethod
     def read(cls, folder: Path) -> Manifest | None:
         """That of a folder; None where there is none that can be read."""
         try:
             data = json.loads((folder / "manifest.json").read_text("utf-8"))
-            segments = tuple(Segment(int(start), int(stop)) for start, stop in data["segments"])
-            delivered = data["delivered"]
-            engine = {key: tuple(v) if isinstance(v, list) else v for key, v in data["engine"].items()}
-            return cls(dict(data["job"]), engine, segments, tuple(delivered) if delivered else None)
+            return cls(
+                job=dict(data["job"]),
+                engine={key: tuple(v) if isinstance(v, list) else v for key, v in data["engine"].items()},
+                segments=tuple(Segment(int(start), int(stop)) for start, stop in data["segments"]),
+                repaired=tuple(map(int, data["repaired"])),
+                delivered={str(name): (int(size), int(time)) for name, (size, time) in data["delivered"].items()},
+            )
         except (OSError, ValueError, KeyError, TypeError, AttributeError):
             return None
 
@@ -85,17 +91,30 @@ class Manifest:
             growing.write_text(json.dumps(data, indent=1), "utf-8")
         publish(growing, folder / "manifest.json")
 
+    @property
+    def repaired_set(self) -> frozenset[int]:
+        """`repaired`, to be looked things up in."""
+        return frozenset(self.repaired)
+
+    def has_delivered(self, target: Path) -> bool:
+        """Whether what has the target's name is what was put there."""
+        try:
+            state = target.stat()
+        except OSError:
+            return False
+        return self.delivered.get(target.name) == (state.st_size, state.st_mtime_ns)
+
 
 class Work:
     """The parts of one job on their way to its target. Enter it to hold the target; it is let go of on exit, and a
     folder without a finished part goes with it.
 
-    OutputError: another process holds the target.
+    `published` tells whether the result has its name. OutputError: another process holds the target.
     """
 
     def __init__(self, target: Path, job: Identity) -> None:
         self._target = target
-        self.job = job
+        self.job, self.published = job, False
         self.folder = target.with_name(f"{_stem(target)}.{mark_of(job)}.parts")
         self._lock_path = target.with_name(f"{_stem(target)}.lock")
         self._lock = FileLock(self._lock_path, timeout=0)
@@ -111,12 +130,17 @@ class Work:
         found = self.manifest
         return tuple(s for s in found.segments if is_whole(self.folder / s.name)) if found else ()
 
+    @property
+    def kept(self) -> int:
+        """Frames whose segments are finished."""
+        return sum(len(segment.numbers) for segment in self.finished())
+
     def others(self) -> list[tuple[str, ...]]:
         """For every other job that was begun on this target, what is different about it."""
         told: list[tuple[str, ...]] = []
         for folder in _folders(self._target):
             found = Manifest.read(folder)
-            if folder != self.folder and found:
+            if folder != self.folder and found and any(folder.glob("*.part")):
                 keys = [*self.job, *(key for key in found.job if key not in self.job)]
                 told.append(tuple(key for key in keys if self.job.get(key) != found.job.get(key)))
         return told
@@ -132,18 +156,40 @@ class Work:
             found.write(self.folder)
         return found
 
-    def delivering(self, file: Path) -> None:
-        """Notes down the complete file that is about to get the target's name."""
+    def note(self, **changes: Any) -> None:
+        """Changes fields of the manifest."""
+        if (found := self.manifest) is not None:
+            replace(found, **changes).write(self.folder)
+
+    def delivering(self, files: Sequence[tuple[Path, Path]]) -> None:
+        """Notes down the complete files that are about to get their names."""
+        states = [(target.name, file.stat()) for file, target in files]
+        self.note(delivered={name: (state.st_size, state.st_mtime_ns) for name, state in states})
+
+    def has_delivered(self, target: Path) -> bool:
+        """Whether an earlier run of this very job has put the file there that has the target's name."""
         found = self.manifest
-        if found is not None:
-            state = file.stat()
-            replace(found, delivered=(state.st_size, state.st_mtime_ns)).write(self.folder)
+        return found is not None and found.has_delivered(target)
+
+    def drop(self, segments: Iterable[Segment]) -> None:
+        """Removes the parts of segments."""
+        for segment in segments:
+            (self.folder / segment.name).unlink(missing_ok=True)
 
     def forget(self) -> None:
-        """Removes all parts of all jobs on this target."""
+        """Removes all parts of all jobs on this target; OutputError where one cannot be removed."""
         for folder in _folders(self._target):
-            # Without its manifest a folder is nothing any more, however far the rest is removed.
-            (folder / "manifest.json").unlink(missing_ok=True)
+            with disk_errors(folder):
+                # Without its manifest a folder is nothing any more, however far the rest is removed.
+                (folder / "manifest.json").unlink(missing_ok=True)
+            shutil.rmtree(folder, ignore_errors=True)
+
+    def tidy(self) -> None:
+        """`forget` once the result has its name: as long as anything is left, the manifest tells that it has."""
+        for folder in _folders(self._target):
+            for part in folder.glob("*.part"):
+                with contextlib.suppress(OSError):
+                    part.unlink()
             shutil.rmtree(folder, ignore_errors=True)
 
     def __enter__(self) -> Self:
@@ -156,8 +202,9 @@ class Work:
                     f"{self._target}: another dnirender{self._holder()} is rendering to it; wait for it or name "
                     "another output"
                 ) from error
-        with contextlib.suppress(OSError):  # on Windows a locked file cannot be written by its name
-            self._lock_path.write_text(str(os.getpid()), "ascii")
+        if type(self._lock) is FileLock:  # where the system has no locks, what stands in the file is the lock
+            with contextlib.suppress(OSError):  # on Windows a locked file cannot be written by its name
+                self._lock_path.write_text(str(os.getpid()), "ascii")
         return self
 
     def __exit__(
@@ -182,14 +229,10 @@ def mark_of(job: Identity) -> str:
     return hashlib.sha256(json.dumps(dict(job), sort_keys=True).encode()).hexdigest()[:8]
 
 
-def was_delivered(target: Path) -> bool:
-    """Whether a job that was stopped while it tidied up has put the file there that has the target's name now."""
-    try:
-        state = target.stat()
-    except OSError:
-        return False
-    manifests = (Manifest.read(folder) for folder in _folders(target))
-    return any(found.delivered == (state.st_size, state.st_mtime_ns) for found in manifests if found)
+def was_delivered(output: Path, target: Path) -> bool:
+    """Whether a job on `output` that was stopped while it tidied up has put the file there that is `target` now."""
+    manifests = (Manifest.read(folder) for folder in _folders(output))
+    return any(found.has_delivered(target) for found in manifests if found)
 
 
 def _folders(target: Path) -> Iterator[Path]:
@@ -202,4 +245,6 @@ def _folders(target: Path) -> Iterator[Path]:
 
 def _stem(target: Path) -> str:
     """Hidden, told apart from other targets' and never too long."""
-    return f".{target.name[:40]}.{zlib.crc32(os.fsencode(target.name)):08x}"
+    name = os.path.normcase(target.name)
+    name = name.casefold() if sys.platform == "darwin" else name  # whose disks take OUT.mp4 for out.mp4
+    return f".{target.name[:40]}.{zlib.crc32(os.fsencode(name)):08x}"
