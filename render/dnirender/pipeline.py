@@ -135,8 +135,8 @@ def _sound(ready: Ready, work: Work, begun: Manifest) -> tuple[Segment, ...]:
     if plan.job.ignore_errors:
         plan.source.repaired.update(begun.repaired)
     elif begun.repaired:
-        indices = plan.selection.indices
-        work.drop(s for s in begun.segments if not begun.repaired_set.isdisjoint(indices[s.start : s.stop]))
+        indices, mended = plan.selection.indices, set(begun.repaired)
+        work.drop(s for s in begun.segments if not mended.isdisjoint(indices[s.start : s.stop]))
         work.note(repaired=())
     return work.finished()
 

@@ -91,11 +91,6 @@ class Manifest:
             growing.write_text(json.dumps(data, indent=1), "utf-8")
         publish(growing, folder / "manifest.json")
 
-    @property
-    def repaired_set(self) -> frozenset[int]:
-        """`repaired`, to be looked things up in."""
-        return frozenset(self.repaired)
-
     def has_delivered(self, target: Path) -> bool:
         """Whether what has the target's name is what was put there."""
         try:
