@@ -230,7 +230,7 @@ def test_interrupted(here, capsys, monkeypatch):
     monkeypatch.setattr(engine.Engine, "_on", interrupt)
     code, _, err = dnirender(capsys, "clip.mp4", *MODELS, "--device", "cpu")
     assert code == 130
-    assert "interrupted" in err
+    assert "stopped before a segment was finished" in err
     assert leftovers(here) == []
 
 

@@ -158,3 +158,12 @@ def test_hostile_yaml_ends_in_one_short_line(tmp_path, monkeypatch, name):
         Preset.load(written(tmp_path, HOSTILE[name]))
     assert "\n" not in str(caught.value) and len(str(caught.value)) < 1000
     assert sorted(path.name for path in tmp_path.iterdir()) == ["my.yaml"]
+
+
+def test_half_a_letter_is_no_name_of_a_file(tmp_path):
+    path = tmp_path / "a.yaml"
+    path.write_text(
+        'name: a\nnetwork:\n  endpoints:\n    - {name: a, weights: "\\ud83c.pth"}\n    - {name: b, weights: b.pth}\n'
+    )
+    with pytest.raises(PresetError, match=r"weights: '\\ud83c.pth' is no name that a file can have; write it as it is"):
+        Preset.load(path)

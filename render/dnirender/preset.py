@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import difflib
 import json
+import os
 from collections.abc import Callable, Mapping
 from functools import cached_property
 from pathlib import Path
@@ -37,6 +38,15 @@ class Endpoint(_Model):
 
     name: str = Field(pattern=r"^\w[\w.-]*$", max_length=64, description="What keyframes and panels call it.")
     weights: Path = Field(description="A checkpoint (.safetensors, .pth, .pt), relative to the preset's folder.")
+
+    @field_validator("weights")
+    @classmethod
+    def _a_name(cls, weights: Path) -> Path:
+        try:
+            os.fsencode(weights)
+        except UnicodeEncodeError as error:  # YAML's \ud83c alone is half a letter
+            raise ValueError(f"{str(weights)!a} is no name that a file can have; write it as it is") from error
+        return weights
 
     @field_validator("name")
     @classmethod
@@ -212,9 +222,7 @@ def read_yaml(path: Path) -> object:
     if path.exists() and path.stat().st_size > MAX_BYTES:
         raise PresetError(f"{path}: is {path.stat().st_size} bytes; a preset has at most {MAX_BYTES}")
     try:
-        data = YAML(typ="safe", pure=True).load(path.read_text("utf-8"))
-        str(data).encode()  # "\\ud83c" alone is half a letter, which no file can be called
-        return data
+        return YAML(typ="safe", pure=True).load(path.read_text("utf-8"))
     except (YAMLError, ValueError, RecursionError) as error:
         lines = [line.strip() for line in str(error).splitlines() if line.strip()]
         mark = getattr(error, "problem_mark", None)
