@@ -343,6 +343,13 @@ def test_what_is_done_is_published_over_nothing_of_others(tmp_path, job, name):
     assert len(made) == (1 if name.endswith(".mkv") else 16), made
 
 
+def test_that_much_is_joined_is_told(tmp_path, job, monkeypatch):
+    told = []
+    monkeypatch.setattr(pipeline, "LARGE", 1000)
+    pipeline.run(prepare(make_plan(job_of(job, tmp_path / "out.mkv"))), notice=told.append)
+    assert len(told) == 1 and told[0].startswith(f"{tmp_path / 'out.mkv'}: joining ") and told[0].endswith(" kB")
+
+
 def test_why_a_render_stopped_is_told_though_what_is_done_cannot_be_published(tmp_path, job, monkeypatch):
     told = []
     monkeypatch.setattr(pipeline, "free_name", lambda _: (_ for _ in ()).throw(OutputError("no")))

@@ -29,7 +29,7 @@ from dnirender.plan import Job, Plan, default_output, make_plan, one_hot
 from dnirender.preset import DEFAULT_PRESET, Preset
 from dnirender.publish import disk_errors, publish
 from dnirender.ready import Ready, free_name, prepare, settings, shows_opacity, tune
-from dnirender.space import full, is_no_space
+from dnirender.space import full, is_no_space, size_text
 from dnirender.work import Manifest, Segment, Work
 
 if TYPE_CHECKING:
@@ -37,6 +37,7 @@ if TYPE_CHECKING:
 
     from dnirender.engine import Engine
 
+LARGE = 500_000_000  # bytes: joining them takes seconds
 DECODED_AHEAD, RENDERED_AHEAD, CONVERTED_AHEAD = 4, 2, 2
 
 Progress = Callable[[int, int, Alpha], None]
@@ -69,7 +70,7 @@ def run(ready: Ready, progress: Progress | None = None, notice: Callable[[str], 
     """Renders. The target's name holds the whole result when this returns, and is untouched when it raises; segments
     that were finished by then are kept, and the same job goes on behind them.
 
-    `notice` is told what was published of a render that did not come to its end.
+    `notice` is told when much is joined, and what was published of a render that did not come to its end.
     """
     plan, engine = ready.plan, ready.engine
     began, written_before, retried_before = time.perf_counter(), engine.writes, len(engine.retried)
@@ -119,6 +120,8 @@ def _finish(
             finished = _sound(ready, work, begun)
             missing = [segment for segment in begun.segments if segment not in finished]
             _record(ready, missing, progress)
+            if notice and (size := sum(part.stat().st_size for part in work.folder.glob("*.part"))) > LARGE:
+                notice(f"{plan.job.output}: joining {size_text(size)}")
             _deliver(ready, work, begun.segments)
         work.published = True
     except BaseException:

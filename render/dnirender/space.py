@@ -27,7 +27,7 @@ def check_space(target: Path, needed: int, begun: bool = False) -> str | None:
     if not usage.total:  # some file systems do not tell
         return None
     free = usage.free
-    told = f"about {_size(needed)} are needed, {_size(free)} are free in {target.parent.resolve()}"
+    told = f"about {size_text(needed)} are needed, {size_text(free)} are free in {target.parent.resolve()}"
     if free < needed / CERTAIN and not begun:
         raise OutputError(f"{target}: the disk is too small: {told}; make room or name another folder")
     return f"{target}: the disk may be too small: {told}" if free < needed else None
@@ -53,13 +53,14 @@ def full(target: Path, folder: Path, done: int, total: int, guess: int) -> Outpu
     """What is told of a full disk."""
     more, free = still_needed(folder, done, total, guess), shutil.disk_usage(target.parent).free
     return OutputError(
-        f"{target}: the disk is full: about {_size(more)} more are needed, {_size(free)} are free; "
+        f"{target}: the disk is full: about {size_text(more)} more are needed, {size_text(free)} are free; "
         f"make room and run the same command again (without --restart), which goes on behind the {done} of {total} "
         "frames that are done"
     )
 
 
-def _size(count: float) -> str:
+def size_text(count: float) -> str:
+    """Bytes as people write them."""
     for unit in ("bytes", "kB", "MB"):
         if count < 1000:
             return f"{count:.0f} {unit}"
