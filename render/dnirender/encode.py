@@ -26,7 +26,7 @@ from av.video.codeccontext import VideoCodecContext
 from av.video.frame import VideoFrame
 from av.video.stream import VideoStream
 
-from dnirender.containers import create_container, fraction, open_container
+from dnirender.containers import create_container, demux, fraction, open_container
 from dnirender.encoders import VideoSpec, configure
 from dnirender.errors import MediaError, OutputError, UsageError
 from dnirender.frames import Image
@@ -39,6 +39,25 @@ from dnirender.streams import Companions, Cut, StreamPlan
 
 OPACITY = "matroska_block_additional"  # where VP9 in Matroska and WebM keeps it
 CONTAINERS = {".mp4": "mp4", ".m4v": "mp4", ".mov": "mov", ".mkv": "matroska", ".webm": "webm"}
+
+
+def slack_of(target: Path) -> Fraction:
+    """Seconds that the times in a file may be off: Matroska and WebM count whole milliseconds."""
+    return Fraction(0) if container_of(target) in ("mp4", "mov") else Fraction(1, 2000)
+
+
+def read_video(path: Path) -> tuple[list[Fraction], int]:
+    """The times in seconds, in order, at which a file's video has a frame, and the CRC-32 of the video's packets."""
+    shown: list[int] = []
+    check = 0
+    with open_container(path) as container:
+        stream = container.streams.video[0]
+        base = fraction(stream.time_base, Fraction(1))
+        for packet in demux(container, stream):
+            check = zlib.crc32(bytes(packet), check)
+            if packet.size and not packet.is_discard and packet.pts is not None:
+                shown.append(packet.pts)
+    return sorted(pts * base for pts in shown), check
 
 
 class Recorder(Protocol):
@@ -253,8 +272,7 @@ class VideoSink:
         """Reads the packets back: the file that is published has every frame at its time. Returns their checksum."""
         found, check = self._read_back(joined)
         due = [pts * self._times.time_base for pts in self._times.pts]
-        # Matroska and WebM count whole milliseconds.
-        slack = Fraction(0) if self._boxed else Fraction(1, 2000)
+        slack = slack_of(self._target)
         wrong = next((i for i, (a, b) in enumerate(zip(found, due, strict=False)) if abs(a - b) > slack), None)
         if len(found) != len(due) or wrong is not None:
             at = f", the first difference at frame {wrong}" if wrong is not None else ""
@@ -262,19 +280,10 @@ class VideoSink:
         return check
 
     def _read_back(self, joined: Path) -> tuple[list[Fraction], int]:
-        shown: list[int] = []
-        check = 0
         try:
-            with open_container(joined) as written:
-                stream: Any = written.streams.video[0]
-                base = fraction(stream.time_base, Fraction(1))
-                for packet in written.demux(stream):
-                    check = zlib.crc32(bytes(packet), check)
-                    if packet.size and not packet.is_discard and packet.pts is not None:
-                        shown.append(packet.pts)
+            return read_video(joined)
         except (MediaError, av.error.FFmpegError) as error:
             raise OutputError(f"{self._target}: cannot be read back ({error}); nothing was published") from error
-        return sorted(pts * base for pts in shown), check
 
 
 class BoomerangSink:

@@ -13,7 +13,7 @@ import av.error
 
 from dnirender.containers import demux, fraction, open_container
 from dnirender.decode import open_source
-from dnirender.encode import CONTAINERS, Times, VideoSink, container_of
+from dnirender.encode import CONTAINERS, Times, VideoSink, container_of, read_video, slack_of
 from dnirender.errors import MediaError, UsageError
 from dnirender.identity import sample
 from dnirender.plan import between
@@ -55,7 +55,7 @@ def verify(path: Path, source: Path | None = None) -> list[Check]:
     clip = _source(path, receipt, source)
     checks = [Check("source", sample(clip) == receipt.sample, f"{clip}, made of {receipt.source} by {receipt.program}")]
     if receipt.check is not None:
-        same = _check(path) == receipt.check
+        same = read_video(path)[1] == receipt.check
         checks.append(Check("video", same, "the same bytes" if same else "other bytes than were written"))
     opened = open_source(
         clip,
@@ -106,22 +106,13 @@ def _frames(path: Path, times: Times | None, due: int) -> list[Check]:
     wanted = [pts * times.time_base for pts in times.pts]
     apart = [abs(a - b) for a, b in zip(found, wanted, strict=False)]
     worst = max(apart, default=Fraction(0))
-    slack = Fraction(0) if container_of(path) in ("mp4", "mov") else MILLISECOND / 2
+    slack = slack_of(path)
     last = wanted[-1] + times.last_duration * times.time_base
     return [
         *checks,
         Check("time stamps", len(found) == due and worst <= slack, f"at most {_ms(worst)} off"),
         Check("duration", abs(end - last) <= max(2 * slack, times.time_base), f"{_s(end)} of {_s(last)}"),
     ]
-
-
-def _check(path: Path) -> int:
-    """The CRC-32 of the packets of the video."""
-    check = 0
-    with open_container(path) as container:
-        for packet in demux(container, container.streams.video[0]):
-            check = zlib.crc32(bytes(packet), check)
-    return check
 
 
 def _streams(path: Path, source: Source, receipt: Receipt, cut: Cut) -> Iterator[Check]:
