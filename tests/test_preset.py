@@ -167,3 +167,10 @@ def test_half_a_letter_is_no_name_of_a_file(tmp_path):
     )
     with pytest.raises(PresetError, match=r"weights: '\\ud83c.pth' is no name that a file can have; write it as it is"):
         Preset.load(path)
+
+
+def test_a_misspelt_section_is_named_rather_than_the_one_that_is_missing(tmp_path):
+    path = tmp_path / "a.yaml"
+    path.write_text("name: a\nnetwrk: {endpoints: []}\n")
+    with pytest.raises(PresetError, match=r"a.yaml: netwrk: unknown key; did you mean network\? \(and 1 more\)"):
+        Preset.load(path)

@@ -248,7 +248,9 @@ def first_error(error: ValidationError, fields: Callable[[tuple[int | str, ...]]
 
     `fields` names the keys that are known at a key path; without it those of a preset.
     """
-    detail = error.errors(include_url=False)[0]
+    details = error.errors(include_url=False)
+    # A misspelt key is missing too: what is written says more than what is not.
+    detail = next((found for found in details if found["type"] == "extra_forbidden"), details[0])
     place = "".join(f"[{part}]" if isinstance(part, int) else f".{_short(part)}" for part in detail["loc"]).lstrip(".")
     others = f" (and {error.error_count() - 1} more)" if error.error_count() > 1 else ""
     found = detail["input"]
