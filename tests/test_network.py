@@ -12,6 +12,7 @@ from torch import nn
 
 from dnirender import network
 from dnirender.errors import ModelError
+from dnirender.nets import paint, relight
 from dnirender.network import Network, load
 from dnirender.weights import Live
 
@@ -107,6 +108,17 @@ def test_relight_loads_without_importing_spandrel(tmp_path):
     assert told.stdout.split() == ["relight", "1", str(net.multiple), "False", "False"], told.stderr
 
 
+@pytest.mark.parametrize("name", ["relight", "paint"])
+def test_ours_run_on_groups_of_pixels(tmp_path, name):
+    module = {"relight": relight.RelightNet, "paint": paint.PaintNet}[name]()
+    nn.init.normal_(module.last.weight, std=0.05)
+    save_file(module.state_dict(), tmp_path / "a.safetensors", {"architecture": name})
+    net, _ = load({"a": tmp_path / "a.safetensors"})
+    x = torch.rand(2, 3, 32, 64)
+    assert net.groups == (2, 2)
+    torch.testing.assert_close(net.forward(net.module, x), module(x))
+
+
 def test_the_first_differences_are_named(toys):
     message = refused({"day": toys("day"), "night": toys("night", width=12)})
     assert message == (
@@ -142,7 +154,8 @@ def test_a_compact_net_loads_through_spandrel(tmp_path):
     paths = {name: saved(tmp_path / f"{name}.pth", {"params": compact(scale=2)}) for name in ("a", "b")}
     net, path = load(paths)
     assert (net.architecture, net.scale, net.channels, net.multiple) == ("RealESRGAN Compact", 2, 3, 1)
-    assert not net.fp32_input
+    assert net.groups == (1, 2)
+    assert net.fp32_input  # what it adds the details to
     assert net.channels_last
     assert net == load({"c": paths["b"]})[0]
     live = Live(path, net.module)

@@ -20,7 +20,7 @@ timeline
 frames
 preset checkpoint colour containers publish groups space wholeness stamps
 parts receipt
-weights pixels source device probe work picture_header deinterlace tonemap
+weights pixels source device probe work picture_header deinterlace tonemap folding
 network compose pictures scan
 tiles
 decode streams encoders

@@ -14,7 +14,7 @@ from dnirender.preset import Preset
 from dnirender.timeline import Timeline
 from dnirender.train import batches, loop
 from dnirender.train.recipe import Recipe
-from dnirender.train.relight import Relight, lit
+from dnirender.train.relight import Relight, under
 from dnirender.train.relighting import Scene, describe, light, relight, to_linear, to_srgb
 
 ALPHAS = [k / 10 for k in range(11)]
@@ -201,7 +201,7 @@ def test_light_is_the_gain_and_offset_of_the_network():
     net, x, seen = small_net(), torch.rand(1, 3, 32, 32), []
     net.last.register_forward_hook(lambda _module, _inputs, output: seen.append(output))
     out = net(x)
-    torch.testing.assert_close(lit(x, seen[0]), out)
+    torch.testing.assert_close(under(seen[0], x).permute(0, 3, 1, 2), out)
 
 
 def shipped(name):

@@ -1,6 +1,6 @@
 """A network compiled by OpenVINO for a CPU, with weights that move: they are inputs of the compiled graph.
 
-The graph is traced from `Network.render`, pixels in and pixels out, so that it computes what PyTorch would. Pictures of
+The graph is traced from `Network.codes`, pixels in and pixels out, so that it computes what PyTorch would. Pictures of
 16 bits travel as int32, because OpenVINO's reader of traces knows no uint16.
 """
 
@@ -45,7 +45,7 @@ class Compiled:
         from openvino.frontend.pytorch.ts_decoder import TorchScriptPythonDecoder
 
         given = torch.from_numpy(image)[None]
-        self._shape, self._kind = given.shape, given.dtype
+        self._network, self._shape, self._kind = network, given.shape, given.dtype
         pixels = self._carried(given)
         self._outputs = (0, pixels.dtype), (1, torch.float32)
         weights = [_memory_of(entry, live.flat) for entry in live.path.layout]
@@ -96,14 +96,15 @@ class Compiled:
         for number, tensor in enumerate((picture, total)):
             self._request.set_output_tensor(number, self._tensor(tensor.numpy(), shared_memory=True))
         self._request.infer()
-        return picture.to(self._kind), total
+        return self._network.given(picture.to(self._kind), *pixels.shape[1:3]), total
 
     def _carried(self, pixels: Tensor) -> Tensor:
-        return pixels if self._kind == torch.uint8 else pixels.to(torch.int32)
+        taken = self._network.taken(pixels)
+        return taken if self._kind == torch.uint8 else taken.to(torch.int32)
 
 
 class _Free(nn.Module):
-    """`network.render` with the weights of a copy of its module as arguments."""
+    """`network.codes` with the weights of a copy of its module as arguments."""
 
     def __init__(self, network: Network, layout: tuple[Entry, ...]) -> None:
         super().__init__()
@@ -120,7 +121,7 @@ class _Free(nn.Module):
             owner, name = _owner(module, entry)
             owner.__dict__[name] = weight.permute(0, 3, 1, 2) if _lies_otherwise(entry) else weight
         with _Simpler():
-            return network.render(module, pixels)
+            return network.codes(module, pixels)
 
 
 class _Simpler(TorchFunctionMode):

@@ -369,7 +369,7 @@ class Engine:
             return dtype, "as asked"
         asked, net = dtype != "auto", self.network
         good = {"bf16": net.supports_bf16, "fp16": net.supports_half}
-        x = unit(torch.from_numpy(probe.picture(probe.SIDE, probe.SIDE))[None].to(self.device))
+        x = unit(torch.from_numpy(probe.picture(probe.SIDE, probe.SIDE))[None].to(self.device)).permute(0, 3, 1, 2)
         reasons: list[str] = []
         for name in [dtype] if asked else fast_dtypes(self.device):
             error = self._error(name, x) if good[name] else math.inf

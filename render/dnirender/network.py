@@ -8,12 +8,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm  # pyright: ignore[reportPrivateUsage] - its only common class
 
 from dnirender.checkpoint import Checkpoint, State, load_state_dict
 from dnirender.errors import ModelError
+from dnirender.folding import fold, unfold
+from dnirender.nets import compact
 from dnirender.weights import WeightPath, compare
 
 if TYPE_CHECKING:
@@ -41,25 +42,32 @@ def _paint(state: State) -> nn.Module:
 ARCHITECTURES: dict[str, Callable[[State], nn.Module]] = {"relight": _relight, "paint": _paint}
 """Ours, by the `architecture` in a safetensors file's metadata. A module states its size `multiple` and, where it
 has one, its `minimum`; its scale is 1, its output is in the dtype of its input, and it convolves in the dtype of its
-weights."""
+weights. One that has a `side` also takes and gives groups of side x side pixels (`folding`), by `in_groups`."""
 
 
 def _call(module: nn.Module, x: Tensor) -> Tensor:
     return module(x)
 
 
+def _call_in_groups(module: Any, x: Tensor) -> Tensor:
+    return module.in_groups(x)
+
+
 @dataclass(frozen=True)
 class Network:
     """A module and the facts needed to run it. Two networks are equal when their facts are, whatever their weights.
 
-    The module takes and gives n c h w, c = `channels`, range 0..1; its output is `scale` times as wide and as high. The
-    input's sides are multiples of `multiple`, at least `minimum`, and equal where `square`. With `fp32_input` the
-    picture stays float32 while the weights may be bf16 or fp16; otherwise it is given in their dtype.
+    `call` takes and gives n c h w, c = `channels`, range 0..1; its output is `scale` times as wide and as high. With
+    `groups` it takes n h w c in groups of the first number of pixels square and gives them in groups of the second, as
+    `folding` makes them. The input's sides are multiples of `multiple`, at least `minimum`, and equal where `square`.
+    With `fp32_input` the picture stays float32 while the weights may be bf16 or fp16; otherwise it is given in their
+    dtype.
     """
 
     architecture: str
     module: nn.Module = field(compare=False)
     call: Callable[[nn.Module, Tensor], Tensor] = field(default=_call, compare=False)
+    groups: tuple[int, int] | None = None
     scale: int = 1
     channels: int = 3
     multiple: int = 1
@@ -88,43 +96,59 @@ class Network:
     def render(self, module: nn.Module, pixels: Tensor, dtype: torch.dtype = torch.float32) -> tuple[Tensor, Tensor]:
         """Pictures n h w 3, uint8, uint16 or int32 that holds 16 bits, to the same `scale` times as large, and n sums
         that NaN and Inf cannot hide in. `module` is this network's own or a copy of it, `dtype` that of its weights."""
-        peak = PEAKS[pixels.dtype]
-        y = self.forward(module, unit(pixels), dtype)
-        codes = y.clamp(0, 1).mul_(peak).round_()  # half to even: no bias
-        return codes.permute(0, 2, 3, 1).to(pixels.dtype, memory_format=torch.contiguous_format), y.sum(dim=(1, 2, 3))
+        codes, sums = self.codes(module, self.taken(pixels), dtype)
+        return self.given(codes, *pixels.shape[1:3]), sums
 
     def forward(self, module: nn.Module, x: Tensor, dtype: torch.dtype = torch.float32) -> Tensor:
         """n 3 h w, float32 in 0..1, to n 3 scale*h scale*w, float32, not clamped."""
-        height, width = x.shape[2:]
-        x = _padded(x, *self.padded_size(height, width))
+        y = self._through(module, self.taken(x.permute(0, 2, 3, 1)), dtype)
+        return self.given(y, *x.shape[2:]).permute(0, 3, 1, 2)
+
+    def taken(self, pictures: Tensor) -> Tensor:
+        """n h w 3 as the network takes them: grown to a size that it takes, in groups. Contiguous."""
+        grown = _grown(pictures, *self.padded_size(*pictures.shape[1:3]))
+        return fold(grown, self.groups[0]) if self.groups else grown
+
+    def given(self, rendered: Tensor, height: int, width: int) -> Tensor:
+        """What the network gives for pictures of this size as pictures n scale*h scale*w 3, contiguous."""
+        pictures = unfold(rendered, self.groups[1]) if self.groups else rendered
+        return pictures[:, : height * self.scale, : width * self.scale].contiguous()
+
+    def codes(self, module: nn.Module, pixels: Tensor, dtype: torch.dtype = torch.float32) -> tuple[Tensor, Tensor]:
+        """`render` from what `taken` gives to what `given` takes."""
+        y = self._through(module, unit(pixels), dtype)
+        codes = y.clamp(0, 1).mul_(PEAKS[pixels.dtype]).round_()  # half to even: no bias
+        return codes.to(pixels.dtype, memory_format=torch.contiguous_format), y.sum(dim=(1, 2, 3))
+
+    def _through(self, module: nn.Module, x: Tensor, dtype: torch.dtype) -> Tensor:
+        """What the network takes, n h w c, float32 in 0..1, to what it gives, float32, not clamped."""
         x = x if self.fp32_input else x.to(dtype)
-        x = x.contiguous(memory_format=torch.channels_last if self.channels_last else torch.contiguous_format)
-        y = self._through(module, x)
-        expected = (x.shape[0], 3, x.shape[2] * self.scale, x.shape[3] * self.scale)
+        if self.groups:
+            return self.call(module, x).float()
+        n, height, width, _ = x.shape
+        planes = x.permute(0, 3, 1, 2)
+        planes = planes if self.channels_last else planes.contiguous()
+        # A network of one channel takes red, green and blue as three pictures.
+        y = self.call(module, planes.reshape(-1, self.channels, height, width))
+        expected = (n * 3 // self.channels, self.channels, height * self.scale, width * self.scale)
         if y.shape != expected:
             raise ModelError(f"{self.architecture}: the output is {list(y.shape)}, expected {list(expected)}")
-        return y[:, :, : height * self.scale, : width * self.scale].float()
-
-    def _through(self, module: nn.Module, x: Tensor) -> Tensor:
-        """RGB n 3 h w of a padded size. A network of one channel takes red, green and blue as three pictures."""
-        if self.channels == 3:
-            return self.call(module, x)
-        planes = x.reshape(-1, 1, *x.shape[2:])
-        y = self.call(module, planes)
-        return y.reshape(-1, 3, *y.shape[2:])
+        return y.reshape(n, 3, *y.shape[2:]).permute(0, 2, 3, 1).float()
 
 
 def unit(pixels: Tensor) -> Tensor:
-    """n h w 3 integers to n 3 h w float32 in 0..1, channels last in memory."""
-    return pixels.permute(0, 3, 1, 2).to(torch.float32).div_(PEAKS[pixels.dtype])
+    """Integers as float32 in 0..1."""
+    return pixels.to(torch.float32).div_(PEAKS[pixels.dtype])
 
 
-def _padded(x: Tensor, height: int, width: int) -> Tensor:
-    """Grows the picture at the bottom and the right: mirrored, and beyond a whole mirror image by its last line."""
-    mirrored = (0, min(width - x.shape[3], x.shape[3] - 1), 0, min(height - x.shape[2], x.shape[2] - 1))
-    x = F.pad(x, mirrored, "reflect") if any(mirrored) else x
-    rest = (0, width - x.shape[3], 0, height - x.shape[2])
-    return F.pad(x, rest, "replicate") if any(rest) else x
+def _grown(pictures: Tensor, height: int, width: int) -> Tensor:
+    """n h w c grown at the bottom and the right: mirrored, and beyond a whole mirror image by its last line."""
+    for axis, size in (1, height), (2, width):
+        length = pictures.shape[axis]
+        if size > length:
+            lines = [*range(length), *range(length - 2, -1, -1), *[0] * size][:size]
+            pictures = pictures.index_select(axis, torch.tensor(lines, device=pictures.device))
+    return pictures.contiguous()
 
 
 def load(endpoints: Mapping[str, Path]) -> tuple[Network, WeightPath]:
@@ -184,7 +208,9 @@ def _build(path: Path, state: State, architecture: str | None) -> Network:
         raise ModelError(f"{path}: its weights do not fit the architecture {architecture}: {_line(error)}") from error
     multiple: int = getattr(module, "multiple", 1)
     minimum: int = getattr(module, "minimum", 0)
-    return Network(architecture, module.float(), multiple=multiple, minimum=minimum, fp32_input=True)
+    side: int | None = getattr(module, "side", None)
+    call, groups = (_call_in_groups, (side, side)) if side else (_call, None)
+    return Network(architecture, module.float(), call, groups, multiple=multiple, minimum=minimum, fp32_input=True)
 
 
 def _from_spandrel(path: Path, state: State) -> Network:
@@ -197,11 +223,14 @@ def _from_spandrel(path: Path, state: State) -> Network:
             f"{path}: {name} turns {channels} channels into {descriptor.output_channels}; expected RGB or gray"
         )
     size = descriptor.size_requirements
+    grouped = descriptor.architecture.id == "Compact" and channels == 3
     return Network(
         name,
         descriptor.model.float(),
         # Its public call clamps to 0..1, which would hide an overflow.
-        descriptor._call_fn,  # pyright: ignore[reportPrivateUsage]
+        compact.in_groups if grouped else descriptor._call_fn,  # pyright: ignore[reportPrivateUsage]
+        (1, descriptor.scale) if grouped else None,
+        fp32_input=grouped,
         scale=descriptor.scale,
         channels=channels,
         multiple=size.multiple_of,

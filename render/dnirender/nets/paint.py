@@ -13,6 +13,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from dnirender.nets.gain import GainNet, GroupedConv, Light, lit
+
 WIDTHS = (32, 64, 80)
 BLOCKS = (2, 3, 1)  # residual blocks at 1/4, at 1/8, and at 1/4 again
 # The stem sees codes of 8 bits around their middle: bfloat16 holds small integers exactly, and few of n / 255; what is
@@ -51,17 +53,29 @@ class Bordered(torch.autograd.Function):
 
 
 class Convolution(nn.Conv2d):
-    """3x3. Borders are repeated: a network that sees zeros there learns to paint frames.
+    """3x3. Borders are repeated: a network that sees zeros there learns to paint frames."""
 
-    Who traces the network to compile it sees torch's own operations here, as below.
-    """
-
-    def __init__(self, inputs: int, outputs: int, stride: int = 1, *, bias: bool = False) -> None:
-        super().__init__(inputs, outputs, 3, stride, bias=bias)
+    def __init__(self, inputs: int, outputs: int, stride: int = 1) -> None:
+        super().__init__(inputs, outputs, 3, stride, bias=False)
 
     def forward(self, input: Tensor) -> Tensor:
-        traced = torch.jit.is_tracing()  # pyright: ignore[reportPrivateImportUsage]
-        return super().forward(F.pad(input, (1, 1, 1, 1), mode="replicate") if traced else Bordered.apply(input))
+        return super().forward(_bordered(input))
+
+
+class Stem(GroupedConv):
+    """3x3 over folded pictures, borders repeated."""
+
+    def __init__(self, outputs: int) -> None:
+        super().__init__(outputs, 0, bias=False)
+
+    def forward(self, input: Tensor) -> Tensor:
+        return super().forward(_bordered(input))
+
+
+def _bordered(x: Tensor) -> Tensor:
+    """Who traces the network to compile it sees torch's own operations here, as below."""
+    traced = torch.jit.is_tracing()  # pyright: ignore[reportPrivateImportUsage]
+    return F.pad(x, (1, 1, 1, 1), mode="replicate") if traced else Bordered.apply(x)
 
 
 class InstanceNorm(nn.InstanceNorm2d):
@@ -79,10 +93,10 @@ class InstanceNorm(nn.InstanceNorm2d):
 class Normalised(nn.Module):
     """A convolution without bias, then instance normalisation with a gain and a shift per channel."""
 
-    def __init__(self, inputs: int, outputs: int, stride: int = 1) -> None:
+    def __init__(self, conv: nn.Conv2d) -> None:
         super().__init__()
-        self.conv = Convolution(inputs, outputs, stride)
-        self.norm = InstanceNorm(outputs, affine=True)
+        self.conv = conv
+        self.norm = InstanceNorm(conv.out_channels, affine=True)
 
     def forward(self, x: Tensor) -> Tensor:
         return self.norm(self.conv(x))
@@ -93,14 +107,14 @@ class Block(nn.Module):
 
     def __init__(self, channels: int) -> None:
         super().__init__()
-        self.first = Normalised(channels, channels)
-        self.second = Normalised(channels, channels)
+        self.first = Normalised(Convolution(channels, channels))
+        self.second = Normalised(Convolution(channels, channels))
 
     def forward(self, x: Tensor) -> Tensor:
         return x + self.second(F.relu(self.first(x)))
 
 
-class PaintNet(nn.Module):
+class PaintNet(GainNet):
     """RGB n 3 h w, range 0..1, to RGB of the same shape and dtype, not clamped. h and w are multiples of `multiple`.
 
     `widths` are the channels at 1/2, 1/4 and 1/8 of the picture's size, `blocks` the residual blocks at 1/4, 1/8 and
@@ -113,23 +127,22 @@ class PaintNet(nn.Module):
     def __init__(self, widths: tuple[int, ...] = WIDTHS, blocks: tuple[int, ...] = BLOCKS) -> None:
         super().__init__()
         half, quarter, eighth = widths
-        self.stem = Normalised(12, half)
+        self.stem = Normalised(Stem(half))
         self.stem.norm.eps *= CODES**2  # as its input's variance is
-        self.down = Normalised(half, quarter, 2)
+        self.down = Normalised(Convolution(half, quarter, 2))
         self.before = nn.ModuleList(Block(quarter) for _ in range(blocks[0]))
-        self.deeper = Normalised(quarter, eighth, 2)
+        self.deeper = Normalised(Convolution(quarter, eighth, 2))
         self.deep = nn.ModuleList(Block(eighth) for _ in range(blocks[1]))
-        self.up = Normalised(eighth, quarter)
+        self.up = Normalised(Convolution(eighth, quarter))
         self.after = nn.ModuleList(Block(quarter) for _ in range(blocks[2]))
-        self.upper = Normalised(quarter, half)
-        self.fine = Normalised(half, half)
-        self.last = Convolution(half, 24, bias=True)
+        self.upper = Normalised(Convolution(quarter, half))
+        self.fine = Normalised(Convolution(half, half))
+        self.last = Light(half, 0)
         nn.init.zeros_(self.last.weight)
         nn.init.zeros_(self.last.bias)  # pyright: ignore[reportArgumentType] - there is one
 
-    def forward(self, x: Tensor) -> Tensor:
-        groups = F.pixel_unshuffle((x * CODES - MIDDLE).to(self.last.weight.dtype), 2)
-        half = F.relu(self.stem(groups.contiguous(memory_format=torch.channels_last)))
+    def in_groups(self, x: Tensor) -> Tensor:
+        half = F.relu(self.stem((x * CODES - MIDDLE).to(self.last.weight.dtype).permute(0, 3, 1, 2)))
         quarter = F.relu(self.down(half))
         for block in self.before:
             quarter = block(quarter)
@@ -141,8 +154,7 @@ class PaintNet(nn.Module):
             h = block(h)
         h = F.relu(half + _twice(self.upper(h)))
         h = F.relu(self.fine(h))
-        gain, offset = F.pixel_shuffle(self.last(h), 2).to(x.dtype).chunk(2, 1)
-        return x * (1 + gain) + offset
+        return lit(x, self.last(_bordered(h), x.dtype))
 
 
 def from_state_dict(state: Mapping[str, Tensor]) -> PaintNet:

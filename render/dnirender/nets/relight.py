@@ -9,15 +9,16 @@ space: a lamp that enters the picture does not change the brightness of the rest
 
 from collections.abc import Mapping
 
-import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+
+from dnirender.nets.gain import GainNet, GroupedConv, Light, lit
 
 WIDTHS = (32, 32, 48, 64, 64)
 REACH = (1, 2, 4)  # dilations at 1/32: the horizon must be seen from the top of the sky
 
 
-class RelightNet(nn.Module):
+class RelightNet(GainNet):
     """RGB n 3 h w, range 0..1, to RGB of the same shape and dtype, not clamped. h and w are multiples of `multiple`.
 
     `widths` are the channels at 1/2, 1/4, 1/8, 1/16 and 1/32 of the picture's size. Convolutions run in the dtype of
@@ -30,19 +31,18 @@ class RelightNet(nn.Module):
         super().__init__()
         half, *inner = widths
         self.widths = widths
-        self.stem = nn.Conv2d(12, half, 3, padding=1)
+        self.stem = GroupedConv(half, 1)
         self.down = nn.ModuleList(nn.Conv2d(a, b, 3, 2, 1) for a, b in zip(widths, inner, strict=False))
         self.enc = nn.ModuleList(nn.Conv2d(c, c, 3, padding=1) for c in inner)
         self.deep = nn.ModuleList(nn.Conv2d(inner[-1], inner[-1], 3, padding=d, dilation=d) for d in REACH)
         self.up = nn.ModuleList(nn.Conv2d(b, a, 3, padding=1) for a, b in zip(widths, inner, strict=False))
         self.dec = nn.ModuleList(nn.Conv2d(c, c, 3, padding=1) for c in (half, *inner[:-1]))
         self.fine = nn.Conv2d(half, half, 3, padding=1)
-        self.last = nn.Conv2d(half, 24, 3, padding=1)
+        self.last = Light(half, 1)
         self._initialise()
 
-    def forward(self, x: Tensor) -> Tensor:
-        groups = F.pixel_unshuffle(x, 2).contiguous(memory_format=torch.channels_last)
-        h = _act(self.stem(groups.to(self.stem.weight.dtype)))
+    def in_groups(self, x: Tensor) -> Tensor:
+        h = _act(self.stem(x.permute(0, 3, 1, 2).to(self.stem.weight.dtype)))
         skips: list[Tensor] = []
         for down, enc in zip(self.down, self.enc, strict=True):
             skips.append(h)
@@ -54,8 +54,7 @@ class RelightNet(nn.Module):
             h = skips.pop() + F.interpolate(up(h), scale_factor=2.0, mode="bilinear", align_corners=False)
             h = h + _act(dec(_act(h)))
         h = h + _act(self.fine(h))
-        gain, offset = self.last(h).to(x.dtype).chunk(2, 1)
-        return F.pixel_shuffle(groups * (1 + gain) + offset, 2)
+        return lit(x, self.last(h, x.dtype))
 
     def _initialise(self) -> None:
         """He's initialisation (with PyTorch's the context from 1/32 arrives a hundred times weaker); last zero."""

@@ -16,6 +16,8 @@ import torch
 import torch.nn.functional as F
 from torch import Generator, Tensor, nn
 
+from dnirender.folding import unfold
+from dnirender.nets.gain import SIDE, folded, lit
 from dnirender.nets.relight import RelightNet
 from dnirender.timeline import path_position
 from dnirender.train import batches
@@ -44,7 +46,7 @@ class Relight(Task):
         self._real, self._drawn = batches.load(
             photos, recipe.held_out, int(self.settings["streets"]), work / "streets.pt", recipe.training.seed
         )
-        self._seen: tuple[Tensor, Tensor] = (torch.empty(0), torch.empty(0))
+        self._seen: tuple[Tensor, tuple[Tensor, Tensor]] = (torch.empty(0), (torch.empty(0), torch.empty(0)))
         torch.manual_seed(recipe.training.seed)
         self.extra = nn.Conv2d(RelightNet().widths[0], 5, 1)
 
@@ -69,20 +71,20 @@ class Relight(Task):
         }
         if len(moved):
             y, x = move.tolist()
-            first = lit(clean[: len(moved)], light[: len(moved)])[..., y:, x:]
+            gain, offset = (part[: len(moved)] for part in light)
+            first = under((gain, offset), clean[: len(moved)])[:, y:, x:]
             apply(moved)
-            second = lit(moved_clean, self._seen[1])[..., : first.shape[-2], : first.shape[-1]]
+            second = under(self._seen[1], moved_clean)[:, : first.shape[1], : first.shape[2]]
             terms["steadiness"] = self.settings["steadiness"] * charbonnier(first - second)
         return terms
 
-    def _look(self, _: nn.Module, inputs: tuple[Tensor, ...], output: Tensor) -> None:
+    def _look(self, _: nn.Module, inputs: tuple[Tensor, ...], output: tuple[Tensor, Tensor]) -> None:
         self._seen = (inputs[0], output)
 
 
-def lit(picture: Tensor, light: Tensor) -> Tensor:
-    """n 3 h w under the gain and offset that the last layer gives, n 24 h/2 w/2."""
-    gain, offset = F.pixel_shuffle(light.float(), 2).chunk(2, 1)
-    return picture * (1 + gain) + offset
+def under(light: tuple[Tensor, Tensor], picture: Tensor) -> Tensor:
+    """n 3 h w under the gain and offset that the last layer gives, n h w 3."""
+    return unfold(lit(folded(picture), light), SIDE)
 
 
 def picture_loss(out: Tensor, target: Tensor, lamps: Tensor, square: float) -> Tensor:
