@@ -121,7 +121,7 @@ def machine_rates():
 def operations(network, height, width):
     """Multiplications and additions of one picture."""
     with FlopCounterMode(display=False) as counter, torch.inference_mode():
-        network.forward(network.module, unit(torch.from_numpy(probe.picture(height, width))[None]))
+        network.forward(network.module, unit(torch.from_numpy(probe.picture(height, width))[None]).permute(0, 3, 1, 2))
     return counter.get_total_flops()
 
 

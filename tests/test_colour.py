@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 from dnirender.colour import (
     KR_KB,
     Colour,
+    code_range,
     downsample,
     guess_matrix,
     planes_to_rgb,
@@ -147,6 +148,23 @@ def test_strips_equal_the_whole_picture(monkeypatch, height, width, sampling, de
     for found, wanted in zip([*planes, again], [*whole, back], strict=True):
         assert found.shape == wanted.shape
         assert abs(found.astype(int) - wanted).max() <= (0 if depth == 8 else 1)  # OpenCV's last bit depends on the row
+
+
+@pytest.mark.parametrize("sampling", [(2, 1), (2, 2)])
+@pytest.mark.parametrize("depth", [8, 10, 16])
+@pytest.mark.parametrize(("height", "width"), [(1, 2), (7, 9), (360, 641), (5, 3)])
+def test_pairs_of_columns_equal_widened_chroma_under_the_matrix(height, width, depth, sampling):
+    rng, top = np.random.default_rng(height), (1 << depth) - 1
+    kind = np.uint8 if depth == 8 else np.uint16
+    sizes = [(height, width), *[(-(-height // sampling[1]), -(-width // 2))] * 2]
+    planes = [rng.integers(0, top, size, kind, endpoint=True) for size in sizes]
+    luma_offset, luma_span, chroma_offset, chroma_span = code_range(depth, False)
+    y, *chroma = (plane.astype(np.float32) for plane in planes)
+    cb, cr = ((upsample(plane, width, height).astype(float) - chroma_offset) / chroma_span for plane in chroma)
+    rgb = np.stack([(y.astype(float) - luma_offset) / luma_span, cb, cr], -1) @ to_rgb_matrix(1).T
+    peak = 255 if depth == 8 else 65535
+    found = planes_to_rgb(planes, depth, Colour(1, False))
+    assert abs(found - (rgb * peak).clip(0, peak)).max() <= 0.5 + 1e-6 * peak
 
 
 def test_gray_has_no_hue_and_reaches_black_and_white():

@@ -133,7 +133,12 @@ def planes_to_rgb(planes: list[Plane], depth: int, colour: Colour) -> Image:
     matrix = to_rgb_matrix(colour.matrix) @ scale
     affine = np.column_stack([matrix, -matrix @ np.array([luma_offset, chroma_offset, chroma_offset])])
     image = np.empty((height, width, 3), np.uint8 if bits == 8 else np.uint16)
+    halved = bool(chroma) and width > 1 and chroma[0].shape[1] == -(-width // 2)
     for rows in strips(height, width):
+        if halved:
+            cb, cr = (_upsampled(plane, rows, height, plane.shape[1]) for plane in chroma)
+            image[rows] = _pairs_to_rgb(luma[rows], cb, cr, affine, bits)
+            continue
         parts = [luma[rows].astype(np.float32), *(_upsampled(plane, rows, height, width) for plane in chroma)]
         if chroma:
             rgb = cv2.transform(cv2.merge(parts), affine)
@@ -158,7 +163,7 @@ def rgb_to_planes(image: Image, sampling: tuple[int, int], depth: int, colour: C
     for rows in strips(height, width):
         top_row = max(0, rows.start - reach)
         ycc = cv2.transform(image[top_row : rows.stop + reach].astype(np.float32), affine)
-        for plane, part, (_, down) in zip(planes, cv2.split(ycc), steps, strict=True):
+        for plane, part, (_, down) in zip(planes, _split(cast(Floats, ycc)), steps, strict=True):
             lines, first = slice(rows.start // down, -(-rows.stop // down)), (rows.start - top_row) // down
             small = downsample(cast(Floats, part), plane.shape[1], -(-part.shape[0] // down))
             plane[lines] = _rounded(small[first : first + lines.stop - lines.start], depth)
@@ -181,6 +186,36 @@ def _upsampled(plane: Plane, rows: slice, height: int, width: int) -> Floats:
     part = plane[top : -(-rows.stop // ratio) + 2].astype(np.float32)
     first = rows.start - top * ratio
     return np.ascontiguousarray(upsample(part, width, part.shape[0] * ratio)[first : first + rows.stop - rows.start])
+
+
+def _pairs_to_rgb(luma: Plane, cb: Floats, cr: Floats, affine: npt.NDArray[np.float64], depth: int) -> Image:
+    """Luma [h, w] and chroma of half as many columns to RGB: what `upsample` and the matrix give, for the even and the
+    odd columns by themselves, so that no plane is widened and colours lie side by side as bytes only."""
+    height, width = luma.shape
+    if width % 2:
+        luma = cv2.copyMakeBorder(luma, 0, 0, 0, 1, cv2.BORDER_REPLICATE)
+    kind, m = cv2.CV_8U if depth == 8 else cv2.CV_16U, affine
+    columns: list[Any] = []
+    for codes, b, r in zip(_split(luma.reshape(height, -1, 2)), (cb, _beside(cb)), (cr, _beside(cr)), strict=True):
+        y = codes.astype(np.float32)
+        hue = cv2.addWeighted(b, m[1, 1], r, m[1, 2], m[1, 3])
+        columns += [
+            cv2.addWeighted(y, m[0, 0], r, m[0, 2], m[0, 3], dtype=kind),
+            cv2.addWeighted(y, m[1, 0], hue, 1, 0, dtype=kind),
+            cv2.addWeighted(y, m[2, 0], b, m[2, 1], m[2, 3], dtype=kind),
+        ]
+    return cv2.merge(columns).reshape(height, -1, 3)[:, :width]
+
+
+def _beside(plane: Floats) -> Floats:
+    """Chroma halfway between each sample and the one to its right."""
+    return _weighted(plane, 0.5, cv2.copyMakeBorder(plane, 0, 0, 0, 1, cv2.BORDER_REPLICATE)[:, 1:], 0.5)
+
+
+def _split(pixels: Plane) -> list[Plane]:
+    """The channels of h w c, in arrays of numpy's: those that OpenCV makes here by itself cost ten times as much."""
+    planes = [np.empty(pixels.shape[:2], pixels.dtype) for _ in range(pixels.shape[2])]
+    return cast(list[Plane], cv2.split(pixels, cast(Any, planes)))
 
 
 def _rounded(values: Floats, depth: int) -> Plane:
