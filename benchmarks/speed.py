@@ -44,6 +44,7 @@ from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 
 from dnirender import probe
+from dnirender.encoders import encoder_options
 from dnirender.engine import Engine
 from dnirender.frames import Batch, Frame
 from dnirender.network import Network, load, unit
@@ -249,7 +250,7 @@ def transcode(clip, target, frames, through_rgb=False):
     """What any tool spends on the frames alone."""
     with av.open(str(clip)) as source, av.open(str(target), "w") as sink:
         source.streams.video[0].thread_type = "AUTO"
-        stream = sink.add_stream("libx264", rate=25, options={"preset": "medium", "crf": "18"})
+        stream = sink.add_stream("libx264", rate=25, options=encoder_options("libx264", None, {}))
         stream.width, stream.height, stream.pix_fmt = 640, 360, "yuv420p"
         for number, frame in enumerate(source.decode(video=0)):
             if number == frames:

@@ -375,12 +375,12 @@ def test_what_is_asked_for_wins_or_is_refused():
 
 
 def test_options_override_one_another():
-    assert encoder_options("libx264", None, {}) == {"preset": "medium", "crf": "18"}
-    assert encoder_options("libx264", 23, {"tune": "film"}) == {"preset": "medium", "crf": "23", "tune": "film"}
+    assert encoder_options("libx264", None, {}) == {"preset": "veryfast", "crf": "17"}
+    assert encoder_options("libx264", 23, {"tune": "film"}) == {"preset": "veryfast", "crf": "23", "tune": "film"}
     assert encoder_options("libx264", 23, {"crf": "0", "preset": "slow"}) == {"preset": "slow", "crf": "0"}
     assert encoder_options("ffv1", None, {}) == {}
     # Beside a crf x264 and x265 do not look at qp, and VP9 reads a bit rate as a limit.
-    assert encoder_options("libx264", None, {"qp": "0"}) == {"preset": "medium", "qp": "0"}
+    assert encoder_options("libx264", None, {"qp": "0"}) == {"preset": "veryfast", "qp": "0"}
     assert "crf" not in encoder_options("libvpx-vp9", None, {"b": "1M"})
 
 

@@ -19,10 +19,11 @@ from dnirender.errors import UsageError
 from dnirender.pixels import carries_opacity, sampling_of
 from dnirender.publish import reason
 
-CRF = {"libx264": 18, "libx265": 20, "libvpx-vp9": 30, "libsvtav1": 28}
+CRF = {"libx264": 17, "libx265": 20, "libvpx-vp9": 30, "libsvtav1": 28}
 X265 = "log-level=error:info=0"  # what it says of the machine in its header would keep others from going on
 CODEC_OPTIONS: dict[str, dict[str, str]] = {
-    "libx264": {"preset": "medium"},
+    # Beside medium at crf 18: a third of its CPU time, the same SSIM, 7 % larger files (benchmarks/encoding.py).
+    "libx264": {"preset": "veryfast"},
     "libx265": {"preset": "medium", "x265-params": X265},
     "libvpx-vp9": {"deadline": "good", "cpu-used": "3", "row-mt": "1"},
 }
