@@ -108,6 +108,16 @@ def test_relight_loads_without_importing_spandrel(tmp_path):
     assert told.stdout.split() == ["relight", "1", str(net.multiple), "False", "False"], told.stderr
 
 
+@pytest.mark.parametrize("kind", [torch.uint8, torch.uint16])
+def test_rounding_is_to_nearest_half_to_even_and_clamped(kind):
+    peak = torch.iinfo(kind).max
+    steps = torch.arange(-8, 4 * peak + 9, dtype=torch.float64).view(1, 1, -1, 1) / 4  # quarters of a code: ties too
+    y = (steps / peak).float()
+    wanted = (y * peak).round().clamp(0, peak)
+    assert torch.equal(network.rounded(y.expand(2, 3, -1, 3), kind).float(), wanted.expand(2, 3, -1, 3))
+    assert network.rounded(y.permute(0, 2, 1, 3), kind).is_contiguous()
+
+
 @pytest.mark.parametrize("name", ["relight", "paint"])
 def test_ours_run_on_groups_of_pixels(tmp_path, name):
     module = {"relight": relight.RelightNet, "paint": paint.PaintNet}[name]()
