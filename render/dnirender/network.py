@@ -139,12 +139,13 @@ class Network:
 
 def unit(pixels: Tensor) -> Tensor:
     """Integers as float32 in 0..1."""
-    return pixels.to(torch.float32).div_(PEAKS[pixels.dtype])
+    return pixels.to(torch.float32) / PEAKS[pixels.dtype]
 
 
 def rounded(y: Tensor, kind: torch.dtype) -> Tensor:
     """Floats as integers over the whole range, clamped, rounded half to even, which has no bias. Contiguous."""
-    if y.is_cuda or kind not in OPENCV or torch.jit.is_tracing():  # pyright: ignore[reportPrivateImportUsage]
+    traced = torch.jit.is_tracing() or torch.compiler.is_compiling()  # pyright: ignore[reportPrivateImportUsage]
+    if y.is_cuda or kind not in OPENCV or traced:
         return y.clamp(0, 1).mul_(PEAKS[kind]).round_().to(kind, memory_format=torch.contiguous_format)
     values = y.contiguous().view(len(y), -1).numpy()  # in one pass instead of four
     codes = cv2.addWeighted(values, PEAKS[kind], values, 0, 0, dtype=OPENCV[kind])
