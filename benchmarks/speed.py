@@ -32,6 +32,7 @@ import warnings
 from collections import deque
 from dataclasses import replace
 from fractions import Fraction
+from functools import partial
 from importlib import metadata
 from itertools import count, repeat
 from pathlib import Path
@@ -206,7 +207,7 @@ def alpha_table(clip, folder, rounds):
     figures = {f"{name}{kind}": [] for kind in ("", ", CPU") for name in films}
     for number in range(3 * rounds + 1):
         for name, film in films.items():
-            few, many = clocked(lambda: film(10)), clocked(lambda: film(70))
+            few, many = clocked(partial(film, 10)), clocked(partial(film, 70))
             if number:
                 figures[name].append((many[0] - few[0]) / 60)
                 figures[f"{name}, CPU"].append((many[1] - few[1]) / 60)

@@ -116,6 +116,11 @@ def test_rounding_is_to_nearest_half_to_even_and_clamped(kind):
     wanted = (y * peak).round().clamp(0, peak)
     assert torch.equal(network.rounded(y.expand(2, 3, -1, 3), kind).float(), wanted.expand(2, 3, -1, 3))
     assert network.rounded(y.permute(0, 2, 1, 3), kind).is_contiguous()
+    assert network.rounded(torch.tensor([-1e30, 1e5, 1e30]).view(1, 1, 1, 3), kind).flatten().tolist() == [
+        0,
+        peak,
+        peak,
+    ]
 
 
 @pytest.mark.parametrize("name", ["relight", "paint"])

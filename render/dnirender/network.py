@@ -147,7 +147,7 @@ def rounded(y: Tensor, kind: torch.dtype) -> Tensor:
     traced = torch.jit.is_tracing() or torch.compiler.is_compiling()  # pyright: ignore[reportPrivateImportUsage]
     if y.is_cuda or kind not in OPENCV or traced:
         return y.clamp(0, 1).mul_(PEAKS[kind]).round_().to(kind, memory_format=torch.contiguous_format)
-    values = y.contiguous().view(len(y), -1).numpy()  # in one pass instead of four
+    values = y.clamp(0, 1).contiguous().view(len(y), -1).numpy()  # OpenCV: the rest in one pass instead of three
     codes = cv2.addWeighted(values, PEAKS[kind], values, 0, 0, dtype=OPENCV[kind])
     return torch.from_numpy(codes).view(y.shape)
 
