@@ -1,6 +1,7 @@
 """One network with weights that stay, by the runtimes that people use for that: bytes of a picture in, bytes out.
 
-Every row runs `Network.render` as we do, bytes to float and back included, so that only the runtime differs.
+Every row runs `Network.codes` as we do, bytes to float and back included, and what is before and after it in PyTorch,
+so that only the runtime differs.
 """
 
 import copy
@@ -16,7 +17,7 @@ from dnirender.weights import Live
 
 
 class Render(nn.Module):
-    """Pixels n h w 3, uint8, to the same `scale` times as large, under the weights of the last endpoint."""
+    """`Network.codes` of uint8, without the sums, under the weights of the last endpoint."""
 
     def __init__(self, network, path, dtype=torch.float32):
         super().__init__()
@@ -27,7 +28,7 @@ class Render(nn.Module):
         self.module = live.module
 
     def forward(self, pixels):
-        return self.network.render(self.module, pixels, self.dtype)[0]
+        return self.network.codes(self.module, pixels, self.dtype)[0]
 
 
 def all_rows(network, path, image):
@@ -44,59 +45,69 @@ def all_rows(network, path, image):
         try:
             with warnings.catch_warnings():
                 warnings.simplefilter("ignore")
-                rows[name] = make(network, path, torch.from_numpy(image)[None])
+                rows[name] = _whole(network, make(network, path, network.taken(_pixels(image))), image)
         except Exception as error:  # noqa: BLE001 - whatever a runtime raises
             print(f"  {name}: left out, {str(error).strip().splitlines()[0][:150]}", flush=True)
     return rows
 
 
-def _called(module, pixels):
+def _pixels(image):
+    return torch.from_numpy(image)[None]
+
+
+def _whole(network, run, image):
+    """`run`, what the network takes to what it gives, as a call from picture to picture; it has run once."""
+
     def call():
         with torch.inference_mode():
-            module(pixels)
+            return network.given(run(network.taken(_pixels(image))), *image.shape[:2])
 
-    return call
-
-
-def eager(network, path, pixels):
-    return _called(Render(network, path, torch.bfloat16), pixels)
-
-
-def compiled(network, path, pixels):
-    call = _called(torch.compile(Render(network, path, torch.bfloat16)), pixels)
     call()
     return call
 
 
-def onnxruntime(network, path, pixels):
+def eager(network, path, _taken):
+    return Render(network, path, torch.bfloat16)
+
+
+def compiled(network, path, _taken):
+    return torch.compile(Render(network, path, torch.bfloat16))
+
+
+def onnxruntime(network, path, taken):
     import onnxruntime as ort
 
     with tempfile.TemporaryDirectory() as folder:
         file = Path(folder, "network.onnx")
-        torch.onnx.export(Render(network, path).eval(), (pixels,), str(file), opset_version=17, dynamo=False)
+        torch.onnx.export(Render(network, path).eval(), (taken,), str(file), opset_version=17, dynamo=False)
         options = ort.SessionOptions()
         options.intra_op_num_threads = torch.get_num_threads()
         session = ort.InferenceSession(str(file), options, providers=["CPUExecutionProvider"])
-    feed = {session.get_inputs()[0].name: pixels.numpy()}
-    return lambda: session.run(None, feed)
+    name = session.get_inputs()[0].name
+    return lambda pixels: torch.from_numpy(session.run(None, {name: pixels.numpy()})[0])
 
 
-def openvino(network, path, pixels, dtype):
+def openvino(network, path, taken, dtype):
     import openvino as ov
     from openvino.frontend import FrontEndManager
     from openvino.frontend.pytorch.ts_decoder import TorchScriptPythonDecoder
 
     with torch.no_grad():
-        traced = torch.jit.trace(Render(network, path), (pixels,), check_trace=False)
+        traced = torch.jit.trace(Render(network, path), (taken,), check_trace=False)
     frontend = FrontEndManager().load_by_framework("pytorch")
-    decoder = TorchScriptPythonDecoder(traced, example_input=(pixels,))
+    decoder = TorchScriptPythonDecoder(traced, example_input=(taken,))
     model = frontend.convert(frontend.load(decoder))
-    model.reshape(list(pixels.shape))
+    model.reshape(list(taken.shape))
     options = {
         "INFERENCE_PRECISION_HINT": PRECISIONS[dtype],
         "INFERENCE_NUM_THREADS": torch.get_num_threads(),
         "PERFORMANCE_HINT": "LATENCY",
     }
     request = ov.Core().compile_model(model, "CPU", options).create_infer_request()
-    request.set_input_tensor(0, ov.Tensor(pixels.numpy(), shared_memory=True))
-    return request.infer
+
+    def run(pixels):
+        request.set_input_tensor(0, ov.Tensor(pixels.numpy(), shared_memory=True))
+        request.infer()
+        return torch.from_numpy(request.get_output_tensor(0).data)
+
+    return run
