@@ -4,7 +4,7 @@
 
 Shown are megabytes of resident memory: after the imports and the loading of the networks, at the peak of the render,
 the difference, and that in frames (RGB, of the larger of source and output), beside the activations that were expected
-for what is rendered at once. x264 keeps some forty frames for itself.
+for what is rendered at once. x264 keeps a dozen frames for itself.
 """
 
 import argparse

@@ -1,9 +1,10 @@
 """How fast the renderer is, beside what people use today, on this machine.
 
-    python benchmarks/speed.py [--data ../shared/data] [--rows model,film,codec,start] [--rounds 7]
+    python benchmarks/speed.py [--data ../shared/data] [--rows model,rate,film,codec,start] [--rounds 7]
                                [--out benchmarks/results/cpu]
 
 model  a picture of bytes in, a picture of bytes out, 640x360: weights fixed, and an alpha that changes every frame
+rate   the network beside its operations as matrix products, measured in every round
 film   from file to file, per further frame: start-up is taken out by the difference of a short and a long run
 codec  the same with a network that costs nothing, beside decoding and encoding alone
 start  from the command to the first frame
@@ -32,7 +33,6 @@ import warnings
 from collections import deque
 from dataclasses import replace
 from fractions import Fraction
-from functools import partial
 from importlib import metadata
 from itertools import count, repeat
 from pathlib import Path
@@ -162,6 +162,27 @@ def model_table(subject, network, path, rates, rounds):
     return table(title, alternate(rows, rounds), OURS, floors)
 
 
+def rate_tables(data, rounds):
+    """Each network beside its multiplications at the rate of matrix products in the same round: the rate of a machine
+    that others share changes from second to second."""
+    subjects = [(name, *load(endpoints_of(name, data))) for name in PRESETS]
+    if (data / "models" / COMPACT[0]).is_file():
+        subjects.append((COMPACT[0], *load(endpoints_of(COMPACT[0], data))))
+    network, path = johnson.loaded()
+    return [rate_table(*subject, rounds) for subject in (*subjects, (network.architecture, network, path))]
+
+
+def rate_table(subject, network, path, rounds):
+    image, work = probe.picture(*SIZE), operations(network, *SIZE)
+    engine, mixtures = tuned(network, path, *SIZE), alphas(path.names)
+    a, b = (torch.rand(2048, 2048).bfloat16() for _ in range(2))
+    rows = {
+        OURS: lambda: per_picture(engine, image, mixtures),
+        f"its {work / 1e9:.1f} GFLOP as bf16 products": lambda: best(lambda: a @ b, 8) * work / (2 * 2048**3),
+    }
+    return table(f"rate: {subject}, {SIZE[1]}x{SIZE[0]} x{network.scale}", alternate(rows, rounds), OURS)
+
+
 def film_tables(data, folder, rounds):
     road = data / "clips" / "road.mp4"
     clip, small = folder / "640x360.mp4", folder / "320x180.mp4"
@@ -201,16 +222,16 @@ def painted_table(road, folder, rounds):
 def alpha_table(clip, folder, rounds):
     """What a change of alpha at every frame costs from file to file, in three times as many rounds: it is small."""
     films = {
-        "dnirender, alpha changing": ours(clip, Preset.load("painters"), folder / "a.mp4"),
+        OURS: ours(clip, Preset.load("painters"), folder / "a.mp4"),
         "dnirender, alpha fixed": ours(clip, Preset.load("painters"), folder / "b.mp4", moving=False),
     }
     figures = {f"{name}{kind}": [] for kind in ("", ", CPU") for name in films}
     for number in range(3 * rounds + 1):
         for name, film in films.items():
-            few, many = clocked(partial(film, 10)), clocked(partial(film, 70))
+            wall, spent = further(film, 10, 70)
             if number:
-                figures[name].append((many[0] - few[0]) / 60)
-                figures[f"{name}, CPU"].append((many[1] - few[1]) / 60)
+                figures[name].append(wall)
+                figures[f"{name}, CPU"].append(spent)
     return table("film: painters, 640x360, a change of alpha", figures, "dnirender, alpha fixed")
 
 
@@ -250,7 +271,8 @@ def codec_table(data, folder, rounds):
     """With a network that costs nothing: what is left is decoding, colour, sound and x264."""
     clip = folder / "640x360.mp4"
     cut.cut(data / "clips" / "road.mp4", clip, 200, (640, 360))
-    network, path = Network("one weight", Gain()), WeightPath(dict.fromkeys(("a", "b"), Gain().state_dict()))
+    least = nn.PReLU(init=1.0)
+    network, path = Network("one weight", least), WeightPath(dict.fromkeys(("a", "b"), least.state_dict()))
     engine = Engine(network, path, device="cpu", dtype="fp32")
     preset = Preset.load(DEFAULT_PRESET)
     preset = preset.override({"network": {"endpoints": preset.model_dump()["network"]["endpoints"][:2]}})
@@ -261,17 +283,6 @@ def codec_table(data, folder, rounds):
         ceiling: per_frame(lambda frames: transcode(clip, folder / "u.mp4", frames, through_rgb=True), 40, 200),
     }
     return table("codec: 640x360, per further frame", alternate(rows, rounds), "dnirender, a network of one weight")
-
-
-class Gain(nn.Module):
-    """The least that has a weight."""
-
-    def __init__(self):
-        super().__init__()
-        self.weight = nn.Parameter(torch.ones(()))
-
-    def forward(self, x):
-        return x * self.weight
 
 
 def transcode(clip, target, frames, through_rgb=False):
@@ -302,13 +313,19 @@ def hiding_table(data, folder, rounds):
     figures = {"alone": [], "film": [], "alone, CPU": [], "film, CPU": []}
     for number in range(rounds + 1):
         alone = clocked(lambda: per_picture(engine, image, mixtures, 20))
-        few, many = clocked(lambda: film(10)), clocked(lambda: film(30))
+        wall, spent = further(film, 10, 30)
         if number:
             figures["alone"].append(alone[0] / 20)
             figures["alone, CPU"].append(alone[1] / 20)
-            figures["film"].append((many[0] - few[0]) / 20)
-            figures["film, CPU"].append((many[1] - few[1]) / 20)
+            figures["film"].append(wall)
+            figures["film, CPU"].append(spent)
     return table(f"film: {COMPACT[0]}, 320x180 x4, the network alone and the whole way", figures, "film")
+
+
+def further(film, short, long):
+    """(wall, CPU) seconds per further frame."""
+    few, many = clocked(lambda: film(short)), clocked(lambda: film(long))
+    return tuple((after - before) / (long - short) for before, after in zip(few, many, strict=True))
 
 
 def clocked(call):
@@ -430,7 +447,7 @@ def told(rates):
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--data", type=Path, default=Path("../shared/data"))
-    parser.add_argument("--rows", default="model,film,codec,start")
+    parser.add_argument("--rows", default="model,rate,film,codec,start")
     parser.add_argument("--rounds", type=int, default=7)
     parser.add_argument("--out", type=Path, help="writes OUT.json and OUT.md")
     given = parser.parse_args()
@@ -441,6 +458,7 @@ def main():
         data, folder, rounds = given.data, Path(folder), given.rounds
         kinds = {
             "model": lambda: model_tables(data, rates, rounds),
+            "rate": lambda: rate_tables(data, 3 * rounds),
             "film": lambda: [*film_tables(data, folder, rounds), hiding_table(data, folder, rounds)],
             "codec": lambda: [codec_table(data, folder, rounds)],
             "start": lambda: [start_table(data, folder, rounds)],

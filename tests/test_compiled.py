@@ -14,6 +14,7 @@ from dnirender import engine as engine_module
 from dnirender.engine import Engine
 from dnirender.errors import ModelError, UsageError
 from dnirender.frames import Batch, Frame
+from dnirender.nets import compact
 from dnirender.nets.paint import PaintNet
 from dnirender.nets.relight import RelightNet
 from dnirender.network import Network
@@ -57,11 +58,19 @@ def made(module, seed):
     return module
 
 
+OURS = {"call": lambda module, x: module.in_groups(x), "folds": (2, 2), "fp32_input": True}
+
+
+def small_compact():
+    return pytest.importorskip("spandrel.architectures.Compact").Compact(num_feat=8, num_conv=1, upscale=2)
+
+
 def networks(kind):
     """A network of this kind and a path of two."""
     make, facts = {
-        "paint": (lambda: PaintNet((16, 16, 16), (1, 1, 1)), {"multiple": 8, "fp32_input": True}),
-        "relight": (lambda: RelightNet((16, 16, 16)), {"multiple": 32, "fp32_input": True}),
+        "paint": (lambda: PaintNet((16, 16, 16), (1, 1, 1)), OURS | {"multiple": 8}),
+        "relight": (lambda: RelightNet((16, 16, 16)), OURS | {"multiple": 32}),
+        "compact": (small_compact, {"call": compact.in_groups, "folds": (1, 2), "scale": 2, "fp32_input": True}),
         "tied": (Tied, {"scale": 2}),
         "gray": (Gray, {"channels": 1}),
     }[kind]
@@ -78,7 +87,7 @@ def engines(kind):
 
 
 @pytest.mark.parametrize("depth", [np.uint8, np.uint16])
-@pytest.mark.parametrize("kind", ["paint", "relight", "tied", "gray"])
+@pytest.mark.parametrize("kind", ["paint", "relight", "compact", "tied", "gray"])
 def test_it_equals_pytorch_under_every_alpha(kind, depth):
     fast, plain = engines(kind)
     fast.tune(37, 44, 1, 8 * np.dtype(depth).itemsize)

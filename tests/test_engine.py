@@ -14,6 +14,7 @@ from dnirender import engine as engine_module
 from dnirender.engine import Engine
 from dnirender.errors import ModelError, RenderError, UsageError
 from dnirender.frames import Batch, Frame
+from dnirender.nets import compact, paint, relight
 from dnirender.network import Network, load
 from dnirender.weights import WeightPath
 
@@ -71,6 +72,29 @@ def flat(results):
 
 
 # --- the picture
+
+
+@pytest.mark.parametrize("kind", ["relight", "paint", "compact"])
+@pytest.mark.parametrize("dtype", [np.uint8, np.uint16])
+@pytest.mark.parametrize(("height", "width"), [(33, 47), (1, 1), (31, 70)])
+def test_networks_on_groups_of_pixels_render_what_their_modules_do(kind, height, width, dtype):
+    torch.manual_seed(0)
+    if kind == "compact":
+        module = pytest.importorskip("spandrel.architectures.Compact").Compact(num_feat=8, num_conv=1, upscale=2)
+        network = Network(kind, module, compact.in_groups, (1, 2), scale=2, fp32_input=True)
+    else:
+        module = {"relight": relight.RelightNet, "paint": lambda: paint.PaintNet((16, 16, 16), (1, 1, 1))}[kind]()
+        torch.nn.init.normal_(module.last.weight, std=0.05)
+        least = getattr(module, "minimum", 0)
+        facts = {"multiple": max(module.multiple, least), "fp32_input": True}
+        network = Network(kind, module, lambda net, x: net.in_groups(x), (2, 2), **facts)
+    images = pictures(2, height, width, dtype)
+    found, sums = network.render(module.eval(), torch.from_numpy(np.stack(images)))
+    for image, picture in zip(images, found, strict=True):
+        wanted = by_hand(image, module, network.multiple, network.scale)
+        assert abs(picture.numpy().astype(int) - wanted).max() <= (1 if dtype == np.uint8 else 40)
+    assert sums.isfinite().all()
+    assert found.is_contiguous()
 
 
 @pytest.mark.parametrize("dtype", [np.uint8, np.uint16])

@@ -108,8 +108,10 @@ def test_relight_loads_without_importing_spandrel(tmp_path):
     assert told.stdout.split() == ["relight", "1", str(net.multiple), "False", "False"], told.stderr
 
 
+@pytest.mark.parametrize("traced", [False, True])
 @pytest.mark.parametrize("kind", [torch.uint8, torch.uint16])
-def test_rounding_is_to_nearest_half_to_even_and_clamped(kind):
+def test_rounding_is_to_nearest_half_to_even_and_clamped(kind, traced, monkeypatch):
+    monkeypatch.setattr(torch.jit, "is_tracing", lambda: traced)  # then PyTorch rounds, else OpenCV
     peak = torch.iinfo(kind).max
     steps = torch.arange(-8, 4 * peak + 9, dtype=torch.float64).view(1, 1, -1, 1) / 4  # quarters of a code: ties too
     y = (steps / peak).float()
@@ -130,7 +132,7 @@ def test_ours_run_on_groups_of_pixels(tmp_path, name):
     save_file(module.state_dict(), tmp_path / "a.safetensors", {"architecture": name})
     net, _ = load({"a": tmp_path / "a.safetensors"})
     x = torch.rand(2, 3, 32, 64)
-    assert net.groups == (2, 2)
+    assert net.folds == (2, 2)
     torch.testing.assert_close(net.forward(net.module, x), module(x))
 
 
@@ -169,7 +171,7 @@ def test_a_compact_net_loads_through_spandrel(tmp_path):
     paths = {name: saved(tmp_path / f"{name}.pth", {"params": compact(scale=2)}) for name in ("a", "b")}
     net, path = load(paths)
     assert (net.architecture, net.scale, net.channels, net.multiple) == ("RealESRGAN Compact", 2, 3, 1)
-    assert net.groups == (1, 2)
+    assert net.folds == (1, 2)
     assert net.fp32_input  # what it adds the details to
     assert net.channels_last
     assert net == load({"c": paths["b"]})[0]

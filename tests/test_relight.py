@@ -8,6 +8,7 @@ import torch
 pytest.importorskip("cv2")
 
 from dnirender.engine import Engine
+from dnirender.folding import unfold
 from dnirender.nets.relight import RelightNet, from_state_dict
 from dnirender.network import load
 from dnirender.preset import Preset
@@ -201,7 +202,9 @@ def test_light_is_the_gain_and_offset_of_the_network():
     net, x, seen = small_net(), torch.rand(1, 3, 32, 32), []
     net.last.register_forward_hook(lambda _module, _inputs, output: seen.append(output))
     out = net(x)
-    torch.testing.assert_close(under(seen[0], x).permute(0, 3, 1, 2), out)
+    gain, offset = (unfold(part, 2).permute(0, 3, 1, 2) for part in seen[0])
+    torch.testing.assert_close(x * (1 + gain) + offset, out)
+    torch.testing.assert_close(under(x, seen[0]).permute(0, 3, 1, 2), out)
 
 
 def shipped(name):

@@ -153,7 +153,7 @@ def render_command(
         bool, typer.Option("--strict", help="Refuse to leave out what the output cannot hold of the input.")
     ] = False,
     codec: Annotated[str | None, typer.Option(help="Encoder.  [default: libx264, webm: libvpx-vp9]")] = None,
-    crf: Annotated[int | None, typer.Option(help="Quality, lower is better.  [default: 18, webm: 30]")] = None,
+    crf: Annotated[int | None, typer.Option(help="Quality, lower is better.  [default: 17, webm: 30]")] = None,
     pix_fmt: Annotated[str | None, typer.Option(help="Pixel format.  [default: as the source]")] = None,
     encoder_option: Annotated[
         list[str] | None, typer.Option("-e", metavar="KEY=VALUE", help="An option of the encoder; repeat.")

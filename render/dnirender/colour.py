@@ -188,13 +188,14 @@ def _upsampled(plane: Plane, rows: slice, height: int, width: int) -> Floats:
     return np.ascontiguousarray(upsample(part, width, part.shape[0] * ratio)[first : first + rows.stop - rows.start])
 
 
-def _pairs_to_rgb(luma: Plane, cb: Floats, cr: Floats, affine: npt.NDArray[np.float64], depth: int) -> Image:
+def _pairs_to_rgb(luma: Plane, cb: Floats, cr: Floats, m: npt.NDArray[np.float64], bits: int) -> Image:
     """Luma [h, w] and chroma of half as many columns to RGB: what `upsample` and the matrix give, for the even and the
-    odd columns by themselves, so that no plane is widened and colours lie side by side as bytes only."""
+    odd columns by themselves, so that no plane is widened and colours lie side by side as integers only. `m` [3, 4]
+    takes codes to RGB of `bits`."""
     height, width = luma.shape
     if width % 2:
         luma = cv2.copyMakeBorder(luma, 0, 0, 0, 1, cv2.BORDER_REPLICATE)
-    kind, m = cv2.CV_8U if depth == 8 else cv2.CV_16U, affine
+    kind = _opencv(bits)
     columns: list[Any] = []
     for codes, b, r in zip(_split(luma.reshape(height, -1, 2)), (cb, _beside(cb)), (cr, _beside(cr)), strict=True):
         y = codes.astype(np.float32)
@@ -218,7 +219,11 @@ def _split(pixels: Plane) -> list[Plane]:
     return cast(list[Plane], cv2.split(pixels, cast(Any, planes)))
 
 
+def _opencv(depth: int) -> int:
+    return cv2.CV_8U if depth == 8 else cv2.CV_16U
+
+
 def _rounded(values: Floats, depth: int) -> Plane:
     """Rounded half to even and clipped to what `depth` bits hold, in one pass over memory."""
-    codes = cv2.add(values, cast(Any, 0), dtype=cv2.CV_8U if depth == 8 else cv2.CV_16U)
+    codes = cv2.add(values, cast(Any, 0), dtype=_opencv(depth))
     return np.minimum(codes, (1 << depth) - 1) if 8 < depth < 16 else codes

@@ -60,7 +60,7 @@ class Network:
     """A module and the facts needed to run it. Two networks are equal when their facts are, whatever their weights.
 
     `call` takes and gives n c h w, c = `channels`, range 0..1; its output is `scale` times as wide and as high. With
-    `groups` it takes n h w c in groups of the first number of pixels square and gives them in groups of the second, as
+    `folds` it takes n h w c in groups of the first number of pixels square and gives them in groups of the second, as
     `folding` makes them. The input's sides are multiples of `multiple`, at least `minimum`, and equal where `square`.
     With `fp32_input` the picture stays float32 while the weights may be bf16 or fp16; otherwise it is given in their
     dtype.
@@ -69,7 +69,7 @@ class Network:
     architecture: str
     module: nn.Module = field(compare=False)
     call: Callable[[nn.Module, Tensor], Tensor] = field(default=_call, compare=False)
-    groups: tuple[int, int] | None = None
+    folds: tuple[int, int] | None = None
     scale: int = 1
     channels: int = 3
     multiple: int = 1
@@ -96,8 +96,8 @@ class Network:
         return (max(height, width), max(height, width)) if self.square else (height, width)
 
     def render(self, module: nn.Module, pixels: Tensor, dtype: torch.dtype = torch.float32) -> tuple[Tensor, Tensor]:
-        """Pictures n h w 3, uint8, uint16 or int32 that holds 16 bits, to the same `scale` times as large, and n sums
-        that NaN and Inf cannot hide in. `module` is this network's own or a copy of it, `dtype` that of its weights."""
+        """Pictures n h w 3, uint8 or uint16, to the same `scale` times as large, and n sums that NaN and Inf cannot
+        hide in. `module` is this network's own or a copy of it, `dtype` that of its weights."""
         codes, sums = self.codes(module, self.taken(pixels), dtype)
         return self.given(codes, *pixels.shape[1:3]), sums
 
@@ -108,23 +108,23 @@ class Network:
 
     def taken(self, pictures: Tensor) -> Tensor:
         """n h w 3 as the network takes them: grown to a size that it takes, in groups. Contiguous."""
-        grown = _grown(pictures, *self.padded_size(*pictures.shape[1:3]))
-        return fold(grown, self.groups[0]) if self.groups else grown
+        whole = grown(pictures, *self.padded_size(*pictures.shape[1:3]))
+        return fold(whole, self.folds[0]) if self.folds else whole
 
     def given(self, rendered: Tensor, height: int, width: int) -> Tensor:
         """What the network gives for pictures of this size as pictures n scale*h scale*w 3, contiguous."""
-        pictures = unfold(rendered, self.groups[1]) if self.groups else rendered
+        pictures = unfold(rendered, self.folds[1]) if self.folds else rendered
         return pictures[:, : height * self.scale, : width * self.scale].contiguous()
 
     def codes(self, module: nn.Module, pixels: Tensor, dtype: torch.dtype = torch.float32) -> tuple[Tensor, Tensor]:
-        """`render` from what `taken` gives to what `given` takes."""
+        """`render` from what `taken` gives, also as int32 that holds 16 bits, to what `given` takes, in its dtype."""
         y = self._through(module, unit(pixels), dtype)
         return rounded(y, pixels.dtype), y.sum(dim=(1, 2, 3))
 
     def _through(self, module: nn.Module, x: Tensor, dtype: torch.dtype) -> Tensor:
         """What the network takes, n h w c, float32 in 0..1, to what it gives, float32, not clamped."""
         x = x if self.fp32_input else x.to(dtype)
-        if self.groups:
+        if self.folds:
             return self.call(module, x).float()
         n, height, width, _ = x.shape
         planes = x.permute(0, 3, 1, 2)
@@ -145,20 +145,24 @@ def unit(pixels: Tensor) -> Tensor:
 def rounded(y: Tensor, kind: torch.dtype) -> Tensor:
     """Floats as integers over the whole range, clamped, rounded half to even, which has no bias. Contiguous."""
     traced = torch.jit.is_tracing() or torch.compiler.is_compiling()  # pyright: ignore[reportPrivateImportUsage]
-    if y.is_cuda or kind not in OPENCV or traced:
+    if y.device.type != "cpu" or kind not in OPENCV or traced:
         return y.clamp(0, 1).mul_(PEAKS[kind]).round_().to(kind, memory_format=torch.contiguous_format)
-    values = y.clamp(0, 1).contiguous().view(len(y), -1).numpy()  # OpenCV: the rest in one pass instead of three
+    # Clamped first, as OpenCV wraps what is beyond 32 bits; the rest it does in one pass instead of three.
+    values = y.detach().clamp(0, 1).contiguous().view(len(y), -1).numpy()
     codes = cv2.addWeighted(values, PEAKS[kind], values, 0, 0, dtype=OPENCV[kind])
     return torch.from_numpy(codes).view(y.shape)
 
 
-def _grown(pictures: Tensor, height: int, width: int) -> Tensor:
-    """n h w c grown at the bottom and the right: mirrored, and beyond a whole mirror image by its last line."""
+def grown(pictures: Tensor, height: int, width: int) -> Tensor:
+    """n h w c grown at the bottom and the right: mirrored, and beyond a whole mirror image by its last line.
+
+    Contiguous. On a GPU nothing here waits for it.
+    """
     for axis, size in (1, height), (2, width):
         length = pictures.shape[axis]
         if size > length:
-            lines = [*range(length), *range(length - 2, -1, -1), *[0] * size][:size]
-            pictures = pictures.index_select(axis, torch.tensor(lines, device=pictures.device))
+            lines = (2 * length - 2 - torch.arange(length, size, device=pictures.device)).clamp_(min=0)
+            pictures = torch.cat([pictures, pictures.index_select(axis, lines)], axis)
     return pictures.contiguous()
 
 
@@ -220,8 +224,8 @@ def _build(path: Path, state: State, architecture: str | None) -> Network:
     multiple: int = getattr(module, "multiple", 1)
     minimum: int = getattr(module, "minimum", 0)
     side: int | None = getattr(module, "side", None)
-    call, groups = (_call_in_groups, (side, side)) if side else (_call, None)
-    return Network(architecture, module.float(), call, groups, multiple=multiple, minimum=minimum, fp32_input=True)
+    call, folds = (_call_in_groups, (side, side)) if side else (_call, None)
+    return Network(architecture, module.float(), call, folds, multiple=multiple, minimum=minimum, fp32_input=True)
 
 
 def _from_spandrel(path: Path, state: State) -> Network:

@@ -110,7 +110,7 @@ class Encoding(_Model):
     """How a video is written."""
 
     codec: str = Field("auto", description="auto: libx264, or libvpx-vp9 for webm.")
-    crf: Annotated[int, Field(ge=0, le=63)] | None = Field(None, description="None: 18 for libx264, 30 for libvpx-vp9.")
+    crf: Annotated[int, Field(ge=0, le=63)] | None = Field(None, description="None: 17 for libx264, 30 for libvpx-vp9.")
     pix_fmt: str | None = Field(None, description="None: the source's chroma sampling and depth.")
     options: dict[str, str] = Field(default_factory=dict[str, str], description="The encoder's own options.")
     audio: bool = Field(True, description="Keep the sound.")

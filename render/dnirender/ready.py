@@ -35,7 +35,7 @@ if TYPE_CHECKING:
     from dnirender.engine import Engine
 
 SECONDS = 10.0  # that a segment takes, about
-ENCODING = 80e-9  # seconds a pixel: x264 at its medium on two cores
+ENCODING = 30e-9  # seconds a pixel: x264 as veryfast on two cores
 MOST_FRAMES = 1024
 CUDA_BATCH = 4  # on the CPU one by one is faster: activations stay in the caches
 

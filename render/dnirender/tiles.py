@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from dnirender.errors import RenderError
-from dnirender.network import Network
+from dnirender.network import Network, grown
 
 # A strip this long is tried first, then twice as long and so on. A reach is at most a quarter of the strip; a dilated
 # convolution that skips more than SHORTEST pixels at once would not be seen.
@@ -105,7 +105,7 @@ def windows(
     """Windows of one size, in rows from the top left, whose inner parts are the picture, every pixel once.
 
     A side that the tile covers is not cut. A side that is cut is thought to be grown to the next multiple, as
-    `Network.forward` grows the whole; windows start at multiples of `multiple`, the last ones end where it ends, and
+    `grown` grows the whole; windows start at multiples of `multiple`, the last ones end where it ends, and
     an inner part keeps `reach` from the sides of its window that are not the picture's.
 
     ValueError: a tile that is no multiple, or too small for the reach.
@@ -152,28 +152,17 @@ Run = Callable[[Tensor], tuple[Tensor, Tensor]]
 def render_tiled(run: Run, pixels: Tensor, windows: Sequence[Window], scale: int) -> tuple[Tensor, Tensor]:
     """What `run` makes of n h w 3 window by window, joined; the sums are added, so that a NaN or Inf stays one."""
     n, height, width, _ = pixels.shape
-    grown = _mirrored(pixels, 1, max(0, *(window.rows.stop - height for window in windows)))
-    grown = _mirrored(grown, 2, max(0, *(window.columns.stop - width for window in windows)))
+    bottom, right = (max(w.rows.stop for w in windows), max(w.columns.stop for w in windows))
+    whole = grown(pixels, max(height, bottom), max(width, right))
     out = torch.empty((n, height * scale, width * scale, 3), dtype=pixels.dtype, device=pixels.device)
     totals = torch.zeros(n, device=pixels.device)
     for window in windows:
-        part, its_totals = run(grown[:, window.rows, window.columns].contiguous())
+        part, its_totals = run(whole[:, window.rows, window.columns].contiguous())
         rows, columns = _scaled(window.inner_rows, scale), _scaled(window.inner_columns, scale)
         top, left = window.rows.start * scale, window.columns.start * scale
         out[:, rows, columns] = part[:, rows.start - top : rows.stop - top, columns.start - left : columns.stop - left]
         totals += its_totals
     return out, totals
-
-
-def _mirrored(pixels: Tensor, axis: int, more: int) -> Tensor:
-    """Grown at the end of an axis by its mirror image, as `Network.forward` grows pictures."""
-    if not more:
-        return pixels
-    size = pixels.shape[axis]
-    grown = torch.cat([pixels, pixels.narrow(axis, 0, more)], axis)
-    for step in range(more):
-        grown.select(axis, size + step).copy_(pixels.select(axis, size - 2 - step))
-    return grown
 
 
 def _scaled(part: slice, scale: int) -> slice:
@@ -185,8 +174,8 @@ def peak_bytes(network: Network, height: int, width: int, dtype: torch.dtype, de
     result among them, the weights not.
 
     It is measured on PROBE_SIDE x PROBE_SIDE pixels, or fewer where the picture has fewer, and grows with them. What a
-    kernel takes for itself (another memory order, as for a convolution to one channel) is not seen, nor what the
-    allocator keeps.
+    kernel takes for itself (another memory order, as for a convolution to one channel) is not seen, nor what OpenCV
+    returns or the allocator keeps.
     """
     module = copy.deepcopy(network.module).eval().to(device=device, dtype=dtype)
     probe = min(height, PROBE_SIDE), min(width, PROBE_SIDE)

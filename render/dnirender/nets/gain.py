@@ -27,7 +27,7 @@ class GainNet(nn.Module):
         raise NotImplementedError
 
 
-class GroupedConv(nn.Conv2d):
+class FoldedConv(nn.Conv2d):
     """The first layer: 3x3 over folded pictures, with the weight for pixel unshuffled ones."""
 
     def __init__(self, outputs: int, padding: int, *, bias: bool = True) -> None:

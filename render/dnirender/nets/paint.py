@@ -13,7 +13,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from dnirender.nets.gain import GainNet, GroupedConv, Light, lit
+from dnirender.nets.gain import FoldedConv, GainNet, Light, lit
 
 WIDTHS = (32, 64, 80)
 BLOCKS = (2, 3, 1)  # residual blocks at 1/4, at 1/8, and at 1/4 again
@@ -62,7 +62,7 @@ class Convolution(nn.Conv2d):
         return super().forward(_bordered(input))
 
 
-class Stem(GroupedConv):
+class Stem(FoldedConv):
     """3x3 over folded pictures, borders repeated."""
 
     def __init__(self, outputs: int) -> None:
@@ -73,7 +73,7 @@ class Stem(GroupedConv):
 
 
 def _bordered(x: Tensor) -> Tensor:
-    """Who traces the network to compile it sees torch's own operations here, as below."""
+    """x with its border repeated. Who traces the network to compile it sees torch's own operations, as below."""
     traced = torch.jit.is_tracing()  # pyright: ignore[reportPrivateImportUsage]
     return F.pad(x, (1, 1, 1, 1), mode="replicate") if traced else Bordered.apply(x)
 

@@ -12,7 +12,7 @@ from collections.abc import Mapping
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from dnirender.nets.gain import GainNet, GroupedConv, Light, lit
+from dnirender.nets.gain import FoldedConv, GainNet, Light, lit
 
 WIDTHS = (32, 32, 48, 64, 64)
 REACH = (1, 2, 4)  # dilations at 1/32: the horizon must be seen from the top of the sky
@@ -31,7 +31,7 @@ class RelightNet(GainNet):
         super().__init__()
         half, *inner = widths
         self.widths = widths
-        self.stem = GroupedConv(half, 1)
+        self.stem = FoldedConv(half, 1)
         self.down = nn.ModuleList(nn.Conv2d(a, b, 3, 2, 1) for a, b in zip(widths, inner, strict=False))
         self.enc = nn.ModuleList(nn.Conv2d(c, c, 3, padding=1) for c in inner)
         self.deep = nn.ModuleList(nn.Conv2d(inner[-1], inner[-1], 3, padding=d, dilation=d) for d in REACH)

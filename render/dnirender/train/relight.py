@@ -72,9 +72,9 @@ class Relight(Task):
         if len(moved):
             y, x = move.tolist()
             gain, offset = (part[: len(moved)] for part in light)
-            first = under((gain, offset), clean[: len(moved)])[:, y:, x:]
+            first = under(clean[: len(moved)], (gain, offset))[:, y:, x:]
             apply(moved)
-            second = under(self._seen[1], moved_clean)[:, : first.shape[1], : first.shape[2]]
+            second = under(moved_clean, self._seen[1])[:, : first.shape[1], : first.shape[2]]
             terms["steadiness"] = self.settings["steadiness"] * charbonnier(first - second)
         return terms
 
@@ -82,7 +82,7 @@ class Relight(Task):
         self._seen = (inputs[0], output)
 
 
-def under(light: tuple[Tensor, Tensor], picture: Tensor) -> Tensor:
+def under(picture: Tensor, light: tuple[Tensor, Tensor]) -> Tensor:
     """n 3 h w under the gain and offset that the last layer gives, n h w 3."""
     return unfold(lit(folded(picture), light), SIDE)
 
