@@ -28,7 +28,7 @@ class GainNet(nn.Module):
 
 
 class FoldedConv(nn.Conv2d):
-    """The first layer: 3x3 over folded pictures, with the weight for pixel unshuffled ones."""
+    """The first layer: 3x3 over folded pictures, with the weight for pixel unshuffled ones (colour, row, column)."""
 
     def __init__(self, outputs: int, padding: int, *, bias: bool = True) -> None:
         super().__init__(COLOURS * SIDE**2, outputs, 3, padding=padding, bias=bias)
