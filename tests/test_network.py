@@ -125,6 +125,12 @@ def test_rounding_is_to_nearest_half_to_even_and_clamped(kind, traced, monkeypat
     ]
 
 
+def test_groups_of_another_size_than_stated_are_refused():
+    net = Network("odd", nn.Identity(), lambda _, x: x[..., :9], (2, 2))
+    with pytest.raises(ModelError, match=r"odd: the output is \[1, 2, 3, 9\], expected \[1, 2, 3, 12\]"):
+        net.render(net.module, torch.zeros((1, 4, 6, 3), dtype=torch.uint8))
+
+
 @pytest.mark.parametrize("name", ["relight", "paint"])
 def test_ours_run_on_groups_of_pixels(tmp_path, name):
     module = {"relight": relight.RelightNet, "paint": paint.PaintNet}[name]()

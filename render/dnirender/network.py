@@ -14,7 +14,7 @@ from torch.nn.modules.batchnorm import _BatchNorm  # pyright: ignore[reportPriva
 
 from dnirender.checkpoint import Checkpoint, State, load_state_dict
 from dnirender.errors import ModelError
-from dnirender.folding import fold, unfold
+from dnirender.folding import COLOURS, fold, unfold
 from dnirender.nets import compact
 from dnirender.weights import WeightPath, compare
 
@@ -124,17 +124,18 @@ class Network:
     def _through(self, module: nn.Module, x: Tensor, dtype: torch.dtype) -> Tensor:
         """What the network takes, n h w c, float32 in 0..1, to what it gives, float32, not clamped."""
         x = x if self.fp32_input else x.to(dtype)
-        if self.folds:
-            return self.call(module, x).float()
         n, height, width, _ = x.shape
-        planes = x.permute(0, 3, 1, 2)
-        planes = planes if self.channels_last else planes.contiguous()
-        # A network of one channel takes red, green and blue as three pictures.
-        y = self.call(module, planes.reshape(-1, self.channels, height, width))
-        expected = (n * 3 // self.channels, self.channels, height * self.scale, width * self.scale)
+        if self.folds:
+            y, expected = self.call(module, x), (n, height, width, COLOURS * self.folds[1] ** 2)
+        else:
+            planes = x.permute(0, 3, 1, 2)
+            planes = planes if self.channels_last else planes.contiguous()
+            # A network of one channel takes red, green and blue as three pictures.
+            y = self.call(module, planes.reshape(-1, self.channels, height, width))
+            expected = (n * 3 // self.channels, self.channels, height * self.scale, width * self.scale)
         if y.shape != expected:
             raise ModelError(f"{self.architecture}: the output is {list(y.shape)}, expected {list(expected)}")
-        return y.reshape(n, 3, *y.shape[2:]).permute(0, 2, 3, 1).float()
+        return (y if self.folds else y.reshape(n, 3, *y.shape[2:]).permute(0, 2, 3, 1)).float()
 
 
 def unit(pixels: Tensor) -> Tensor:

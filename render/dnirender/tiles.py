@@ -152,8 +152,8 @@ Run = Callable[[Tensor], tuple[Tensor, Tensor]]
 def render_tiled(run: Run, pixels: Tensor, windows: Sequence[Window], scale: int) -> tuple[Tensor, Tensor]:
     """What `run` makes of n h w 3 window by window, joined; the sums are added, so that a NaN or Inf stays one."""
     n, height, width, _ = pixels.shape
-    bottom, right = (max(w.rows.stop for w in windows), max(w.columns.stop for w in windows))
-    whole = grown(pixels, max(height, bottom), max(width, right))
+    bottom, right = max(window.rows.stop for window in windows), max(window.columns.stop for window in windows)
+    whole = grown(pixels, bottom, right)
     out = torch.empty((n, height * scale, width * scale, 3), dtype=pixels.dtype, device=pixels.device)
     totals = torch.zeros(n, device=pixels.device)
     for window in windows:
