@@ -6,12 +6,13 @@ Torch is imported inside the commands, so that help and argument errors answer a
 from __future__ import annotations
 
 import signal
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from dnirender.errors import OutputError, TrainingError, UsageError
+from dnirender.errors import OutputError, PresetError, TrainingError, UsageError
 from dnirender.groups import DefaultCommand
 from dnirender.preset import Preset, preset_folder
 from dnirender.train.recipe import Recipe
@@ -69,7 +70,7 @@ def recipe_command(
     _check_target(output / f"{family}.yaml", overwrite, path)
     folder = work or Path(f"{family}.training")
     task = make_task(plan, data, features or data / "perceptual", folder)
-    endpoints = _trained(task, folder, device, threads)
+    endpoints = _trained(task, folder, device, threads, start=starting_weights(plan))
 
     from dnirender.train import report
 
@@ -163,6 +164,19 @@ def make_task(recipe: Recipe, data: Path, features: Path, work: Path) -> Task:
     from dnirender.train.detail import Detail
 
     return Detail(recipe, data, features)
+
+
+def starting_weights(recipe: Recipe) -> Callable[[Run], None] | None:
+    """What puts the weights of the recipe's `start` into a training. PresetError: it lacks an endpoint."""
+    if recipe.start is None:
+        return None
+    from dnirender.checkpoint import load_state_dict
+
+    files = {endpoint.name: endpoint.weights for endpoint in Preset.load(recipe.start).network.endpoints}
+    names = [goal.start or goal.name for goal in recipe.endpoints]
+    if missing := [name for name in names if name not in files]:
+        raise PresetError(f"start: {recipe.start} has no endpoint {missing[0]}; it has {', '.join(files)}")
+    return lambda run: run.begin_at([load_state_dict(files[name]).state for name in names])
 
 
 def _trained(task: Task, work: Path, device: str, threads: int | None, **how: Any) -> list[dict[str, torch.Tensor]]:

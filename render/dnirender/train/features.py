@@ -28,7 +28,8 @@ SQUEEZENET = "squeezenet1_1.safetensors"
 
 def distilled_vgg19(folder: Path, device: torch.device | None = None) -> Features:
     """relu1_1, 2_1, 3_1 and 4_1 of VGG19 with a sixteenth of the cost (Wang et al., CVPR 2020, "Collaborative
-    distillation for ultra-resolution universal style transfer"): 16, 32, 64 and 128 channels. Zero padding."""
+    distillation for ultra-resolution universal style transfer"): 16, 32, 64 and 128 channels. Zero padding.
+    Pools by the mean, as Gatys et al. advise: the maximum of neighbours rewards single bright pixels."""
     w = _load(folder / DISTILLED, device)
 
     def features(x: Tensor) -> list[Tensor]:
@@ -36,7 +37,7 @@ def distilled_vgg19(folder: Path, device: torch.device | None = None) -> Feature
         found: list[Tensor] = []
         for layer in ("11", "12", "pool", "21", "22", "pool", "31", "32", "33", "34", "pool", "41"):
             if layer == "pool":
-                x = F.max_pool2d(x, 2)
+                x = F.avg_pool2d(x, 2)
                 continue
             x = F.relu(F.conv2d(x, w[f"conv{layer}.weight"], w[f"conv{layer}.bias"], padding=1))
             if layer.endswith("1"):
@@ -111,6 +112,11 @@ class Moments:
         return cls(mean, gram(x.float() - mean[..., None, None]))
 
     @classmethod
+    def pooled(cls, x: Tensor) -> Moments:
+        """Over space and over the n pictures: of one picture, 1 c and 1 c c."""
+        return cls.of(x.transpose(0, 1).flatten(1)[None, :, None])
+
+    @classmethod
     def mixed(cls, parts: Iterable[tuple[float, Moments]]) -> Moments:
         """sum_k share_k moments_k."""
         means, covariances = zip(*((share * m.mean, share * m.covariance) for share, m in parts), strict=True)
@@ -122,6 +128,11 @@ class Moments:
     def distance(self, wanted: Moments) -> Tensor:
         """(|m - m'|^2 / |m'|^2 + |C - C'|^2 / |C'|^2) / 2, the mean over n."""
         return (relative(self.mean, wanted.mean) + relative(self.covariance, wanted.covariance)) / 2
+
+    @property
+    def power(self) -> Tensor:
+        """The second moment about zero, n c c."""
+        return self.covariance + self.mean[:, :, None] * self.mean[:, None]
 
     def to(self, device: torch.device) -> Moments:
         return Moments(self.mean.to(device), self.covariance.to(device))

@@ -53,12 +53,7 @@ class Newcomer:
 
     def load(self, run: Run) -> None:
         """Puts the family's weights into a training that has not begun."""
-        with torch.no_grad():
-            for name, value in run.space.base.items():
-                value.copy_(self.base[name])
-                run.space.deltas[0][name].copy_(self.untouched[name] - self.base[name])
-            for averaged, value in zip(run.mean, run.space.tensors(), strict=True):
-                averaged.copy_(value)
+        run.begin_at([self.untouched, self.base])
 
 
 def prepare(

@@ -6,7 +6,7 @@ import contextlib
 import json
 import math
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -50,6 +50,17 @@ class Run:
             groups.append({"params": extra})
         self.adam = torch.optim.Adam(groups, betas=(0.9, 0.99), fused=True)
         self.done = 0
+
+    def begin_at(self, endpoints: Sequence[Weights]) -> None:
+        """Puts weights into a training that has not begun. The base is the mean of all that touch the picture."""
+        touched = [w for k, w in enumerate(endpoints) if k not in self.space.untouched]
+        with torch.no_grad():
+            for name, value in self.space.base.items():
+                value.copy_(torch.stack([w[name].float() for w in touched]).mean(0))
+                for delta, weights in zip(self.space.deltas, endpoints, strict=True):
+                    delta[name].copy_(weights[name].to(value) - value)
+            for averaged, value in zip(self.mean, self.space.tensors(), strict=True):
+                averaged.copy_(value)
 
     def step(self, stage: Stage, place: float, example: Example) -> dict[str, float]:
         """One update, at `place` 0..1 within the last stage; returns the terms of the loss before it."""

@@ -1,7 +1,15 @@
 """Distances that several trainings minimise."""
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
+
+LUMA = (0.2126, 0.7152, 0.0722)  # BT.709
+WINDOW = 64  # pixels, side of the windows in which texture is judged
+LATTICE = 8  # pixels, the coarsest stride of our networks
+LOWEST = 0.085  # cycles per pixel: what is slower than this is form, not texture
+RING = 0.05  # cycles per pixel
+FAINT = 1e-3  # power of the rounding to 8 bits: (1 / 255)^2 / 12 by the sum of squares of the window, 576
 
 
 def charbonnier(x: Tensor, epsilon: float = 1e-3) -> Tensor:
@@ -26,3 +34,49 @@ def relative(found: Tensor, wanted: Tensor) -> Tensor:
 def variation(x: Tensor) -> Tensor:
     """The total variation of n c h w: mean absolute difference of neighbours."""
     return x.diff(dim=2).abs().mean() + x.diff(dim=3).abs().mean()
+
+
+def lattice(x: Tensor) -> Tensor:
+    """What n 3 h w has in common with the pixel grid: the variance over the 64 places of a pixel in its 8 x 8 block of
+    the luma's mean at that place, taken over windows of 64 pixels. Strides and pixel shuffles leave such patterns."""
+    windows = _windows(luma(x))
+    side = WINDOW // LATTICE
+    return windows.unflatten(-1, (side, LATTICE)).unflatten(-3, (side, LATTICE)).mean((-4, -2)).var((-2, -1)).mean()
+
+
+def periodicity(x: Tensor) -> Tensor:
+    """How far the texture of n 3 h w is one wave repeated, per window of 64 pixels (Hann) of the luma, n windows.
+
+    The power spectrum P is looked at in rings r of `RING` cycles per pixel from `LOWEST` on: the mean over the rings of
+    log(N sum P^2 / (sum P)^2), with N frequencies in a ring, weighted by f^2 sum P, which makes up for the 1 / f^2 of
+    pictures. 0: all waves of a length are as strong; about log 2: noise; log N: a single wave.
+    """
+    values = _windows(luma(x))
+    hann = torch.hann_window(WINDOW, periodic=False, device=x.device)
+    values = (values - values.mean((-2, -1), keepdim=True)) * hann[:, None] * hann
+    frequency = torch.hypot(torch.fft.fftfreq(WINDOW)[:, None], torch.fft.rfftfreq(WINDOW)).to(x.device)
+    texture = (frequency > LOWEST) & (frequency < 0.5)
+    power = torch.fft.rfft2(values).abs().square()[..., texture] + FAINT
+    rings = F.one_hot(((frequency[texture] - LOWEST) / RING).long()).float()
+    sizes, total = rings.sum(0), power @ rings
+    concentration = torch.log(sizes * (power.square() @ rings) / total.square())
+    weights = total * (rings.T @ frequency[texture] / sizes).square()
+    return (weights * concentration).sum(-1) / weights.sum(-1)
+
+
+def plainness(x: Tensor, slope: float = 0.03) -> Tensor:
+    """exp(-s / slope) per window of 64 pixels of n 3 h w, n windows: s is the standard deviation of the luma there
+    after averaging 8 x 8 pixels. 1 where nothing is to be seen."""
+    side = WINDOW // LATTICE
+    blocks = _windows(luma(x)).unflatten(-1, (side, LATTICE)).unflatten(-3, (side, LATTICE)).mean((-3, -1))
+    return torch.exp(-blocks.flatten(-2).std(-1) / slope)
+
+
+def luma(x: Tensor) -> Tensor:
+    """n 3 h w to n h w."""
+    return (x * x.new_tensor(LUMA).view(3, 1, 1)).sum(1)
+
+
+def _windows(x: Tensor) -> Tensor:
+    """n h w to n windows 64 64; what is beyond the last whole window is left out."""
+    return x.unfold(1, WINDOW, WINDOW).unfold(2, WINDOW, WINDOW).flatten(1, 2)

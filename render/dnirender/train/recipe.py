@@ -27,6 +27,7 @@ class Goal(_Model):
         448, description="style: the painting's short side; larger for larger strokes."
     )
     weight: Weight = Field(1.0, description="style: factor of the style's weight.")
+    start: str | None = Field(None, description="Endpoint of `start` that it begins as.  [default: of the same name]")
     untouched: bool = Field(False, description="Held at the identity: the picture itself.")
     share: Weight = Field(1.0, description="How often it is trained, relative to the others.")
 
@@ -71,6 +72,7 @@ class Recipe(_Model):
     photos: tuple[Path, ...] = Field(min_length=1, description="Folders of photographs, relative to the data folder.")
     held_out: tuple[str, ...] = Field((), description="How the names of photographs begin that are not trained on.")
     endpoints: tuple[Goal, ...] = Field(min_length=2, max_length=64, description="In order of the path from 0 to 1.")
+    start: str | None = Field(None, description="A preset whose weights the training begins with.")
     stages: tuple[Stage, ...] = Field(min_length=1)
     training: Training = Field(default_factory=Training)  # pyright: ignore[reportArgumentType]
     license: str = Field("MIT", description="Of the weights.")
