@@ -14,7 +14,7 @@ import sys
 import tempfile
 from pathlib import Path
 
-from dnirender.bench import make_clip
+from dnirender.jobs.benchmark import make_clip
 
 CASES = (
     ("day-to-night", 1920, 1080),
@@ -33,11 +33,11 @@ def child(name, clip, data, limit, folder):
 
     import torch
 
-    from dnirender import tiles
-    from dnirender.pipeline import run
-    from dnirender.plan import Job, make_plan
+    from dnirender.engine import tiling as tiles
+    from dnirender.jobs.pipeline import run
+    from dnirender.jobs.plan import Job, make_plan
+    from dnirender.jobs.prepare import load_engine, prepare
     from dnirender.preset import Preset
-    from dnirender.ready import load_engine, prepare
 
     def resident():
         return int(Path("/proc/self/statm").read_text().split()[1]) * resource.getpagesize()

@@ -44,16 +44,16 @@ from rivals import cut, fixed, johnson, naive
 from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 
-from dnirender import probe
-from dnirender.encoders import encoder_options
-from dnirender.engine import Engine
+from dnirender.encoding.encoders import encoder_options
+from dnirender.engine import calibration as probe
+from dnirender.engine.engine import Engine
 from dnirender.frames import Batch, Frame
-from dnirender.network import Network, load, unit
-from dnirender.pipeline import run
-from dnirender.plan import Job, make_plan
+from dnirender.jobs.pipeline import run
+from dnirender.jobs.plan import Job, make_plan
+from dnirender.jobs.prepare import prepare
+from dnirender.networks.network import Network, load, unit
+from dnirender.networks.weights import WeightPath
 from dnirender.preset import DEFAULT_PRESET, Preset
-from dnirender.ready import prepare
-from dnirender.weights import WeightPath
 
 SIZE = (360, 640)
 PICTURES = 8
@@ -338,7 +338,7 @@ def clocked(call):
 def start_table(data, folder, rounds):
     clip = folder / "one.mp4"
     cut.cut(data / "clips" / "road.mp4", clip, 1, (640, 360))
-    python, command_line = sys.executable, "from dnirender.cli import main; main()"
+    python, command_line = sys.executable, "from dnirender.cli.app import main; main()"
     commands = {
         "dnirender, first frame": [python, "-c", command_line, str(clip), "-o", str(folder / "o.mp4"), "-y"],
         "dnirender --version": [python, "-c", command_line, "--version"],

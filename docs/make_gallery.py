@@ -11,11 +11,12 @@ from pathlib import Path
 
 import cv2
 
-from dnirender import Job, Preset, compose, render
-from dnirender.engine import Engine
-from dnirender.network import load
-from dnirender.pictures import read_picture
-from dnirender.sheet import make_sheet
+from dnirender import Job, Preset, render
+from dnirender.engine.engine import Engine
+from dnirender.jobs.contact_sheet import make_sheet
+from dnirender.layout import panels as compose
+from dnirender.media.images import read_picture
+from dnirender.networks.network import load
 
 HERE = Path(__file__).parent
 SAMPLE = HERE.parent / "samples" / "boulevard.mp4"

@@ -221,7 +221,7 @@ def _subtitle(out: av.container.OutputContainer, stream: av.stream.Stream, texts
 
 def deliver(sink, pictures, folder: Path, segment: int = 1 << 30) -> list[Path]:
     """What a render does with a sink: pictures in segments of so many frames, joined and named."""
-    from dnirender.parts import Parts, PartWriter
+    from dnirender.encoding.segment_file import Parts, PartWriter
 
     pictures, paths = list(pictures), []
     with tempfile.TemporaryDirectory(prefix=".scratch", dir=folder) as scratch:

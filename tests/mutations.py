@@ -117,9 +117,9 @@ def case(number: int, seeds: list[Path]) -> tuple[Path, bytes]:
 
 def attempt(path: Path) -> dict[str, str]:
     """What comes of a file: `whole` or the error's text, strictly and with errors ignored. Other errors are raised."""
-    from dnirender.checkpoint import load_state_dict
-    from dnirender.decode import open_source
+    from dnirender.decoding.video import open_source
     from dnirender.errors import MediaError, ModelError, PresetError
+    from dnirender.networks.checkpoint import load_state_dict
     from dnirender.preset import Preset
 
     def media(ignore_errors: bool) -> str:
@@ -164,8 +164,6 @@ def _peak() -> int:
 
 def work(folder: Path) -> None:
     """Answers case numbers until there are none."""
-    import dnirender.checkpoint
-    import dnirender.decode  # noqa: F401 - the imports do not count
 
     seeds = [folder / name for name in (*MEDIA, *OTHERS)]
     base = min(_peak(), _peak())

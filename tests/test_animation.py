@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 
 from conftest import deliver, frame_number, leftovers, paint
-from dnirender.animation import AnimationSink, palette, paletted
-from dnirender.encode import Times
+from dnirender.encoding.animation import AnimationSink, palette, paletted
+from dnirender.encoding.video import Times
 from dnirender.errors import OutputError, UsageError
 
 FORMATS = [".gif", ".webp", ".apng"]

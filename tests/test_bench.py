@@ -5,9 +5,9 @@ import json
 import pytest
 
 from conftest import make_clip, tiny_endpoints
-from dnirender import bench as bench_module
-from dnirender.bench import _paced
-from dnirender.cli import main
+from dnirender.cli.app import main
+from dnirender.jobs import benchmark as bench_module
+from dnirender.jobs.benchmark import _paced
 
 MODELS = ["-m", "day=day.safetensors", "-m", "night=night.safetensors"]
 

@@ -13,8 +13,8 @@ import torch
 from safetensors.torch import save_file
 from torch import nn
 
-from dnirender.checkpoint import load_state_dict
 from dnirender.errors import ModelError
+from dnirender.networks.checkpoint import load_state_dict
 
 
 def refused(path):

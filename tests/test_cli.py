@@ -7,7 +7,7 @@ import pytest
 
 from conftest import SHARED, decoded, frame_number, leftovers, make_clip, needs_shared, paint, tiny_endpoints
 from dnirender import __version__
-from dnirender.cli import main
+from dnirender.cli.app import main
 
 
 @pytest.fixture
@@ -222,7 +222,7 @@ def test_sheet(here, capsys):
 
 
 def test_interrupted(here, capsys, monkeypatch):
-    from dnirender import engine
+    from dnirender.engine import engine
 
     def interrupt(*_):
         raise KeyboardInterrupt

@@ -10,7 +10,8 @@ from av.video.reformatter import Interpolation
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
-from dnirender.colour import (
+from dnirender.errors import MediaError
+from dnirender.media.colorspace import (
     KR_KB,
     Colour,
     code_range,
@@ -21,8 +22,7 @@ from dnirender.colour import (
     to_rgb_matrix,
     upsample,
 )
-from dnirender.errors import MediaError
-from dnirender.pixels import depth_of, sampling_of, to_frame, to_rgb
+from dnirender.media.pixel_formats import depth_of, sampling_of, to_frame, to_rgb
 
 HERE = Path("clip.mp4")
 SAMPLINGS = {"444": (1, 1), "422": (2, 1), "420": (2, 2), "411": (4, 1), "440": (1, 2), "410": (4, 4)}
@@ -139,10 +139,10 @@ def test_a_vertical_ramp_of_chroma_lies_between_two_rows():
 @pytest.mark.parametrize(("height", "width"), [(67, 30), (32, 8), (5, 41)])
 def test_strips_equal_the_whole_picture(monkeypatch, height, width, sampling, depth):
     image = noise(height, width, depth)
-    monkeypatch.setattr("dnirender.colour.STRIP", 1 << 30)
+    monkeypatch.setattr("dnirender.media.colorspace.STRIP", 1 << 30)
     whole = rgb_to_planes(image, sampling, depth, Colour(1, False))
     back = planes_to_rgb(whole, depth, Colour(1, False))
-    monkeypatch.setattr("dnirender.colour.STRIP", 4 * width)
+    monkeypatch.setattr("dnirender.media.colorspace.STRIP", 4 * width)
     planes = rgb_to_planes(image, sampling, depth, Colour(1, False))
     again = planes_to_rgb(whole, depth, Colour(1, False))
     for found, wanted in zip([*planes, again], [*whole, back], strict=True):

@@ -9,16 +9,17 @@ from torch import nn
 
 pytest.importorskip("openvino")
 
-from dnirender import compiled, probe
-from dnirender import engine as engine_module
-from dnirender.engine import Engine
+from dnirender.engine import calibration as probe
+from dnirender.engine import engine as engine_module
+from dnirender.engine import openvino as compiled
+from dnirender.engine.engine import Engine
 from dnirender.errors import ModelError, UsageError
 from dnirender.frames import Batch, Frame
-from dnirender.nets import compact
-from dnirender.nets.paint import PaintNet
-from dnirender.nets.relight import RelightNet
-from dnirender.network import Network
-from dnirender.weights import WeightPath
+from dnirender.networks.architectures import compact
+from dnirender.networks.architectures.paint import PaintNet
+from dnirender.networks.architectures.relight import RelightNet
+from dnirender.networks.network import Network
+from dnirender.networks.weights import WeightPath
 
 ENDS = [(1.0, 0.0), (0.0, 1.0)]
 

@@ -3,8 +3,18 @@
 import numpy as np
 import pytest
 
-from dnirender.compose import ACCENT, AlphaTrack, check_panels, compare, compare_size, crossfade, fit, layout, sheet
 from dnirender.errors import UsageError
+from dnirender.layout.panels import (
+    ACCENT,
+    AlphaTrack,
+    check_panels,
+    compare,
+    compare_size,
+    crossfade,
+    fit,
+    layout,
+    sheet,
+)
 
 SIZES = [(16, 16), (33, 17), (64, 48), (101, 57), (320, 180), (181, 321)]
 DTYPES = [np.uint8, np.uint16]

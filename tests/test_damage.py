@@ -14,11 +14,11 @@ import pytest
 
 import conftest
 from conftest import CLIPS, frame_number, make_clip, needs_shared, paint
-from dnirender.containers import demux
-from dnirender.decode import open_source
+from dnirender.decoding.timestamps import Stamp, clock
+from dnirender.decoding.video import open_source
 from dnirender.errors import MediaError
-from dnirender.stamps import Stamp, clock
-from dnirender.wholeness import is_torn
+from dnirender.media.containers import demux
+from dnirender.media.truncation import is_torn
 from mutations import make_seeds, run_cases
 
 FORMS = {".ts": "mpegts", ".avi": "avi", ".gif": "gif", ".flv": "flv", ".ogv": "ogg", ".ivf": "ivf", ".mpg": "mpeg"}

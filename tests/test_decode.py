@@ -13,10 +13,10 @@ import pytest
 
 import conftest
 from conftest import CLIPS, decoded, frame_number, make_clip, needs_shared, paint
-from dnirender.colour import Colour
-from dnirender.decode import Video, open_source
+from dnirender.decoding.video import Video, open_source
 from dnirender.errors import MediaError, UsageError
-from dnirender.pictures import read_picture
+from dnirender.media.colorspace import Colour
+from dnirender.media.images import read_picture
 
 OPEN_GOP = {"g": "5", "x264-params": "open-gop=1:scenecut=0:min-keyint=1"}
 GOP = {"g": "5"}

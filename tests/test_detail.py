@@ -10,10 +10,10 @@ pytest.importorskip("cv2")
 
 import torch
 
-from dnirender.network import load
-from dnirender.train.detail import Detail, critic, halved, relativistic, view
+from dnirender.networks.network import load
 from dnirender.train.recipe import Recipe
 from dnirender.train.report import write_weights
+from dnirender.train.tasks.detail import Detail, critic, halved, relativistic, view
 
 
 def test_halving_keeps_a_constant_and_rounds_to_bytes():
@@ -45,8 +45,8 @@ def test_the_critic_judges_patches():
 def task(monkeypatch):
     """The training with other features, on one photograph of noise."""
     photo = (torch.rand(3, 80, 80, generator=torch.Generator().manual_seed(0)) * 255).byte()
-    monkeypatch.setattr("dnirender.train.detail.vgg19", lambda *_: lambda x: [x, x[..., ::2, ::2]])
-    monkeypatch.setattr("dnirender.train.detail.load_photos", lambda *_: [photo])
+    monkeypatch.setattr("dnirender.train.tasks.detail.vgg19", lambda *_: lambda x: [x, x[..., ::2, ::2]])
+    monkeypatch.setattr("dnirender.train.tasks.detail.load_photos", lambda *_: [photo])
     goals = [{"name": "faithful"}, {"name": "crisp"}]
     data = {"name": "D", "kind": "detail", "photos": ["x"], "endpoints": goals}
     data |= {"stages": [{"train": "path", "steps": 1}], "training": {"batch": 4, "crop": 32}}

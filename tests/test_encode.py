@@ -13,10 +13,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from conftest import CLIPS, decoded, deliver, frame_number, leftovers, make_clip, needs_shared, packets, paint
-from dnirender.colour import Colour
-from dnirender.decode import open_source
-from dnirender.encode import Times, VideoSink, container_of
-from dnirender.encoders import (
+from dnirender.decoding.video import open_source
+from dnirender.encoding.encoders import (
     VideoSpec,
     check_container,
     check_encoder,
@@ -25,10 +23,12 @@ from dnirender.encoders import (
     even_size,
     keeps_shape,
 )
+from dnirender.encoding.stream_copy import Cut, StreamPlan, plan_streams
+from dnirender.encoding.video import Times, VideoSink, container_of
 from dnirender.errors import MediaError, OutputError, UsageError
-from dnirender.pictures import PictureSink, read_picture
-from dnirender.publish import part_path
-from dnirender.streams import Cut, StreamPlan, plan_streams
+from dnirender.files import part_path
+from dnirender.media.colorspace import Colour
+from dnirender.media.images import PictureSink, read_picture
 
 SPEED = {
     "libx264": {"preset": "medium", "crf": "12", "bf": "3"},
@@ -236,7 +236,7 @@ def test_another_number_of_frames_is_refused(tmp_path, count):
 
 @pytest.mark.parametrize("method", ["mux_one", "close"])
 def test_what_the_disk_says_is_told_of_the_target(tmp_path, monkeypatch, method):
-    from dnirender import encode
+    from dnirender.encoding import video as encode
 
     class Full:
         def __init__(self, inner):

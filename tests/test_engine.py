@@ -10,13 +10,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import nn
 
-from dnirender import engine as engine_module
-from dnirender.engine import Engine
+from dnirender.engine import engine as engine_module
+from dnirender.engine.engine import Engine
 from dnirender.errors import ModelError, RenderError, UsageError
 from dnirender.frames import Batch, Frame
-from dnirender.nets import compact, paint, relight
-from dnirender.network import Network, load
-from dnirender.weights import WeightPath
+from dnirender.networks.architectures import compact, paint, relight
+from dnirender.networks.network import Network, load
+from dnirender.networks.weights import WeightPath
 
 MODELS = Path(__file__).parents[2] / "shared/data/models"
 needs_models = pytest.mark.skipif(not MODELS.is_dir(), reason="third-party weights (../shared/data/models) are absent")

@@ -4,9 +4,9 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from dnirender.folding import fold, regrouped, unfold
-from dnirender.nets import compact
-from dnirender.nets.gain import FoldedConv, Light
+from dnirender.networks.architectures import compact
+from dnirender.networks.architectures.gain import FoldedConv, Light
+from dnirender.networks.pixel_shuffle import fold, regrouped, unfold
 
 
 def last(x):

@@ -6,8 +6,8 @@ import time
 import numpy as np
 import pytest
 
+from dnirender.engine.parallel import side_by_side
 from dnirender.frames import Batch, Frame
-from dnirender.lanes import side_by_side
 
 
 def batches(count, size=1):

@@ -10,11 +10,11 @@ from hypothesis import strategies as st
 from safetensors.torch import save_file
 from torch import nn
 
-from dnirender import network
 from dnirender.errors import ModelError
-from dnirender.nets import paint, relight
-from dnirender.network import Network, load
-from dnirender.weights import Live
+from dnirender.networks import network
+from dnirender.networks.architectures import paint, relight
+from dnirender.networks.network import Network, load
+from dnirender.networks.weights import Live
 
 MODELS = Path(__file__).parents[2] / "shared/data/models"
 needs_models = pytest.mark.skipif(not MODELS.is_dir(), reason="third-party weights (../shared/data/models) are absent")
@@ -92,13 +92,13 @@ def test_our_architectures_load_by_their_metadata(toys):
 
 
 def test_relight_loads_without_importing_spandrel(tmp_path):
-    relight = pytest.importorskip("dnirender.nets.relight")
+    relight = pytest.importorskip("dnirender.networks.architectures.relight")
     net = relight.RelightNet()
     save_file(net.state_dict(), tmp_path / "day.safetensors", {"architecture": "relight"})
     code = """if True:
         import sys
         from pathlib import Path
-        from dnirender.network import load
+        from dnirender.networks.network import load
         path = Path(sys.argv[1])
         net, _ = load({"day": path, "night": path})
         print(net.architecture, net.scale, net.multiple, "spandrel" in sys.modules, "torchvision" in sys.modules)

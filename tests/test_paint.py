@@ -4,8 +4,8 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from dnirender.folding import unfold
-from dnirender.nets.paint import CODES, MIDDLE, Bordered, InstanceNorm, Normalised, PaintNet, Stem
+from dnirender.networks.architectures.paint import CODES, MIDDLE, Bordered, InstanceNorm, Normalised, PaintNet, Stem
+from dnirender.networks.pixel_shuffle import unfold
 
 
 @pytest.mark.parametrize("shape", [(2, 5, 7, 6), (1, 3, 1, 1), (2, 4, 2, 3)])
@@ -31,8 +31,8 @@ def test_a_picture_is_normalised_the_same_alone_and_among_others():
 def test_the_smallest_picture_is_painted(tmp_path):
     from safetensors.torch import save_file
 
-    from dnirender.engine import Engine
-    from dnirender.network import load
+    from dnirender.engine.engine import Engine
+    from dnirender.networks.network import load
 
     save_file(PaintNet((16, 16, 16), (1, 1, 1)).state_dict(), tmp_path / "a.safetensors", {"architecture": "paint"})
     engine = Engine(*load({"a": tmp_path / "a.safetensors"}), device="cpu", dtype="fp32")

@@ -6,8 +6,8 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from dnirender.encoding.segment_file import DamagedPart, Packet, Parts, PartWriter, check_numbers, is_whole
 from dnirender.errors import OutputError
-from dnirender.parts import DamagedPart, Packet, Parts, PartWriter, check_numbers, is_whole
 
 PACKETS = st.lists(
     st.builds(Packet, st.integers(0, 2**31), st.booleans(), st.binary(max_size=40), st.binary(max_size=3)), max_size=8

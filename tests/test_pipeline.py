@@ -9,13 +9,14 @@ import numpy as np
 import pytest
 
 from conftest import decoded, frame_number, leftovers, make_clip, packets, paint, preset_of, tiny_endpoints
-from dnirender import Job, pipeline, render
-from dnirender.encode import Times
+from dnirender import Job, render
+from dnirender.encoding.video import Times
 from dnirender.errors import ModelError, OutputError, UsageError
-from dnirender.pictures import read_picture, write_png
-from dnirender.pipeline import run
-from dnirender.plan import boomerang_order, make_plan, thin
-from dnirender.ready import prepare
+from dnirender.jobs import pipeline
+from dnirender.jobs.pipeline import run
+from dnirender.jobs.plan import boomerang_order, make_plan, thin
+from dnirender.jobs.prepare import prepare
+from dnirender.media.images import read_picture, write_png
 
 LOSSLESS = {"codec": "ffv1", "pix_fmt": "yuv444p"}
 

@@ -5,7 +5,7 @@ import itertools
 import numpy as np
 import pytest
 
-from dnirender import probe
+from dnirender.engine import calibration as probe
 
 
 @pytest.mark.parametrize("kind", [np.uint8, np.uint16])

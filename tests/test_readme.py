@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from conftest import REPO, feature_network, make_clip, paint, tiny_endpoints
-from dnirender.cli import main
+from dnirender.cli.app import main
 from dnirender.preset import Preset
 
 README = (REPO / "README.md").read_text("utf-8")
@@ -33,7 +33,7 @@ def folder(tmp_path, monkeypatch):
     import torch
     from safetensors.torch import load_file
 
-    from dnirender.pictures import read_picture, write_png
+    from dnirender.media.images import read_picture, write_png
     from dnirender.train import joining
 
     monkeypatch.chdir(tmp_path)

@@ -7,16 +7,17 @@ import torch
 
 pytest.importorskip("cv2")
 
-from dnirender.engine import Engine
-from dnirender.folding import unfold
-from dnirender.nets.relight import RelightNet, from_state_dict
-from dnirender.network import load
+from dnirender.engine.engine import Engine
+from dnirender.networks.architectures.relight import RelightNet, from_state_dict
+from dnirender.networks.network import load
+from dnirender.networks.pixel_shuffle import unfold
 from dnirender.preset import Preset
-from dnirender.timeline import Timeline
-from dnirender.train import batches, loop
+from dnirender.timeline.timeline import Timeline
+from dnirender.train import loop
+from dnirender.train.data import batches
+from dnirender.train.data.relighting import Scene, describe, light, relight, to_linear, to_srgb
 from dnirender.train.recipe import Recipe
-from dnirender.train.relight import Relight, under
-from dnirender.train.relighting import Scene, describe, light, relight, to_linear, to_srgb
+from dnirender.train.tasks.relight import Relight, under
 
 ALPHAS = [k / 10 for k in range(11)]
 PRESETS = Path(__file__).parents[1] / "presets"

@@ -15,10 +15,12 @@ import av
 import pytest
 
 from conftest import decoded, frame_number, leftovers, make_clip, packets, preset_of, tiny_endpoints
-from dnirender import Job, MediaError, OutputError, pipeline, render, work
-from dnirender.plan import make_plan
-from dnirender.ready import prepare
-from dnirender.work import Manifest
+from dnirender import Job, MediaError, OutputError, render
+from dnirender.jobs import pipeline
+from dnirender.jobs import workspace as work
+from dnirender.jobs.plan import make_plan
+from dnirender.jobs.prepare import prepare
+from dnirender.jobs.workspace import Manifest
 
 LOSSLESS = {"codec": "ffv1", "pix_fmt": "yuv444p"}
 FORMATS = ["out.mkv", "out.gif", "out.webp", "out.apng", "f_%02d.png"]
@@ -268,7 +270,7 @@ def test_a_full_disk_names_the_bytes_and_the_job_goes_on(tmp_path, job, monkeypa
 
 
 def test_a_disk_that_is_too_small_is_refused_before_the_first_frame(tmp_path, job, monkeypatch):
-    from dnirender import space
+    from dnirender.jobs import disk_space as space
 
     usage = space.shutil.disk_usage(tmp_path)
     monkeypatch.setattr(space.shutil, "disk_usage", lambda _: usage._replace(free=900))
@@ -391,7 +393,7 @@ def test_lost_frames_are_counted_over_stops_and_not_smuggled_into_a_job_that_ign
 PROGRAM = """
 import signal, sys
 signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell's background job inherits that it is ignored
-from dnirender.cli import main
+from dnirender.cli.app import main
 sys.exit(main())
 """
 
@@ -422,7 +424,7 @@ def parts(folder):
 @pytest.mark.skipif(sys.platform == "win32", reason="Windows has no such signals to send")
 @pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
 def test_a_signal_before_the_first_frame_has_its_exit_code(tmp_path, long_job, number, code):
-    early = "import os, dnirender.plan as p; make = p.make_plan\n"
+    early = "import os, dnirender.jobs.plan as p; make = p.make_plan\n"
     early += f"p.make_plan = lambda job: os.kill(os.getpid(), {int(number)}) or make(job)\n"
     command = [sys.executable, "-c", early + PROGRAM, *long_job]
     done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=60)
@@ -451,7 +453,7 @@ def test_a_signal_keeps_the_segments_and_says_how_to_go_on(tmp_path, long_job, n
 
 @pytest.mark.skipif(sys.platform == "win32", reason="Windows has no such signals to send")
 def test_a_signal_that_is_ignored_stays_ignored(tmp_path, long_job):
-    program = "import signal, sys; signal.signal(signal.SIGINT, signal.SIG_IGN); from dnirender.cli import main; "
+    program = "import signal, sys; signal.signal(signal.SIGINT, signal.SIG_IGN); from dnirender.cli.app import main; "
     command = [sys.executable, "-c", program + "sys.exit(main())", *long_job]
     process = subprocess.Popen(command, cwd=tmp_path, stderr=subprocess.PIPE, text=True)
     wait_for(lambda: parts(tmp_path), process)
@@ -479,7 +481,7 @@ def test_after_a_kill_the_same_command_goes_on(tmp_path, long_job, after):
 @pytest.mark.skipif(sys.platform == "win32", reason="Windows has no such signals to send")
 def test_a_second_signal_does_not_wait_for_anything(tmp_path, long_job):
     # Pictures that take a minute: whoever waits for the ones in work is not done in time.
-    slow = "import time, dnirender.engine as e; on = e.Engine._on; slow = []\n"
+    slow = "import time, dnirender.engine.engine as e; on = e.Engine._on; slow = []\n"
     slow += "def late(*a):\n    slow.append(1)\n    time.sleep(60 if len(slow) > 60 else 0)\n    return on(*a)\ne.Engine._on = late\n"
     command = [sys.executable, "-c", slow + PROGRAM, *long_job, "--threads", "1"]
     process = subprocess.Popen(command, cwd=tmp_path, stderr=subprocess.PIPE, text=True)

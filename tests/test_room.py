@@ -5,12 +5,12 @@ import pytest
 import torch
 from torch import nn
 
-from dnirender import tiles
-from dnirender.engine import Engine
+from dnirender.engine import tiling as tiles
+from dnirender.engine.engine import Engine
+from dnirender.engine.memory import Room
 from dnirender.errors import RenderError, UsageError
-from dnirender.network import Network
-from dnirender.room import Room
-from dnirender.weights import WeightPath
+from dnirender.networks.network import Network
+from dnirender.networks.weights import WeightPath
 
 CPU = torch.device("cpu")
 

@@ -9,10 +9,10 @@ pytest.importorskip("cv2")
 import torch
 
 from dnirender.errors import TrainingError
-from dnirender.pictures import write_png
-from dnirender.train.drawing import INK, NAMES, PATH, PENCIL, PHOTO, WATERCOLOUR, draw, mixed, study
+from dnirender.media.images import write_png
+from dnirender.train.data.drawing import INK, NAMES, PATH, PENCIL, PHOTO, WATERCOLOUR, draw, mixed, study
 from dnirender.train.recipe import Recipe
-from dnirender.train.sketch import Sketch
+from dnirender.train.tasks.sketch import Sketch
 
 MEDIA = {"pencil": PENCIL, "ink": INK, "watercolour": WATERCOLOUR}
 ENDS = np.eye(4).tolist()

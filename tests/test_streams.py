@@ -8,12 +8,12 @@ import numpy as np
 import pytest
 
 from conftest import decoded, deliver, make_clip, packets, paint
-from dnirender.containers import open_container
-from dnirender.decode import open_source
-from dnirender.encode import CONTAINERS, Times, VideoSink
-from dnirender.encoders import VideoSpec
+from dnirender.decoding.video import open_source
+from dnirender.encoding.encoders import VideoSpec
+from dnirender.encoding.stream_copy import Cut, plan_streams
+from dnirender.encoding.video import CONTAINERS, Times, VideoSink
 from dnirender.errors import MediaError
-from dnirender.streams import Cut, plan_streams
+from dnirender.media.containers import open_container
 
 FAST = {"libx264": {"preset": "ultrafast"}, "libvpx-vp9": {"deadline": "realtime", "cpu-used": "8"}}
 

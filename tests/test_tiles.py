@@ -9,12 +9,12 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from dnirender import tiles
+from dnirender.engine import tiling as tiles
+from dnirender.engine.tiling import choose, free_memory, peak_bytes, reach, render_tiled, windows
 from dnirender.errors import RenderError
-from dnirender.nets.paint import PaintNet
-from dnirender.nets.relight import RelightNet
-from dnirender.network import Network, load
-from dnirender.tiles import choose, free_memory, peak_bytes, reach, render_tiled, windows
+from dnirender.networks.architectures.paint import PaintNet
+from dnirender.networks.architectures.relight import RelightNet
+from dnirender.networks.network import Network, load
 
 PRESETS = Path(__file__).parents[1] / "presets/weights"
 CPU = torch.device("cpu")

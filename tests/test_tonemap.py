@@ -6,10 +6,10 @@ import pytest
 
 from conftest import decoded, frame_number, make_clip, preset_of, tiny_endpoints
 from dnirender import Job, UsageError, render
-from dnirender.colour import Colour
-from dnirender.decode import open_source
-from dnirender.plan import make_plan
-from dnirender.tonemap import HLG, PQ, SDR, eetf, gamut_matrix, hlg_scene, pq_code, pq_light, tone_map
+from dnirender.decoding.tonemap import HLG, PQ, SDR, eetf, gamut_matrix, hlg_scene, pq_code, pq_light, tone_map
+from dnirender.decoding.video import open_source
+from dnirender.jobs.plan import make_plan
+from dnirender.media.colorspace import Colour
 
 PAPER = 0.9033  # the signal of 203 cd/m2 of 1000: knee 0.6586, T 0.3333, E2 0.7387, 159 cd/m2
 

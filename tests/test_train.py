@@ -15,17 +15,17 @@ from safetensors.torch import load_file
 from torch import nn
 
 from conftest import feature_network
-from dnirender.cli import main
+from dnirender.cli.app import main
 from dnirender.errors import ModelError, PresetError, TrainingError, UsageError
-from dnirender.nets import paint
-from dnirender.pictures import read_picture, write_png
+from dnirender.media.images import read_picture, write_png
+from dnirender.networks.architectures import paint
 from dnirender.preset import Preset
 from dnirender.train import joining, loop
 from dnirender.train.features import DISTILLED, Moments, distilled_vgg19, gram
 from dnirender.train.recipe import Recipe
-from dnirender.train.style import Style
 from dnirender.train.subspace import Subspace
 from dnirender.train.task import Task
+from dnirender.train.tasks.style import Style
 
 CPU = torch.device("cpu")
 

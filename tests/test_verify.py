@@ -9,9 +9,9 @@ import pytest
 
 from conftest import make_clip, packets, preset_of
 from dnirender import MediaError, UsageError, render
-from dnirender.cli import main
-from dnirender.receipt import read_receipt
-from dnirender.verify import verify, worst
+from dnirender.cli.app import main
+from dnirender.encoding.provenance import read_receipt
+from dnirender.jobs.verify import verify, worst
 
 
 def wrong(checks):
@@ -41,7 +41,7 @@ def test_what_was_rendered_is_good(tmp_path, endpoints, name, suffix):
 
 def test_a_still_is_good(tmp_path, endpoints):
     from conftest import paint
-    from dnirender.pictures import write_png
+    from dnirender.media.images import write_png
 
     write_png(tmp_path / "a.png", paint(3))
     render(tmp_path / "a.png", tmp_path / "a.mp4", preset=preset_of(endpoints), keyframes="0:0,9:1")
@@ -57,7 +57,7 @@ def pair(tmp_path, clip, endpoints):
 
 def remuxed(source, target, change):
     """The file with packets passed through `change`, which returns the packet or None; its receipt is kept."""
-    from dnirender.receipt import append_box, as_text
+    from dnirender.encoding.provenance import append_box, as_text
 
     with av.open(str(source)) as old, av.open(str(target), "w") as new:
         twins = {stream.index: new.add_stream_from_template(stream) for stream in old.streams}
@@ -185,7 +185,7 @@ def test_what_was_salvaged_is_good_and_says_so(tmp_path, endpoints):
 
 @pytest.mark.parametrize("text", ["{}", '{"sample": 1}', "[" * 60_000, "\x00", '{"start":"a"}', "null", "1"])
 def test_a_line_that_is_not_ours_is_told(tmp_path, pair, text):
-    from dnirender.receipt import append_box
+    from dnirender.encoding.provenance import append_box
 
     clip, _ = pair
     other = make_clip(tmp_path / "other.mp4")

@@ -9,9 +9,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import nn
 
-from dnirender import weights
 from dnirender.errors import ModelError
-from dnirender.weights import Live, WeightPath, compare
+from dnirender.networks import weights
+from dnirender.networks.weights import Live, WeightPath, compare
 
 
 def make_module():

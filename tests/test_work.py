@@ -7,9 +7,9 @@ import sys
 import pytest
 
 from conftest import leftovers
+from dnirender.encoding.segment_file import PartWriter
 from dnirender.errors import OutputError
-from dnirender.parts import PartWriter
-from dnirender.work import Manifest, Segment, Work, split, was_delivered
+from dnirender.jobs.workspace import Manifest, Segment, Work, split, was_delivered
 
 ENGINE = {"device": "cpu", "tile": (64, 32), "threads": 2}
 
@@ -105,7 +105,7 @@ def test_a_damaged_part_is_missing(tmp_path):
 def test_two_runs_on_one_target_are_kept_apart_and_a_dead_one_does_not_stand_in_the_way(tmp_path):
     target = tmp_path / "out.mp4"
     program = (
-        "import sys; from pathlib import Path; from dnirender.work import Work\n"
+        "import sys; from pathlib import Path; from dnirender.jobs.workspace import Work\n"
         "with Work(Path(sys.argv[1]), {}): print('held', flush=True); sys.stdin.read()"
     )
     other = subprocess.Popen(

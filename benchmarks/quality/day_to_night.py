@@ -28,14 +28,14 @@ from judges import (
     structure,
 )
 
-from dnirender.compose import narrowed
-from dnirender.decode import open_source
-from dnirender.engine import Engine
+from dnirender.decoding.video import open_source
+from dnirender.engine.engine import Engine
 from dnirender.frames import Image
-from dnirender.network import load
-from dnirender.pictures import is_still, read_picture
+from dnirender.layout.panels import narrowed
+from dnirender.media.images import is_still, read_picture
+from dnirender.networks.network import load
 from dnirender.preset import Preset
-from dnirender.timeline import Timeline
+from dnirender.timeline.timeline import Timeline
 from dnirender.train.features import Features, squeezenet
 
 WIDTH = 640

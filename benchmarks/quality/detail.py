@@ -16,11 +16,11 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 
-from dnirender.engine import Engine
-from dnirender.network import load
-from dnirender.pictures import is_still, read_picture
+from dnirender.engine.engine import Engine
+from dnirender.media.images import is_still, read_picture
+from dnirender.networks.network import load
 from dnirender.preset import Preset
-from dnirender.timeline import Timeline
+from dnirender.timeline.timeline import Timeline
 from dnirender.train.features import squeezenet
 
 ALPHAS = [i / 10 for i in range(11)]

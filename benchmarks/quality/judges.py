@@ -14,8 +14,8 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
-from dnirender.compose import fit
 from dnirender.frames import Image
+from dnirender.layout.panels import fit
 from dnirender.train.features import Features, gram
 
 SIDE = 256

@@ -23,15 +23,15 @@ import numpy as np
 import torch
 from judges import flicker, motion
 
-from dnirender.compose import crossfade, narrowed
-from dnirender.decode import open_source
-from dnirender.engine import Engine
-from dnirender.network import load
-from dnirender.pictures import read_picture
+from dnirender.decoding.video import open_source
+from dnirender.engine.engine import Engine
+from dnirender.layout.panels import crossfade, narrowed
+from dnirender.media.images import read_picture
+from dnirender.networks.network import load
 from dnirender.preset import Preset
 from dnirender.train.features import gram, squeezenet
 from dnirender.train.recipe import Recipe
-from dnirender.train.style import Style
+from dnirender.train.tasks.style import Style
 
 ALPHAS = (0.0, 0.25, 0.5, 0.75, 1.0)
 CONTENT_LAYER = 2  # fire 5

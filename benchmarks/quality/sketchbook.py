@@ -15,13 +15,13 @@ from pathlib import Path
 import numpy as np
 from judges import flicker, motion, structure
 
-from dnirender.compose import crossfade, narrowed
-from dnirender.decode import open_source
-from dnirender.engine import Engine
-from dnirender.network import load
-from dnirender.pictures import read_picture
+from dnirender.decoding.video import open_source
+from dnirender.engine.engine import Engine
+from dnirender.layout.panels import crossfade, narrowed
+from dnirender.media.images import read_picture
+from dnirender.networks.network import load
 from dnirender.preset import Preset
-from dnirender.train.drawing import draw, mixed, study
+from dnirender.train.data.drawing import draw, mixed, study
 
 WIDTH = 640
 CLIPS = ("road.mp4", "flower.mp4")

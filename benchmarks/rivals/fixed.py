@@ -12,8 +12,8 @@ from pathlib import Path
 import torch
 from torch import nn
 
-from dnirender.compiled import PRECISIONS
-from dnirender.weights import Live
+from dnirender.engine.openvino import PRECISIONS
+from dnirender.networks.weights import Live
 
 
 class Render(nn.Module):

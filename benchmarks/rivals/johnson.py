@@ -5,8 +5,8 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from dnirender.network import Network
-from dnirender.weights import WeightPath
+from dnirender.networks.network import Network
+from dnirender.networks.weights import WeightPath
 
 
 class Layer(nn.Module):
@@ -45,7 +45,7 @@ class Johnson(nn.Module):
 
 
 def loaded():
-    """(network, path) as `dnirender.network.load` gives them, of two ends."""
+    """(network, path) as `dnirender.networks.network.load` gives them, of two ends."""
     ends = {}
     for seed, name in enumerate(("one", "other")):
         torch.manual_seed(seed)

@@ -10,10 +10,10 @@ from __future__ import annotations
 import importlib
 from typing import TYPE_CHECKING, Any
 
-__version__ = "0.1.0"
+from dnirender.version import __version__ as __version__
 
 if TYPE_CHECKING:
-    from dnirender.engine import Engine
+    from dnirender.engine.engine import Engine
     from dnirender.errors import (
         MediaError,
         ModelError,
@@ -23,28 +23,28 @@ if TYPE_CHECKING:
         TimelineError,
         UsageError,
     )
-    from dnirender.pipeline import Report, render
-    from dnirender.plan import Job
+    from dnirender.jobs.pipeline import Report, render
+    from dnirender.jobs.plan import Job
+    from dnirender.networks.weights import WeightPath
     from dnirender.preset import Preset
-    from dnirender.timeline import Timeline
-    from dnirender.weights import WeightPath
+    from dnirender.timeline.timeline import Timeline
 
 # Imported when asked for: torch takes seconds, and a Timeline needs none of it.
 _HOMES = {
-    "Engine": "engine",
-    "Job": "plan",
+    "Engine": "engine.engine",
+    "Job": "jobs.plan",
     "MediaError": "errors",
     "ModelError": "errors",
     "OutputError": "errors",
     "Preset": "preset",
     "PresetError": "errors",
     "RenderError": "errors",
-    "Report": "pipeline",
-    "Timeline": "timeline",
+    "Report": "jobs.pipeline",
+    "Timeline": "timeline.timeline",
     "TimelineError": "errors",
     "UsageError": "errors",
-    "WeightPath": "weights",
-    "render": "pipeline",
+    "WeightPath": "networks.weights",
+    "render": "jobs.pipeline",
 }
 
 __all__ = [

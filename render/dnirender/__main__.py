@@ -2,6 +2,6 @@
 
 import sys
 
-from dnirender.cli import main
+from dnirender.cli.app import main
 
 sys.exit(main())

@@ -17,9 +17,9 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_valida
 from ruamel.yaml import YAML
 from ruamel.yaml.error import YAMLError
 
-from dnirender.easing import parse_easing, parse_number
 from dnirender.errors import PresetError
-from dnirender.timeline import Timeline
+from dnirender.timeline.easing import parse_easing, parse_number
+from dnirender.timeline.timeline import Timeline
 
 DEFAULT_PRESET = "day-to-night"
 MAX_BYTES = 1 << 17  # the parser takes 30 us per byte of the worst kind; a timeline has up to 100,000 characters

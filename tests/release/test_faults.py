@@ -13,10 +13,12 @@ import av.error
 import pytest
 
 from conftest import decoded, leftovers, make_clip, tiny_endpoints
-from dnirender import Job, OutputError, Preset, RenderError, encode, pipeline, plan
-from dnirender import decode as decode_module
-from dnirender import ready as ready_module
-from dnirender.engine import Engine
+from dnirender import Job, OutputError, Preset, RenderError
+from dnirender.decoding import video as decode_module
+from dnirender.encoding import video as encode
+from dnirender.engine.engine import Engine
+from dnirender.jobs import pipeline, plan
+from dnirender.jobs import prepare as ready_module
 
 FRAMES, SEGMENT = 60, 12
 

@@ -32,7 +32,8 @@ def job(folder, name):
 
 def child(arguments, done, steps, deadly):
     """Runs the command; tells how many frames were given to the encoder, and dies in step number `deadly`."""
-    from dnirender import cli, pipeline
+    from dnirender.cli import app as cli
+    from dnirender.jobs import pipeline
 
     def counted(function):
         def step(*args, **options):
@@ -62,7 +63,9 @@ def child(arguments, done, steps, deadly):
 def start():
     """Starts a render in a process of its own, within milliseconds: the libraries are imported once."""
     context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload(["torch", "av", "cv2", "dnirender.cli", "dnirender.pipeline", "dnirender.network"])
+    context.set_forkserver_preload(
+        ["torch", "av", "cv2", "dnirender.cli.app", "dnirender.jobs.pipeline", "dnirender.networks.network"]
+    )
 
     counters = []  # they must outlive the start of the process
 

@@ -15,19 +15,19 @@ import torch
 from torch import Tensor
 from torch.func import functional_call
 
-from dnirender import compose
-from dnirender.checkpoint import load_state_dict
 from dnirender.errors import ModelError, UsageError
-from dnirender.pictures import write_png
+from dnirender.files import disk_errors
+from dnirender.layout import panels as compose
+from dnirender.media.images import write_png
+from dnirender.networks.checkpoint import load_state_dict
 from dnirender.preset import Preset
-from dnirender.publish import disk_errors
+from dnirender.train.data.photos import fitted
 from dnirender.train.features import Moments
 from dnirender.train.loop import Run
-from dnirender.train.photos import fitted
 from dnirender.train.recipe import Recipe
 from dnirender.train.report import write_preset, write_weights
-from dnirender.train.style import Style
 from dnirender.train.subspace import Weights
+from dnirender.train.tasks.style import Style
 
 CROP = 256
 PREVIEWS = 3

@@ -13,13 +13,13 @@ import numpy as np
 from ruamel.yaml import YAML
 from safetensors.torch import save
 
-from dnirender import compose
-from dnirender.engine import Engine
+from dnirender.engine.engine import Engine
+from dnirender.files import disk_errors, part_path, publish
 from dnirender.frames import Alpha, Image
-from dnirender.network import load
-from dnirender.pictures import read_picture, write_png
+from dnirender.layout import panels as compose
+from dnirender.media.images import read_picture, write_png
+from dnirender.networks.network import load
 from dnirender.preset import SCHEMA_LINE, Preset
-from dnirender.publish import disk_errors, part_path, publish
 from dnirender.train.recipe import Recipe
 from dnirender.train.subspace import Weights
 

@@ -1,0 +1,226 @@
+"""`dnirender train`: recipes to families of endpoints, and a painting of one's own into a family of painters.
+
+Torch is imported inside the commands, so that help and argument errors answer at once.
+"""
+
+from __future__ import annotations
+
+import signal
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from dnirender.cli.default_command import DefaultCommand
+from dnirender.errors import OutputError, PresetError, TrainingError, UsageError
+from dnirender.preset import Preset, preset_folder
+from dnirender.train.recipe import Recipe
+
+if TYPE_CHECKING:
+    import torch
+
+    from dnirender.train.loop import Run
+    from dnirender.train.task import Task
+
+
+class RecipeByDefault(DefaultCommand):
+    """`dnirender train RECIPE.yaml` trains a family."""
+
+    default = "recipe"
+    usage = "RECIPE.yaml [OPTIONS]"
+
+
+app = typer.Typer(
+    cls=RecipeByDefault,
+    help="Train the endpoints of an effect: RECIPE.yaml, or `style` to add a painting to a family.",
+    rich_markup_mode=None,
+    context_settings={"help_option_names": ["--help"], "max_content_width": 100},
+)
+
+Data = Annotated[Path, typer.Option(help="Folder that the recipe's paths are relative to.")]
+FeaturesOption = Annotated[
+    Path | None, typer.Option(help="Folder of the feature networks.  [default: perceptual in the data folder]")
+]
+Output = Annotated[
+    Path | None, typer.Option("-o", "--output", help="Folder for the preset and its weights.  [default: NAME here]")
+]
+Work = Annotated[Path | None, typer.Option(help="Folder of the checkpoint and log.  [default: NAME.training here]")]
+Device = Annotated[str, typer.Option(help="auto, cpu, cuda or cuda:N.")]
+Threads = Annotated[int | None, typer.Option(min=1, max=1024, help="CPU threads.")]
+Overwrite = Annotated[bool, typer.Option("-y", "--yes", help="Overwrite the preset and weights.")]
+
+
+@app.command(name="recipe", hidden=True)
+def recipe_command(
+    recipe: Annotated[Path, typer.Argument(help="A recipe, or the name of a shipped one.", metavar="RECIPE.yaml")],
+    data: Data = Path(),
+    output: Output = None,
+    work: Work = None,
+    features: FeaturesOption = None,
+    device: Device = "auto",
+    threads: Threads = None,
+    overwrite: Overwrite = False,
+) -> None:
+    """Train the family of RECIPE.yaml; the same command goes on after an interruption."""
+    path = find_recipe(recipe)
+    plan = Recipe.load(path)
+    family = path.stem
+    output = output or Path(family)
+    _check_target(output / f"{family}.yaml", overwrite, path)
+    folder = work or Path(f"{family}.training")
+    task = make_task(plan, data, features or data / "perceptual", folder)
+    endpoints = _trained(task, folder, device, threads, start=starting_weights(plan))
+
+    from dnirender.train import report
+
+    preset = report.write_family(plan, family, endpoints, task.architecture, output)
+    cards = output / "weights"
+    (cards / f"{family}.log.jsonl").write_text((folder / "log.jsonl").read_text("utf-8"), "utf-8")
+    report.loss_plot(folder / "log.jsonl", cards / f"{family}.loss.png", f"{plan.name}: loss over {plan.steps} steps")
+    if plan.show:
+        sheet = cards / f"{family}.jpg"
+        report.contact_sheet(Preset.load(preset), [data / picture for picture in plan.show], sheet, plan.name)
+    typer.echo(f"{preset}: {len(endpoints)} endpoints", err=True)
+
+
+@app.command(name="style")
+def style_command(
+    family: Annotated[str, typer.Option("--from", help="The preset that the painting joins.", metavar="PRESET")],
+    image: Annotated[Path, typer.Option(help="The painting.")],
+    name: Annotated[str, typer.Option(help="What keyframes will call it; the new preset is NAME.yaml.")],
+    photos: Annotated[list[Path], typer.Option(help="A folder of photographs to paint while training; repeat.")],
+    features: Annotated[Path, typer.Option(help="Folder of the feature networks.")],
+    output: Output = None,
+    steps: Annotated[int, typer.Option(min=1, help="Steps of training.")] = 600,
+    size: Annotated[
+        int, typer.Option(min=64, max=4096, help="Short side of the painting: larger strokes above.")
+    ] = 448,
+    strength: Annotated[float, typer.Option(min=0.01, max=100, help="Weight of the style.")] = 1.0,
+    start: Annotated[str | None, typer.Option(help="Endpoint to start from.  [default: the nearest in style]")] = None,
+    preview_every: Annotated[int, typer.Option(min=1, help="Steps between previews in the work folder.")] = 200,
+    work: Work = None,
+    device: Device = "auto",
+    threads: Threads = None,
+    overwrite: Overwrite = False,
+) -> None:
+    """Add a painting of your own to a family of painters, in minutes."""
+    from dnirender.train import joining
+
+    preset = Preset.load(family)
+    target = (output or Path(name)) / f"{name}.yaml"
+    _check_target(target, overwrite)
+    folder = work or Path(f"{name}.training")
+    newcomer = joining.prepare(preset, image, name, photos, features, steps, size, strength, start)
+    typer.echo(f"{name} starts from {newcomer.start}", err=True)
+
+    def preview(run: Run) -> None:
+        joining.preview(run, folder / f"preview_{run.done:05d}.png")
+
+    endpoints = _trained(
+        newcomer.task,
+        folder,
+        device,
+        threads,
+        start=newcomer.load,
+        preview=preview,
+        preview_every=preview_every,
+    )
+    joining.write(newcomer, endpoints, target)
+    typer.echo(f"{target}: {', '.join(newcomer.names)}; render it with -p {target}", err=True)
+
+
+def find_recipe(recipe: Path) -> Path:
+    """The recipe's file, or the shipped recipe of that name."""
+    if recipe.is_file():
+        return recipe
+    shipped = preset_folder() / "recipes" / f"{recipe}.yaml"
+    if recipe.suffix == "" and shipped.is_file():
+        return shipped
+    known = ", ".join(sorted(path.stem for path in shipped.parent.glob("*.yaml")))
+    raise UsageError(f"{recipe}: no such recipe; give a file, or one of {known}")
+
+
+def make_task(recipe: Recipe, data: Path, features: Path, work: Path) -> Task:
+    """The training of a recipe's kind. Raises TrainingError where data are missing."""
+    missing = [data / folder for folder in recipe.photos if not (data / folder).is_dir()]
+    if missing:
+        raise TrainingError(f"{missing[0]}: no such folder of photographs; name the folder above it with --data DIR")
+    unseen = [data / picture for picture in recipe.show if not (data / picture).is_file()]
+    if unseen:
+        raise TrainingError(f"{unseen[0]}: no such picture for the contact sheet (show in the recipe)")
+    if recipe.kind == "style":
+        from dnirender.train.tasks.style import Style
+
+        return Style(recipe, data, features)
+    if recipe.kind == "relight":
+        from dnirender.train.tasks.relight import Relight
+
+        return Relight(recipe, data, work)
+    if recipe.kind == "sketch":
+        from dnirender.train.tasks.sketch import Sketch
+
+        return Sketch(recipe, data)
+    from dnirender.train.tasks.detail import Detail
+
+    return Detail(recipe, data, features)
+
+
+def starting_weights(recipe: Recipe) -> Callable[[Run], None] | None:
+    """What puts the weights of the recipe's `start` into a training. PresetError: it lacks an endpoint."""
+    if recipe.start is None:
+        return None
+    from dnirender.networks.checkpoint import load_state_dict
+
+    files = {endpoint.name: endpoint.weights for endpoint in Preset.load(recipe.start).network.endpoints}
+    names = [goal.start or goal.name for goal in recipe.endpoints]
+    if missing := [name for name in names if name not in files]:
+        raise PresetError(f"start: {recipe.start} has no endpoint {missing[0]}; it has {', '.join(files)}")
+    return lambda run: run.begin_at([load_state_dict(files[name]).state for name in names])
+
+
+def _trained(task: Task, work: Path, device: str, threads: int | None, **how: Any) -> list[dict[str, torch.Tensor]]:
+    """The endpoints, trained to the end. An interrupt ends it after the step, with the checkpoint written."""
+    import torch
+
+    from dnirender.engine.device import choose_device
+    from dnirender.train import loop
+
+    work.mkdir(parents=True, exist_ok=True)
+    if threads is not None:
+        torch.set_num_threads(threads)
+    with _Interrupts() as interrupts:
+        try:
+            return loop.train(task, work, choose_device(device), stop=lambda _: interrupts.wanted, **how)
+        except KeyboardInterrupt:
+            typer.echo(f"stopped; {work} holds the checkpoint, the same command goes on", err=True)
+            raise
+
+
+class _Interrupts:
+    """Turns the first interrupt into a wish; the second one stops at once."""
+
+    def __init__(self) -> None:
+        self.wanted = False
+        self._before: dict[int, Any] = {}
+
+    def __enter__(self) -> _Interrupts:
+        for number in (signal.SIGINT, signal.SIGTERM):
+            self._before[number] = signal.signal(number, self._note)
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        for number, handler in self._before.items():
+            signal.signal(number, handler)
+
+    def _note(self, _number: int, _frame: object) -> None:
+        if self.wanted:
+            raise KeyboardInterrupt
+        self.wanted = True
+
+
+def _check_target(target: Path, overwrite: bool, recipe: Path | None = None) -> None:
+    if recipe is not None and target.resolve() == recipe.resolve():
+        raise OutputError(f"{target}: the preset would replace its recipe; choose another folder with -o")
+    if target.exists() and not overwrite:
+        raise OutputError(f"{target}: exists; add -y to overwrite it, or choose another folder with -o")

@@ -1,0 +1,388 @@
+"""The facts of a video, from its packets and its first few frames: no more than that is decoded."""
+
+from __future__ import annotations
+
+import contextlib
+from bisect import bisect_left
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from fractions import Fraction
+from itertools import dropwhile, pairwise
+from pathlib import Path
+from typing import Any, cast
+
+import av
+import av.error
+import numpy as np
+from av.container import InputContainer
+from av.packet import Packet
+from av.stream import Disposition
+from av.video.codeccontext import VideoCodecContext
+from av.video.frame import VideoFrame
+from av.video.stream import VideoStream
+
+from dnirender.decoding.deinterlace import parity
+from dnirender.decoding.source import Facts, StreamFacts
+from dnirender.decoding.timestamps import Clock, Stamp, clock
+from dnirender.errors import MediaError, UsageError
+from dnirender.media.colorspace import KR_KB, UNSPECIFIED, Colour, guess_matrix
+from dnirender.media.containers import MAX_PIXELS, check_pixels, demux, fraction, opacity_decoder, open_container
+from dnirender.media.pixel_formats import depth_of, has_opacity, is_yuv, opacity_of, sampling_of
+from dnirender.media.truncation import is_torn, most_samples
+
+# How much earlier than its header says a file may end before it counts as cut off.
+SLACK = Fraction(1, 2)
+LOOKED_AT = 5  # frames: a broadcast may begin with one that is not flagged as interlaced
+HEADER_DURATIONS = {"mov", "matroska", "flv"}  # other formats' durations are estimates
+MAX_ERRORS = 32  # failures of reading, one after the other, before a file counts as ended
+STREAMED = {"mpegts", "mpeg", "mpegvideo", "h264", "hevc", "m4v", "obu"}
+IN_DECODING_ORDER = {"avi"}  # formats whose pts are those of decoding
+
+
+@dataclass(frozen=True)
+class _Packets:
+    """What the packets of a file say: those that give frames in decoding order; the time at which any stream ends.
+
+    `torn`: a stream's last packet is shorter than it should be. `error` ended the reading early.
+    """
+
+    frames: list[Stamp]
+    end: Fraction
+    torn: bool
+    error: str | None
+
+
+def scan(path: Path, number: int | None = None, *, ignore_errors: bool = False) -> Facts:
+    """The facts of one video stream: the best one, or number `number` among the video streams.
+
+    Raises MediaError if there is none, or none that can be decoded and told apart by its times, or if the file is cut
+    off (with `ignore_errors` a warning says so, and the facts are those of what is there); UsageError for a number that
+    is not there.
+    """
+    size = path.stat().st_size
+    if (claimed := most_samples(path)) > size:
+        raise MediaError(f"{path}: announces {claimed} samples in {size} bytes: refused")
+    with _open(path) as container:
+        chosen = _choose(container, path, number)
+        index = chosen.index  # a stream must not be asked anything after its container is closed
+        if (context := _codec_context(chosen)) is not None:
+            check_pixels(path, context.width, context.height)
+        packets = _read(container, chosen)
+        warnings = _damage(container, chosen, packets, path)
+        if warnings and not ignore_errors:
+            raise MediaError(f"{path}: {warnings}; --ignore-errors renders them")
+        times = _clock(container, chosen, packets, path)
+    with open_container(path) as container:
+        chosen = cast(VideoStream, container.streams[index])
+        frames, begin = _first_frames(container, chosen, path, ignore_errors)
+        facts = _facts(container, chosen, frames[0], begin, times, warnings, path)
+        facts = replace(facts, parity=parity(frames, int(chosen.codec_context.field_order)))
+    return replace(facts, opacity=facts.opacity and not _all_opaque(facts, path))
+
+
+def _open(path: Path) -> InputContainer:
+    try:
+        return open_container(path)
+    except MediaError as error:
+        if is_torn(path):
+            raise MediaError(f"{path}: is cut off, its index with it; nothing in it can be decoded") from error
+        raise
+
+
+def is_cover(stream: Any) -> bool:
+    """Whether a video stream is an attached picture: one to FFmpeg, but not one to render."""
+    return bool(stream.disposition & Disposition.attached_pic)
+
+
+def _codec_context(stream: VideoStream) -> VideoCodecContext | None:
+    """None where no decoder answers to the stream's codec, which the types do not say."""
+    return cast("VideoCodecContext | None", stream.codec_context)
+
+
+def _choose(container: InputContainer, path: Path, number: int | None) -> VideoStream:
+    streams = [stream for stream in container.streams.video if not is_cover(stream)]
+    if not streams and is_torn(path):
+        raise MediaError(f"{path}: is cut off before its video stream begins")
+    if not streams:
+        raise MediaError(f"{path}: has no video stream")
+    if number is not None:
+        if not 0 <= number < len(streams):
+            raise UsageError(f"--video-stream {number}: {path} has {len(streams)} video stream(s), numbered from 0")
+        return streams[number]
+    best = container.streams.best("video")
+    return best if isinstance(best, VideoStream) and best in streams else streams[0]
+
+
+def _read(container: InputContainer, stream: VideoStream) -> _Packets:
+    frames: list[Stamp] = []
+    end, behind, error = Fraction(0), 0, None
+    torn: dict[int, bool] = {}
+    try:
+        for packet in demux(container):
+            if packet.size:
+                torn[packet.stream.index] = packet.is_corrupt
+                behind = (packet.pos or 0) + packet.size
+            if packet.pts is not None:
+                end = max(end, (packet.pts + (packet.duration or 0)) * fraction(packet.time_base, Fraction(0)))
+            if packet.stream.index == stream.index and _gives_frame(packet, stream):
+                frames.append(Stamp(packet.pts, packet.dts, packet.duration or 0, packet.is_keyframe))
+    except av.error.FFmpegError as stop:
+        error = stop.strerror
+    if frames and torn[stream.index]:
+        frames.pop()
+    rest = container.format.name == "yuv4mpegpipe" and container.size > behind  # FFmpeg passes over a torn picture
+    return _Packets(frames, end, any(torn.values()) or rest, error)
+
+
+def _gives_frame(packet: Packet[Any], stream: VideoStream) -> bool:
+    if packet.is_discard or not packet.size:
+        return False
+    # VP8 stores pictures that are only referred to as packets of their own; bit 4 says whether one is shown.
+    return codec_of(stream) != "vp8" or bool(bytes(packet)[0] & 0x10)
+
+
+def _damage(container: InputContainer, stream: VideoStream, packets: _Packets, path: Path) -> str:
+    """What is missing at the end of the file and what is there; empty if it is whole as far as can be known."""
+    missing = _declared_end(container) - packets.end
+    if not (packets.error or packets.torn or missing > SLACK or is_torn(path)):
+        return ""
+    if not packets.frames:
+        raise MediaError(f"{path}: is cut off before the first frame of its video")
+    base, rate = fraction(stream.time_base, Fraction(1, 90000)), _rate(stream)
+    stamps = [frame.pts for frame in packets.frames if frame.pts is not None] or [0]
+    there = max(Fraction(0), (max(stamps) - min(stamps)) * base + 1 / rate)
+    declared = Fraction(container.duration or 0, av.time_base) if _declares_duration(container) else Fraction(0)
+    exact = "mov" in container.format.name and len(stream.index_entries)
+    total = exact or round(declared * rate)
+    about = "" if exact else "about "
+    count = len(packets.frames)
+    frames = f"{count} of {about}{total} frames" if total > count else f"{count} frame(s)"
+    seconds = f"{float(there):.1f} of {float(declared):.1f} s" if declared > there else f"{float(there):.1f} s"
+    what = f"cannot be read to its end ({packets.error})" if packets.error else "is cut off"
+    return f"{what}: {frames}, {seconds} are there"
+
+
+def _clock(container: InputContainer, stream: VideoStream, packets: _Packets, path: Path) -> Clock:
+    frames = packets.frames
+    if not frames:
+        raise MediaError(f"{path}: its video stream has no frames")
+    pts = [frame.pts for frame in frames if frame.pts is not None]
+    rising = len(pts) == len(frames) and all(before < after for before, after in pairwise(pts))
+    context = _codec_context(stream)
+    reordered = context is not None and context.has_b_frames and rising and container.format.name in IN_DECODING_ORDER
+    if reordered or len(pts) < len(frames):  # what comes before the first keyframe gives no frame, and no stamp says so
+        frames = list(dropwhile(lambda frame: not frame.key, frames))
+        if not frames:
+            raise MediaError(f"{path}: its frames have neither time stamps nor a keyframe; remux the file first")
+    try:
+        return clock(frames, fraction(stream.time_base, Fraction(1, 90000)), _rate(stream), ordered=reordered)
+    except MediaError as error:
+        raise MediaError(f"{path}: {error}") from error
+
+
+def _rate(stream: VideoStream) -> Fraction:
+    """Frames per second as the file states them, 25 where it states none that can be."""
+    rate = fraction(stream.average_rate, Fraction(0)) or fraction(stream.guessed_rate, Fraction(0))
+    return rate if Fraction(1, 3600) <= rate <= 1000 else Fraction(25)
+
+
+def _declares_duration(container: InputContainer) -> bool:
+    return bool(HEADER_DURATIONS & set(container.format.name.split(",")))
+
+
+def _declared_end(container: InputContainer) -> Fraction:
+    """The time at which the header says that the file ends, 0 if it does not say."""
+    if container.duration is None or not _declares_duration(container):
+        return Fraction(0)
+    return Fraction((container.start_time or 0) + container.duration, av.time_base)
+
+
+def _first_frames(
+    container: InputContainer, stream: VideoStream, path: Path, ignore_errors: bool
+) -> tuple[list[VideoFrame], int | None]:
+    """The first few frames that can be decoded, and the pts at which showing should begin: the first keyframe's."""
+    begin, first = None, list[VideoFrame]()
+    try:
+        for packet, frames in decode_packets(container, stream, forgiving=ignore_errors):
+            if begin is None and (packet.is_keyframe or not begins_anywhere(container)):
+                begin = packet.pts
+            first += frames or ()
+            if len(first) >= LOOKED_AT:
+                break
+    except av.error.FFmpegError as error:
+        if not first:
+            raise MediaError(f"{path}: its first frame cannot be decoded ({error.strerror})") from error
+    if not first:
+        raise MediaError(f"{path}: none of its frames can be decoded")
+    return first[:LOOKED_AT], begin if ignore_errors else first[0].pts
+
+
+def decode_packets(
+    container: InputContainer, stream: VideoStream, *, forgiving: bool = False
+) -> Iterator[tuple[Packet[Any], list[VideoFrame] | None]]:
+    """Every packet of the stream with the frames that came out of the decoder behind it.
+
+    A decoder on its own conceals damage where it can. Strictly, it stops at the least of it, and its FFmpegError is
+    raised; only where a recording began between two keyframes may packets fail, until a frame has come out. Forgiving,
+    a packet that cannot be decoded comes with None; one thread decodes, so that the failure is that packet's and always
+    the same. What a decoder conceals without an error or a mark on the frame passes for a frame.
+    """
+    context = _codec_context(stream)
+    if context is None:
+        raise av.error.DecoderNotFoundError(0, "there is no decoder for it")
+    aside = opacity_decoder(stream)
+    context = aside or context
+    context.thread_type = "NONE" if forgiving else "AUTO"
+    # The size is checked here too, because that of the stream may be another than that of the container's header.
+    context.options = {"max_pixels": str(MAX_PIXELS)} | ({} if forgiving else {"err_detect": "explode"})
+    begun, keyed = False, None
+    for packet in _demuxed(container, stream, forgiving):
+        keyed = packet.is_keyframe or not begins_anywhere(container) if keyed is None else keyed
+        try:
+            frames = cast("list[VideoFrame]", aside.decode(packet) if aside else packet.decode())
+        except av.error.FFmpegError:
+            if not forgiving and (begun or keyed):
+                raise
+            yield packet, None
+            continue
+        begun = begun or bool(frames)
+        yield packet, frames
+
+
+def begins_anywhere(container: InputContainer) -> bool:
+    """Whether files of this format may begin between two keyframes, as recordings of broadcasts do."""
+    return container.format.name in STREAMED
+
+
+def _demuxed(container: InputContainer, stream: VideoStream, forgiving: bool) -> Iterator[Packet[Any]]:
+    """The packets of one stream, the empty one that flushes the decoder last. Forgiving: over errors of reading too."""
+    for _ in range(MAX_ERRORS):
+        try:
+            yield from demux(container, stream)
+            return
+        except av.error.FFmpegError:
+            if not forgiving:
+                raise
+    flush: Packet[Any] = Packet()
+    flush.stream = stream
+    yield flush
+
+
+def _facts(
+    container: InputContainer,
+    stream: VideoStream,
+    first: VideoFrame,
+    begin: int | None,
+    times: Clock,
+    damage: str,
+    path: Path,
+) -> Facts:
+    rotation, mirrored = orientation(first)
+    sideways = rotation % 180 == 90
+    ratio = fraction(stream.sample_aspect_ratio, Fraction(1))
+    # Frames that refer to pictures before the beginning (a cut recording, an open GOP) are never shown by any player.
+    leading = bisect_left(times.stamps, begin) % len(times.pts) if times.stamps and begin is not None else 0
+    colour = _colour(first, stream, path)
+    return Facts(
+        width=first.height if sideways else first.width,
+        height=first.width if sideways else first.height,
+        pix_fmt=first.format.name,
+        depth=depth_of(first.format),
+        sampling=sampling_of(first.format),
+        colour=colour,
+        sample_aspect_ratio=1 / ratio if sideways else ratio,
+        rotation=rotation,
+        mirrored=mirrored,
+        opacity=has_opacity(first.format),
+        mastering_peak=_mastering_peak(first),
+        time_base=times.time_base,
+        pts=times.pts[leading:],
+        last_duration=times.last_duration,
+        streams=tuple(_stream_facts(other) for other in container.streams),
+        video_index=stream.index,
+        format=container.format.name,
+        codec=stream.codec_context.name,
+        warnings=tuple(f"{path.name}: {text}" for text in _warnings(colour, leading, damage, times)),
+        stamps=times.stamps[leading:],
+        stream_base=fraction(stream.time_base, Fraction(1, 90000)),
+    )
+
+
+def _all_opaque(facts: Facts, path: Path) -> bool:
+    """Whether nothing can be seen through a video whose format does not tell: every GIF is decoded with opacity.
+
+    Those are decoded up to the first pixel that is not opaque.
+    """
+    if facts.codec != "gif" and not av.VideoFormat(facts.pix_fmt).has_palette:
+        return False
+    with open_container(path) as container, contextlib.suppress(av.error.FFmpegError):  # decoding tells of damage
+        decoded = decode_packets(container, cast(VideoStream, container.streams[facts.video_index]), forgiving=True)
+        return all(int(opacity_of(frame).min()) == 255 for _, frames in decoded for frame in frames or ())
+    return True
+
+
+def _warnings(colour: Colour, leading: int, damage: str, times: Clock) -> Iterator[str]:
+    if damage:
+        yield f"{damage} and rendered"
+    yield from times.notes
+    if leading:
+        yield f"its first {leading} frame(s) refer to what came before the file begins; they are left out"
+    if colour.guessed:
+        yield f"carries no colour tags; read as {colour}"
+
+
+def _mastering_peak(frame: VideoFrame) -> float | None:
+    """The luminance of the mastering display's white in cd/m2: in FFmpeg's struct the fractions of three primaries,
+    white and black come before it, and whether it was given is the last of all."""
+    data = frame.side_data.get("MASTERING_DISPLAY_METADATA")
+    if data is None:
+        return None
+    *_, top, unit, _, given = (int(value) for value in np.frombuffer(data, "<i4", 22))
+    return top / unit if given and top > 0 and unit > 0 else None
+
+
+def orientation(frame: VideoFrame) -> tuple[int, bool]:
+    """How a coded picture becomes upright: degrees counter-clockwise, then whether left and right are exchanged.
+
+    The display matrix sends the pixel (x, y) to (a x + c y, b x + d y), y down; it lies in the order a b u c d v.
+    """
+    data = frame.side_data.get("DISPLAYMATRIX")
+    if data is None:
+        return 0, False
+    a, b, _, c, d = (int(value) for value in np.frombuffer(data, "<i4", 5))
+    if abs(a) >= abs(b):
+        rotation, flips = (0 if d > 0 else 180), a * d < 0
+    else:
+        rotation, flips = (90 if b < 0 else 270), b * c > 0
+    return rotation, flips
+
+
+def _colour(frame: VideoFrame, stream: VideoStream, path: Path) -> Colour:
+    context, form = stream.codec_context, frame.format
+    matrix, codes = int(frame.colorspace), int(frame.color_range)
+    primaries, transfer = int(context.color_primaries), int(context.color_trc)
+    if form.is_rgb or form.has_palette or matrix == 0:
+        return Colour(guess_matrix(frame.height), full_range=False, primaries=primaries, transfer=transfer)
+    guessed = matrix == UNSPECIFIED
+    matrix = guess_matrix(frame.height) if guessed else matrix
+    if matrix not in KR_KB:
+        raise MediaError(f"{path}: colour matrix {matrix} (H.273) is not supported; convert the file to BT.709 first")
+    # Gray without a tag is full range by convention: FFmpeg writes it and reads it so.
+    full = codes == 2 or form.name.startswith("yuvj") or (codes == 0 and not is_yuv(form))
+    return Colour(matrix, full, primaries, transfer, guessed)
+
+
+def _stream_facts(stream: Any) -> StreamFacts:
+    context = stream.codec_context
+    detail = ""
+    if context is not None and stream.type == "video":
+        rate = fraction(stream.average_rate, Fraction(0))
+        detail = f"{context.width}x{context.height} {context.pix_fmt}, {float(rate):.3f} frames/s"
+    elif context is not None and stream.type == "audio":
+        detail = f"{context.sample_rate} Hz, {context.layout.name}"
+    return StreamFacts(stream.index, stream.type, codec_of(stream), stream.metadata.get("language"), detail)
+
+
+def codec_of(stream: Any) -> str:
+    """The name of a stream's codec, `unknown` where no decoder answers to it."""
+    return stream.codec_context.name if stream.codec_context is not None else "unknown"

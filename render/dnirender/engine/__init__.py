@@ -1,0 +1,1 @@
+"""Batches under the weights of their alphas."""

@@ -1,0 +1,1 @@
+"""Renders from file to file."""

@@ -1,0 +1,121 @@
+"""How fast this machine renders a job, and what bounds it."""
+
+from __future__ import annotations
+
+import tempfile
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from fractions import Fraction
+from pathlib import Path
+
+import av
+import numpy as np
+from av.video.stream import VideoStream
+
+from dnirender.encoding.segment_file import PartWriter
+from dnirender.engine import calibration as probe
+from dnirender.jobs.pipeline import run
+from dnirender.jobs.plan import Job, make_plan
+from dnirender.jobs.prepare import Ready, prepare
+from dnirender.layout import panels as compose
+
+SECONDS = 6.0  # about what each of two measurements may take
+FEWEST, MOST = 24, 480  # frames that are measured
+SIZE = (360, 640)  # height, width of the sample
+
+
+@dataclass(frozen=True)
+class Figures:
+    """Milliseconds a frame: of the whole way from file to file, of the networks alone, of decoding, scaling, colour and
+    encoding without them. `startup` is seconds until the first frame could be rendered."""
+
+    size: str
+    whole: float
+    networks: float
+    rest: float
+    fps: float
+    bound: str
+    startup: float
+    device: str
+    dtype: str
+    backend: str
+    lanes: int
+    batch: int
+    tile: str
+    why: str
+
+
+def bench(job: Job, *, sample: bool = False) -> Figures:
+    """Measures `job` on its first frames, or with `sample` on a clip of SIZE made for it; what is written goes to
+    a temporary folder. Raises what rendering raises."""
+    with tempfile.TemporaryDirectory(prefix="dnirender") as name:
+        if sample:
+            job = replace(job, input=Path(name, "bench.mp4"))
+            make_clip(job.input, *SIZE, frames=120)
+        return _measured(replace(job, output=Path(name, job.output.name)))
+
+
+def _measured(job: Job) -> Figures:
+    began = time.perf_counter()
+    ready = prepare(make_plan(job))
+    startup = time.perf_counter() - began
+    plan, engine = ready.plan, ready.engine
+    frame = compose.fit(next(iter(plan.source.frames(plan.selection.indices[:1]))).image, *plan.size)
+    per_forward = engine.pace(frame)
+    networks = per_forward * plan.forwards / plan.num_frames
+    count = min(len(plan.selection.indices), MOST, max(FEWEST, int(SECONDS / max(networks, 1e-6))))
+    short = replace(plan.job, start=str(plan.selection.indices[0]), end=str(plan.selection.indices[count - 1] + 1))
+    ready = prepare(make_plan(short), engine)
+    rest = _paced(lambda tick: _without_networks(ready, tick))
+    whole = _paced(lambda tick: run(ready, lambda _done, _total, _alpha: tick()))
+    return Figures(
+        size=f"{plan.size[0]}x{plan.size[1]} -> {ready.output_size[0]}x{ready.output_size[1]}",
+        whole=round(whole * 1e3, 2),
+        networks=round(networks * 1e3, 2),
+        rest=round(rest * 1e3, 2),
+        fps=round(1 / whole, 2),
+        bound="the networks" if networks > rest else "decoding and encoding",
+        startup=round(startup, 2),
+        device=str(engine.device),
+        dtype=engine.dtype,
+        backend=engine.backend,
+        lanes=engine.lanes,
+        batch=ready.plan.job.batch or 1,
+        tile=f"{engine.tile[1]}x{engine.tile[0]}" if engine.tile else "none",
+        why=engine.choice,
+    )
+
+
+def _without_networks(ready: Ready, tick: Callable[[], None]) -> None:
+    """Decodes, scales and encodes: the frames become what they are, at the output's size."""
+    plan = ready.plan
+    sink = ready.sink()
+    recorder = sink.recorder()
+    with PartWriter(plan.job.output.with_suffix(".part"), recorder.header) as part:
+        for number, frame in enumerate(plan.source.frames(plan.selection.indices)):
+            picture = compose.fit(compose.fit(frame.image, *plan.size), *ready.output_size)
+            part.extend(recorder.record(number, sink.converted(picture)))
+            tick()
+        part.extend(recorder.flush())
+
+
+def _paced(work: Callable[[Callable[[], None]], object]) -> float:
+    """Seconds between ticks, without those of the first quarter and with what follows the last."""
+    ticks: list[float] = []
+    work(lambda: ticks.append(time.perf_counter()))
+    ended, first = time.perf_counter(), len(ticks) // 4
+    return (ended - ticks[first]) / (len(ticks) - first)
+
+
+def make_clip(path: Path, height: int, width: int, frames: int) -> None:
+    """A picture that moves by two pixels a frame, 24 frames a second."""
+    picture = probe.picture(height, width + 2 * frames)
+    with av.open(str(path), "w") as container:
+        stream = container.add_stream("libx264", rate=Fraction(24), options={"preset": "ultrafast"})
+        assert isinstance(stream, VideoStream)
+        stream.width, stream.height, stream.pix_fmt = width, height, "yuv420p"
+        for number in range(frames):
+            view = np.ascontiguousarray(picture[:, 2 * number : 2 * number + width])
+            container.mux(stream.encode(av.VideoFrame.from_ndarray(view, format="rgb24")))
+        container.mux(stream.encode(None))

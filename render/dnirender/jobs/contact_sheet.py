@@ -1,0 +1,64 @@
+"""The contact sheet: chosen frames down, alpha across, a look at an effect before a long render."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+from fractions import Fraction
+
+from dnirender.decoding.source import Facts
+from dnirender.decoding.video import open_source
+from dnirender.errors import UsageError
+from dnirender.frames import Alpha, Batch
+from dnirender.jobs.plan import Job, check_target, find_frame, scaled_size
+from dnirender.jobs.prepare import load_engine
+from dnirender.layout import panels as compose
+from dnirender.media.images import is_still, write_png
+from dnirender.preset import Preset
+from dnirender.timeline.timeline import Timeline
+
+
+def make_sheet(job: Job, positions: Sequence[str], values: Sequence[str], title: str) -> str:
+    """Renders the frames at `positions` of the source under each of the timeline values and writes a PNG.
+
+    Returns what the engine chose. Raises RenderError.
+    """
+    check_target(job.output, job)
+    source = open_source(job.input, stream=job.video_stream, deinterlace=job.deinterlace, hdr=job.hdr)
+    facts = source.facts
+    alphas = [_alpha(value, job.preset) for value in values]
+    chosen = ["0"] if is_still(job.input) else positions
+    places = [find_frame("--frames", text.strip(), facts.seconds) for text in chosen]
+    indices = sorted({min(place, len(facts.pts) - 1) for place in places})
+    size = scaled_size(job, facts)
+    engine = load_engine(job)
+    engine.tune(size[1], size[0], len(indices) * len(alphas), facts.depth)
+    frames = [replace(frame, image=compose.fit(frame.image, *size)) for frame in source.frames(indices)]
+    renders = (images[0] for _, images in engine(Batch((frame,), alpha) for frame in frames for alpha in alphas))
+    rows = [[next(renders) for _ in alphas] for _ in frames]
+    labels = [_label(index, facts) for index in indices]
+    write_png(job.output, compose.sheet(rows, labels, _columns(values, alphas, job.preset.endpoints), title))
+    return engine.choice
+
+
+def _alpha(value: str, preset: Preset) -> Alpha:
+    try:
+        timeline = Timeline.parse(f"0:{value.strip()}", extrapolate=preset.timeline.extrapolate)
+        return timeline.resolve(preset.endpoints, [Fraction(0)]).alphas[0]
+    except UsageError as error:
+        raise UsageError(f"--alphas {value.strip()}: {str(error).split('(key 1): ')[-1]}") from error
+
+
+def _label(index: int, facts: Facts) -> str:
+    if facts.still:
+        return "still"
+    return f"{index}  {float(facts.seconds[index] - facts.seconds[0]):.2f} s"
+
+
+def _columns(values: Sequence[str], alphas: Sequence[Alpha], endpoints: Sequence[str]) -> list[str]:
+    """The values as written, with the endpoint's name where one is met exactly."""
+    names = [next((name for name, a in zip(endpoints, alpha, strict=True) if a == 1), "") for alpha in alphas]
+    return [
+        f"{value.strip()} {name}".strip() if name != value.strip() else name
+        for value, name in zip(values, names, strict=True)
+    ]

@@ -1,0 +1,79 @@
+"""What makes a job this one: all that its pictures depend on, so that no part of another job is taken for its."""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import fields
+from importlib import metadata
+from pathlib import Path
+
+import av
+
+from dnirender.errors import MediaError
+from dnirender.jobs.plan import Plan
+from dnirender.jobs.workspace import Identity
+from dnirender.version import __version__
+
+SAMPLE = 1 << 16  # bytes of the source that are looked at, at each of three places
+LIBRARIES = ("torch", "openvino", "opencv-python", "numpy")  # whose rounding pictures depend on
+# What changes no picture, or is named by an ingredient of its own.
+BESIDE = {
+    *("input", "output", "preset", "overwrite", "batch", "segment"),
+    *("restart", "keep_partial", "ignore_errors", "strict"),
+}
+
+
+def identity(plan: Plan) -> Identity:
+    """The job's ingredients by name. Files are told apart by size, time and content, not by where they lie."""
+    job, preset = plan.job, plan.job.preset
+    # What is only joined to the pictures at the end is another matter.
+    joined = {"audio": True, "subtitles": True}
+    sections = preset.model_dump(
+        mode="json", exclude={"name": True, "about": True, "network": True, "encoding": joined}
+    )
+    weights = {endpoint.name: _content(endpoint.weights) for endpoint in preset.network.endpoints}
+    libraries = [f"{name}-{'.'.join(map(str, number))}" for name, number in av.library_versions.items()]
+    libraries += [f"{name}-{_version(name)}" for name in LIBRARIES]
+    options = {field.name: getattr(job, field.name) for field in fields(job) if field.name not in BESIDE}
+    return {
+        "input": f"{sample(job.input)} {job.input.stat().st_mtime_ns} {_hash(repr(plan.source.facts.pts).encode())}",
+        "weights": " ".join(f"{name}={digest}" for name, digest in weights.items()),
+        **{name: str(value) for name, value in sections.items()},
+        **{name: str(value) for name, value in options.items() if value is not None},
+        "format": job.output.suffix.lower(),
+        "program": f"dnirender {__version__}, PyAV {av.__version__}, {' '.join(libraries)}",
+    }
+
+
+def _version(package: str) -> str:
+    try:
+        return metadata.version(package)
+    except metadata.PackageNotFoundError:
+        return "none"
+
+
+def sample(path: Path) -> str:
+    """Tells a file from others by its size and a look at three places. MediaError: it cannot be read."""
+    try:
+        size = path.stat().st_size
+        with path.open("rb") as file:
+            looks = b""
+            for place in (0, size // 2, max(0, size - SAMPLE)):
+                file.seek(place)
+                looks += file.read(SAMPLE)
+    except OSError as error:
+        raise MediaError(f"{path}: cannot be read ({error.strerror})") from error
+    return f"{size} {_hash(looks)}"
+
+
+def _content(path: Path) -> str:
+    """What its loader says of a file that cannot be read is not said here."""
+    try:
+        with path.open("rb") as file:
+            return hashlib.file_digest(file, "sha256").hexdigest()[:16]
+    except OSError:
+        return ""
+
+
+def _hash(data: bytes) -> str:
+    return hashlib.sha256(data).hexdigest()[:16]

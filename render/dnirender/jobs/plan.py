@@ -1,0 +1,391 @@
+"""The plan of a render: which frames, under which alphas, at which times - made and checked before the first one."""
+
+from __future__ import annotations
+
+import itertools
+import os
+import re
+from bisect import bisect_right
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field, replace
+from fractions import Fraction
+from pathlib import Path
+
+from dnirender.decoding import deinterlace, tonemap
+from dnirender.decoding.source import Facts, Source
+from dnirender.decoding.video import open_source
+from dnirender.encoding.animation import FORMATS, check_rate
+from dnirender.encoding.stream_copy import AS_ASKED, Cut, StreamPlan, plan_streams
+from dnirender.encoding.video import CONTAINERS, Times
+from dnirender.errors import OutputError, UsageError
+from dnirender.frames import Alpha
+from dnirender.jobs.workspace import was_delivered
+from dnirender.layout import panels as compose
+from dnirender.media.images import is_still, numbered
+from dnirender.media.pixel_formats import depth_of_name
+from dnirender.preset import Preset
+from dnirender.timeline.timeline import Timeline, Track, parse_position
+
+STILL_RATE = Fraction(24)
+MAX_STILL_FRAMES = 1_000_000
+BACKWARDS, ONLY_PICTURES = "a boomerang has no sound", "this format holds pictures only"
+EXPECTED = (AS_ASKED, BACKWARDS, ONLY_PICTURES)  # reasons that the user knows and need no warning
+
+
+@dataclass(frozen=True)
+class Job:
+    """What is to be rendered. `start` and `end` are positions in the source, `end` exclusive; `tile` is the side of
+    tiles or their (height, width); `segment` is how many frames one segment has, None for about SECONDS of work.
+    `restart` forgets what earlier runs have finished; `keep_partial` publishes what is done when the render stops;
+    `strict` refuses to leave out anything of the source that was not asked to be left out."""
+
+    input: Path
+    output: Path
+    preset: Preset
+    start: str | None = None
+    end: str | None = None
+    video_stream: int | None = None
+    deinterlace: str = "auto"
+    hdr: str = "auto"
+    fps: Fraction | None = None
+    boomerang: bool = False
+    device: str = "auto"
+    dtype: str = "auto"
+    backend: str = "auto"
+    batch: int | None = None
+    threads: int | None = None
+    tile: int | tuple[int, int] | None = None
+    segment: int | None = None
+    restart: bool = False
+    keep_partial: bool = False
+    strict: bool = False
+    overwrite: bool = False
+    ignore_errors: bool = False
+
+    def __post_init__(self) -> None:
+        if self.fps is not None and not 0 < self.fps <= 1000:
+            raise UsageError(f"--fps {float(self.fps):g}: expected more than 0 and at most 1000")
+        for option, given, known in (
+            ("--deinterlace", self.deinterlace, deinterlace.MODES),
+            ("--hdr", self.hdr, tonemap.MODES),
+        ):
+            if given not in known:
+                raise UsageError(f"{option} {given}: expected {', '.join(known)}")
+
+    @property
+    def timeline(self) -> Timeline:
+        """The preset's timeline."""
+        return self.preset.timeline.parsed()
+
+    @property
+    def numbered(self) -> bool:
+        """Whether the output is a pattern of numbered pictures."""
+        return self.output.suffix.lower() == ".png" and "%" in self.output.name
+
+    @property
+    def animated(self) -> bool:
+        """Whether the output is a GIF, WebP or APNG."""
+        return self.output.suffix.lower() in FORMATS
+
+
+@dataclass(frozen=True)
+class Selection:
+    """Which frames are rendered: their indices in the source, their alphas, the moments they are shown at."""
+
+    indices: tuple[int, ...]
+    alphas: tuple[Alpha, ...]
+    times: Times
+    track: Track
+    cut: Cut = field(default_factory=Cut)
+
+
+@dataclass(frozen=True)
+class Plan:
+    """A job that has been checked against its input: everything but the networks is open to view.
+
+    `size` is (width, height) of what the network is given.
+    """
+
+    job: Job
+    source: Source
+    selection: Selection
+    size: tuple[int, int]
+    streams: tuple[StreamPlan, ...]
+    warnings: tuple[str, ...]
+
+    @property
+    def num_frames(self) -> int:
+        """Frames in the output."""
+        return len(self.order)
+
+    @property
+    def order(self) -> Sequence[int]:
+        """For every frame of the output, the number of its picture."""
+        rendered = len(self.selection.indices)
+        return boomerang_order(rendered) if self.job.boomerang else range(rendered)
+
+    @property
+    def times(self) -> Times:
+        """When each frame of the output is shown."""
+        times = self.selection.times
+        if not self.job.boomerang:
+            return times
+        durations = [times.duration(index) for index in self.order]
+        return Times(tuple(itertools.accumulate(durations[:-1], initial=0)), times.time_base, durations[-1])
+
+    @property
+    def targets(self) -> list[Path]:
+        """The files that are written."""
+        output = self.job.output
+        return [numbered(output, number) for number in range(self.num_frames)] if self.job.numbered else [output]
+
+    def first(self, count: int) -> Selection:
+        """The selection's first frames, fewer than all, as if they alone had been asked for."""
+        selection, times, cut = self.selection, self.selection.times, Cut()
+        indices = selection.indices[:count]
+        if self.job.animated or self.source.facts.still:
+            times = Times(times.pts[:count], times.time_base, times.duration(count - 1))
+        else:
+            times, cut = between(self.source.facts, indices[0], indices[-1] + 1)
+        return replace(selection, indices=indices, alphas=selection.alphas[:count], times=times, cut=cut)
+
+    @property
+    def dropped(self) -> list[str]:
+        """The streams that the output cannot hold, by name, but for those that were not asked for."""
+        return [str(stream) for stream in self.streams if stream.action == "drop" and stream.why not in EXPECTED]
+
+    @property
+    def distinct_alphas(self) -> int:
+        """Different alphas along the timeline."""
+        return len(set(self.selection.alphas))
+
+    @property
+    def weight_writes(self) -> int:
+        """How often the engine will mix weights, for pictures one after the other; side by side it may be some more."""
+        order = [alpha for block in self.blocks() for alpha in block.alphas]
+        return sum(1 for _ in itertools.groupby(order))
+
+    @property
+    def forwards(self) -> int:
+        """Frames that pass through the network, counting each panel that needs one."""
+        return sum(len(self.needs(alpha)) for alpha in self.selection.alphas)
+
+    def needs(self, alpha: Alpha) -> tuple[Alpha, ...]:
+        """The alphas under which a frame must be rendered so that every panel can be shown."""
+        endpoints = self.job.preset.endpoints
+        wanted: list[Alpha] = []
+        for panel in self.job.preset.layout.panels:
+            if panel == "render":
+                wanted.append(alpha)
+            elif panel == "crossfade":
+                wanted.extend(one_hot(i, len(endpoints)) for i, weight in enumerate(alpha) if weight)
+            elif panel != "source":
+                wanted.append(one_hot(endpoints.index(panel), len(endpoints)))
+        return tuple(dict.fromkeys(wanted))
+
+    def blocks(self, numbers: Sequence[int] | None = None) -> Iterator[Block]:
+        """The rendered frames, or those of `numbers`, in blocks of at most the batch size, each with the alphas that
+        it needs."""
+        alphas, size = self.selection.alphas, self.job.batch or 1
+        numbers = range(len(alphas)) if numbers is None else numbers
+        for start in range(0, len(numbers), size):
+            yield Block([self.needs(alphas[number]) for number in numbers[start : start + size]])
+
+
+@dataclass(frozen=True)
+class Block:
+    """Consecutive frames; `needs` lists each one's alphas."""
+
+    needs: list[tuple[Alpha, ...]]
+
+    @property
+    def alphas(self) -> tuple[Alpha, ...]:
+        """The block's different alphas, in order of first need."""
+        return tuple(dict.fromkeys(itertools.chain.from_iterable(self.needs)))
+
+
+def one_hot(index: int, count: int) -> Alpha:
+    """The alpha of an endpoint."""
+    return tuple(1.0 if i == index else 0.0 for i in range(count))
+
+
+def boomerang_order(count: int) -> list[int]:
+    """Forth and back, the ends not doubled: 0 1 2 3 2 1."""
+    return [*range(count), *range(count - 2, 0, -1)]
+
+
+def default_output(source: Path, name: str) -> Path:
+    """`<stem>.<name>.mp4` in the current folder."""
+    return Path(f"{source.stem}.{name}.mp4")
+
+
+def make_plan(job: Job) -> Plan:
+    """Checks a job as far as that is possible without its networks, and lays the timeline over its input.
+
+    Raises UsageError, MediaError (input) or OutputError (target) with what to do about it.
+    """
+    check_output(job)
+    compose.check_panels(job.preset.layout.panels, job.preset.endpoints)
+    if job.fps is not None and not (job.animated or is_still(job.input)):
+        raise UsageError("--fps applies to GIF, WebP, APNG and stills; a video keeps the time stamps of its source")
+    source = _open(job)
+    facts = source.facts
+    streams = _streams(job, facts)
+    warnings = list(facts.warnings)
+    warnings += [str(stream) for stream in streams if stream.action != "copy" and stream.why not in EXPECTED]
+    plan = Plan(job, source, select(job, facts), scaled_size(job, facts), streams, tuple(warnings))
+    if job.animated:
+        check_rate(job.output, plan.times)
+    for number in range(1, plan.num_frames if job.numbered else 0):
+        check_target(numbered(job.output, number), job)
+    return plan
+
+
+def check_output(job: Job) -> None:
+    """Raises unless the target's format is known and nothing stands in the way of writing it."""
+    suffix = job.output.suffix.lower()
+    if suffix == ".png" and not job.numbered:
+        raise UsageError(f"{job.output}: one PNG cannot hold a transition; name a pattern such as frame_%04d.png")
+    if job.numbered and not re.fullmatch(r"[^%]*%(0\d+)?d[^%]*", job.output.name):
+        raise UsageError(f"{job.output.name}: expected one number in the pattern, as in frame_%04d.png")
+    if not job.numbered and suffix not in CONTAINERS and suffix not in FORMATS:
+        known = " ".join(sorted(ext.lstrip(".") for ext in (*CONTAINERS, *FORMATS)))
+        raise UsageError(
+            f"{job.output}: unknown output format {suffix or 'without extension'!r}; expected {known} or %04d.png"
+        )
+    check_target(numbered(job.output, 0) if job.numbered else job.output, job)
+
+
+def check_target(target: Path, job: Job) -> None:
+    """OutputError unless `target` can be written without losing anything."""
+    try:
+        target.exists()
+    except OSError as error:  # a name that is too long
+        raise OutputError(f"{target}: cannot be written ({error.strerror})") from error
+    if not target.parent.is_dir():
+        raise OutputError(f"{target.parent}: no such folder; make it first")
+    if target.resolve() == job.input.resolve():
+        raise OutputError(f"{target}: is the input itself; choose another name")
+    if target.is_dir():
+        raise OutputError(f"{target}: is a folder; name a file")
+    if (target.exists() or target.is_symlink()) and not (job.overwrite or was_delivered(job.output, target)):
+        raise OutputError(f"{target}: exists already; -y overwrites it")
+    if not os.access(target.parent, os.W_OK):
+        raise OutputError(f"{target.parent}: this folder cannot be written to")
+
+
+def _open(job: Job) -> Source:
+    if not is_still(job.input):
+        return open_source(
+            job.input,
+            stream=job.video_stream,
+            deinterlace=job.deinterlace,
+            hdr=_hdr(job),
+            sdr_depth=depth_of_name(job.preset.encoding.pix_fmt, 8),
+            ignore_errors=job.ignore_errors,
+        )
+    rate = job.fps or (Fraction(job.preset.gif.fps).limit_denominator(1000) if job.animated else STILL_RATE)
+    count = job.timeline.num_frames(rate)
+    if count > MAX_STILL_FRAMES:
+        raise UsageError(
+            f"keyframes: the last key is at frame {count - 1}; a still is held for {MAX_STILL_FRAMES} frames at most"
+        )
+    return open_source(job.input, still_frames=count, still_rate=rate, ignore_errors=job.ignore_errors)
+
+
+def _hdr(job: Job) -> str:
+    """Files of pictures do not say that their values are HDR: there, auto means tone mapping."""
+    return "tonemap-auto" if job.hdr == "auto" and (job.animated or job.numbered) else job.hdr
+
+
+def select(job: Job, facts: Facts) -> Selection:
+    """Lays the timeline over the range that is rendered; an animation takes the frames that its rate can show."""
+    seconds = facts.seconds
+    start, stop = _range(job, seconds)
+    timeline = job.timeline
+    track = timeline.resolve(job.preset.endpoints, seconds[start:stop])
+    if job.animated and not facts.still:
+        shown, times = thin(seconds[start:stop], _times(facts, start, stop), _rate(job, facts))
+        indices, alphas = [start + index for index in shown], [track.alphas[index] for index in shown]
+        return Selection(tuple(indices), tuple(alphas), times, track)
+    if job.animated and not job.boomerang and timeline.is_closed(job.preset.endpoints) and stop - start > 1:
+        # A loop shows its first frame after its last: a closed cycle would stand still for one frame.
+        stop -= track.alphas[0] == track.alphas[-1]
+    times, cut = between(facts, start, stop)
+    return Selection(tuple(range(start, stop)), track.alphas[: stop - start], times, track, cut)
+
+
+def between(facts: Facts, start: int, stop: int) -> tuple[Times, Cut]:
+    """When frames start to stop are shown, and which part of the other streams goes with them: a part of a source
+    begins at time zero, the whole where it does."""
+    times, seconds = _times(facts, start, stop), facts.seconds
+    if start == 0 and stop == len(seconds):
+        return times, Cut()
+    cut = Cut(seconds[start], seconds[stop] if stop < len(seconds) else None, seconds[start])
+    return replace(times, pts=tuple(pts - times.pts[0] for pts in times.pts)), cut
+
+
+def _range(job: Job, seconds: Sequence[Fraction]) -> tuple[int, int]:
+    """The first frame that is rendered, and the first behind that is not."""
+    start = find_frame("--start", job.start, seconds) if job.start is not None else 0
+    # "up to the end" means all of it, although `end` as a position is the last frame.
+    stop = find_frame("--end", job.end, seconds) if job.end not in (None, "end", "100%") else len(seconds)
+    if start >= stop:
+        raise UsageError(
+            f"--start {job.start or 0} --end {job.end or 'end'}: no frame of {len(seconds)} lies in this range"
+        )
+    return start, stop
+
+
+def find_frame(option: str, text: str | None, seconds: Sequence[Fraction]) -> int:
+    """The first frame at or after a position that an option names; UsageError with the option."""
+    try:
+        return parse_position(text or "").frame(seconds)
+    except UsageError as error:
+        raise UsageError(f"{option} {text}: {error}") from error
+
+
+def _times(facts: Facts, start: int, stop: int) -> Times:
+    """The times of frames start to stop, in a time base of 1/n as containers count it."""
+    unit, base = facts.time_base.numerator, Fraction(1, facts.time_base.denominator)
+    last = facts.pts[stop] - facts.pts[stop - 1] if stop < len(facts.pts) else facts.last_duration
+    return Times(tuple(pts * unit for pts in facts.pts[start:stop]), base, last * unit)
+
+
+def _rate(job: Job, facts: Facts) -> Fraction:
+    asked = job.fps or Fraction(job.preset.gif.fps).limit_denominator(1000)
+    return min(asked, facts.frame_rate)
+
+
+def thin(seconds: Sequence[Fraction], times: Times, rate: Fraction) -> tuple[list[int], Times]:
+    """The frames that are on screen at the ticks of `rate`, each once, and how long they stand in ticks."""
+    length = (times.pts[-1] - times.pts[0] + times.last_duration) * times.time_base
+    num_ticks = max(1, round(length * rate))
+    shown = [bisect_right(seconds, seconds[0] + tick / rate) - 1 for tick in range(num_ticks)]
+    kept = [tick for tick in range(num_ticks) if tick == 0 or shown[tick] != shown[tick - 1]]
+    return [shown[tick] for tick in kept], Times(tuple(kept), 1 / rate, num_ticks - kept[-1])
+
+
+def scaled_size(job: Job, facts: Facts) -> tuple[int, int]:
+    """The size given to the network: the source's, or scaled into the layout's box with its aspect kept."""
+    width, height = job.preset.layout.width, job.preset.layout.height
+    if width is None and height is None and job.animated:
+        width = min(job.preset.gif.width, facts.width)
+    if width is None and height is None:
+        return facts.width, facts.height
+    scale = min(Fraction(side, own) for side, own in ((width, facts.width), (height, facts.height)) if side is not None)
+    return max(1, round(facts.width * scale)), max(1, round(facts.height * scale))
+
+
+def _streams(job: Job, facts: Facts) -> tuple[StreamPlan, ...]:
+    suffix = job.output.suffix.lower()
+    if job.boomerang or suffix not in CONTAINERS:
+        why = BACKWARDS if job.boomerang else ONLY_PICTURES
+        others = [stream for stream in facts.streams if stream.index != facts.video_index]
+        return tuple(StreamPlan(s.index, s.kind, s.codec, "drop", "", why) for s in others)
+    if facts.still:
+        return ()
+    encoding = job.preset.encoding
+    return plan_streams(
+        job.input, CONTAINERS[suffix], facts.video_index, audio=encoding.audio, subtitles=encoding.subtitles
+    )

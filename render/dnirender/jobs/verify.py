@@ -1,0 +1,196 @@
+"""A rendered video held against its source: every frame, every time stamp, every packet that was copied."""
+
+from __future__ import annotations
+
+import zlib
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from fractions import Fraction
+from pathlib import Path
+from typing import Any
+
+import av.error
+
+from dnirender.decoding.source import Source
+from dnirender.decoding.video import open_source
+from dnirender.encoding.provenance import Receipt, read_receipt
+from dnirender.encoding.stream_copy import Cut, StreamPlan, is_kept, plan_streams, start_of
+from dnirender.encoding.video import CONTAINERS, Times, VideoSink, container_of, read_video, slack_of
+from dnirender.errors import MediaError, UsageError
+from dnirender.jobs.fingerprint import sample
+from dnirender.jobs.plan import between
+from dnirender.media.containers import demux, fraction, open_container
+from dnirender.media.truncation import is_torn
+
+MILLISECOND = Fraction(1, 1000)
+TRANSCODED = Fraction(1, 10)  # seconds that sound may gain or lose by the frames of another codec
+
+
+@dataclass(frozen=True)
+class Check:
+    """One thing that was looked at."""
+
+    name: str
+    good: bool
+    found: str
+
+
+def verify(path: Path, source: Path | None = None) -> list[Check]:
+    """Holds `path` against the clip that it was rendered from: `source`, else the one whose name it carries, beside it
+    or in the current folder.
+
+    Raises MediaError where one of them cannot be read, UsageError where the source is not known.
+    """
+    if path.suffix.lower() not in CONTAINERS:
+        raise UsageError(f"{path}: verify reads {' '.join(sorted(CONTAINERS))}")
+    if not path.is_file():
+        raise MediaError(f"{path}: no such file")
+    if is_torn(path):
+        raise MediaError(f"{path}: is cut off")
+    receipt = read_receipt(path)
+    if receipt is None:
+        raise UsageError(
+            f"{path}: does not say what it was rendered from; verify takes videos as dnirender has written them"
+        )
+    clip = _source(path, receipt, source)
+    checks = [Check("source", sample(clip) == receipt.sample, f"{clip}, made of {receipt.source} by {receipt.program}")]
+    if receipt.check is not None:
+        same = read_video(path)[1] == receipt.check
+        checks.append(Check("video", same, "the same bytes" if same else "other bytes than were written"))
+    opened = open_source(
+        clip,
+        stream=receipt.video_stream,
+        ignore_errors=receipt.ignore_errors,
+    )
+    if receipt.boomerang or opened.facts.still:
+        return [*checks, *_frames(path, None, receipt.frames)]
+    times, cut = between(opened.facts, receipt.start, receipt.stop)
+    shown = VideoSink.shown(times)
+    checks += _frames(path, shown, len(shown.pts))
+    cut = Cut(cut.start, cut.stop, cut.shift + (times.pts[0] - shown.pts[0]) * times.time_base)
+    return [*checks, *_streams(path, opened, receipt, cut)]
+
+
+def _source(path: Path, receipt: Receipt, named: Path | None) -> Path:
+    if named is not None:
+        return named
+    name = Path(receipt.source).name
+    places = [path.parent / name, Path(name)]
+    found = [place for place in places if place.is_file()]
+    if not found:
+        raise UsageError(f"{path}: was rendered from {name}, which is neither beside it nor here; verify {path} SOURCE")
+    return next((place for place in found if sample(place) == receipt.sample), found[0])
+
+
+def _frames(path: Path, times: Times | None, due: int) -> list[Check]:
+    """Decodes the whole file."""
+    found: list[Fraction] = []
+    end, broken, damaged = Fraction(0), "", 0
+    with open_container(path) as container:
+        stream = container.streams.video[0]
+        stream.thread_type = "AUTO"
+        base = fraction(stream.time_base, Fraction(1))
+        try:
+            for frame in container.decode(stream):
+                found.append((frame.pts or 0) * base)
+                damaged += frame.is_corrupt
+                end = max(end, found[-1] + (frame.duration or 0) * base)
+        except av.error.FFmpegError as error:
+            broken = f", then: {error.strerror}"
+        if stream.duration is not None:  # in MP4 the durations of frames are steps of decoding, not of showing
+            end = ((stream.start_time or 0) + stream.duration) * base
+    broken = f", {damaged} of them damaged{broken}" if damaged else broken
+    checks = [Check("frames", len(found) == due and not broken, f"{len(found)} of {due} decoded{broken}")]
+    if times is None:
+        return checks
+    wanted = [pts * times.time_base for pts in times.pts]
+    apart = [abs(a - b) for a, b in zip(found, wanted, strict=False)]
+    worst = max(apart, default=Fraction(0))
+    slack = slack_of(path)
+    last = wanted[-1] + times.last_duration * times.time_base
+    return [
+        *checks,
+        Check("time stamps", len(found) == due and worst <= slack, f"at most {_ms(worst)} off"),
+        Check("duration", abs(end - last) <= max(2 * slack, times.time_base), f"{_s(end)} of {_s(last)}"),
+    ]
+
+
+def _streams(path: Path, source: Source, receipt: Receipt, cut: Cut) -> Iterator[Check]:
+    plans = plan_streams(
+        source.path,
+        container_of(path),
+        source.facts.video_index,
+        audio=receipt.audio,
+        subtitles=receipt.subtitles,
+    )
+    kept = [plan for plan in plans if plan.action != "drop"]
+    with open_container(source.path) as before, open_container(path) as after:
+        others = [stream for stream in after.streams if stream.type != "video" and not _is_chapters(stream, kept)]
+        yield Check("streams", len(others) == len(kept), f"{len(others)} of {len(kept)} beside the video")
+        pairs = [(plan, before.streams[plan.index].index, o.index) for plan, o in zip(kept, others, strict=False)]
+    for plan, was, now in pairs:
+        if plan.kind == "attachment":
+            continue
+        there = _packets(source.path, was, cut, path, receipt.ignore_errors)
+        yield _alike(plan, there, _packets(path, now, Cut(), path))
+    dropped = [str(plan) for plan in plans if plan.action == "drop"]
+    if dropped:
+        yield Check("left out", True, "; ".join(dropped))
+
+
+def _is_chapters(stream: Any, kept: Sequence[StreamPlan]) -> bool:
+    """MP4 keeps chapters in a text track, which FFmpeg shows as a data stream."""
+    return stream.type == "data" and not any(plan.kind == "data" for plan in kept)
+
+
+@dataclass(frozen=True)
+class _Track:
+    """The packets of a stream: how many, their bytes, and the seconds between which they lie."""
+
+    count: int
+    check: int
+    start: Fraction
+    stop: Fraction
+
+
+def _packets(path: Path, index: int, cut: Cut, out: Path, forgiving: bool = False) -> _Track:
+    count, check, first, stop = 0, 0, None, Fraction(0)
+    with open_container(path) as container:
+        stream = container.streams[index]
+        for packet in demux(container, stream):
+            # mov_text fills the pauses between lines with empty ones, which other formats do not need.
+            pause = stream.name == "mov_text" and bytes(packet)[:2] == b"\0\0"
+            torn = forgiving and packet.is_corrupt
+            if not packet.size or pause or torn or not is_kept(packet, cut, container_of(out)):
+                continue
+            time = start_of(packet) - cut.shift
+            first = time if first is None else min(first, time)
+            stop = max(stop, time + (packet.duration or 0) * fraction(packet.time_base, Fraction(1)))
+            count, check = count + 1, zlib.crc32(bytes(packet), check)
+    return _Track(count, check, first or Fraction(0), stop)
+
+
+def _alike(plan: StreamPlan, was: _Track, now: _Track) -> Check:
+    starts, ends = abs(was.start - now.start), abs(was.stop - now.stop)
+    if plan.action == "copy" and plan.kind == "audio":
+        good = (was.count, was.check) == (now.count, now.check) and starts <= MILLISECOND
+        same = "the same bytes" if was.check == now.check else "other bytes"
+        return Check(str(plan), good, f"{now.count} of {was.count} packets, {same}, start {_ms(starts)} off")
+    if plan.kind == "subtitle":
+        return Check(str(plan), now.count >= was.count, f"{now.count} of {was.count} lines")
+    good = starts <= TRANSCODED and ends <= TRANSCODED
+    return Check(str(plan), good, f"start {_ms(starts)} off, end {_ms(ends)}")
+
+
+def _ms(seconds: Fraction) -> str:
+    return f"{float(seconds) * 1e3:.3f} ms"
+
+
+def _s(seconds: Fraction) -> str:
+    return f"{float(seconds):.3f} s"
+
+
+def worst(checks: Sequence[Check]) -> MediaError | None:
+    """The error for a file that is not what it should be."""
+    wrong = [check for check in checks if not check.good]
+    return MediaError("; ".join(f"{check.name}: {check.found}" for check in wrong)) if wrong else None

@@ -1,0 +1,245 @@
+"""The folder beside a target in which its render grows, and what is known of it: one process at a time.
+
+.NAME.HASH.lock               held while a process renders to the target
+.NAME.HASH.JOB.parts/         one for each job that was begun on the target and not brought to its end
+    manifest.json             what the job is, what renders it, its segments
+    00000000-00000063.part    the finished ones
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import json
+import os
+import shutil
+import sys
+import zlib
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass, field, replace
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self
+
+from filelock import FileLock, Timeout
+
+from dnirender.encoding.segment_file import is_whole
+from dnirender.errors import OutputError
+from dnirender.files import disk_errors, publish
+
+Identity = Mapping[str, str]
+"""What makes a job this one, by the names of its ingredients: other values, other pictures."""
+
+
+@dataclass(frozen=True)
+class Segment:
+    """Frames `start` to `stop`, exclusive, counted from the first of the render: what is lost at most."""
+
+    start: int
+    stop: int
+
+    @property
+    def numbers(self) -> range:
+        """Its frames."""
+        return range(self.start, self.stop)
+
+    @property
+    def name(self) -> str:
+        """The file of its part."""
+        return f"{self.start:08d}-{self.stop - 1:08d}.part"
+
+
+def split(count: int, length: int) -> tuple[Segment, ...]:
+    """`count` frames in segments of `length`."""
+    return tuple(Segment(start, min(start + length, count)) for start in range(0, count, length))
+
+
+@dataclass(frozen=True)
+class Manifest:
+    """A job that was begun: what it is, with which settings it is rendered, and in which segments.
+
+    `repaired` are the indices, in the source, of frames that could not be decoded and show others. `delivered` has, for
+    every file of the result by its name, its bytes and mtime in ns just before it got that name.
+    """
+
+    job: Identity
+    engine: Mapping[str, Any]
+    segments: tuple[Segment, ...]
+    repaired: tuple[int, ...] = ()
+    delivered: Mapping[str, tuple[int, int]] = field(default_factory=dict[str, tuple[int, int]])
+
+    @classmethod
+    def read(cls, folder: Path) -> Manifest | None:
+        """That of a folder; None where there is none that can be read."""
+        try:
+            data = json.loads((folder / "manifest.json").read_text("utf-8"))
+            return cls(
+                job=dict(data["job"]),
+                engine={key: tuple(v) if isinstance(v, list) else v for key, v in data["engine"].items()},
+                segments=tuple(Segment(int(start), int(stop)) for start, stop in data["segments"]),
+                repaired=tuple(map(int, data["repaired"])),
+                delivered={str(name): (int(size), int(time)) for name, (size, time) in data["delivered"].items()},
+            )
+        except (OSError, ValueError, KeyError, TypeError, AttributeError):
+            return None
+
+    def write(self, folder: Path) -> None:
+        """Puts it into a folder, in one step."""
+        data = asdict(self) | {"segments": [(segment.start, segment.stop) for segment in self.segments]}
+        growing = folder / "manifest.growing"
+        with disk_errors(folder):
+            growing.write_text(json.dumps(data, indent=1), "utf-8")
+        publish(growing, folder / "manifest.json")
+
+    def has_delivered(self, target: Path) -> bool:
+        """Whether what has the target's name is what was put there."""
+        try:
+            state = target.stat()
+        except OSError:
+            return False
+        return self.delivered.get(target.name) == (state.st_size, state.st_mtime_ns)
+
+
+class Work:
+    """The parts of one job on their way to its target. Enter it to hold the target; it is let go of on exit, and a
+    folder without a finished part goes with it.
+
+    `published` tells whether the result has its name. OutputError: another process holds the target.
+    """
+
+    def __init__(self, target: Path, job: Identity) -> None:
+        self._target = target
+        self.job, self.published = job, False
+        self.folder = target.with_name(f"{_stem(target)}.{mark_of(job)}.parts")
+        self._lock_path = target.with_name(f"{_stem(target)}.lock")
+        self._lock = FileLock(self._lock_path, timeout=0)
+
+    @property
+    def manifest(self) -> Manifest | None:
+        """That of an earlier run of this very job."""
+        found = Manifest.read(self.folder)
+        return found if found and found.job == dict(self.job) else None
+
+    def finished(self) -> tuple[Segment, ...]:
+        """The segments whose parts are there."""
+        found = self.manifest
+        return tuple(s for s in found.segments if is_whole(self.folder / s.name)) if found else ()
+
+    @property
+    def kept(self) -> int:
+        """Frames whose segments are finished."""
+        return sum(len(segment.numbers) for segment in self.finished())
+
+    def others(self) -> list[tuple[str, ...]]:
+        """For every other job that was begun on this target, what is different about it."""
+        told: list[tuple[str, ...]] = []
+        for folder in _folders(self._target):
+            found = Manifest.read(folder)
+            if folder != self.folder and found and any(folder.glob("*.part")):
+                keys = [*self.job, *(key for key in found.job if key not in self.job)]
+                told.append(tuple(key for key in keys if self.job.get(key) != found.job.get(key)))
+        return told
+
+    def begin(self, engine: Mapping[str, Any], segments: tuple[Segment, ...]) -> Manifest:
+        """The manifest, from now on or from an earlier run."""
+        found = self.manifest
+        if found is None:
+            shutil.rmtree(self.folder, ignore_errors=True)
+            with disk_errors(self._target):
+                self.folder.mkdir()
+            found = Manifest(dict(self.job), dict(engine), segments)
+            found.write(self.folder)
+        return found
+
+    def note(self, **changes: Any) -> None:
+        """Changes fields of the manifest."""
+        if (found := self.manifest) is not None:
+            replace(found, **changes).write(self.folder)
+
+    def delivering(self, files: Sequence[tuple[Path, Path]]) -> None:
+        """Notes down the complete files that are about to get their names."""
+        states = [(target.name, file.stat()) for file, target in files]
+        self.note(delivered={name: (state.st_size, state.st_mtime_ns) for name, state in states})
+
+    def has_delivered(self, target: Path) -> bool:
+        """Whether an earlier run of this very job has put the file there that has the target's name."""
+        found = self.manifest
+        return found is not None and found.has_delivered(target)
+
+    def drop(self, segments: Iterable[Segment]) -> None:
+        """Removes the parts of segments."""
+        for segment in segments:
+            (self.folder / segment.name).unlink(missing_ok=True)
+
+    def forget(self) -> None:
+        """Removes all parts of all jobs on this target; OutputError where one cannot be removed."""
+        for folder in _folders(self._target):
+            with disk_errors(folder):
+                # Without its manifest a folder is nothing any more, however far the rest is removed.
+                (folder / "manifest.json").unlink(missing_ok=True)
+            shutil.rmtree(folder, ignore_errors=True)
+
+    def tidy(self) -> None:
+        """`forget` once the result has its name: as long as anything is left, the manifest tells that it has."""
+        for folder in _folders(self._target):
+            for part in folder.glob("*.part"):
+                with contextlib.suppress(OSError):
+                    part.unlink()
+            shutil.rmtree(folder, ignore_errors=True)
+
+    def __enter__(self) -> Self:
+        with disk_errors(self._target):
+            self._target.parent.stat()  # the lock would make the folder
+            try:
+                self._lock.acquire()
+            except Timeout as error:
+                raise OutputError(
+                    f"{self._target}: another dnirender{self._holder()} is rendering to it; wait for it or name "
+                    "another output"
+                ) from error
+        if type(self._lock) is FileLock:  # where the system has no locks, what stands in the file is the lock
+            with contextlib.suppress(OSError):  # on Windows a locked file cannot be written by its name
+                self._lock_path.write_text(str(os.getpid()), "ascii")
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if self.folder.is_dir() and not any(self.folder.glob("*.part")):
+            shutil.rmtree(self.folder, ignore_errors=True)
+        # Unlinked while it is held: who opened it meanwhile finds that it has no name any more, and tries again.
+        with contextlib.suppress(OSError):
+            self._lock_path.unlink()
+        self._lock.release()
+
+    def _holder(self) -> str:
+        try:
+            return f" (process {int(self._lock_path.read_text('ascii'))})"
+        except (OSError, ValueError):
+            return ""
+
+
+def mark_of(job: Identity) -> str:
+    """Tells a job from others."""
+    return hashlib.sha256(json.dumps(dict(job), sort_keys=True).encode()).hexdigest()[:8]
+
+
+def was_delivered(output: Path, target: Path) -> bool:
+    """Whether a job on `output` that was stopped while it tidied up has put the file there that is `target` now."""
+    manifests = (Manifest.read(folder) for folder in _folders(output))
+    return any(found.has_delivered(target) for found in manifests if found)
+
+
+def _folders(target: Path) -> Iterator[Path]:
+    stem = f"{_stem(target)}."
+    with contextlib.suppress(OSError):
+        for path in sorted(target.parent.iterdir()):
+            if path.name.startswith(stem) and path.name.endswith(".parts"):
+                yield path
+
+
+def _stem(target: Path) -> str:
+    """Hidden, told apart from other targets' and never too long."""
+    name = os.path.normcase(target.name)
+    name = name.casefold() if sys.platform == "darwin" else name  # whose disks take OUT.mp4 for out.mp4
+    return f".{target.name[:40]}.{zlib.crc32(os.fsencode(name)):08x}"

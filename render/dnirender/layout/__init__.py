@@ -1,0 +1,1 @@
+"""What a frame of the output shows."""

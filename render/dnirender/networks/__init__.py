@@ -1,0 +1,1 @@
+"""Checkpoints, networks and the mixing of their weights."""

@@ -1,0 +1,158 @@
+"""Detail: pictures twice as large, from faithful, which errs least, to crisp, which looks most like a photograph.
+
+x is a photograph h made half as large (bicubic, a = -0.5, antialiased, rounded to 8 bits), y = f(x; theta(t)), and t
+runs from 0 at the first endpoint to 1 at the last. With features phi_l of VGG19 and a discriminator D,
+
+    loss = (1 - t) fidelity C(y - h)
+         + t (pixel |y - h| + features sum_l |u_l(y) - u_l(h)|^2 + adversarial A(y, h)),
+
+C(d) = sqrt(d^2 + 0.02^2) - 0.02 (Charbonnier et al., ICIP 1994: d^2 / 0.04 where small, |d| where large), all averaged;
+u_l = phi_l / |phi_l|, every pixel's channels of relu1_1, 2_1 and 3_1 scaled to length 1, as in LPIPS (Zhang et al.,
+CVPR 2018) without its learned weights; the features and A see a quarter of the batch;
+
+    A(y, h) = mean softplus(mean D(h) - D(y)) + mean softplus(D(h) - mean D(y))
+
+while D minimises t A(h, y): the relativistic average discriminator (Jolicoeur-Martineau, ICLR 2019) of ESRGAN (Wang
+et al., ECCVW 2018), here of patches (Isola et al., CVPR 2017) and spectrally normalised (Miyato et al., ICLR 2018).
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from spandrel.architectures.Compact import Compact
+from torch import Generator, Tensor, nn
+from torch.nn.utils.parametrizations import spectral_norm
+
+from dnirender.errors import PresetError
+from dnirender.timeline.timeline import path_position
+from dnirender.train.data.photos import load_photos, pick, uniform
+from dnirender.train.features import Features, vgg19
+from dnirender.train.losses import charbonnier
+from dnirender.train.recipe import Recipe, choose
+from dnirender.train.subspace import Mix
+from dnirender.train.task import Apply, Task
+
+SETTINGS = {"fidelity": 10.0, "pixel": 0.1, "features": 0.1, "adversarial": 0.03}
+FEATURES, CONVOLUTIONS = 32, 3  # 2 * 9 * (3 * 32 + 3 * 32 * 32 + 32 * 12) * 640 * 360 = 14.7 GFLOP
+SCALE = 2
+SMALL_ERROR = 0.02  # with 0.001, nearly |d|, 400 steps of fine-tuning gave 0.06 to 0.09 dB less
+REDUCTION = 0.4, 0.8  # of the photographs, which are JPEG: a smaller one is cleaner
+AS_IT_IS = 0.1  # of the crops, which are not reduced
+LOOKED_AT = 4  # one picture in so many goes through VGG19 and the discriminator, which cost more than the network
+DISCRIMINATOR_RATE = 4e-4
+
+
+class Detail(Task):
+    """The training of `kind: detail`. Its networks load by their names: the files need no metadata."""
+
+    def __init__(self, recipe: Recipe, data: Path, features: Path) -> None:
+        super().__init__(recipe)
+        self.settings = choose(recipe.settings, SETTINGS, "detail")
+        crop = recipe.training.crop
+        if crop % SCALE:
+            raise PresetError(f"training.crop: expected a multiple of {SCALE} for kind detail, got {crop}")
+        self.photos = load_photos([data / folder for folder in recipe.photos], crop, recipe.held_out)
+        self._folder = features
+        self._phi: Features = vgg19(features)
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(recipe.training.seed)
+            self._critic = critic()
+        self._adam = torch.optim.Adam(self._critic.parameters(), DISCRIMINATOR_RATE, betas=(0.5, 0.99))
+
+    def network(self) -> nn.Module:
+        return Compact(num_feat=FEATURES, num_conv=CONVOLUTIONS, upscale=SCALE)
+
+    def batch(self, mix: Mix, rng: Generator) -> tuple[Tensor, ...]:  # noqa: ARG002 - all mixtures see the same
+        """Halved pictures n 3 h w and their originals n 3 2h 2w, float 0..1."""
+        crop, count = self.recipe.training.crop, self.recipe.training.batch
+        wide = torch.stack([view(self.photos[pick(rng, len(self.photos))], crop, rng) for _ in range(count)])
+        return halved(wide), wide
+
+    def loss(self, apply: Apply, mix: Mix, batch: tuple[Tensor, ...]) -> dict[str, Tensor]:
+        x, original = batch
+        settings, t = self.settings, path_position(mix)
+        out = apply(x)
+        terms: dict[str, Tensor] = {}
+        if t < 1:
+            error = charbonnier(out - original, SMALL_ERROR) - SMALL_ERROR
+            terms["fidelity"] = (1 - t) * settings["fidelity"] * error
+        if t > 0:
+            terms["pixel"] = t * settings["pixel"] * (out - original).abs().mean()
+            some = slice(-(-len(x) // LOOKED_AT))
+            terms["features"] = t * settings["features"] * self._apart(out[some], original[some])
+            if settings["adversarial"]:
+                terms["adversarial"] = t * settings["adversarial"] * self._contest(out[some], original[some], t)
+        return terms
+
+    def _apart(self, out: Tensor, original: Tensor) -> Tensor:
+        """sum_l |u_l(out) - u_l(original)|^2, averaged over pixels."""
+        with torch.autocast(out.device.type, torch.bfloat16):
+            found = self._phi(out)
+            with torch.no_grad():
+                wanted = self._phi(original)
+        pairs = zip(found, wanted, strict=True)
+        apart = [F.normalize(f.float(), dim=1, eps=1e-6) - F.normalize(w.float(), dim=1, eps=1e-6) for f, w in pairs]
+        return torch.stack([d.square().sum(1).mean() for d in apart]).sum()
+
+    def _contest(self, out: Tensor, original: Tensor, t: float) -> Tensor:
+        """One step of the discriminator, then A(out, original)."""
+        self._adam.zero_grad()
+        (t * relativistic(self._judged(original), self._judged(out.detach()))).backward()
+        self._adam.step()
+        self._critic.requires_grad_(False)
+        result = relativistic(self._judged(out), self._judged(original))
+        self._critic.requires_grad_(True)
+        return result
+
+    def _judged(self, picture: Tensor) -> Tensor:
+        with torch.autocast(picture.device.type, torch.bfloat16):
+            return self._critic(picture - 0.5).float()
+
+    def state(self) -> dict[str, Any]:
+        return {"critic": self._critic.state_dict(), "adam": self._adam.state_dict()}
+
+    def restore(self, state: dict[str, Any]) -> None:
+        self._critic.load_state_dict(state["critic"])
+        self._adam.load_state_dict(state["adam"])
+
+    def to(self, device: torch.device) -> None:
+        super().to(device)
+        self._phi = vgg19(self._folder, device)
+        self._critic.to(device)
+
+
+def critic() -> nn.Sequential:
+    """n 3 h w to n 1 h/8 w/8: above 0 where a patch of 38 pixels looks like a photograph."""
+    layers: list[nn.Module] = []
+    for before, after in ((3, 24), (24, 48), (48, 96)):
+        layers += [spectral_norm(nn.Conv2d(before, after, 4, 2, 1)), nn.LeakyReLU(0.2)]
+    return nn.Sequential(*layers, spectral_norm(nn.Conv2d(96, 1, 3, 1, 1)))
+
+
+def relativistic(more: Tensor, less: Tensor) -> Tensor:
+    """Falls as the scores `more` rise above the mean of `less`, and `less` fall below the mean of `more`."""
+    return F.softplus(less.mean() - more).mean() + F.softplus(less - more.mean()).mean()
+
+
+def halved(pictures: Tensor) -> Tensor:
+    """n 3 2h 2w to n 3 h w, 0..1 in steps of 1/255."""
+    small = F.interpolate(pictures, scale_factor=1 / SCALE, mode="bicubic", antialias=True)
+    return (small.clamp(0, 1) * 255).round() / 255
+
+
+def view(photo: Tensor, side: int, rng: Generator) -> Tensor:
+    """A square of `side` pixels somewhere in a photograph 3 h w, flipped and turned, 3 side side float 0..1: one crop
+    in ten of the original itself, the others of it reduced."""
+    low, high = REDUCTION
+    factor = 1.0 if uniform(rng) < AS_IT_IS else low + (high - low) * uniform(rng)
+    span = min(round(side / factor), *photo.shape[-2:])
+    y, x = (pick(rng, room - span + 1) for room in photo.shape[-2:])
+    part = photo[None, :, y : y + span, x : x + span].float() / 255
+    if span > side:
+        part = F.interpolate(part, size=(side, side), mode="bicubic", antialias=True).clamp(0, 1)
+    part = part.flip(3) if uniform(rng) < 0.5 else part
+    return part[0].rot90(pick(rng, 4), (1, 2))
