@@ -18,7 +18,7 @@ import av
 import cv2
 import numpy as np
 
-from dnirender.jobs.pipeline import render
+from dnirender.jobs.render import render
 from dnirender.preset import Preset
 
 WIDTHS = {"painters": 640, "day-to-night": 640, "sketchbook": 640, "detail": 480}

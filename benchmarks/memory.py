@@ -33,10 +33,11 @@ def child(name, clip, data, limit, folder):
 
     import torch
 
-    from dnirender.engine import tiling as tiles
-    from dnirender.jobs.pipeline import run
-    from dnirender.jobs.plan import Job, make_plan
+    from dnirender.engine import memory_usage
+    from dnirender.jobs.job import Job
+    from dnirender.jobs.plan import make_plan
     from dnirender.jobs.prepare import load_engine, prepare
+    from dnirender.jobs.render import run
     from dnirender.preset import Preset
 
     def resident():
@@ -48,14 +49,14 @@ def child(name, clip, data, limit, folder):
         preset = Preset.checked({"name": name, "network": {"endpoints": ends}}, name)
     else:
         preset = Preset.load(name)
-    tiles.free_memory = lambda _: int(limit - resident())
+    memory_usage.free_memory = lambda _: int(limit - resident())
     plan = make_plan(Job(clip, folder / f"{name}.{clip.stem}.out.mp4", preset, device="cpu"))
     engine = load_engine(plan.job)
     before = resident()
     ready = prepare(plan, engine)
     part = engine.tile or (plan.size[1], plan.size[0])
     dtype = torch.bfloat16 if engine.dtype == "bf16" else torch.float32
-    told = tiles.peak_bytes(engine.network, *part, dtype) * engine.lanes
+    told = memory_usage.peak_bytes(engine.network, *part, dtype) * engine.lanes
     run(ready)
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
     frame = 3 * max(plan.size[0] * plan.size[1], ready.output_size[0] * ready.output_size[1])

@@ -48,10 +48,12 @@ from dnirender.encoding.encoders import encoder_options
 from dnirender.engine import calibration as probe
 from dnirender.engine.engine import Engine
 from dnirender.frames import Batch, Frame
-from dnirender.jobs.pipeline import run
-from dnirender.jobs.plan import Job, make_plan
+from dnirender.jobs.job import Job
+from dnirender.jobs.plan import make_plan
 from dnirender.jobs.prepare import prepare
-from dnirender.networks.network import Network, load, unit
+from dnirender.jobs.render import run
+from dnirender.networks.loading import load
+from dnirender.networks.network import Network, unit
 from dnirender.networks.weights import WeightPath
 from dnirender.preset import DEFAULT_PRESET, Preset
 

@@ -14,9 +14,9 @@ import cv2
 from dnirender import Job, Preset, render
 from dnirender.engine.engine import Engine
 from dnirender.jobs.contact_sheet import make_sheet
-from dnirender.layout import panels as compose
+from dnirender.layout.contact_sheet import sheet
 from dnirender.media.images import read_picture
-from dnirender.networks.network import load
+from dnirender.networks.loading import load
 
 HERE = Path(__file__).parent
 SAMPLE = HERE.parent / "samples" / "boulevard.mp4"
@@ -92,7 +92,7 @@ def close_up(name: str, data: Path) -> None:
     renders = [cv2.resize(small, None, fx=2, fy=2, interpolation=cv2.INTER_CUBIC)]
     renders += [engine.render(small, alpha) for alpha in ((1.0, 0.0), (0.5, 0.5), (0.0, 1.0))]
     shown = [cv2.resize(render, None, fx=2, fy=2, interpolation=cv2.INTER_NEAREST) for render in renders]
-    page = compose.sheet([shown], ["x2"], ["bicubic", "faithful", "1/2", "crisp"], "detail", width=2000)
+    page = sheet([shown], ["x2"], ["bicubic", "faithful", "1/2", "crisp"], "detail", width=2000)
     _, code = cv2.imencode(".jpg", cv2.cvtColor(page, cv2.COLOR_RGB2BGR), [cv2.IMWRITE_JPEG_QUALITY, 90])
     (HERE / "gallery" / f"{name}.jpg").write_bytes(code.tobytes())
 

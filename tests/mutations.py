@@ -117,7 +117,7 @@ def case(number: int, seeds: list[Path]) -> tuple[Path, bytes]:
 
 def attempt(path: Path) -> dict[str, str]:
     """What comes of a file: `whole` or the error's text, strictly and with errors ignored. Other errors are raised."""
-    from dnirender.decoding.video import open_source
+    from dnirender.decoding.open import open_source
     from dnirender.errors import MediaError, ModelError, PresetError
     from dnirender.networks.checkpoint import load_state_dict
     from dnirender.preset import Preset

@@ -9,7 +9,7 @@ import pytest
 
 from conftest import deliver, frame_number, leftovers, paint
 from dnirender.encoding.animation import AnimationSink, palette, paletted
-from dnirender.encoding.video import Times
+from dnirender.encoding.sink import Times
 from dnirender.errors import OutputError, UsageError
 
 FORMATS = [".gif", ".webp", ".apng"]

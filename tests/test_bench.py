@@ -5,7 +5,7 @@ import json
 import pytest
 
 from conftest import make_clip, tiny_endpoints
-from dnirender.cli.app import main
+from dnirender.cli.main import main
 from dnirender.jobs import benchmark as bench_module
 from dnirender.jobs.benchmark import _paced
 

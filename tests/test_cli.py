@@ -7,7 +7,7 @@ import pytest
 
 from conftest import SHARED, decoded, frame_number, leftovers, make_clip, needs_shared, paint, tiny_endpoints
 from dnirender import __version__
-from dnirender.cli.app import main
+from dnirender.cli.main import main
 
 
 @pytest.fixture

@@ -10,7 +10,7 @@ import pytest
 
 from conftest import CLIPS, decoded, make_clip, needs_shared, packets, preset_of, tiny_endpoints
 from dnirender import MediaError, render
-from dnirender.decoding.video import open_source
+from dnirender.decoding.open import open_source
 
 FILES = sorted([*CLIPS.glob("*.mp4"), *(CLIPS / "edge").glob("*")]) if CLIPS.is_dir() else []
 

@@ -4,17 +4,11 @@ import numpy as np
 import pytest
 
 from dnirender.errors import UsageError
-from dnirender.layout.panels import (
-    ACCENT,
-    AlphaTrack,
-    check_panels,
-    compare,
-    compare_size,
-    crossfade,
-    fit,
-    layout,
-    sheet,
-)
+from dnirender.layout.alpha_track import AlphaTrack
+from dnirender.layout.contact_sheet import sheet
+from dnirender.layout.drawing import ACCENT
+from dnirender.layout.panels import check_panels, compare, compare_size, crossfade, layout
+from dnirender.media.resize import fit
 
 SIZES = [(16, 16), (33, 17), (64, 48), (101, 57), (320, 180), (181, 321)]
 DTYPES = [np.uint8, np.uint16]

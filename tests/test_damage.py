@@ -14,8 +14,8 @@ import pytest
 
 import conftest
 from conftest import CLIPS, frame_number, make_clip, needs_shared, paint
+from dnirender.decoding.open import open_source
 from dnirender.decoding.timestamps import Stamp, clock
-from dnirender.decoding.video import open_source
 from dnirender.errors import MediaError
 from dnirender.media.containers import demux
 from dnirender.media.truncation import is_torn

@@ -13,7 +13,8 @@ import pytest
 
 import conftest
 from conftest import CLIPS, decoded, frame_number, make_clip, needs_shared, paint
-from dnirender.decoding.video import Video, open_source
+from dnirender.decoding.open import open_source
+from dnirender.decoding.video import Video
 from dnirender.errors import MediaError, UsageError
 from dnirender.media.colorspace import Colour
 from dnirender.media.images import read_picture

@@ -9,7 +9,7 @@ import pytest
 from conftest import decoded, make_clip, tiny_endpoints
 from dnirender import Job, Preset, UsageError, render
 from dnirender.decoding.deinterlace import deinterlaced
-from dnirender.decoding.video import open_source
+from dnirender.decoding.open import open_source
 
 COUNT = 12
 PTS = [3, 10, 11, 40, 41, 90, 200, 999, 1000, 1001, 1010, 2000]

@@ -10,7 +10,7 @@ pytest.importorskip("cv2")
 
 import torch
 
-from dnirender.networks.network import load
+from dnirender.networks.loading import load
 from dnirender.train.recipe import Recipe
 from dnirender.train.report import write_weights
 from dnirender.train.tasks.detail import Detail, critic, halved, relativistic, view

@@ -13,7 +13,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from conftest import CLIPS, decoded, deliver, frame_number, leftovers, make_clip, needs_shared, packets, paint
-from dnirender.decoding.video import open_source
+from dnirender.decoding.open import open_source
 from dnirender.encoding.encoders import (
     VideoSpec,
     check_container,
@@ -23,12 +23,15 @@ from dnirender.encoding.encoders import (
     even_size,
     keeps_shape,
 )
+from dnirender.encoding.image_sequence import PictureSink
+from dnirender.encoding.sink import Times
 from dnirender.encoding.stream_copy import Cut, StreamPlan, plan_streams
-from dnirender.encoding.video import Times, VideoSink, container_of
+from dnirender.encoding.video import VideoSink
 from dnirender.errors import MediaError, OutputError, UsageError
 from dnirender.files import part_path
 from dnirender.media.colorspace import Colour
-from dnirender.media.images import PictureSink, read_picture
+from dnirender.media.containers import container_of
+from dnirender.media.images import read_picture
 
 SPEED = {
     "libx264": {"preset": "medium", "crf": "12", "bf": "3"},

@@ -15,7 +15,8 @@ from dnirender.engine.engine import Engine
 from dnirender.errors import ModelError, RenderError, UsageError
 from dnirender.frames import Batch, Frame
 from dnirender.networks.architectures import compact, paint, relight
-from dnirender.networks.network import Network, load
+from dnirender.networks.loading import load
+from dnirender.networks.network import Network
 from dnirender.networks.weights import WeightPath
 
 MODELS = Path(__file__).parents[2] / "shared/data/models"

@@ -8,7 +8,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from dnirender.frames import prefetch, to_uint8, to_uint16
+from dnirender.concurrency import prefetch
+from dnirender.frames import to_uint8, to_uint16
 
 
 def threads(name="prefetch"):

@@ -11,9 +11,10 @@ from safetensors.torch import save_file
 from torch import nn
 
 from dnirender.errors import ModelError
-from dnirender.networks import network
+from dnirender.networks import loading, network
 from dnirender.networks.architectures import paint, relight
-from dnirender.networks.network import Network, load
+from dnirender.networks.loading import load
+from dnirender.networks.network import Network
 from dnirender.networks.weights import Live
 
 MODELS = Path(__file__).parents[2] / "shared/data/models"
@@ -40,7 +41,7 @@ def toy_from_state_dict(state):
 
 @pytest.fixture
 def toys(tmp_path, monkeypatch):
-    monkeypatch.setitem(network.ARCHITECTURES, "toy", toy_from_state_dict)
+    monkeypatch.setitem(loading.ARCHITECTURES, "toy", toy_from_state_dict)
 
     def write(name, width=8, metadata=None):
         path = tmp_path / f"{name}.safetensors"
@@ -289,7 +290,7 @@ def test_batchnorm_is_mixed_in_its_deployed_form(tmp_path, monkeypatch):
         module.load_state_dict(dict(state))
         return module.eval()
 
-    monkeypatch.setitem(network.ARCHITECTURES, "bn", from_state_dict)
+    monkeypatch.setitem(loading.ARCHITECTURES, "bn", from_state_dict)
     torch.manual_seed(0)
     x, modules, paths = torch.rand(1, 3, 4, 4), {}, {}
     for name in "ab":

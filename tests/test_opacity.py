@@ -11,15 +11,15 @@ import pytest
 
 from conftest import decoded, deliver, frame_number, make_clip, paint, preset_of
 from dnirender import render
-from dnirender.decoding.video import open_source
+from dnirender.decoding.open import open_source
 from dnirender.encoding.animation import AnimationSink
 from dnirender.encoding.encoders import choose_pix_fmt
-from dnirender.encoding.video import Times
+from dnirender.encoding.sink import Times
 from dnirender.frames import to_uint8
-from dnirender.layout.panels import with_opacity
 from dnirender.media.colorspace import Colour
 from dnirender.media.images import read_picture
 from dnirender.media.pixel_formats import opacity_of, to_frame
+from dnirender.media.resize import with_opacity
 
 SIZE = (96, 64)
 BT601 = Colour(matrix=6, full_range=False)

@@ -114,7 +114,7 @@ def test_every_module_has_a_place_and_imports_only_from_above():
 )
 def test_help_and_argument_errors_import_nothing_heavy(arguments):
     program = (
-        "import sys; from dnirender.cli.app import main; main(sys.argv[1:]); "
+        "import sys; from dnirender.cli.main import main; main(sys.argv[1:]); "
         f"print('HEAVY', sorted({HEAVY!r} & set(sys.modules)))"
     )
     done = subprocess.run(

@@ -32,7 +32,7 @@ def test_the_smallest_picture_is_painted(tmp_path):
     from safetensors.torch import save_file
 
     from dnirender.engine.engine import Engine
-    from dnirender.networks.network import load
+    from dnirender.networks.loading import load
 
     save_file(PaintNet((16, 16, 16), (1, 1, 1)).state_dict(), tmp_path / "a.safetensors", {"architecture": "paint"})
     engine = Engine(*load({"a": tmp_path / "a.safetensors"}), device="cpu", dtype="fp32")

@@ -10,12 +10,13 @@ import pytest
 
 from conftest import decoded, frame_number, leftovers, make_clip, packets, paint, preset_of, tiny_endpoints
 from dnirender import Job, render
-from dnirender.encoding.video import Times
+from dnirender.encoding.sink import Times
 from dnirender.errors import ModelError, OutputError, UsageError
-from dnirender.jobs import pipeline
-from dnirender.jobs.pipeline import run
-from dnirender.jobs.plan import boomerang_order, make_plan, thin
+from dnirender.jobs import compose
+from dnirender.jobs.frame_selection import boomerang_order, thin
+from dnirender.jobs.plan import make_plan
 from dnirender.jobs.prepare import prepare
+from dnirender.jobs.render import run
 from dnirender.media.images import read_picture, write_png
 
 LOSSLESS = {"codec": "ffv1", "pix_fmt": "yuv444p"}
@@ -298,7 +299,7 @@ def test_keys_in_time_stand_on_the_track_where_their_frames_are(tmp_path, endpoi
     pts = [60 * tenth for tenth in (0, 1, 2, 3, 4, 9, 14)]
     clip = make_clip(tmp_path / "vfr.mp4", frames=7, pts=pts, time_base=Fraction(1, 600))
     preset = preset_of(endpoints, timeline={"keyframes": "0:0, 0.3s:1, 1.4s:0"})
-    keys = pipeline._keys(make_plan(Job(clip, tmp_path / "out.mp4", preset)))
+    keys = compose._keys(make_plan(Job(clip, tmp_path / "out.mp4", preset)))
     assert [place for place, _ in keys] == pytest.approx([0, 3 / 6, 1])
 
 

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from conftest import REPO, feature_network, make_clip, paint, tiny_endpoints
-from dnirender.cli.app import main
+from dnirender.cli.main import main
 from dnirender.preset import Preset
 
 README = (REPO / "README.md").read_text("utf-8")

@@ -9,7 +9,7 @@ pytest.importorskip("cv2")
 
 from dnirender.engine.engine import Engine
 from dnirender.networks.architectures.relight import RelightNet, from_state_dict
-from dnirender.networks.network import load
+from dnirender.networks.loading import load
 from dnirender.networks.pixel_shuffle import unfold
 from dnirender.preset import Preset
 from dnirender.timeline.timeline import Timeline

@@ -16,10 +16,11 @@ import pytest
 
 from conftest import decoded, frame_number, leftovers, make_clip, packets, preset_of, tiny_endpoints
 from dnirender import Job, MediaError, OutputError, render
-from dnirender.jobs import pipeline
+from dnirender.jobs import finish, pipeline
 from dnirender.jobs import workspace as work
 from dnirender.jobs.plan import make_plan
 from dnirender.jobs.prepare import prepare
+from dnirender.jobs.render import run
 from dnirender.jobs.workspace import Manifest
 
 LOSSLESS = {"codec": "ffv1", "pix_fmt": "yuv444p"}
@@ -293,7 +294,7 @@ def test_what_goes_wrong_in_the_source_keeps_what_was_done(tmp_path, job, monkey
                 raise MediaError("torn")
             return image
 
-        patch.setattr(pipeline.compose, "fit", torn)
+        patch.setattr(pipeline.resize, "fit", torn)
         render(output=target, **job)
     assert not target.exists()
     assert render(output=target, **job).resumed == 8
@@ -311,7 +312,7 @@ def test_another_job_does_not_take_leave_from_the_mark_of_one_that_is_done(tmp_p
 
 
 def test_pictures_that_were_stopped_while_they_were_named_go_on(tmp_path, job, monkeypatch):
-    publish, named = pipeline.publish, []
+    publish, named = finish.publish, []
 
     def half(file, target):
         named.append(target)
@@ -320,7 +321,7 @@ def test_pictures_that_were_stopped_while_they_were_named_go_on(tmp_path, job, m
         publish(file, target)
 
     with monkeypatch.context() as patch, pytest.raises(Stop):
-        patch.setattr(pipeline, "publish", half)
+        patch.setattr(finish, "publish", half)
         render(output=tmp_path / "f_%02d.png", **job)
     assert len(files(tmp_path, "f_*.png")) == 5
     assert render(output=tmp_path / "f_%02d.png", **job).resumed == 12
@@ -347,17 +348,17 @@ def test_what_is_done_is_published_over_nothing_of_others(tmp_path, job, name):
 
 def test_that_much_is_joined_is_told(tmp_path, job, monkeypatch):
     told = []
-    monkeypatch.setattr(pipeline, "LARGE", 1000)
-    pipeline.run(prepare(make_plan(job_of(job, tmp_path / "out.mkv"))), notice=told.append)
+    monkeypatch.setattr(finish, "LARGE", 1000)
+    run(prepare(make_plan(job_of(job, tmp_path / "out.mkv"))), notice=told.append)
     assert len(told) == 1 and told[0].startswith(f"{tmp_path / 'out.mkv'}: joining ") and told[0].endswith(" kB")
 
 
 def test_why_a_render_stopped_is_told_though_what_is_done_cannot_be_published(tmp_path, job, monkeypatch):
     told = []
-    monkeypatch.setattr(pipeline, "free_name", lambda _: (_ for _ in ()).throw(OutputError("no")))
+    monkeypatch.setattr(finish, "free_name", lambda _: (_ for _ in ()).throw(OutputError("no")))
     ready = prepare(make_plan(job_of(job, tmp_path / "out.mkv", keep_partial=True)))
     with pytest.raises(Stop):
-        pipeline.run(ready, stop_after(10), told.append)
+        run(ready, stop_after(10), told.append)
     assert told == ["warning: nothing was published of what is done (no)"]
 
 
@@ -393,7 +394,7 @@ def test_lost_frames_are_counted_over_stops_and_not_smuggled_into_a_job_that_ign
 PROGRAM = """
 import signal, sys
 signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell's background job inherits that it is ignored
-from dnirender.cli.app import main
+from dnirender.cli.main import main
 sys.exit(main())
 """
 
@@ -453,7 +454,7 @@ def test_a_signal_keeps_the_segments_and_says_how_to_go_on(tmp_path, long_job, n
 
 @pytest.mark.skipif(sys.platform == "win32", reason="Windows has no such signals to send")
 def test_a_signal_that_is_ignored_stays_ignored(tmp_path, long_job):
-    program = "import signal, sys; signal.signal(signal.SIGINT, signal.SIG_IGN); from dnirender.cli.app import main; "
+    program = "import signal, sys; signal.signal(signal.SIGINT, signal.SIG_IGN); from dnirender.cli.main import main; "
     command = [sys.executable, "-c", program + "sys.exit(main())", *long_job]
     process = subprocess.Popen(command, cwd=tmp_path, stderr=subprocess.PIPE, text=True)
     wait_for(lambda: parts(tmp_path), process)

@@ -5,7 +5,7 @@ import pytest
 import torch
 from torch import nn
 
-from dnirender.engine import tiling as tiles
+from dnirender.engine import memory_usage
 from dnirender.engine.engine import Engine
 from dnirender.engine.memory import Room
 from dnirender.errors import RenderError, UsageError
@@ -113,8 +113,8 @@ def test_other_errors_are_not_taken_for_want_of_memory():
 @pytest.mark.parametrize(("free", "lanes", "tiled"), [(100.0, 3, False), (5.0, 2, False), (1.5, 3, True)])
 def test_lanes_and_tiles_are_what_memory_allows(monkeypatch, free, lanes, tiled):
     network = Network("blur", Blur())
-    need = tiles.peak_bytes(network, 300, 400, torch.float32)
-    monkeypatch.setattr(tiles, "free_memory", lambda _: int(free * need))
+    need = memory_usage.peak_bytes(network, 300, 400, torch.float32)
+    monkeypatch.setattr(memory_usage, "free_memory", lambda _: int(free * need))
     room = Room(network)
     assert room.plan(300, 400, torch.float32, CPU, 3) == lanes
     assert (room.tile is not None) == tiled
@@ -122,15 +122,15 @@ def test_lanes_and_tiles_are_what_memory_allows(monkeypatch, free, lanes, tiled)
 
 def test_what_cannot_be_cut_may_take_more_of_the_memory(monkeypatch):
     network = Network("mean", Mean())
-    need = tiles.peak_bytes(network, 300, 400, torch.float32)
-    monkeypatch.setattr(tiles, "free_memory", lambda _: int(1.5 * need))
+    need = memory_usage.peak_bytes(network, 300, 400, torch.float32)
+    monkeypatch.setattr(memory_usage, "free_memory", lambda _: int(1.5 * need))
     room = Room(network)
     assert room.plan(300, 400, torch.float32, CPU, 3) == 1
     assert room.tile is None
 
 
 def test_what_does_not_fit_says_so_before_the_first_frame(monkeypatch):
-    monkeypatch.setattr(tiles, "free_memory", lambda _: 100_000)
+    monkeypatch.setattr(memory_usage, "free_memory", lambda _: 100_000)
     state = Mean().state_dict()
     engine = Engine(Network("mean", Mean()), WeightPath({"a": state, "b": state}), device="cpu", dtype="fp32")
     with pytest.raises(

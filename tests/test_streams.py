@@ -8,12 +8,13 @@ import numpy as np
 import pytest
 
 from conftest import decoded, deliver, make_clip, packets, paint
-from dnirender.decoding.video import open_source
+from dnirender.decoding.open import open_source
 from dnirender.encoding.encoders import VideoSpec
+from dnirender.encoding.sink import Times
 from dnirender.encoding.stream_copy import Cut, plan_streams
-from dnirender.encoding.video import CONTAINERS, Times, VideoSink
+from dnirender.encoding.video import VideoSink
 from dnirender.errors import MediaError
-from dnirender.media.containers import open_container
+from dnirender.media.containers import CONTAINERS, open_container
 
 FAST = {"libx264": {"preset": "ultrafast"}, "libvpx-vp9": {"deadline": "realtime", "cpu-used": "8"}}
 

@@ -9,12 +9,15 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from dnirender.engine import tiling as tiles
-from dnirender.engine.tiling import choose, free_memory, peak_bytes, reach, render_tiled, windows
+from dnirender.engine import memory_usage
+from dnirender.engine.memory_usage import free_memory, peak_bytes
+from dnirender.engine.receptive_field import reach
+from dnirender.engine.tiling import choose, render_tiled, windows
 from dnirender.errors import RenderError
 from dnirender.networks.architectures.paint import PaintNet
 from dnirender.networks.architectures.relight import RelightNet
-from dnirender.networks.network import Network, load
+from dnirender.networks.loading import load
+from dnirender.networks.network import Network
 
 PRESETS = Path(__file__).parents[1] / "presets/weights"
 CPU = torch.device("cpu")
@@ -391,8 +394,8 @@ def test_what_fits_in_no_tile_says_so(tmp_path):
 @pytest.fixture
 def linux(tmp_path, monkeypatch):
     """Writes files of a Linux with 8 GB available: `linux(**{path: text})`."""
-    monkeypatch.setattr(tiles, "PROC", tmp_path / "proc")
-    monkeypatch.setattr(tiles, "CGROUPS", tmp_path / "cgroup")
+    monkeypatch.setattr(memory_usage, "PROC", tmp_path / "proc")
+    monkeypatch.setattr(memory_usage, "CGROUPS", tmp_path / "cgroup")
 
     def write(**files):
         meminfo = "MemTotal: 16000000 kB\nMemAvailable:    8000000 kB\nHugePages_Total: 0\n"

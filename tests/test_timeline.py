@@ -11,7 +11,9 @@ from hypothesis import strategies as st
 
 from dnirender.errors import TimelineError, UsageError
 from dnirender.timeline.easing import parse_easing
-from dnirender.timeline.timeline import Loop, Position, Timeline, parse_position, path_position
+from dnirender.timeline.keyframes import Loop, Position
+from dnirender.timeline.parser import parse_position
+from dnirender.timeline.timeline import Timeline, path_position
 
 SHAPES = ["sine", "quad", "cubic", "quart", "quint", "expo", "circ", "back", "elastic", "bounce"]
 FAMILIES = [f"ease-{way}-{shape}" for shape in SHAPES for way in ("in", "out", "in-out")]

@@ -6,8 +6,8 @@ import pytest
 
 from conftest import decoded, frame_number, make_clip, preset_of, tiny_endpoints
 from dnirender import Job, UsageError, render
+from dnirender.decoding.open import open_source
 from dnirender.decoding.tonemap import HLG, PQ, SDR, eetf, gamut_matrix, hlg_scene, pq_code, pq_light, tone_map
-from dnirender.decoding.video import open_source
 from dnirender.jobs.plan import make_plan
 from dnirender.media.colorspace import Colour
 

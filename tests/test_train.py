@@ -15,7 +15,7 @@ from safetensors.torch import load_file
 from torch import nn
 
 from conftest import feature_network
-from dnirender.cli.app import main
+from dnirender.cli.main import main
 from dnirender.errors import ModelError, PresetError, TrainingError, UsageError
 from dnirender.media.images import read_picture, write_png
 from dnirender.networks.architectures import paint

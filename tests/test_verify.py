@@ -9,7 +9,7 @@ import pytest
 
 from conftest import make_clip, packets, preset_of
 from dnirender import MediaError, UsageError, render
-from dnirender.cli.app import main
+from dnirender.cli.main import main
 from dnirender.encoding.provenance import read_receipt
 from dnirender.jobs.verify import verify, worst
 

@@ -28,12 +28,12 @@ from judges import (
     structure,
 )
 
-from dnirender.decoding.video import open_source
+from dnirender.decoding.open import open_source
 from dnirender.engine.engine import Engine
 from dnirender.frames import Image
-from dnirender.layout.panels import narrowed
 from dnirender.media.images import is_still, read_picture
-from dnirender.networks.network import load
+from dnirender.media.resize import narrowed
+from dnirender.networks.loading import load
 from dnirender.preset import Preset
 from dnirender.timeline.timeline import Timeline
 from dnirender.train.features import Features, squeezenet

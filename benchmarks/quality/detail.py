@@ -18,7 +18,7 @@ import torch.nn.functional as F
 
 from dnirender.engine.engine import Engine
 from dnirender.media.images import is_still, read_picture
-from dnirender.networks.network import load
+from dnirender.networks.loading import load
 from dnirender.preset import Preset
 from dnirender.timeline.timeline import Timeline
 from dnirender.train.features import squeezenet

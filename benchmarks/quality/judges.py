@@ -15,7 +15,7 @@ import numpy.typing as npt
 import torch
 
 from dnirender.frames import Image
-from dnirender.layout.panels import fit
+from dnirender.media.resize import fit
 from dnirender.train.features import Features, gram
 
 SIDE = 256

@@ -23,11 +23,12 @@ import numpy as np
 import torch
 from judges import flicker, motion
 
-from dnirender.decoding.video import open_source
+from dnirender.decoding.open import open_source
 from dnirender.engine.engine import Engine
-from dnirender.layout.panels import crossfade, narrowed
+from dnirender.layout.panels import crossfade
 from dnirender.media.images import read_picture
-from dnirender.networks.network import load
+from dnirender.media.resize import narrowed
+from dnirender.networks.loading import load
 from dnirender.preset import Preset
 from dnirender.train.features import gram, squeezenet
 from dnirender.train.recipe import Recipe

@@ -15,11 +15,12 @@ from pathlib import Path
 import numpy as np
 from judges import flicker, motion, structure
 
-from dnirender.decoding.video import open_source
+from dnirender.decoding.open import open_source
 from dnirender.engine.engine import Engine
-from dnirender.layout.panels import crossfade, narrowed
+from dnirender.layout.panels import crossfade
 from dnirender.media.images import read_picture
-from dnirender.networks.network import load
+from dnirender.media.resize import narrowed
+from dnirender.networks.loading import load
 from dnirender.preset import Preset
 from dnirender.train.data.drawing import draw, mixed, study
 

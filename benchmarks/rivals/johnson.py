@@ -45,7 +45,7 @@ class Johnson(nn.Module):
 
 
 def loaded():
-    """(network, path) as `dnirender.networks.network.load` gives them, of two ends."""
+    """(network, path) as `dnirender.networks.loading.load` gives them, of two ends."""
     ends = {}
     for seed, name in enumerate(("one", "other")):
         torch.manual_seed(seed)

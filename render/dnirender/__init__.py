@@ -23,8 +23,8 @@ if TYPE_CHECKING:
         TimelineError,
         UsageError,
     )
-    from dnirender.jobs.pipeline import Report, render
-    from dnirender.jobs.plan import Job
+    from dnirender.jobs.job import Job
+    from dnirender.jobs.render import Report, render
     from dnirender.networks.weights import WeightPath
     from dnirender.preset import Preset
     from dnirender.timeline.timeline import Timeline
@@ -32,19 +32,19 @@ if TYPE_CHECKING:
 # Imported when asked for: torch takes seconds, and a Timeline needs none of it.
 _HOMES = {
     "Engine": "engine.engine",
-    "Job": "jobs.plan",
+    "Job": "jobs.job",
     "MediaError": "errors",
     "ModelError": "errors",
     "OutputError": "errors",
     "Preset": "preset",
     "PresetError": "errors",
     "RenderError": "errors",
-    "Report": "jobs.pipeline",
+    "Report": "jobs.render",
     "Timeline": "timeline.timeline",
     "TimelineError": "errors",
     "UsageError": "errors",
     "WeightPath": "networks.weights",
-    "render": "jobs.pipeline",
+    "render": "jobs.render",
 }
 
 __all__ = [

@@ -2,6 +2,6 @@
 
 import sys
 
-from dnirender.cli.app import main
+from dnirender.cli.main import main
 
 sys.exit(main())

@@ -66,9 +66,9 @@ def preset_of(folder, **sections):
 
 def identity(source, target, codec="libx264", pix_fmt=None, options=None, **job):
     """Renders `source` to `target` through a network that changes nothing, and returns the report."""
-    from dnirender.jobs.pipeline import run
     from dnirender.jobs.plan import make_plan
     from dnirender.jobs.prepare import prepare
+    from dnirender.jobs.render import run
 
     encoding = {"codec": codec, "options": FAST[codec] if options is None else options}
     preset = preset_of(source.parent, encoding=encoding | ({"pix_fmt": pix_fmt} if pix_fmt else {}))

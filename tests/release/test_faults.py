@@ -17,7 +17,7 @@ from dnirender import Job, OutputError, Preset, RenderError
 from dnirender.decoding import video as decode_module
 from dnirender.encoding import video as encode
 from dnirender.engine.engine import Engine
-from dnirender.jobs import pipeline, plan
+from dnirender.jobs import plan, render
 from dnirender.jobs import prepare as ready_module
 
 FRAMES, SEGMENT = 60, 12
@@ -112,7 +112,7 @@ def ready(tmp_path_factory):
         job = Job(clip, target, preset, dtype="fp32", threads=1, segment=SEGMENT, **options)
         made = ready_module.prepare(plan.make_plan(job), engines[0] if engines else None)
         engines[:] = [made.engine]
-        return pipeline.run(made)
+        return render.run(made)
 
     return run
 

@@ -32,8 +32,8 @@ def job(folder, name):
 
 def child(arguments, done, steps, deadly):
     """Runs the command; tells how many frames were given to the encoder, and dies in step number `deadly`."""
-    from dnirender.cli import app as cli
-    from dnirender.jobs import pipeline
+    from dnirender.cli import main
+    from dnirender.jobs import render
 
     def counted(function):
         def step(*args, **options):
@@ -46,7 +46,7 @@ def child(arguments, done, steps, deadly):
 
     for module, name in STEPS:
         setattr(module, name, counted(getattr(module, name)))
-    run = pipeline.run
+    run = render.run
 
     def watched(ready, progress, notice=None):
         def tell(count, total, alpha):
@@ -55,8 +55,8 @@ def child(arguments, done, steps, deadly):
 
         return run(ready, tell, notice)
 
-    pipeline.run = watched
-    sys.exit(cli.main(arguments))
+    render.run = watched
+    sys.exit(main.main(arguments))
 
 
 @pytest.fixture(scope="module")

@@ -38,11 +38,11 @@ STEMS = {
     "semicolon": "a;b&c#d",
 }
 LONGEST = 255
-MAIN = "import sys; from dnirender.cli.app import main; sys.exit(main())"
+MAIN = "import sys; from dnirender.cli.main import main; sys.exit(main())"
 
 
 def render(*arguments):
-    from dnirender.cli.app import main
+    from dnirender.cli.main import main
 
     return main(["--no-progress", "--device", "cpu", *arguments])
 

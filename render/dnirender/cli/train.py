@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from dnirender.cli.app import app as commands
 from dnirender.cli.default_command import DefaultCommand
 from dnirender.errors import OutputError, PresetError, TrainingError, UsageError
 from dnirender.preset import Preset, preset_folder
@@ -37,6 +38,8 @@ app = typer.Typer(
     rich_markup_mode=None,
     context_settings={"help_option_names": ["--help"], "max_content_width": 100},
 )
+
+commands.add_typer(app, name="train")
 
 Data = Annotated[Path, typer.Option(help="Folder that the recipe's paths are relative to.")]
 FeaturesOption = Annotated[

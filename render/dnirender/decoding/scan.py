@@ -5,51 +5,32 @@ from __future__ import annotations
 import contextlib
 from bisect import bisect_left
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from fractions import Fraction
 from itertools import dropwhile, pairwise
 from pathlib import Path
 from typing import Any, cast
 
-import av
 import av.error
 import numpy as np
 from av.container import InputContainer
-from av.packet import Packet
-from av.stream import Disposition
-from av.video.codeccontext import VideoCodecContext
 from av.video.frame import VideoFrame
 from av.video.stream import VideoStream
 
 from dnirender.decoding.deinterlace import parity
-from dnirender.decoding.source import Facts, StreamFacts
-from dnirender.decoding.timestamps import Clock, Stamp, clock
+from dnirender.decoding.metadata import Facts, StreamFacts
+from dnirender.decoding.packets import PacketList, codec_context_of, decode_first_frames, decode_packets, read_packets
+from dnirender.decoding.timestamps import Clock, clock
 from dnirender.errors import MediaError, UsageError
 from dnirender.media.colorspace import KR_KB, UNSPECIFIED, Colour, guess_matrix
-from dnirender.media.containers import MAX_PIXELS, check_pixels, demux, fraction, opacity_decoder, open_container
+from dnirender.media.containers import check_pixels, codec_of, fraction, is_cover, open_container
 from dnirender.media.pixel_formats import depth_of, has_opacity, is_yuv, opacity_of, sampling_of
 from dnirender.media.truncation import is_torn, most_samples
 
 # How much earlier than its header says a file may end before it counts as cut off.
 SLACK = Fraction(1, 2)
-LOOKED_AT = 5  # frames: a broadcast may begin with one that is not flagged as interlaced
 HEADER_DURATIONS = {"mov", "matroska", "flv"}  # other formats' durations are estimates
-MAX_ERRORS = 32  # failures of reading, one after the other, before a file counts as ended
-STREAMED = {"mpegts", "mpeg", "mpegvideo", "h264", "hevc", "m4v", "obu"}
 IN_DECODING_ORDER = {"avi"}  # formats whose pts are those of decoding
-
-
-@dataclass(frozen=True)
-class _Packets:
-    """What the packets of a file say: those that give frames in decoding order; the time at which any stream ends.
-
-    `torn`: a stream's last packet is shorter than it should be. `error` ended the reading early.
-    """
-
-    frames: list[Stamp]
-    end: Fraction
-    torn: bool
-    error: str | None
 
 
 def scan(path: Path, number: int | None = None, *, ignore_errors: bool = False) -> Facts:
@@ -65,16 +46,16 @@ def scan(path: Path, number: int | None = None, *, ignore_errors: bool = False) 
     with _open(path) as container:
         chosen = _choose(container, path, number)
         index = chosen.index  # a stream must not be asked anything after its container is closed
-        if (context := _codec_context(chosen)) is not None:
+        if (context := codec_context_of(chosen)) is not None:
             check_pixels(path, context.width, context.height)
-        packets = _read(container, chosen)
+        packets = read_packets(container, chosen)
         warnings = _damage(container, chosen, packets, path)
         if warnings and not ignore_errors:
             raise MediaError(f"{path}: {warnings}; --ignore-errors renders them")
         times = _clock(container, chosen, packets, path)
     with open_container(path) as container:
         chosen = cast(VideoStream, container.streams[index])
-        frames, begin = _first_frames(container, chosen, path, ignore_errors)
+        frames, begin = decode_first_frames(container, chosen, path, ignore_errors)
         facts = _facts(container, chosen, frames[0], begin, times, warnings, path)
         facts = replace(facts, parity=parity(frames, int(chosen.codec_context.field_order)))
     return replace(facts, opacity=facts.opacity and not _all_opaque(facts, path))
@@ -87,16 +68,6 @@ def _open(path: Path) -> InputContainer:
         if is_torn(path):
             raise MediaError(f"{path}: is cut off, its index with it; nothing in it can be decoded") from error
         raise
-
-
-def is_cover(stream: Any) -> bool:
-    """Whether a video stream is an attached picture: one to FFmpeg, but not one to render."""
-    return bool(stream.disposition & Disposition.attached_pic)
-
-
-def _codec_context(stream: VideoStream) -> VideoCodecContext | None:
-    """None where no decoder answers to the stream's codec, which the types do not say."""
-    return cast("VideoCodecContext | None", stream.codec_context)
 
 
 def _choose(container: InputContainer, path: Path, number: int | None) -> VideoStream:
@@ -113,35 +84,7 @@ def _choose(container: InputContainer, path: Path, number: int | None) -> VideoS
     return best if isinstance(best, VideoStream) and best in streams else streams[0]
 
 
-def _read(container: InputContainer, stream: VideoStream) -> _Packets:
-    frames: list[Stamp] = []
-    end, behind, error = Fraction(0), 0, None
-    torn: dict[int, bool] = {}
-    try:
-        for packet in demux(container):
-            if packet.size:
-                torn[packet.stream.index] = packet.is_corrupt
-                behind = (packet.pos or 0) + packet.size
-            if packet.pts is not None:
-                end = max(end, (packet.pts + (packet.duration or 0)) * fraction(packet.time_base, Fraction(0)))
-            if packet.stream.index == stream.index and _gives_frame(packet, stream):
-                frames.append(Stamp(packet.pts, packet.dts, packet.duration or 0, packet.is_keyframe))
-    except av.error.FFmpegError as stop:
-        error = stop.strerror
-    if frames and torn[stream.index]:
-        frames.pop()
-    rest = container.format.name == "yuv4mpegpipe" and container.size > behind  # FFmpeg passes over a torn picture
-    return _Packets(frames, end, any(torn.values()) or rest, error)
-
-
-def _gives_frame(packet: Packet[Any], stream: VideoStream) -> bool:
-    if packet.is_discard or not packet.size:
-        return False
-    # VP8 stores pictures that are only referred to as packets of their own; bit 4 says whether one is shown.
-    return codec_of(stream) != "vp8" or bool(bytes(packet)[0] & 0x10)
-
-
-def _damage(container: InputContainer, stream: VideoStream, packets: _Packets, path: Path) -> str:
+def _damage(container: InputContainer, stream: VideoStream, packets: PacketList, path: Path) -> str:
     """What is missing at the end of the file and what is there; empty if it is whole as far as can be known."""
     missing = _declared_end(container) - packets.end
     if not (packets.error or packets.torn or missing > SLACK or is_torn(path)):
@@ -162,13 +105,13 @@ def _damage(container: InputContainer, stream: VideoStream, packets: _Packets, p
     return f"{what}: {frames}, {seconds} are there"
 
 
-def _clock(container: InputContainer, stream: VideoStream, packets: _Packets, path: Path) -> Clock:
+def _clock(container: InputContainer, stream: VideoStream, packets: PacketList, path: Path) -> Clock:
     frames = packets.frames
     if not frames:
         raise MediaError(f"{path}: its video stream has no frames")
     pts = [frame.pts for frame in frames if frame.pts is not None]
     rising = len(pts) == len(frames) and all(before < after for before, after in pairwise(pts))
-    context = _codec_context(stream)
+    context = codec_context_of(stream)
     reordered = context is not None and context.has_b_frames and rising and container.format.name in IN_DECODING_ORDER
     if reordered or len(pts) < len(frames):  # what comes before the first keyframe gives no frame, and no stamp says so
         frames = list(dropwhile(lambda frame: not frame.key, frames))
@@ -195,77 +138,6 @@ def _declared_end(container: InputContainer) -> Fraction:
     if container.duration is None or not _declares_duration(container):
         return Fraction(0)
     return Fraction((container.start_time or 0) + container.duration, av.time_base)
-
-
-def _first_frames(
-    container: InputContainer, stream: VideoStream, path: Path, ignore_errors: bool
-) -> tuple[list[VideoFrame], int | None]:
-    """The first few frames that can be decoded, and the pts at which showing should begin: the first keyframe's."""
-    begin, first = None, list[VideoFrame]()
-    try:
-        for packet, frames in decode_packets(container, stream, forgiving=ignore_errors):
-            if begin is None and (packet.is_keyframe or not begins_anywhere(container)):
-                begin = packet.pts
-            first += frames or ()
-            if len(first) >= LOOKED_AT:
-                break
-    except av.error.FFmpegError as error:
-        if not first:
-            raise MediaError(f"{path}: its first frame cannot be decoded ({error.strerror})") from error
-    if not first:
-        raise MediaError(f"{path}: none of its frames can be decoded")
-    return first[:LOOKED_AT], begin if ignore_errors else first[0].pts
-
-
-def decode_packets(
-    container: InputContainer, stream: VideoStream, *, forgiving: bool = False
-) -> Iterator[tuple[Packet[Any], list[VideoFrame] | None]]:
-    """Every packet of the stream with the frames that came out of the decoder behind it.
-
-    A decoder on its own conceals damage where it can. Strictly, it stops at the least of it, and its FFmpegError is
-    raised; only where a recording began between two keyframes may packets fail, until a frame has come out. Forgiving,
-    a packet that cannot be decoded comes with None; one thread decodes, so that the failure is that packet's and always
-    the same. What a decoder conceals without an error or a mark on the frame passes for a frame.
-    """
-    context = _codec_context(stream)
-    if context is None:
-        raise av.error.DecoderNotFoundError(0, "there is no decoder for it")
-    aside = opacity_decoder(stream)
-    context = aside or context
-    context.thread_type = "NONE" if forgiving else "AUTO"
-    # The size is checked here too, because that of the stream may be another than that of the container's header.
-    context.options = {"max_pixels": str(MAX_PIXELS)} | ({} if forgiving else {"err_detect": "explode"})
-    begun, keyed = False, None
-    for packet in _demuxed(container, stream, forgiving):
-        keyed = packet.is_keyframe or not begins_anywhere(container) if keyed is None else keyed
-        try:
-            frames = cast("list[VideoFrame]", aside.decode(packet) if aside else packet.decode())
-        except av.error.FFmpegError:
-            if not forgiving and (begun or keyed):
-                raise
-            yield packet, None
-            continue
-        begun = begun or bool(frames)
-        yield packet, frames
-
-
-def begins_anywhere(container: InputContainer) -> bool:
-    """Whether files of this format may begin between two keyframes, as recordings of broadcasts do."""
-    return container.format.name in STREAMED
-
-
-def _demuxed(container: InputContainer, stream: VideoStream, forgiving: bool) -> Iterator[Packet[Any]]:
-    """The packets of one stream, the empty one that flushes the decoder last. Forgiving: over errors of reading too."""
-    for _ in range(MAX_ERRORS):
-        try:
-            yield from demux(container, stream)
-            return
-        except av.error.FFmpegError:
-            if not forgiving:
-                raise
-    flush: Packet[Any] = Packet()
-    flush.stream = stream
-    yield flush
 
 
 def _facts(
@@ -381,8 +253,3 @@ def _stream_facts(stream: Any) -> StreamFacts:
     elif context is not None and stream.type == "audio":
         detail = f"{context.sample_rate} Hz, {context.layout.name}"
     return StreamFacts(stream.index, stream.type, codec_of(stream), stream.metadata.get("language"), detail)
-
-
-def codec_of(stream: Any) -> str:
-    """The name of a stream's codec, `unknown` where no decoder answers to it."""
-    return stream.codec_context.name if stream.codec_context is not None else "unknown"

@@ -11,7 +11,6 @@ from fractions import Fraction
 from pathlib import Path
 from typing import Any, cast
 
-import av
 import av.error
 import numpy as np
 from av.container import InputContainer
@@ -22,13 +21,13 @@ from av.video.stream import VideoStream
 
 from dnirender.decoding import tonemap
 from dnirender.decoding.deinterlace import deinterlaced
-from dnirender.decoding.image_header import check_picture
-from dnirender.decoding.scan import decode_packets, scan
-from dnirender.decoding.source import Facts, Source
+from dnirender.decoding.metadata import Facts
+from dnirender.decoding.packets import decode_packets
+from dnirender.decoding.scan import scan
+from dnirender.decoding.source import Source
 from dnirender.errors import MediaError
 from dnirender.frames import Frame, Image, Opacity, to_uint8, to_uint16
 from dnirender.media.containers import open_container
-from dnirender.media.images import Still, is_still
 from dnirender.media.pixel_formats import depth_of, has_opacity, is_yuv, opacity_of, to_rgb
 
 EARLIER = Fraction(10)  # seconds: more than the distance of keyframes in broadcasts
@@ -240,48 +239,6 @@ class Video(Source):
             f"({reached:.1f} of {float(self.facts.duration):.1f} s){why}; {whole}"
             "--ignore-errors shows the frame before in place of each that is lost"
         )
-
-
-def open_source(
-    path: Path,
-    *,
-    stream: int | None = None,
-    deinterlace: str = "auto",
-    hdr: str = "auto",
-    sdr_depth: int = 8,
-    still_frames: int = 1,
-    still_rate: Fraction = Fraction(24),
-    ignore_errors: bool = False,
-) -> Source:
-    """A video, or a still picture held for `still_frames` frames.
-
-    Raises MediaError if it is neither, or not whole; with `ignore_errors` what is there is given, and warnings say so.
-    """
-    try:
-        if not path.exists():
-            raise MediaError(f"{path}: no such file")
-        if path.is_dir():
-            raise MediaError(f"{path}: is a folder, expected a video or a picture")
-        if not path.is_file():
-            raise MediaError(f"{path}: is a device or a pipe, expected a file; record it into one first")
-        if path.stat().st_size == 0:
-            raise MediaError(f"{path}: is empty")
-        if not is_still(path):
-            return Video.open(
-                path, stream, deinterlace=deinterlace, hdr=hdr, sdr_depth=sdr_depth, ignore_errors=ignore_errors
-            )
-        torn = check_picture(path)
-    except OSError as error:
-        if isinstance(error, MediaError):
-            raise
-        raise MediaError(f"{path}: cannot be read ({error.strerror})") from error
-    if torn and not ignore_errors:
-        raise MediaError(f"{path}: is cut off: {torn}")
-    still = Still(path, still_frames, still_rate)
-    if torn:
-        told = f"{path.name}: is cut off: a part of the picture is there; what is missing is gray"
-        still.facts = replace(still.facts, warnings=(*still.facts.warnings, told))
-    return still
 
 
 def _alike(form: VideoFormat, facts: Facts) -> bool:

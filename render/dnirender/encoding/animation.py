@@ -15,14 +15,15 @@ from av.filter import Graph
 from av.video.frame import VideoFrame
 from av.video.stream import VideoStream
 
+from dnirender.encoding.image_sequence import PngRecorder
 from dnirender.encoding.segment_file import Parts, check_numbers
-from dnirender.encoding.video import Times
+from dnirender.encoding.sink import Times
 from dnirender.errors import UsageError
 from dnirender.files import disk_errors
 from dnirender.frames import Image, to_uint8
 from dnirender.media.colorspace import Colour
 from dnirender.media.containers import create_container
-from dnirender.media.images import PngRecorder, decode_png
+from dnirender.media.images import decode_png
 from dnirender.media.pixel_formats import to_frame
 
 FORMATS = {".gif": "gif", ".webp": "webp", ".apng": "apng"}

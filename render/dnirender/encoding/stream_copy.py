@@ -22,10 +22,9 @@ from av.audio.stream import AudioStream
 from av.container import InputContainer, OutputContainer
 from av.packet import Packet
 
-from dnirender.decoding.scan import codec_of, is_cover
 from dnirender.errors import MediaError
 from dnirender.files import reason
-from dnirender.media.containers import create_container, demux, fraction, open_container
+from dnirender.media.containers import codec_of, create_container, demux, fraction, is_cover, open_container
 
 AUDIO_CODECS = {"webm": "libopus"}  # where aac, the default, will not do
 TEXT_CODECS = {"mp4": "mov_text", "mov": "mov_text", "matroska": "subrip"}

@@ -9,12 +9,11 @@ from __future__ import annotations
 
 import contextlib
 import io
-import zlib
-from collections.abc import Generator, Iterator, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Generator, Iterator
+from dataclasses import replace
 from fractions import Fraction
 from pathlib import Path
-from typing import Any, BinaryIO, Protocol, cast
+from typing import Any, BinaryIO, cast
 
 import av.error
 import cv2
@@ -28,81 +27,16 @@ from av.video.stream import VideoStream
 
 from dnirender.encoding.encoders import VideoSpec, configure
 from dnirender.encoding.provenance import TAG, Receipt, append_box, as_text
-from dnirender.encoding.segment_file import Packet, Parts, PartWriter, check_numbers
+from dnirender.encoding.segment_file import Packet, Parts, check_numbers
+from dnirender.encoding.sink import Recorder, Times, slack_of
 from dnirender.encoding.stream_copy import Companions, Cut, StreamPlan
 from dnirender.errors import MediaError, OutputError, UsageError
 from dnirender.files import disk_errors, reason
 from dnirender.frames import Image
-from dnirender.media.containers import create_container, demux, fraction, open_container
-from dnirender.media.images import PngRecorder, decode_png
+from dnirender.media.containers import container_of, create_container, read_video
 from dnirender.media.pixel_formats import to_frame
 
 OPACITY = "matroska_block_additional"  # where VP9 in Matroska and WebM keeps it
-CONTAINERS = {".mp4": "mp4", ".m4v": "mp4", ".mov": "mov", ".mkv": "matroska", ".webm": "webm"}
-
-
-def slack_of(target: Path) -> Fraction:
-    """Seconds that the times in a file may be off: Matroska and WebM count whole milliseconds."""
-    return Fraction(0) if container_of(target) in ("mp4", "mov") else Fraction(1, 2000)
-
-
-def read_video(path: Path) -> tuple[list[Fraction], int]:
-    """The times in seconds, in order, at which a file's video has a frame, and the CRC-32 of the video's packets."""
-    shown: list[int] = []
-    check = 0
-    with open_container(path) as container:
-        stream = container.streams.video[0]
-        base = fraction(stream.time_base, Fraction(1))
-        for packet in demux(container, stream):
-            check = zlib.crc32(bytes(packet), check)
-            if packet.size and not packet.is_discard and packet.pts is not None:
-                shown.append(packet.pts)
-    return sorted(pts * base for pts in shown), check
-
-
-class Recorder(Protocol):
-    """Makes packets of the pictures of one segment, in order; `header` is what a container needs to know of it."""
-
-    @property
-    def header(self) -> bytes: ...
-    def record(self, index: int, picture: Any) -> Iterator[Packet]: ...
-    def flush(self) -> Iterator[Packet]: ...
-
-
-class Sink(Protocol):
-    """How rendered pictures become a file: each is `converted` as the recorders take it, on any thread; a recorder for
-    each segment makes packets of them, and when all are there, `deliver` makes the files of them.
-    """
-
-    def converted(self, image: Image) -> Image | VideoFrame: ...
-    def recorder(self) -> Recorder: ...
-    def deliver(self, parts: Parts, folder: Path) -> list[tuple[Path, Path]]:
-        """Every file, complete, read back and still in `folder`, with the name that it is to get."""
-        ...
-
-
-@dataclass(frozen=True)
-class Times:
-    """When each picture is shown: one pts per picture in `time_base`, and how long the last one stands."""
-
-    pts: tuple[int, ...]
-    time_base: Fraction
-    last_duration: int
-
-    @property
-    def frame_rate(self) -> Fraction:
-        """Pictures per second on average."""
-        length = (self.pts[-1] - self.pts[0] + self.last_duration) * self.time_base
-        return Fraction(len(self.pts)) / length
-
-    def duration(self, index: int) -> int:
-        """How long picture `index` stands, in units of `time_base`."""
-        return self.pts[index + 1] - self.pts[index] if index + 1 < len(self.pts) else self.last_duration
-
-
-def container_of(target: Path) -> str:
-    """The FFmpeg name of the container that the target's extension asks for."""
-    return CONTAINERS[target.suffix.lower()]
 
 
 class _VideoRecorder:
@@ -284,34 +218,6 @@ class VideoSink:
             return read_video(joined)
         except (MediaError, av.error.FFmpegError) as error:
             raise OutputError(f"{self._target}: cannot be read back ({error}); nothing was published") from error
-
-
-class BoomerangSink:
-    """A video whose pictures come back: `order` lists the number of each frame's picture."""
-
-    def __init__(self, video: VideoSink, order: Sequence[int]) -> None:
-        self._video, self._order = video, order
-
-    def converted(self, image: Image) -> Image:
-        """The picture."""
-        return image
-
-    def recorder(self) -> Recorder:
-        """One that makes PNG, so that pictures can be had again."""
-        return PngRecorder()
-
-    def deliver(self, parts: Parts, folder: Path) -> list[tuple[Path, Path]]:
-        """Encodes the pictures forth and back."""
-        whole = folder / "boomerang.whole"
-        with disk_errors(whole):
-            recorder = self._video.recorder()
-        with PartWriter(whole, recorder.header) as part:
-            for number, picture in enumerate(self._order):
-                image = decode_png(parts[picture].data)
-                part.extend(recorder.record(number, self._video.converted(image)))
-            part.extend(recorder.flush())
-        with Parts([whole]) as encoded:
-            return self._video.deliver(encoded, folder)
 
 
 def _muxable(packet: Packet) -> AvPacket[Any]:

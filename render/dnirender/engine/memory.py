@@ -8,6 +8,7 @@ from functools import cached_property
 import torch
 from torch import Tensor
 
+from dnirender.engine import memory_usage, receptive_field
 from dnirender.engine import tiling as tiles
 from dnirender.errors import RenderError, UsageError
 from dnirender.networks.network import Network
@@ -33,8 +34,8 @@ class Room:
 
     @cached_property
     def reach(self) -> int | None:
-        """`tiles.reach` of the network."""
-        return tiles.reach(self._network)
+        """`receptive_field.reach` of the network."""
+        return receptive_field.reach(self._network)
 
     def plan(self, height: int, width: int, dtype: torch.dtype, device: torch.device, wanted: int) -> int:
         """Chooses the tile for pictures of this size and returns how many, up to `wanted`, may be in work side by side.
@@ -45,9 +46,9 @@ class Room:
         if self._asked is not None:
             asked = self._asked
             self.tile = asked if isinstance(asked, tuple) else self._square(asked, height, width)
-        free = tiles.free_memory(device)
+        free = memory_usage.free_memory(device)
         budget = int(free * SHARE)
-        needed = tiles.peak_bytes(self._network, *(self.tile or (height, width)), dtype, device)
+        needed = memory_usage.peak_bytes(self._network, *(self.tile or (height, width)), dtype, device)
         if needed <= budget or self.tile:
             return max(1, min(wanted, budget // needed))
         if self.reach is None:

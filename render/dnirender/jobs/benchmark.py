@@ -15,10 +15,11 @@ from av.video.stream import VideoStream
 
 from dnirender.encoding.segment_file import PartWriter
 from dnirender.engine import calibration as probe
-from dnirender.jobs.pipeline import run
-from dnirender.jobs.plan import Job, make_plan
+from dnirender.jobs.job import Job
+from dnirender.jobs.plan import make_plan
 from dnirender.jobs.prepare import Ready, prepare
-from dnirender.layout import panels as compose
+from dnirender.jobs.render import run
+from dnirender.media import resize
 
 SECONDS = 6.0  # about what each of two measurements may take
 FEWEST, MOST = 24, 480  # frames that are measured
@@ -61,7 +62,7 @@ def _measured(job: Job) -> Figures:
     ready = prepare(make_plan(job))
     startup = time.perf_counter() - began
     plan, engine = ready.plan, ready.engine
-    frame = compose.fit(next(iter(plan.source.frames(plan.selection.indices[:1]))).image, *plan.size)
+    frame = resize.fit(next(iter(plan.source.frames(plan.selection.indices[:1]))).image, *plan.size)
     per_forward = engine.pace(frame)
     networks = per_forward * plan.forwards / plan.num_frames
     count = min(len(plan.selection.indices), MOST, max(FEWEST, int(SECONDS / max(networks, 1e-6))))
@@ -94,7 +95,7 @@ def _without_networks(ready: Ready, tick: Callable[[], None]) -> None:
     recorder = sink.recorder()
     with PartWriter(plan.job.output.with_suffix(".part"), recorder.header) as part:
         for number, frame in enumerate(plan.source.frames(plan.selection.indices)):
-            picture = compose.fit(compose.fit(frame.image, *plan.size), *ready.output_size)
+            picture = resize.fit(resize.fit(frame.image, *plan.size), *ready.output_size)
             part.extend(recorder.record(number, sink.converted(picture)))
             tick()
         part.extend(recorder.flush())

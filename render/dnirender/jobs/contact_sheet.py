@@ -6,13 +6,16 @@ from collections.abc import Sequence
 from dataclasses import replace
 from fractions import Fraction
 
-from dnirender.decoding.source import Facts
-from dnirender.decoding.video import open_source
+from dnirender.decoding.metadata import Facts
+from dnirender.decoding.open import open_source
 from dnirender.errors import UsageError
 from dnirender.frames import Alpha, Batch
-from dnirender.jobs.plan import Job, check_target, find_frame, scaled_size
+from dnirender.jobs.frame_selection import find_frame
+from dnirender.jobs.job import Job
+from dnirender.jobs.plan import check_target, scaled_size
 from dnirender.jobs.prepare import load_engine
-from dnirender.layout import panels as compose
+from dnirender.layout import contact_sheet
+from dnirender.media import resize
 from dnirender.media.images import is_still, write_png
 from dnirender.preset import Preset
 from dnirender.timeline.timeline import Timeline
@@ -33,11 +36,11 @@ def make_sheet(job: Job, positions: Sequence[str], values: Sequence[str], title:
     size = scaled_size(job, facts)
     engine = load_engine(job)
     engine.tune(size[1], size[0], len(indices) * len(alphas), facts.depth)
-    frames = [replace(frame, image=compose.fit(frame.image, *size)) for frame in source.frames(indices)]
+    frames = [replace(frame, image=resize.fit(frame.image, *size)) for frame in source.frames(indices)]
     renders = (images[0] for _, images in engine(Batch((frame,), alpha) for frame in frames for alpha in alphas))
     rows = [[next(renders) for _ in alphas] for _ in frames]
     labels = [_label(index, facts) for index in indices]
-    write_png(job.output, compose.sheet(rows, labels, _columns(values, alphas, job.preset.endpoints), title))
+    write_png(job.output, contact_sheet.sheet(rows, labels, _columns(values, alphas, job.preset.endpoints), title))
     return engine.choice
 
 

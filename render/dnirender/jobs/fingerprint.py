@@ -9,12 +9,11 @@ from pathlib import Path
 
 import av
 
-from dnirender.errors import MediaError
+from dnirender.files import sample, short_sha256
 from dnirender.jobs.plan import Plan
 from dnirender.jobs.workspace import Identity
 from dnirender.version import __version__
 
-SAMPLE = 1 << 16  # bytes of the source that are looked at, at each of three places
 LIBRARIES = ("torch", "openvino", "opencv-python", "numpy")  # whose rounding pictures depend on
 # What changes no picture, or is named by an ingredient of its own.
 BESIDE = {
@@ -35,8 +34,9 @@ def identity(plan: Plan) -> Identity:
     libraries = [f"{name}-{'.'.join(map(str, number))}" for name, number in av.library_versions.items()]
     libraries += [f"{name}-{_version(name)}" for name in LIBRARIES]
     options = {field.name: getattr(job, field.name) for field in fields(job) if field.name not in BESIDE}
+    times = short_sha256(repr(plan.source.facts.pts).encode())
     return {
-        "input": f"{sample(job.input)} {job.input.stat().st_mtime_ns} {_hash(repr(plan.source.facts.pts).encode())}",
+        "input": f"{sample(job.input)} {job.input.stat().st_mtime_ns} {times}",
         "weights": " ".join(f"{name}={digest}" for name, digest in weights.items()),
         **{name: str(value) for name, value in sections.items()},
         **{name: str(value) for name, value in options.items() if value is not None},
@@ -52,20 +52,6 @@ def _version(package: str) -> str:
         return "none"
 
 
-def sample(path: Path) -> str:
-    """Tells a file from others by its size and a look at three places. MediaError: it cannot be read."""
-    try:
-        size = path.stat().st_size
-        with path.open("rb") as file:
-            looks = b""
-            for place in (0, size // 2, max(0, size - SAMPLE)):
-                file.seek(place)
-                looks += file.read(SAMPLE)
-    except OSError as error:
-        raise MediaError(f"{path}: cannot be read ({error.strerror})") from error
-    return f"{size} {_hash(looks)}"
-
-
 def _content(path: Path) -> str:
     """What its loader says of a file that cannot be read is not said here."""
     try:
@@ -73,7 +59,3 @@ def _content(path: Path) -> str:
             return hashlib.file_digest(file, "sha256").hexdigest()[:16]
     except OSError:
         return ""
-
-
-def _hash(data: bytes) -> str:
-    return hashlib.sha256(data).hexdigest()[:16]

@@ -5,98 +5,32 @@ from __future__ import annotations
 import itertools
 import os
 import re
-from bisect import bisect_right
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from fractions import Fraction
 from pathlib import Path
 
-from dnirender.decoding import deinterlace, tonemap
-from dnirender.decoding.source import Facts, Source
-from dnirender.decoding.video import open_source
+from dnirender.decoding.metadata import Facts
+from dnirender.decoding.open import open_source
+from dnirender.decoding.source import Source
 from dnirender.encoding.animation import FORMATS, check_rate
+from dnirender.encoding.image_sequence import numbered
+from dnirender.encoding.sink import Times
 from dnirender.encoding.stream_copy import AS_ASKED, Cut, StreamPlan, plan_streams
-from dnirender.encoding.video import CONTAINERS, Times
 from dnirender.errors import OutputError, UsageError
 from dnirender.frames import Alpha
+from dnirender.jobs.frame_selection import Selection, between, boomerang_order, select
+from dnirender.jobs.job import Job
 from dnirender.jobs.workspace import was_delivered
 from dnirender.layout import panels as compose
-from dnirender.media.images import is_still, numbered
+from dnirender.media.containers import CONTAINERS
+from dnirender.media.images import is_still
 from dnirender.media.pixel_formats import depth_of_name
-from dnirender.preset import Preset
-from dnirender.timeline.timeline import Timeline, Track, parse_position
 
 STILL_RATE = Fraction(24)
 MAX_STILL_FRAMES = 1_000_000
 BACKWARDS, ONLY_PICTURES = "a boomerang has no sound", "this format holds pictures only"
 EXPECTED = (AS_ASKED, BACKWARDS, ONLY_PICTURES)  # reasons that the user knows and need no warning
-
-
-@dataclass(frozen=True)
-class Job:
-    """What is to be rendered. `start` and `end` are positions in the source, `end` exclusive; `tile` is the side of
-    tiles or their (height, width); `segment` is how many frames one segment has, None for about SECONDS of work.
-    `restart` forgets what earlier runs have finished; `keep_partial` publishes what is done when the render stops;
-    `strict` refuses to leave out anything of the source that was not asked to be left out."""
-
-    input: Path
-    output: Path
-    preset: Preset
-    start: str | None = None
-    end: str | None = None
-    video_stream: int | None = None
-    deinterlace: str = "auto"
-    hdr: str = "auto"
-    fps: Fraction | None = None
-    boomerang: bool = False
-    device: str = "auto"
-    dtype: str = "auto"
-    backend: str = "auto"
-    batch: int | None = None
-    threads: int | None = None
-    tile: int | tuple[int, int] | None = None
-    segment: int | None = None
-    restart: bool = False
-    keep_partial: bool = False
-    strict: bool = False
-    overwrite: bool = False
-    ignore_errors: bool = False
-
-    def __post_init__(self) -> None:
-        if self.fps is not None and not 0 < self.fps <= 1000:
-            raise UsageError(f"--fps {float(self.fps):g}: expected more than 0 and at most 1000")
-        for option, given, known in (
-            ("--deinterlace", self.deinterlace, deinterlace.MODES),
-            ("--hdr", self.hdr, tonemap.MODES),
-        ):
-            if given not in known:
-                raise UsageError(f"{option} {given}: expected {', '.join(known)}")
-
-    @property
-    def timeline(self) -> Timeline:
-        """The preset's timeline."""
-        return self.preset.timeline.parsed()
-
-    @property
-    def numbered(self) -> bool:
-        """Whether the output is a pattern of numbered pictures."""
-        return self.output.suffix.lower() == ".png" and "%" in self.output.name
-
-    @property
-    def animated(self) -> bool:
-        """Whether the output is a GIF, WebP or APNG."""
-        return self.output.suffix.lower() in FORMATS
-
-
-@dataclass(frozen=True)
-class Selection:
-    """Which frames are rendered: their indices in the source, their alphas, the moments they are shown at."""
-
-    indices: tuple[int, ...]
-    alphas: tuple[Alpha, ...]
-    times: Times
-    track: Track
-    cut: Cut = field(default_factory=Cut)
 
 
 @dataclass(frozen=True)
@@ -209,11 +143,6 @@ def one_hot(index: int, count: int) -> Alpha:
     return tuple(1.0 if i == index else 0.0 for i in range(count))
 
 
-def boomerang_order(count: int) -> list[int]:
-    """Forth and back, the ends not doubled: 0 1 2 3 2 1."""
-    return [*range(count), *range(count - 2, 0, -1)]
-
-
 def default_output(source: Path, name: str) -> Path:
     """`<stem>.<name>.mp4` in the current folder."""
     return Path(f"{source.stem}.{name}.mp4")
@@ -296,74 +225,6 @@ def _open(job: Job) -> Source:
 def _hdr(job: Job) -> str:
     """Files of pictures do not say that their values are HDR: there, auto means tone mapping."""
     return "tonemap-auto" if job.hdr == "auto" and (job.animated or job.numbered) else job.hdr
-
-
-def select(job: Job, facts: Facts) -> Selection:
-    """Lays the timeline over the range that is rendered; an animation takes the frames that its rate can show."""
-    seconds = facts.seconds
-    start, stop = _range(job, seconds)
-    timeline = job.timeline
-    track = timeline.resolve(job.preset.endpoints, seconds[start:stop])
-    if job.animated and not facts.still:
-        shown, times = thin(seconds[start:stop], _times(facts, start, stop), _rate(job, facts))
-        indices, alphas = [start + index for index in shown], [track.alphas[index] for index in shown]
-        return Selection(tuple(indices), tuple(alphas), times, track)
-    if job.animated and not job.boomerang and timeline.is_closed(job.preset.endpoints) and stop - start > 1:
-        # A loop shows its first frame after its last: a closed cycle would stand still for one frame.
-        stop -= track.alphas[0] == track.alphas[-1]
-    times, cut = between(facts, start, stop)
-    return Selection(tuple(range(start, stop)), track.alphas[: stop - start], times, track, cut)
-
-
-def between(facts: Facts, start: int, stop: int) -> tuple[Times, Cut]:
-    """When frames start to stop are shown, and which part of the other streams goes with them: a part of a source
-    begins at time zero, the whole where it does."""
-    times, seconds = _times(facts, start, stop), facts.seconds
-    if start == 0 and stop == len(seconds):
-        return times, Cut()
-    cut = Cut(seconds[start], seconds[stop] if stop < len(seconds) else None, seconds[start])
-    return replace(times, pts=tuple(pts - times.pts[0] for pts in times.pts)), cut
-
-
-def _range(job: Job, seconds: Sequence[Fraction]) -> tuple[int, int]:
-    """The first frame that is rendered, and the first behind that is not."""
-    start = find_frame("--start", job.start, seconds) if job.start is not None else 0
-    # "up to the end" means all of it, although `end` as a position is the last frame.
-    stop = find_frame("--end", job.end, seconds) if job.end not in (None, "end", "100%") else len(seconds)
-    if start >= stop:
-        raise UsageError(
-            f"--start {job.start or 0} --end {job.end or 'end'}: no frame of {len(seconds)} lies in this range"
-        )
-    return start, stop
-
-
-def find_frame(option: str, text: str | None, seconds: Sequence[Fraction]) -> int:
-    """The first frame at or after a position that an option names; UsageError with the option."""
-    try:
-        return parse_position(text or "").frame(seconds)
-    except UsageError as error:
-        raise UsageError(f"{option} {text}: {error}") from error
-
-
-def _times(facts: Facts, start: int, stop: int) -> Times:
-    """The times of frames start to stop, in a time base of 1/n as containers count it."""
-    unit, base = facts.time_base.numerator, Fraction(1, facts.time_base.denominator)
-    last = facts.pts[stop] - facts.pts[stop - 1] if stop < len(facts.pts) else facts.last_duration
-    return Times(tuple(pts * unit for pts in facts.pts[start:stop]), base, last * unit)
-
-
-def _rate(job: Job, facts: Facts) -> Fraction:
-    asked = job.fps or Fraction(job.preset.gif.fps).limit_denominator(1000)
-    return min(asked, facts.frame_rate)
-
-
-def thin(seconds: Sequence[Fraction], times: Times, rate: Fraction) -> tuple[list[int], Times]:
-    """The frames that are on screen at the ticks of `rate`, each once, and how long they stand in ticks."""
-    length = (times.pts[-1] - times.pts[0] + times.last_duration) * times.time_base
-    num_ticks = max(1, round(length * rate))
-    shown = [bisect_right(seconds, seconds[0] + tick / rate) - 1 for tick in range(num_ticks)]
-    kept = [tick for tick in range(num_ticks) if tick == 0 or shown[tick] != shown[tick - 1]]
-    return [shown[tick] for tick in kept], Times(tuple(kept), 1 / rate, num_ticks - kept[-1])
 
 
 def scaled_size(job: Job, facts: Facts) -> tuple[int, int]:

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from dnirender.encoding.animation import AnimationSink
+from dnirender.encoding.boomerang import BoomerangSink
 from dnirender.encoding.encoders import (
     VideoSpec,
     check_container,
@@ -20,16 +21,21 @@ from dnirender.encoding.encoders import (
     even_size,
     keeps_shape,
 )
+from dnirender.encoding.image_sequence import PictureSink, numbered
 from dnirender.encoding.provenance import Receipt, read_receipt
-from dnirender.encoding.video import CONTAINERS, BoomerangSink, Sink, VideoSink, container_of
+from dnirender.encoding.sink import Sink
+from dnirender.encoding.video import VideoSink
 from dnirender.engine import calibration as probe
 from dnirender.errors import MediaError, OutputError, UsageError
+from dnirender.files import sample
 from dnirender.jobs.disk_space import check_space, estimate, still_needed
-from dnirender.jobs.fingerprint import identity, sample
-from dnirender.jobs.plan import Job, Plan, make_plan
+from dnirender.jobs.fingerprint import identity
+from dnirender.jobs.job import Job
+from dnirender.jobs.plan import Plan, make_plan
 from dnirender.jobs.workspace import Segment, Work, mark_of, split
 from dnirender.layout import panels as compose
-from dnirender.media.images import PictureSink, numbered
+from dnirender.media import resize
+from dnirender.media.containers import CONTAINERS, container_of
 from dnirender.media.pixel_formats import carries_opacity
 from dnirender.version import __version__
 
@@ -45,7 +51,7 @@ CUDA_BATCH = 4  # on the CPU one by one is faster: activations stay in the cache
 def load_engine(job: Job) -> Engine:
     """The networks of the job's preset on its device; raises ModelError, UsageError."""
     from dnirender.engine.engine import Engine
-    from dnirender.networks.network import load
+    from dnirender.networks.loading import load
 
     network, path = load({endpoint.name: endpoint.weights for endpoint in job.preset.network.endpoints})
     return Engine(
@@ -282,4 +288,4 @@ def estimate_seconds(ready: Ready) -> float:
     """How long the networks will take: what a few runs of the first frame take, times the frames that they see."""
     plan = ready.plan
     frame = next(iter(plan.source.frames(plan.selection.indices[:1])))
-    return ready.engine.pace(compose.fit(frame.image, *plan.size)) * plan.forwards
+    return ready.engine.pace(resize.fit(frame.image, *plan.size)) * plan.forwards

@@ -11,15 +11,16 @@ from typing import Any
 
 import av.error
 
+from dnirender.decoding.open import open_source
 from dnirender.decoding.source import Source
-from dnirender.decoding.video import open_source
 from dnirender.encoding.provenance import Receipt, read_receipt
+from dnirender.encoding.sink import Times, slack_of
 from dnirender.encoding.stream_copy import Cut, StreamPlan, is_kept, plan_streams, start_of
-from dnirender.encoding.video import CONTAINERS, Times, VideoSink, container_of, read_video, slack_of
+from dnirender.encoding.video import VideoSink
 from dnirender.errors import MediaError, UsageError
-from dnirender.jobs.fingerprint import sample
-from dnirender.jobs.plan import between
-from dnirender.media.containers import demux, fraction, open_container
+from dnirender.files import sample
+from dnirender.jobs.frame_selection import between
+from dnirender.media.containers import CONTAINERS, container_of, demux, fraction, open_container, read_video
 from dnirender.media.truncation import is_torn
 
 MILLISECOND = Fraction(1, 1000)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import zlib
 from collections.abc import Iterator, Mapping
 from fractions import Fraction
 from pathlib import Path
@@ -12,6 +13,7 @@ import av
 import av.error
 from av.container import InputContainer, OutputContainer
 from av.packet import Packet
+from av.stream import Disposition
 from av.video.codeccontext import VideoCodecContext
 from av.video.stream import VideoStream
 
@@ -82,3 +84,35 @@ def _why(error: Exception) -> str:
     if isinstance(error, av.error.ArgumentError):
         return "its content is a playlist, or of another format than its name says"
     return getattr(error, "strerror", None) or str(error)
+
+
+def is_cover(stream: Any) -> bool:
+    """Whether a video stream is an attached picture: one to FFmpeg, but not one to render."""
+    return bool(stream.disposition & Disposition.attached_pic)
+
+
+def codec_of(stream: Any) -> str:
+    """The name of a stream's codec, `unknown` where no decoder answers to it."""
+    return stream.codec_context.name if stream.codec_context is not None else "unknown"
+
+
+CONTAINERS = {".mp4": "mp4", ".m4v": "mp4", ".mov": "mov", ".mkv": "matroska", ".webm": "webm"}
+
+
+def read_video(path: Path) -> tuple[list[Fraction], int]:
+    """The times in seconds, in order, at which a file's video has a frame, and the CRC-32 of the video's packets."""
+    shown: list[int] = []
+    check = 0
+    with open_container(path) as container:
+        stream = container.streams.video[0]
+        base = fraction(stream.time_base, Fraction(1))
+        for packet in demux(container, stream):
+            check = zlib.crc32(bytes(packet), check)
+            if packet.size and not packet.is_discard and packet.pts is not None:
+                shown.append(packet.pts)
+    return sorted(pts * base for pts in shown), check
+
+
+def container_of(target: Path) -> str:
+    """The FFmpeg name of the container that the target's extension asks for."""
+    return CONTAINERS[target.suffix.lower()]

@@ -2,20 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from fractions import Fraction
 from pathlib import Path
-from typing import Any, cast
+from typing import cast
 
 import cv2
 import numpy as np
 
-from dnirender.decoding.source import Facts, Source
-from dnirender.encoding.segment_file import Packet, Parts, check_numbers
 from dnirender.errors import MediaError, OutputError
 from dnirender.files import disk_errors, part_path, publish
-from dnirender.frames import Frame, Image, Opacity
-from dnirender.media.colorspace import Colour
+from dnirender.frames import Image, Opacity
 
 STILL_SUFFIXES = {".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff", ".webp"}
 
@@ -59,84 +54,6 @@ def _is_animated(data: bytes) -> bool:
     """Whether these are the bytes of an animated WebP or PNG."""
     webp = data[:4] == b"RIFF" and data[8:16] == b"WEBPVP8X" and b"ANIM" in data[16:64]
     return webp or (data[:8] == b"\x89PNG\r\n\x1a\n" and b"acTL" in data[:128])
-
-
-class Still(Source):
-    """A picture, held: every frame is the same pixels."""
-
-    def __init__(self, path: Path, num_frames: int, rate: Fraction) -> None:
-        self._image, self._opacity = read_picture(path)
-        depth = 8 if self._image.dtype == np.uint8 else 16
-        height, width = self._image.shape[:2]
-        facts = Facts(
-            width=width,
-            height=height,
-            pix_fmt="rgb24" if depth == 8 else "rgb48le",
-            depth=depth,
-            sampling=None,
-            colour=Colour(matrix=1, full_range=False, primaries=1, transfer=1),
-            sample_aspect_ratio=Fraction(1),
-            rotation=0,
-            time_base=1 / rate,
-            pts=tuple(range(num_frames)),
-            last_duration=1,
-            format="image",
-            codec=path.suffix.lower().lstrip("."),
-            still=True,
-            opacity=self._opacity is not None,
-        )
-        super().__init__(path, facts)
-
-    def frames(self, indices: Sequence[int]) -> Iterator[Frame]:
-        for index in indices:
-            yield Frame(index, self.facts.pts[index], self._image, self._opacity)
-
-
-class PngRecorder:
-    """Pictures as PNG: whole, each for itself, 16 bits where they have them."""
-
-    header = b""
-
-    def record(self, index: int, picture: Any) -> Iterator[Packet]:
-        yield Packet(index, True, encode_png(picture))
-
-    def flush(self) -> Iterator[Packet]:
-        return iter(())
-
-
-class PictureSink:
-    """Numbered PNG files after a pattern such as `frame_%04d.png`, numbered from 0; 16 bits where the picture has.
-
-    `order` lists the number of each file's picture, where pictures come back. All get their names at the end: what an
-    older sequence left under them stays until the new one is complete.
-    """
-
-    def __init__(self, pattern: Path, order: Sequence[int]) -> None:
-        self._pattern, self._order = pattern, order
-
-    def converted(self, image: Image) -> Image:
-        """The picture."""
-        return image
-
-    def recorder(self) -> PngRecorder:
-        """One that makes PNG."""
-        return PngRecorder()
-
-    def deliver(self, parts: Parts, folder: Path) -> list[tuple[Path, Path]]:
-        """One file for each picture."""
-        check_numbers(parts, max(self._order) + 1, self._pattern)
-        files: list[tuple[Path, Path]] = []
-        for number, picture in enumerate(self._order):
-            target = numbered(self._pattern, number)
-            files.append((folder / f"{number}.png", target))
-            with disk_errors(target):
-                files[-1][0].write_bytes(parts[picture].data)
-        return files
-
-
-def numbered(pattern: Path, number: int) -> Path:
-    """The path of picture `number`."""
-    return pattern.with_name(pattern.name % number)
 
 
 def write_png(target: Path, image: Image) -> None:

@@ -7,118 +7,21 @@ of a hold share one tuple.
 from __future__ import annotations
 
 import math
-import re
-from bisect import bisect_left, bisect_right
+from bisect import bisect_right
 from collections.abc import Sequence
-from dataclasses import dataclass, field
-from enum import StrEnum
+from dataclasses import dataclass
 from fractions import Fraction
-from typing import Literal
+from typing import TYPE_CHECKING
 
 from dnirender.errors import TimelineError
-from dnirender.timeline.easing import FARTHEST, NUMBER, Easing, parse_easing, parse_number, quote
+from dnirender.timeline.easing import Easing, parse_easing, quote
+from dnirender.timeline.keyframes import Keyframe, Loop, Position, alpha_along_path, check_frames, describe_clip
+from dnirender.timeline.parser import MAX_CHARACTERS, MAX_KEYS, at_key, parse_keyframe, split_outside_parentheses
 
-Alpha = tuple[float, ...]
-"""One coefficient per endpoint, in the order of the endpoints; they sum to 1."""
+if TYPE_CHECKING:
+    from dnirender.frames import Alpha
 
-Mix = tuple[tuple[str, Fraction], ...]
-"""Endpoint names and their weights, which sum to exactly 1."""
-
-_MAX_CHARACTERS = 100_000
-_MAX_KEYS = 10_000
 _STILL_FRAMES = 25  # one second at 24 fps and the frame that ends it: a still whose last key is relative to the clip
-_LONE_DURATION = Fraction(1, 24)  # of a clip's only frame, which has no neighbour to tell
-
-# A minus ends a name only before `NUMBER*`, so that starry-night is a name and day-0.5*night a difference.
-_NAME = rf"\w(?:[\w.]|-(?! ?{NUMBER} ?\*))*"
-_TERM = re.compile(rf" ?([+-]?) ?(?:({NUMBER}) ?\* ?)?({_NAME}) ?", re.IGNORECASE)
-_TIMECODE = re.compile(r"(?:([0-9]+):)?([0-9]+):([0-9]+(?:\.[0-9]*)?)")
-_VALUES = "a number 0..1, an endpoint's name or a mix such as 0.3*day+0.7*night"
-_POSITIONS = "a frame (12, -1), a time (2.5s, 1:30, 00:01:30.500), 50% or end"
-
-
-class Loop(StrEnum):
-    """What alpha does after the last key: hold, start again, or run back and forth."""
-
-    NONE = "none"
-    REPEAT = "repeat"
-    PING_PONG = "ping-pong"
-
-
-@dataclass(frozen=True)
-class Position:
-    """A place in a clip: a frame (negative counts from the end), seconds after the first frame, or a fraction of the
-    way from the first frame to the last (1 is `end`). `text` is how the user wrote it."""
-
-    unit: Literal["frame", "seconds", "fraction"]
-    value: Fraction
-    text: str = field(compare=False)
-
-    def __str__(self) -> str:
-        return f"frame {self.text}" if self.unit == "frame" else self.text
-
-    @property
-    def is_relative(self) -> bool:
-        """Whether it moves with the clip's end."""
-        return self.unit == "fraction" or self.value < 0
-
-    def frame(self, seconds: Sequence[Fraction]) -> int:
-        """Index of the first frame at or after this position, len(seconds) when there is none.
-
-        `seconds` are the frames' increasing times. A fraction is of the frames' numbers. Raises TimelineError for a
-        negative frame before the first.
-        """
-        _check_frames(seconds)
-        if self.unit == "seconds":
-            return bisect_left(seconds, seconds[0] + self.value)
-        if self.unit == "fraction":
-            return min(math.ceil(self.value * (len(seconds) - 1)), len(seconds))
-        return min(self._index(len(seconds)), len(seconds))
-
-    def offset(self, times: Sequence[Fraction | int]) -> Fraction:
-        """Distance from the first frame, in the unit of the frames' `times` (seconds only if they are seconds).
-
-        Frames beyond the clip's end follow at the mean frame duration.
-        """
-        last = len(times) - 1
-        span = Fraction(times[-1] - times[0])
-        if self.unit == "seconds":
-            return self.value
-        if self.unit == "fraction":
-            return self.value * span
-        index = self._index(len(times))
-        if index <= last:
-            return Fraction(times[index] - times[0])
-        return span + (index - last) * (span / last if last else _LONE_DURATION)
-
-    def _index(self, num_frames: int) -> int:
-        index = int(self.value) + (num_frames if self.value < 0 else 0)
-        if index < 0:
-            raise TimelineError(f"{self} lies before the first frame; {_clip(num_frames)}")
-        return index
-
-
-@dataclass(frozen=True)
-class Keyframe:
-    """A value at a position: a place on the path of the endpoints (0 the first, 1 the last) or a mix of them.
-
-    `easing` belongs to the segment that leaves the key; None takes the timeline's. `text` is how the user wrote it.
-    """
-
-    position: Position
-    value: Fraction | Mix
-    easing: Easing | None = None
-    text: str = field(default="", compare=False)
-
-    def alpha(self, endpoints: Sequence[str]) -> Alpha:
-        """The exact alpha of this key. Raises TimelineError for a name which is no endpoint."""
-        if isinstance(self.value, Fraction):
-            return _along(self.value, len(endpoints))
-        weights = dict(self.value)
-        for name in weights:
-            if name not in endpoints:
-                raise TimelineError(f"unknown endpoint {quote(name)}; this preset has {', '.join(endpoints)}")
-        return tuple(float(weights.get(name, 0)) for name in endpoints)
 
 
 @dataclass(frozen=True)
@@ -174,13 +77,13 @@ class Timeline:
         """Reads `POSITION:VALUE[@EASING], ...`; `easing` is for keys which name none. Raises TimelineError."""
         if loop not in tuple(Loop):
             raise TimelineError(f"unknown loop {quote(loop)}; expected {', '.join(Loop)}")
-        if len(text) > _MAX_CHARACTERS:
-            raise TimelineError(f"keyframes: {len(text)} characters are too many; at most {_MAX_CHARACTERS} are read")
+        if len(text) > MAX_CHARACTERS:
+            raise TimelineError(f"keyframes: {len(text)} characters are too many; at most {MAX_CHARACTERS} are read")
         text = " ".join(text.split())
-        parts = _split(text, ",") if text else []
-        if len(parts) > _MAX_KEYS:
-            raise TimelineError(f"keyframes: {len(parts)} keys are too many; at most {_MAX_KEYS} are read")
-        keys = tuple(_keyframe(part.strip(), count, extrapolate) for count, part in enumerate(parts, 1))
+        parts = split_outside_parentheses(text, ",") if text else []
+        if len(parts) > MAX_KEYS:
+            raise TimelineError(f"keyframes: {len(parts)} keys are too many; at most {MAX_KEYS} are read")
+        keys = tuple(parse_keyframe(part.strip(), count, extrapolate) for count, part in enumerate(parts, 1))
         return cls(keys, parse_easing(easing), Loop(loop), extrapolate)
 
     def resolve(self, endpoints: Sequence[str], seconds: Sequence[Fraction]) -> Track:
@@ -189,7 +92,7 @@ class Timeline:
         Raises TimelineError for an unknown endpoint, a frame before the first, and positions that do not increase in
         this clip. Keys which meet because one of them is relative to the clip's end are one key: the later.
         """
-        _check_frames(seconds)
+        check_frames(seconds)
         times: Sequence[Fraction | int] = seconds if self.timed else range(len(seconds))
         stops = self._stops(endpoints, times)
         # In ticks every time is an integer: exact, and a million frames take no fraction arithmetic.
@@ -226,7 +129,8 @@ class Timeline:
             if stops and stop.offset <= stops[-1].offset:
                 if stop.offset < stops[-1].offset or not (before.is_relative or key.position.is_relative):
                     where = f"{key.position} comes after {before} (key {count}) but not later"
-                    raise TimelineError(f"keyframes: {where}; {_clip(len(times))}, and positions must increase")
+                    clip = describe_clip(len(times))
+                    raise TimelineError(f"keyframes: {where}; {clip}, and positions must increase")
                 stops.pop()
             stops.append(stop)
         return stops
@@ -236,7 +140,7 @@ class Timeline:
         try:
             return _Stop(key.position.offset(times), number, key.alpha(endpoints), key.easing or self.easing)
         except TimelineError as error:
-            raise _at_key(key.text, count, error) from error
+            raise at_key(key.text, count, error) from error
 
     def _at(self, tick: int, ticks: Sequence[int], stops: Sequence[_Stop]) -> Alpha:
         index = bisect_right(ticks, tick) - 1
@@ -250,119 +154,6 @@ class Timeline:
 def path_position(alpha: Alpha) -> float:
     """Where a mix lies along the path of endpoints: 0 at the first, 1 at the last."""
     return sum(coefficient * index for index, coefficient in enumerate(alpha)) / max(1, len(alpha) - 1)
-
-
-def parse_position(text: str) -> Position:
-    """Reads a frame, a time, a percentage or `end`. Raises TimelineError."""
-    words = re.sub(r" ?([:%s]) ?", r"\1", " ".join(text.lower().split()))
-    if words == "end":
-        return Position("fraction", Fraction(1), words)
-    if timecode := _TIMECODE.fullmatch(words):
-        return Position("seconds", _timecode_seconds(timecode), words)
-    mark = words[-1:] if words.endswith(("s", "%")) else ""
-    number = parse_number(words.removesuffix(mark))
-    if number is None:
-        raise TimelineError(f"unknown position {quote(text)}; expected {_POSITIONS}")
-    if mark and number < 0:
-        raise TimelineError(f"{quote(text)} lies before the first frame; only frames count from the end, like -1")
-    if mark:
-        return Position("seconds", number, words) if mark == "s" else Position("fraction", number / 100, words)
-    if number.denominator != 1:
-        raise TimelineError(f"frame {words} is not whole; for a time write {words}s")
-    return Position("frame", number, words)
-
-
-def _timecode_seconds(timecode: re.Match[str]) -> Fraction:
-    hours, minutes, seconds = (parse_number(part or "0") or Fraction(0) for part in timecode.groups())
-    if seconds >= 60 or (timecode[1] and minutes >= 60):
-        raise TimelineError(f"{quote(timecode[0])} is no timecode; seconds, and minutes after hours, stay below 60")
-    return (hours * 60 + minutes) * 60 + seconds
-
-
-def _keyframe(text: str, count: int, extrapolate: bool) -> Keyframe:
-    try:
-        *position, value = _split(text, ":")
-        if not position:
-            raise TimelineError("no colon between position and value; expected POSITION:VALUE[@EASING]")
-        value, *easings = _split(value, "@")
-        if len(easings) > 1:
-            raise TimelineError("two easings; expected POSITION:VALUE[@EASING]")
-        easing = parse_easing(easings[0]) if easings else None
-        return Keyframe(parse_position(":".join(position)), _value(value.strip(), extrapolate), easing, text)
-    except TimelineError as error:
-        raise _at_key(text, count, error) from error
-
-
-def _value(text: str, extrapolate: bool) -> Fraction | Mix:
-    if text.startswith("(") and text.endswith(")"):
-        text = text[1:-1].strip()
-    if not text:
-        raise TimelineError(f"the value is missing; expected {_VALUES}")
-    number = parse_number(text)
-    if number is None:
-        return _mix(text, extrapolate)
-    if not extrapolate and not 0 <= number <= 1:
-        raise TimelineError(f"{text} is outside 0..1; only --extrapolate goes beyond the endpoints")
-    if abs(number) > FARTHEST:
-        raise TimelineError(f"{text} is too far; --extrapolate reaches from -{FARTHEST} to {FARTHEST}")
-    return number
-
-
-def _mix(text: str, extrapolate: bool) -> Mix:
-    """Weights >= 0 are divided by their sum; with a negative one among them they must sum to 1 as given."""
-    weights = _weights(text)
-    total, lowest = sum(weights.values()), min(weights.values())
-    if lowest < 0 and not extrapolate:
-        raise TimelineError("a weight is negative; only --extrapolate goes beyond the endpoints")
-    if total == 0 or (lowest < 0 and total != 1):
-        raise TimelineError(f"the weights sum to {float(total):g}; expected 1")
-    if lowest < 0 and max(weights.values()) > FARTHEST:
-        raise TimelineError(f"a weight is too far; --extrapolate reaches from -{FARTHEST} to {FARTHEST}")
-    return tuple((name, weight / total) for name, weight in weights.items())
-
-
-def _weights(text: str) -> dict[str, Fraction]:
-    """Sums what each name has in `0.3*monet + 0.7*wave`; a name alone weighs 1."""
-    weights: dict[str, Fraction] = {}
-    stop = 0
-    while stop < len(text):
-        term = _TERM.match(text, stop)
-        if term is None or (stop and not term[1]):
-            raise TimelineError(f"cannot read {quote(text[stop:])}; expected {_VALUES}")
-        if not term[2] and parse_number(term[3]) is not None:
-            raise TimelineError(f"{term[3]} weighs no endpoint; expected {_VALUES}")
-        weight = (parse_number(term[2]) if term[2] else None) or Fraction(0 if term[2] else 1)
-        weights[term[3]] = weights.get(term[3], Fraction(0)) + (-weight if term[1] == "-" else weight)
-        stop = term.end()
-    return weights
-
-
-def _split(text: str, mark: str) -> list[str]:
-    """The parts between those marks which stand outside parentheses."""
-    depth, starts, stops = 0, [0], list[int]()
-    for index, character in enumerate(text):
-        depth += (character == "(") - (character == ")")
-        if depth < 0:
-            break
-        if character == mark and not depth:
-            stops.append(index)
-            starts.append(index + 1)
-    if depth:
-        raise TimelineError(f"keyframes: a parenthesis has no partner in {quote(text)}")
-    return [text[start:stop] for start, stop in zip(starts, [*stops, len(text)], strict=True)]
-
-
-def _at_key(text: str, count: int, error: TimelineError) -> TimelineError:
-    return TimelineError(f"keyframes: {quote(text)} (key {count}): {error}")
-
-
-def _clip(num_frames: int) -> str:
-    return f"this clip has {num_frames} frame{'s' * (num_frames != 1)}"
-
-
-def _check_frames(seconds: Sequence[Fraction]) -> None:
-    if not seconds:
-        raise TimelineError("keyframes: the clip has no frames to place them on")
 
 
 def _reach(position: Position, fps: Fraction) -> int:
@@ -383,17 +174,6 @@ def _fold(tick: int, first: int, last: int, loop: Loop) -> int:
     return first + min(phase, 2 * period - phase)
 
 
-def _along(number: Fraction | float, num_endpoints: int) -> Alpha:
-    """Alpha on the ordered path of evenly spaced endpoints; outside 0..1 its first and last piece go on straight."""
-    if num_endpoints == 1:
-        return (1.0,)
-    place = number * (num_endpoints - 1)
-    left = min(max(math.floor(place), 0), num_endpoints - 2)
-    coefficients = [0.0] * num_endpoints
-    coefficients[left : left + 2] = float(1 - (place - left)), float(place - left)
-    return tuple(coefficients)
-
-
 def _between(start: _Stop, stop: _Stop, moved: float, extrapolate: bool) -> Alpha:
     """Alpha at `moved` of the way: along the path of the endpoints between two numbers, else straight."""
     if moved == 0 or start.alpha == stop.alpha:
@@ -402,7 +182,7 @@ def _between(start: _Stop, stop: _Stop, moved: float, extrapolate: bool) -> Alph
         return stop.alpha
     if start.number is not None and stop.number is not None:
         number = start.number + (stop.number - start.number) * moved
-        return _along(number if extrapolate else min(max(number, 0.0), 1.0), len(start.alpha))
+        return alpha_along_path(number if extrapolate else min(max(number, 0.0), 1.0), len(start.alpha))
     pairs = tuple(zip(start.alpha, stop.alpha, strict=True))
     if extrapolate:
         return tuple(a * (1 - moved) + b * moved for a, b in pairs)

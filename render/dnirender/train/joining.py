@@ -17,7 +17,7 @@ from torch.func import functional_call
 
 from dnirender.errors import ModelError, UsageError
 from dnirender.files import disk_errors
-from dnirender.layout import panels as compose
+from dnirender.layout import contact_sheet
 from dnirender.media.images import write_png
 from dnirender.networks.checkpoint import load_state_dict
 from dnirender.preset import Preset
@@ -112,7 +112,7 @@ def preview(run: Run, target: Path) -> None:
         outputs = (_render(run.net, [(1 - t, ends[0]), (t, ends[1])], picture.to(run.device)) for t in STEPS_OF_PREVIEW)
         rows.append([(out[0].cpu().permute(1, 2, 0) * 255).round().byte().numpy() for out in outputs])
     columns = [f"{t:g}" for t in STEPS_OF_PREVIEW]
-    write_png(target, compose.sheet(rows, [""] * len(rows), columns, f"{run.recipe.name}, step {run.done}"))
+    write_png(target, contact_sheet.sheet(rows, [""] * len(rows), columns, f"{run.recipe.name}, step {run.done}"))
 
 
 def write(newcomer: Newcomer, endpoints: Sequence[Weights], target: Path) -> None:

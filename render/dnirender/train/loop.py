@@ -15,8 +15,8 @@ from torch import Generator, Tensor
 from torch.func import functional_call
 from tqdm import tqdm
 
+from dnirender.concurrency import prefetch
 from dnirender.errors import TrainingError
-from dnirender.frames import prefetch
 from dnirender.train.recipe import Stage
 from dnirender.train.subspace import Mix, Subspace, Weights
 from dnirender.train.task import Task

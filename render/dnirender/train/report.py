@@ -17,8 +17,10 @@ from dnirender.engine.engine import Engine
 from dnirender.files import disk_errors, part_path, publish
 from dnirender.frames import Alpha, Image
 from dnirender.layout import panels as compose
+from dnirender.layout.contact_sheet import sheet as draw_sheet
+from dnirender.media import resize
 from dnirender.media.images import read_picture, write_png
-from dnirender.networks.network import load
+from dnirender.networks.loading import load
 from dnirender.preset import SCHEMA_LINE, Preset
 from dnirender.train.recipe import Recipe
 from dnirender.train.subspace import Weights
@@ -75,12 +77,12 @@ def contact_sheet(preset: Preset, pictures: Sequence[Path], target: Path, title:
     rows: list[list[Image]] = []
     labels: list[str] = []
     for path in pictures:
-        picture = compose.narrowed(read_picture(path)[0], side)
+        picture = resize.narrowed(read_picture(path)[0], side)
         renders = [engine.render(picture, alpha) for alpha in alphas]
         rows += [renders, [compose.crossfade(renders[::2], alpha) for alpha in alphas]]
         labels += [path.stem[:16], "crossfade"]
     columns = [preset.endpoints[k // 2] if k % 2 == 0 else "1/2" for k in range(len(alphas))]
-    sheet = compose.sheet(rows, labels, columns, title, width=side * len(columns))
+    sheet = draw_sheet(rows, labels, columns, title, width=side * len(columns))
     _, code = cv2.imencode(".jpg", cv2.cvtColor(sheet, cv2.COLOR_RGB2BGR), [cv2.IMWRITE_JPEG_QUALITY, 82])
     _write(target, code.tobytes())
 

@@ -1,0 +1,43 @@
+"""The entry point: runs a command and turns errors into exit codes."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Sequence
+
+from dnirender.cli import bench, info, presets, sheet, train, verify
+from dnirender.cli.app import app
+from dnirender.cli.output import print_error
+from dnirender.cli.render import INTERRUPTED
+from dnirender.cli.signals import listening
+from dnirender.errors import RenderError
+
+COMMANDS = (presets, info, sheet, bench, verify, train)
+"""Modules that register their command at import."""
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Runs the command line and returns the exit code: 0, or that of the error, or 130 or 143 when stopped."""
+    words = list(sys.argv[1:] if arguments is None else arguments)
+    heard: list[int] = []
+    try:
+        with listening() as heard:
+            result = app(args=words, prog_name="dnirender", standalone_mode=False, obj=words)
+    except RenderError as error:
+        return print_error(str(error), error.exit_code)
+    except KeyboardInterrupt:
+        return _interrupted(heard)
+    except Exception as error:
+        if hasattr(error, "format_message"):  # typer's own: an unknown option, a missing argument
+            message = str(error.format_message()).replace("Value error, ", "")  # pyright: ignore
+            return print_error(f"{message} (dnirender --help)", 2)
+        if type(error).__name__ == "Abort":
+            return _interrupted(heard)
+        raise
+    if result == 130:  # typer turns an interrupt into this exit code
+        return _interrupted(heard)
+    return result if isinstance(result, int) else 0
+
+
+def _interrupted(heard: list[int]) -> int:
+    return print_error(INTERRUPTED, 128 + heard[0] if heard else 130)

@@ -1,0 +1,91 @@
+"""What the commands print."""
+
+from __future__ import annotations
+
+import contextlib
+from typing import TYPE_CHECKING, Any
+
+import typer
+
+from dnirender.timeline.timeline import path_position
+
+if TYPE_CHECKING:
+    from dnirender.frames import Alpha
+    from dnirender.jobs.pipeline import Progress
+    from dnirender.jobs.plan import Plan
+    from dnirender.jobs.render import Report
+
+
+def print_error(message: str, code: int) -> int:
+    with contextlib.suppress(OSError):  # a pipe that nobody reads any more
+        typer.echo(f"error: {_on_one_line(message)}", err=True)
+    return code
+
+
+def _on_one_line(text: str) -> str:
+    """A file may have a newline in its name; what is told of it stays one line."""
+    return text.replace("\r", "\\r").replace("\n", "\\n")
+
+
+class Console:
+    """What is said on standard error."""
+
+    def __init__(self, quiet: bool, verbose: bool) -> None:
+        self._quiet, self._verbose = quiet, verbose
+
+    def line(self, text: str) -> None:
+        if not self._quiet:
+            typer.echo(text, err=True)
+
+    def warn(self, text: str) -> None:
+        self.line(f"warning: {_on_one_line(text)}")
+
+    def detail(self, text: str) -> None:
+        if self._verbose:
+            self.line(text)
+
+    def done(self, report: Report) -> None:
+        if report.resumed and not report.fps:
+            self.line(f"{report.output}: {report.frames} frames, all of them from before")
+            return
+        kept = f" ({report.resumed} of them from before)" if report.resumed else ""
+        self.line(
+            f"{report.output}: {report.frames} frames{kept} in {report.seconds:.1f} s ({report.fps:.1f} frames/s, "
+            f"{report.device}, {report.dtype}, {report.backend}, {report.weight_writes} weight writes)"
+        )
+
+
+class ProgressBar:
+    """A progress bar with frames per second, time left and the current alpha; nothing when not wanted."""
+
+    def __init__(self, plan: Plan, wanted: bool) -> None:
+        from tqdm import tqdm
+
+        self._bar: Any = tqdm(
+            total=len(plan.selection.indices),
+            unit="frame",
+            desc=plan.job.output.name,
+            disable=None if wanted else True,
+            dynamic_ncols=True,
+        )
+
+    def __enter__(self) -> Progress:
+        return self._show
+
+    def __exit__(self, *_: object) -> None:
+        self._bar.close()
+
+    def _show(self, done: int, total: int, alpha: Alpha) -> None:  # noqa: ARG002
+        if not self._bar.n:
+            self._bar.initial = self._bar.n = done - 1  # what an earlier run has done says nothing of this one's speed
+        self._bar.set_postfix_str(f"alpha {path_position(alpha):.3f}", refresh=False)
+        self._bar.update(1)
+
+
+def format_table(data: dict[str, Any]) -> str:
+    lines: list[str] = []
+    for key, value in data.items():
+        values: list[object] = value if isinstance(value, list) else [value]
+        for count, item in enumerate(values):
+            lines.append(f"{key.replace('_', ' ') + ':' if count == 0 else '':19}{item}")
+    return "\n".join(lines)

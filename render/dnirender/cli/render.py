@@ -1,0 +1,330 @@
+"""`dnirender INPUT...`"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, Literal
+
+import typer
+
+from dnirender.cli.app import app
+from dnirender.cli.options import (
+    AsJson,
+    Backend,
+    Device,
+    Dtype,
+    Extrapolate,
+    Height,
+    Inputs,
+    Models,
+    Overwrite,
+    PresetOption,
+    Quiet,
+    Threads,
+    Tile,
+    Verbose,
+    VideoStream,
+    Width,
+    choose_preset,
+    drop_none,
+    make_job,
+    parse_fps,
+    parse_pairs,
+    parse_panels,
+)
+from dnirender.cli.output import Console, ProgressBar, format_table, print_error
+from dnirender.cli.signals import Stopped, command_line
+from dnirender.errors import ModelError, OutputError, PresetError, RenderError, UsageError
+from dnirender.version import __version__
+
+if TYPE_CHECKING:
+    from dnirender.engine.engine import Engine
+    from dnirender.jobs.job import Job
+    from dnirender.jobs.prepare import Ready
+
+
+INTERRUPTED = "interrupted; the output was not written"
+UNFINISHED = "stopped before a segment was finished; the same command goes on with what earlier runs have finished"
+
+
+def _version(asked: bool) -> None:
+    if asked:
+        typer.echo(f"dnirender {__version__}")
+        raise typer.Exit
+
+
+@app.command(name="render", hidden=True)
+def render_command(
+    context: typer.Context,
+    inputs: Inputs,
+    output: Annotated[
+        Path | None,
+        typer.Option(
+            "-o",
+            "--output",
+            help="mp4 mov mkv webm gif webp apng or a %04d.png pattern; a folder for several inputs.  "
+            "[default: STEM.PRESET.mp4 here]",
+        ),
+    ] = None,
+    overwrite: Overwrite = False,
+    keyframes: Annotated[
+        str | None,
+        typer.Option(
+            "-k", "--keyframes", help="POSITION:VALUE[@EASING],... e.g. 0:0,120:1 or 0:day,2.5s:dusk@smooth,end:night."
+        ),
+    ] = None,
+    preset: PresetOption = None,
+    model: Models = None,
+    easing: Annotated[
+        str | None, typer.Option(help="For keyframes that name none, e.g. smooth, easeInOutCubic.")
+    ] = None,
+    loop: Annotated[
+        Literal["none", "repeat", "ping-pong"] | None, typer.Option(help="What alpha does after the last keyframe.")
+    ] = None,
+    extrapolate: Extrapolate = False,
+    boomerang: Annotated[bool, typer.Option("--boomerang", help="Frames run forth and back; no sound.")] = False,
+    start: Annotated[str | None, typer.Option(help="First frame rendered: 48, 2s, 0:02, 50%.")] = None,
+    end: Annotated[str | None, typer.Option(help="First frame not rendered any more.")] = None,
+    video_stream: VideoStream = None,
+    ignore_errors: Annotated[
+        bool, typer.Option("--ignore-errors", help="Render what is there of a damaged input.")
+    ] = False,
+    deinterlace: Annotated[
+        Literal["auto", "off", "bwdif"], typer.Option(help="Whole pictures from interlaced frames.")
+    ] = "auto",
+    hdr: Annotated[
+        Literal["auto", "keep", "tonemap"], typer.Option(help="HDR as it is (auto says so), or made SDR first.")
+    ] = "auto",
+    device: Device = "auto",
+    dtype: Dtype = "auto",
+    backend: Backend = "auto",
+    batch: Annotated[
+        int | None, typer.Option(min=1, max=1024, help="Frames per pass.  [default: 1 on CPU, 4 on CUDA]")
+    ] = None,
+    threads: Threads = None,
+    tile: Tile = None,
+    segment: Annotated[
+        int | None, typer.Option(min=1, help="Frames that are kept at once.  [default: about 10 s of work]")
+    ] = None,
+    restart: Annotated[bool, typer.Option("--restart", help="Forget what earlier runs have finished.")] = False,
+    keep_partial: Annotated[
+        bool, typer.Option("--keep-partial", help="If stopped, publish what is done as STEM.partial.EXT.")
+    ] = False,
+    strict: Annotated[
+        bool, typer.Option("--strict", help="Refuse to leave out what the output cannot hold of the input.")
+    ] = False,
+    codec: Annotated[str | None, typer.Option(help="Encoder.  [default: libx264, webm: libvpx-vp9]")] = None,
+    crf: Annotated[int | None, typer.Option(help="Quality, lower is better.  [default: 17, webm: 30]")] = None,
+    pix_fmt: Annotated[str | None, typer.Option(help="Pixel format.  [default: as the source]")] = None,
+    encoder_option: Annotated[
+        list[str] | None, typer.Option("-e", metavar="KEY=VALUE", help="An option of the encoder; repeat.")
+    ] = None,
+    no_audio: Annotated[bool, typer.Option("--no-audio", help="Leave the sound out.")] = False,
+    no_subtitles: Annotated[bool, typer.Option("--no-subtitles", help="Leave the subtitles out.")] = False,
+    width: Width = None,
+    height: Height = None,
+    fps: Annotated[float | None, typer.Option(help="Frames per second of GIFs and stills.")] = None,
+    compare: Annotated[bool, typer.Option("--compare", help="Panels side by side over a track of alpha.")] = False,
+    panels: Annotated[
+        str | None, typer.Option(help="source, render, crossfade, or endpoints.  [default: source,render]")
+    ] = None,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Check everything, print the plan, render nothing.")
+    ] = False,
+    as_json: AsJson = False,
+    no_progress: Annotated[bool, typer.Option("--no-progress", help="No progress bar.")] = False,
+    quiet: Quiet = False,
+    verbose: Verbose = False,
+    version: Annotated[  # noqa: ARG001 - the callback answers
+        bool, typer.Option("--version", callback=_version, is_eager=True, help="Show the version and exit.")
+    ] = False,
+) -> None:
+    """Render INPUT through networks whose weights are mixed along a timeline of keyframes."""
+    name, chosen = choose_preset(preset, model)
+    chosen = chosen.override(
+        {
+            "timeline": drop_none(
+                keyframes=keyframes and keyframes.removeprefix("="),  # -k=0:0 arrives as "=0:0"
+                easing=easing,
+                loop=loop,
+                extrapolate=extrapolate or None,
+            ),
+            "layout": drop_none(width=width, height=height, panels=parse_panels(compare, panels, chosen)),
+            "encoding": drop_none(
+                codec=codec,
+                crf=crf,
+                pix_fmt=pix_fmt,
+                options=chosen.encoding.options | parse_pairs(encoder_option, "-e", "KEY=VALUE")
+                if encoder_option
+                else None,
+                audio=False if no_audio else None,
+                subtitles=False if no_subtitles else None,
+            ),
+        }
+    )
+    settings: dict[str, Any] = {
+        "preset": chosen,
+        "start": start,
+        "end": end,
+        "video_stream": video_stream,
+        "ignore_errors": ignore_errors,
+        "deinterlace": deinterlace,
+        "hdr": hdr,
+        "fps": parse_fps(fps),
+        "boomerang": boomerang,
+        "device": device,
+        "dtype": dtype,
+        "backend": backend,
+        "batch": batch,
+        "threads": threads,
+        "tile": tile,
+        "segment": segment,
+        "restart": restart,
+        "keep_partial": keep_partial,
+        "strict": strict,
+        "overwrite": overwrite,
+    }
+    say = Console(quiet or as_json, verbose)
+    pairs = list(zip(inputs, _outputs(inputs, output, name), strict=True))
+
+    loaded: list[Engine] = []
+
+    def one(source: Path, target: Path) -> None:
+        try:
+            render_one(source, target)
+        except KeyboardInterrupt as stop:
+            raise Stopped(UNFINISHED, getattr(stop, "exit_code", 130)) from stop
+
+    def render_one(source: Path, target: Path) -> None:
+        job = make_job(source, target, settings)
+        if len(pairs) > 1 and target.exists() and not restart and _is_rendered(job):
+            say.line(f"{target}: is there already, as this very command makes it")
+            return
+        ready = _prepared(job, loaded)
+        _render_one(ready, say, dry_run, as_json, not (no_progress or quiet), context.obj or [])
+
+    _each(pairs, one, say)
+
+
+def _is_rendered(job: Job) -> bool:
+    from dnirender.jobs.prepare import is_rendered
+
+    return is_rendered(job)
+
+
+def _prepared(job: Job, loaded: list[Engine]) -> Ready:
+    """A job that is ready to run; the networks of the first one, kept in `loaded`, serve them all."""
+    from dnirender.jobs.plan import make_plan
+    from dnirender.jobs.prepare import prepare
+
+    ready = prepare(make_plan(job), loaded[0] if loaded else None)
+    loaded[:] = [ready.engine]
+    return ready
+
+
+def _render_one(ready: Ready, say: Console, dry_run: bool, as_json: bool, bar: bool, words: Sequence[str]) -> None:
+    from dnirender.jobs.render import run
+
+    for warning in ready.warnings:
+        say.warn(warning)
+    say.detail(ready.engine.choice)
+    for stream in ready.plan.streams:
+        say.detail(str(stream))
+    if dry_run:
+        facts = _plan_facts(ready)
+        shown = {key: value for key, value in facts.items() if key != "warnings" and value not in ("", [])}
+        typer.echo(json.dumps(facts) if as_json else format_table(shown))
+        return
+    if done := ready.resumed:
+        say.line(f"{ready.plan.job.output}: {done} of {len(ready.plan.selection.indices)} frames are there already")
+    try:
+        with ProgressBar(ready.plan, bar) as progress:
+            report = run(ready, progress, say.line)
+    except RenderError:
+        if (kept := ready.work.kept) and not ready.work.published:
+            total = len(ready.plan.selection.indices)
+            say.line(f"{kept} of {total} frames are kept for the next run, without --restart")
+        raise
+    except KeyboardInterrupt as stop:
+        raise Stopped(_how_to_go_on(ready, words), getattr(stop, "exit_code", 130)) from stop
+    for warning in report.warnings[len(ready.warnings) :]:
+        say.warn(warning)
+    if as_json:
+        typer.echo(json.dumps(asdict(report)))
+    say.done(report)
+
+
+def _how_to_go_on(ready: Ready, words: Sequence[str]) -> str:
+    count, total = ready.work.kept, len(ready.plan.selection.indices)
+    if ready.work.published:
+        return f"stopped while tidying up; {ready.plan.job.output} is complete"
+    if not count:
+        return UNFINISHED
+    again = command_line([word for word in words if word != "--restart"])
+    return f"stopped; {count} of {total} frames are kept; to go on: {again}"
+
+
+def _each(pairs: list[tuple[Path, Path]], one: Callable[[Path, Path], None], say: Console) -> None:
+    """Runs `one` for each pair; of several, one that does not suit does not keep the others from their turn."""
+    failed: RenderError | None = None
+    for source, target in pairs:
+        try:
+            one(source, target)
+        except RenderError as error:
+            if len(pairs) == 1 or isinstance(error, ModelError | PresetError | Stopped):
+                raise
+            named = str(source) in str(error) or str(target) in str(error)
+            print_error(str(error) if named else f"{source}: {error}", error.exit_code)
+            failed = failed or error
+    if failed is not None:
+        say.line("some inputs failed")
+        raise typer.Exit(failed.exit_code)
+
+
+def _outputs(inputs: list[Path], output: Path | None, name: str) -> list[Path]:
+    from dnirender.jobs.plan import default_output
+
+    try:
+        folder = output is not None and output.is_dir()
+    except OSError as error:
+        raise OutputError(f"{output}: cannot be written ({error.strerror})") from error
+    if len(inputs) == 1 and output is not None and not folder:
+        return [output]
+    if output is not None and not folder:
+        if output.exists() or output.suffix:
+            raise UsageError(f"-o {output}: there are {len(inputs)} inputs; name a folder")
+        try:
+            output.mkdir()
+        except OSError as error:
+            raise OutputError(f"{output}: this folder cannot be made ({error.strerror})") from error
+    targets = [(output or Path()) / default_output(source, name) for source in inputs]
+    twice = next((target for target in targets if targets.count(target) > 1), None)
+    if twice is not None:
+        raise UsageError(f"two inputs would both be written to {twice}; render them one by one with -o")
+    return targets
+
+
+def _plan_facts(ready: Ready) -> dict[str, Any]:
+    from dnirender.jobs.prepare import estimate_seconds
+
+    plan = ready.plan
+    width, height = (ready.spec.width, ready.spec.height) if ready.spec else ready.output_size
+    return {
+        "input": str(plan.job.input),
+        "output": str(plan.job.output),
+        "frames": plan.num_frames,
+        "distinct_alphas": plan.distinct_alphas,
+        "weight_writes": plan.weight_writes,
+        "size": f"{width}x{height}",
+        "codec": ready.spec.codec if ready.spec else plan.job.output.suffix.lstrip(".").lower(),
+        "pix_fmt": ready.spec.pix_fmt if ready.spec else "",
+        "device": str(ready.engine.device),
+        "dtype": ready.engine.dtype,
+        "backend": ready.engine.backend,
+        "streams": [str(stream) for stream in plan.streams],
+        "warnings": list(ready.warnings),
+        "estimated_seconds": round(estimate_seconds(ready), 1),
+    }

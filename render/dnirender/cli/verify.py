@@ -1,0 +1,33 @@
+"""`dnirender verify`"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from dnirender.cli.app import app
+from dnirender.cli.options import AsJson
+
+
+@app.command(name="verify")
+def verify_command(
+    output: Annotated[Path, typer.Argument(help="A video that dnirender has rendered.", metavar="OUTPUT")],
+    source: Annotated[
+        Path | None, typer.Argument(help="The clip it was rendered from.  [default: by name]", metavar="[SOURCE]")
+    ] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Check a rendered video against its source: frames, time stamps, streams, duration."""
+    from dnirender.jobs.verify import verify, worst
+
+    checks = verify(output, source)
+    if as_json:
+        typer.echo(json.dumps({"output": str(output), "checks": [asdict(check) for check in checks]}))
+    else:
+        typer.echo("\n".join(f"{'ok   ' if check.good else 'WRONG'}  {check.name}: {check.found}" for check in checks))
+    if error := worst(checks):
+        raise type(error)(f"{output}: is not what its source and its making ask for: {error}")

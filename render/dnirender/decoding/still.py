@@ -1,0 +1,46 @@
+"""Still pictures as sources: one frame held for a number of frames."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from fractions import Fraction
+from pathlib import Path
+
+import numpy as np
+
+from dnirender.decoding.metadata import Facts
+from dnirender.decoding.source import Source
+from dnirender.frames import Frame
+from dnirender.media.colorspace import Colour
+from dnirender.media.images import read_picture
+
+
+class Still(Source):
+    """A picture, held: every frame is the same pixels."""
+
+    def __init__(self, path: Path, num_frames: int, rate: Fraction) -> None:
+        self._image, self._opacity = read_picture(path)
+        depth = 8 if self._image.dtype == np.uint8 else 16
+        height, width = self._image.shape[:2]
+        facts = Facts(
+            width=width,
+            height=height,
+            pix_fmt="rgb24" if depth == 8 else "rgb48le",
+            depth=depth,
+            sampling=None,
+            colour=Colour(matrix=1, full_range=False, primaries=1, transfer=1),
+            sample_aspect_ratio=Fraction(1),
+            rotation=0,
+            time_base=1 / rate,
+            pts=tuple(range(num_frames)),
+            last_duration=1,
+            format="image",
+            codec=path.suffix.lower().lstrip("."),
+            still=True,
+            opacity=self._opacity is not None,
+        )
+        super().__init__(path, facts)
+
+    def frames(self, indices: Sequence[int]) -> Iterator[Frame]:
+        for index in indices:
+            yield Frame(index, self.facts.pts[index], self._image, self._opacity)

@@ -1,0 +1,62 @@
+"""The renders of a frame as the picture that is written."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import numpy as np
+
+from dnirender.frames import Alpha, Frame, Image
+from dnirender.jobs.plan import Plan, one_hot
+from dnirender.jobs.prepare import Ready
+from dnirender.layout import alpha_track
+from dnirender.layout import panels as compose
+from dnirender.media import resize
+
+Renders = dict[Alpha, Image]
+
+
+def make_composer(ready: Ready) -> Callable[[int, Frame, Renders], Image]:
+    """How a frame's renders become the picture that is written."""
+    plan = ready.plan
+    layout, selection = plan.job.preset.layout, plan.selection
+    if layout.panels == ("render",):
+        return lambda number, _frame, renders: renders[selection.alphas[number]]
+    scale = ready.engine.network.scale
+    size = plan.size[0] * scale, plan.size[1] * scale
+    track = alpha_track.AlphaTrack(selection.track.alphas, _keys(plan)) if len(layout.panels) > 1 else None
+    first, span = selection.indices[0], max(1, len(selection.track.alphas) - 1)
+
+    def draw(number: int, frame: Frame, renders: Renders) -> Image:
+        alpha = selection.alphas[number]
+        panels = [(name, _panel(plan, name, frame, alpha, renders)) for name in layout.panels]
+        if track is None:
+            return resize.fit(panels[0][1], *size)
+        return compose.compare(panels, track, (frame.index - first) / span, labels=layout.labels, size=size)
+
+    return draw
+
+
+def _keys(plan: Plan) -> list[tuple[float, Alpha]]:
+    """The keyframes' places along the frames' numbers, 0..1, which is how the track is drawn."""
+    selection = plan.selection
+    keys = [(float(at), alpha) for at, alpha in selection.track.keys]
+    first, last = selection.indices[0], selection.indices[0] + len(selection.track.alphas) - 1
+    if not plan.job.timeline.timed or first == last:
+        return keys
+    seconds = np.array([float(time) for time in plan.source.facts.seconds[first : last + 1]])
+    places = (seconds - seconds[0]) / (seconds[-1] - seconds[0])
+    numbers = np.linspace(0, 1, len(places))
+    return [(float(np.interp(at, places, numbers)) if at <= 1 else at, alpha) for at, alpha in keys]
+
+
+def _panel(plan: Plan, name: str, frame: Frame, alpha: Alpha, renders: Renders) -> Image:
+    endpoints = plan.job.preset.endpoints
+    if name == "source":
+        return frame.image
+    if name == "render":
+        return renders[alpha]
+    if name == "crossfade":
+        parts = [(weight, renders[one_hot(i, len(endpoints))]) for i, weight in enumerate(alpha) if weight]
+        return compose.crossfade([image for _, image in parts], tuple(weight for weight, _ in parts))
+    return renders[one_hot(endpoints.index(name), len(endpoints))]

@@ -1,0 +1,101 @@
+"""Which frames are rendered, and when each is shown."""
+
+from __future__ import annotations
+
+from bisect import bisect_right
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
+from fractions import Fraction
+
+from dnirender.decoding.metadata import Facts
+from dnirender.encoding.sink import Times
+from dnirender.encoding.stream_copy import Cut
+from dnirender.errors import UsageError
+from dnirender.frames import Alpha
+from dnirender.jobs.job import Job
+from dnirender.timeline.parser import parse_position
+from dnirender.timeline.timeline import Track
+
+
+@dataclass(frozen=True)
+class Selection:
+    """Which frames are rendered: their indices in the source, their alphas, the moments they are shown at."""
+
+    indices: tuple[int, ...]
+    alphas: tuple[Alpha, ...]
+    times: Times
+    track: Track
+    cut: Cut = field(default_factory=Cut)
+
+
+def boomerang_order(count: int) -> list[int]:
+    """Forth and back, the ends not doubled: 0 1 2 3 2 1."""
+    return [*range(count), *range(count - 2, 0, -1)]
+
+
+def select(job: Job, facts: Facts) -> Selection:
+    """Lays the timeline over the range that is rendered; an animation takes the frames that its rate can show."""
+    seconds = facts.seconds
+    start, stop = _range(job, seconds)
+    timeline = job.timeline
+    track = timeline.resolve(job.preset.endpoints, seconds[start:stop])
+    if job.animated and not facts.still:
+        shown, times = thin(seconds[start:stop], _times(facts, start, stop), _rate(job, facts))
+        indices, alphas = [start + index for index in shown], [track.alphas[index] for index in shown]
+        return Selection(tuple(indices), tuple(alphas), times, track)
+    if job.animated and not job.boomerang and timeline.is_closed(job.preset.endpoints) and stop - start > 1:
+        # A loop shows its first frame after its last: a closed cycle would stand still for one frame.
+        stop -= track.alphas[0] == track.alphas[-1]
+    times, cut = between(facts, start, stop)
+    return Selection(tuple(range(start, stop)), track.alphas[: stop - start], times, track, cut)
+
+
+def between(facts: Facts, start: int, stop: int) -> tuple[Times, Cut]:
+    """When frames start to stop are shown, and which part of the other streams goes with them: a part of a source
+    begins at time zero, the whole where it does."""
+    times, seconds = _times(facts, start, stop), facts.seconds
+    if start == 0 and stop == len(seconds):
+        return times, Cut()
+    cut = Cut(seconds[start], seconds[stop] if stop < len(seconds) else None, seconds[start])
+    return replace(times, pts=tuple(pts - times.pts[0] for pts in times.pts)), cut
+
+
+def _range(job: Job, seconds: Sequence[Fraction]) -> tuple[int, int]:
+    """The first frame that is rendered, and the first behind that is not."""
+    start = find_frame("--start", job.start, seconds) if job.start is not None else 0
+    # "up to the end" means all of it, although `end` as a position is the last frame.
+    stop = find_frame("--end", job.end, seconds) if job.end not in (None, "end", "100%") else len(seconds)
+    if start >= stop:
+        raise UsageError(
+            f"--start {job.start or 0} --end {job.end or 'end'}: no frame of {len(seconds)} lies in this range"
+        )
+    return start, stop
+
+
+def find_frame(option: str, text: str | None, seconds: Sequence[Fraction]) -> int:
+    """The first frame at or after a position that an option names; UsageError with the option."""
+    try:
+        return parse_position(text or "").frame(seconds)
+    except UsageError as error:
+        raise UsageError(f"{option} {text}: {error}") from error
+
+
+def _times(facts: Facts, start: int, stop: int) -> Times:
+    """The times of frames start to stop, in a time base of 1/n as containers count it."""
+    unit, base = facts.time_base.numerator, Fraction(1, facts.time_base.denominator)
+    last = facts.pts[stop] - facts.pts[stop - 1] if stop < len(facts.pts) else facts.last_duration
+    return Times(tuple(pts * unit for pts in facts.pts[start:stop]), base, last * unit)
+
+
+def _rate(job: Job, facts: Facts) -> Fraction:
+    asked = job.fps or Fraction(job.preset.gif.fps).limit_denominator(1000)
+    return min(asked, facts.frame_rate)
+
+
+def thin(seconds: Sequence[Fraction], times: Times, rate: Fraction) -> tuple[list[int], Times]:
+    """The frames that are on screen at the ticks of `rate`, each once, and how long they stand in ticks."""
+    length = (times.pts[-1] - times.pts[0] + times.last_duration) * times.time_base
+    num_ticks = max(1, round(length * rate))
+    shown = [bisect_right(seconds, seconds[0] + tick / rate) - 1 for tick in range(num_ticks)]
+    kept = [tick for tick in range(num_ticks) if tick == 0 or shown[tick] != shown[tick - 1]]
+    return [shown[tick] for tick in kept], Times(tuple(kept), 1 / rate, num_ticks - kept[-1])
