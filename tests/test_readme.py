@@ -8,9 +8,9 @@ import sys
 import numpy as np
 import pytest
 
-from conftest import REPO, feature_network, make_clip, paint, tiny_endpoints
 from dnirender.cli.main import main
 from dnirender.preset import Preset
+from support.clips import REPO, feature_network, make_clip, paint, tiny_endpoints
 
 README = (REPO / "README.md").read_text("utf-8")
 SNIPPETS = re.findall(r"(?:<!-- (\w+) -->\n)?```(\w+)\n(.*?)```", README, re.S)

@@ -1,0 +1,469 @@
+"""Laws of what is written: every frame at its time in the right colour, whole and under its name, or nothing at all."""
+
+import errno
+import itertools
+from dataclasses import replace
+from fractions import Fraction
+from pathlib import Path
+
+import av
+import numpy as np
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from dnirender.decoding.open import open_source
+from dnirender.encoding.encoders import (
+    VideoSpec,
+    check_container,
+    check_encoder,
+    choose_pix_fmt,
+    encoder_options,
+    even_size,
+    keeps_shape,
+)
+from dnirender.encoding.image_sequence import PictureSink
+from dnirender.encoding.sink import Times
+from dnirender.encoding.stream_copy import Cut, StreamPlan, plan_streams
+from dnirender.encoding.video import VideoSink
+from dnirender.errors import MediaError, OutputError, UsageError
+from dnirender.files import part_path
+from dnirender.media.colorspace import Colour
+from dnirender.media.containers import container_of
+from dnirender.media.images import read_picture
+from support.clips import CLIPS, decoded, deliver, frame_number, leftovers, make_clip, needs_shared, packets, paint
+
+SPEED = {
+    "libx264": {"preset": "medium", "crf": "12", "bf": "3"},
+    "libx265": {"preset": "ultrafast", "crf": "12", "x265-params": "log-level=error:bframes=3"},
+    "libvpx-vp9": {"deadline": "good", "cpu-used": "8", "crf": "12"},
+    "ffv1": {},
+}
+TAGGED = Colour(matrix=1, full_range=False, primaries=1, transfer=1)
+
+
+def spec_of(times, codec="libx264", pix_fmt="yuv420p", size=(96, 64), **changes):
+    rate = times.frame_rate.limit_denominator(100_000)
+    spec = VideoSpec(codec, pix_fmt, *size, TAGGED, Fraction(1), SPEED.get(codec, {}), rate)
+    return replace(spec, **changes)
+
+
+def steady(count, base=Fraction(1, 25), first=0):
+    return Times(tuple(range(first, first + count)), base, 1)
+
+
+def write(target, times, numbers=None, companions=None, size=(96, 64), segment=1 << 30, **changes):
+    sink = VideoSink(target, spec_of(times, size=size, **changes), times, companions)
+    numbers = range(len(times.pts)) if numbers is None else numbers
+    deliver(sink, (paint(number, size) for number in numbers), target.parent, segment)
+    return target
+
+
+TIMES = {
+    "1/25": steady(12),
+    "ntsc": Times(tuple(range(0, 12 * 1001, 1001)), Fraction(1, 30000), 1001),
+    "ntsc in its own base": steady(12, Fraction(1001, 30000)),
+    "vfr 1/90000": Times(
+        (0, 3000, 3003, 9000, 90000, 93000, 93700, 180000, 183000, 183090, 270000, 300000), Fraction(1, 90000), 45000
+    ),
+    "vfr 1/16384": Times((0, 1, 700, 701, 1400, 9000, 9016, 16384, 17000, 18000, 19000, 32768), Fraction(1, 16384), 16),
+    "start 1000": steady(12, Fraction(1, 24), 1000),
+    "one": steady(1),
+    "two": Times((5, 500), Fraction(1, 600), 10),
+}
+
+
+@pytest.mark.parametrize("name", TIMES)
+@pytest.mark.parametrize(
+    ("suffix", "codec"),
+    [
+        (".mp4", "libx264"),
+        (".mov", "libx264"),
+        (".mkv", "libx264"),
+        (".mp4", "libx265"),
+        (".mkv", "ffv1"),
+        (".webm", "libvpx-vp9"),
+        (".m4v", "libx264"),
+    ],
+)
+def test_every_frame_is_shown_once_and_exactly_at_its_time(tmp_path, name, suffix, codec):
+    times = TIMES[name]
+    if suffix in (".mkv", ".webm"):  # these count milliseconds
+        times = replace(
+            times,
+            pts=tuple(
+                p
+                for i, p in enumerate(times.pts)
+                if not i or (p - times.pts[i - 1]) * times.time_base > Fraction(1, 500)
+            ),
+        )
+    frames = decoded(write(tmp_path / f"out{suffix}", times, codec=codec))
+    assert [frame_number(image) for _, image in frames] == list(range(len(times.pts)))
+    due = [pts * times.time_base for pts in times.pts]
+    worst = max(abs(time - right) for (time, _), right in zip(frames, due, strict=True))
+    assert worst <= (Fraction(1, 2000) if suffix in (".mkv", ".webm") else 0)
+    assert leftovers(tmp_path) == []
+
+
+@settings(max_examples=12, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(
+    st.lists(st.integers(1, 4000), min_size=1, max_size=9),
+    st.integers(0, 10**6),
+    st.sampled_from([600, 1000, 12800, 90000]),
+)
+def test_any_times_are_kept_with_b_frames(tmp_path, steps, start, denominator):
+    pts = tuple(itertools.accumulate(steps, initial=start))
+    times = Times(pts, Fraction(1, denominator), 7)
+    frames = decoded(write(tmp_path / "any.mp4", times))
+    assert [time for time, _ in frames] == [Fraction(p, denominator) for p in pts]
+    assert [frame_number(image) for _, image in frames] == list(range(len(pts)))
+
+
+def test_there_are_b_frames_in_these_tests(tmp_path):
+    write(tmp_path / "out.mp4", steady(12))
+    stamps = [time for time, _ in packets(tmp_path / "out.mp4", "video")]
+    assert stamps != sorted(stamps)
+
+
+@pytest.mark.parametrize(
+    ("suffix", "codec"), [(".mp4", "libx264"), (".mov", "libx265"), (".mkv", "libx264"), (".mkv", "ffv1")]
+)
+def test_the_file_is_as_long_as_its_frames(tmp_path, suffix, codec):
+    times = TIMES["vfr 1/90000"]
+    with av.open(str(write(tmp_path / f"out{suffix}", times, codec=codec))) as out:
+        assert out.duration / av.time_base == pytest.approx(345000 / 90000, abs=0.002)
+    steady_facts = open_source(write(tmp_path / f"steady{suffix}", TIMES["ntsc"], codec=codec)).facts
+    assert float(steady_facts.duration) == pytest.approx(12 * 1001 / 30000, abs=0.002)
+
+
+@pytest.mark.parametrize("suffix", [".mp4", ".mkv"])
+def test_a_video_that_begins_before_zero_is_moved_with_its_sound(tmp_path, clip, suffix):
+    times = Times(tuple(range(-5, 7)), Fraction(1, 25), 1)
+    plans = plan_streams(clip, container_of(Path(suffix[1:] + suffix)), 0, audio=True, subtitles=True)
+    target = write(tmp_path / f"out{suffix}", times, companions=(clip, plans, Cut()))
+    assert [time for time, _ in decoded(target)] == [Fraction(i, 25) for i in range(12)]
+    shift = Fraction(1, 5)
+    for (was, data), (time, same) in zip(packets(clip, "audio"), packets(target, "audio"), strict=True):
+        assert abs(time - was - shift) <= Fraction(1, 1000) and data == same
+
+
+# What is in the pictures.
+
+
+@pytest.mark.parametrize(
+    ("matrix", "primaries", "transfer", "full"),
+    [(1, 1, 1, False), (6, 6, 6, True), (9, 9, 16, False), (9, 9, 18, False)],
+)
+@pytest.mark.parametrize(
+    ("suffix", "codec"), [(".mp4", "libx264"), (".mkv", "ffv1"), (".mp4", "libx265"), (".webm", "libvpx-vp9")]
+)
+def test_colour_tags_shape_and_pixels_come_back(tmp_path, matrix, primaries, transfer, full, suffix, codec):
+    colour = Colour(matrix, full, primaries, transfer)
+    target = write(tmp_path / f"out{suffix}", steady(2), codec=codec, colour=colour)
+    source = open_source(target)
+    assert replace(source.facts.colour, primaries=primaries, transfer=transfer) == colour
+    if suffix != ".webm":
+        assert source.facts.colour == colour
+    inside = next(source.frames([1])).image[4:16, 4:20].reshape(-1, 3).mean(axis=0)
+    assert inside == pytest.approx(paint(1)[8, 8], abs=4)
+
+
+@pytest.mark.parametrize(
+    ("suffix", "codec"), [(".mp4", "libx264"), (".mov", "libx265"), (".mkv", "libx264"), (".mkv", "libx265")]
+)
+def test_the_shape_of_the_pixels_is_kept(tmp_path, suffix, codec):
+    target = write(tmp_path / f"out{suffix}", steady(2), codec=codec, sample_aspect_ratio=Fraction(64, 45))
+    assert open_source(target).facts.sample_aspect_ratio == Fraction(64, 45)
+
+
+@pytest.mark.parametrize(
+    "pix_fmt", ["yuv420p", "yuv422p10le", "yuv444p", "yuv444p12le", "bgr0", "gbrp10le", "gray", "yuva420p"]
+)
+def test_lossless_is_lossless_but_for_the_chroma(tmp_path, pix_fmt):
+    target = write(tmp_path / "out.mkv", steady(3), codec="ffv1", pix_fmt=pix_fmt)
+    image = next(open_source(target).frames([2])).image
+    wanted = paint(2).astype(float)
+    if pix_fmt == "gray":
+        wanted = np.repeat((wanted @ [0.2126, 0.7152, 0.0722])[..., None], 3, axis=2)
+    delta = np.abs(image / (257 if image.dtype == np.uint16 else 1) - wanted)
+    assert np.median(delta) <= 1 and delta.mean() <= 3
+
+
+@pytest.mark.parametrize(
+    ("codec", "suffix"), [("libx264", ".mp4"), ("libx265", ".mp4"), ("ffv1", ".mkv"), ("libvpx-vp9", ".webm")]
+)
+@pytest.mark.parametrize("pix_fmt", ["yuv420p", "yuv444p"])
+def test_odd_sizes_are_kept_or_padded_by_their_edge(tmp_path, codec, suffix, pix_fmt):
+    width, height = even_size(codec, pix_fmt, 97, 65)
+    assert (width, height) == ((98, 66) if pix_fmt == "yuv420p" and codec in ("libx264", "libx265") else (97, 65))
+    times, painted = steady(2), paint(1, (97, 65))
+    spec = spec_of(times, codec=codec, pix_fmt=pix_fmt, width=width, height=height)
+    check_encoder(spec)
+    deliver(VideoSink(tmp_path / f"out{suffix}", spec, times), [paint(0, (97, 65)), painted], tmp_path)
+    image = next(open_source(tmp_path / f"out{suffix}").frames([1])).image
+    assert image.shape == (height, width, 3)
+    assert frame_number(image[:65, :97]) == 1
+    edge = np.abs(image[2:60, -1].astype(int) - painted[2:60, -1])
+    assert np.median(edge) <= 6  # neither black nor green
+
+
+@needs_shared
+@pytest.mark.parametrize("name", ["road_720p.mp4", "flower.mp4"])
+def test_a_lossless_pass_through_keeps_real_pictures(tmp_path, name):
+    source = open_source(CLIPS / name)
+    facts = source.facts
+    times = Times(facts.pts[:6], facts.time_base, 1)
+    pix_fmt = choose_pix_fmt("ffv1", facts.sampling, facts.depth, None)
+    spec = spec_of(times, "ffv1", pix_fmt, (facts.width, facts.height), colour=facts.colour)
+    originals = [frame.image for frame in source.frames(range(6))]
+    deliver(VideoSink(tmp_path / "out.mkv", spec, times), originals, tmp_path)
+    deltas = [
+        frame.image.astype(float) - original
+        for frame, original in zip(open_source(tmp_path / "out.mkv").frames(range(6)), originals, strict=True)
+    ]
+    for delta in deltas:
+        assert np.abs(delta.mean(axis=(0, 1))).max() <= 0.1
+        assert np.abs(delta).mean(axis=(0, 1)).max() <= 0.6
+
+
+# All or nothing.
+
+
+@pytest.mark.parametrize("count", [0, 3, 11, 13])
+def test_another_number_of_frames_is_refused(tmp_path, count):
+    target = tmp_path / "out.mp4"
+    with pytest.raises(OutputError, match=rf"out.mp4: 12 frames were due, {count} came; nothing was published$"):
+        write(target, steady(12), numbers=range(count))
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("method", ["mux_one", "close"])
+def test_what_the_disk_says_is_told_of_the_target(tmp_path, monkeypatch, method):
+    from dnirender.encoding import video as encode
+
+    class Full:
+        def __init__(self, inner):
+            self.inner = inner
+
+        def __getattr__(self, name):
+            if name == method:
+                raise OSError(errno.ENOSPC, "No space left on device")
+            return getattr(self.inner, name)
+
+    create = encode.create_container
+    monkeypatch.setattr(encode, "create_container", lambda *args: Full(create(*args)))
+    with pytest.raises(OutputError, match=r"out.mp4: cannot be written \(No space left on device\)$"):
+        write(tmp_path / "out.mp4", steady(12))
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize(
+    ("wrong", "told"),
+    [(range(11), "11 of 12 frames"), ([0, 1, 2, 4, *range(4, 12)], "12 of 12 frames, the first difference at frame 3")],
+)
+def test_a_file_that_is_not_what_was_written_is_not_published(tmp_path, monkeypatch, wrong, told):
+    sink = VideoSink(tmp_path / "out.mp4", spec_of(steady(12)), steady(12))
+    monkeypatch.setattr(sink, "_read_back", lambda _: ([Fraction(i, 25) for i in wrong], 0))
+    with pytest.raises(OutputError, match=f"read back {told}; nothing was published"):
+        deliver(sink, map(paint, range(12)), tmp_path)
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("segment", [1, 2, 5, 11])
+@pytest.mark.parametrize(
+    ("suffix", "codec"),
+    [
+        (".mp4", "libx264"),
+        (".mov", "libx265"),
+        (".mkv", "libx265"),
+        (".mkv", "ffv1"),
+        (".webm", "libvpx-vp9"),
+        (".mp4", "libsvtav1"),
+        (".mp4", "mpeg4"),
+        (".mov", "prores_ks"),
+    ],
+)
+def test_segments_join_to_what_is_shown_at_once(tmp_path, suffix, codec, segment):
+    pix_fmt = "yuv422p10le" if codec == "prores_ks" else "yuv420p"
+    times = TIMES["vfr 1/16384"] if suffix in (".mp4", ".mov") else steady(12)
+    target = write(tmp_path / f"out{suffix}", times, codec=codec, pix_fmt=pix_fmt, segment=segment)
+    frames = decoded(target)
+    assert [frame_number(image) for _, image in frames] == list(range(12))
+    slack = 0 if suffix in (".mp4", ".mov") else Fraction(1, 2000)
+    due = [pts * times.time_base for pts in times.pts]
+    assert max(abs(time - right) for (time, _), right in zip(frames, due, strict=True)) <= slack
+
+
+def test_streams_that_do_not_go_together_are_told_before_the_first_frame(tmp_path, clip):
+    sink = VideoSink(tmp_path / "out.mp4", spec_of(steady(2)), steady(2))
+    sink.check()
+    plans = (StreamPlan(1, "audio", "aac", "copy"),)  # which WebM cannot hold, whoever planned it
+    with pytest.raises(
+        UsageError, match=r"out.webm: webm does not hold these streams together \(.*\); name a .mkv, or"
+    ):
+        VideoSink(
+            tmp_path / "out.webm", spec_of(steady(2), codec="libvpx-vp9"), steady(2), (clip, plans, Cut())
+        ).check()
+    assert [path.name for path in tmp_path.iterdir()] == ["clip.mp4"]
+
+
+def test_every_segment_begins_with_a_key_frame(tmp_path):
+    target = write(tmp_path / "out.mp4", steady(12), segment=5)
+    with av.open(str(target)) as out:
+        keys = [packet.pts for packet in out.demux(video=0) if packet.size and packet.is_keyframe]
+    assert [round(pts * 25 * Fraction(1, 25)) for pts in keys] == [0, 5, 10]
+
+
+def test_parts_of_another_encoder_are_refused(tmp_path):
+    sink = VideoSink(tmp_path / "out.mp4", spec_of(steady(2)), steady(2))
+    other = VideoSink(tmp_path / "out.mp4", spec_of(steady(2), size=(96, 48)), steady(2))
+    sink.recorder = other.recorder
+    with pytest.raises(OutputError, match="the encoder is not the one of the finished parts; use --restart"):
+        deliver(sink, [paint(0, (96, 48)), paint(1, (96, 48))], tmp_path)
+
+
+def test_a_source_that_vanishes_leaves_nothing(tmp_path, clip):
+    plans = plan_streams(clip, "mp4", 0, audio=True, subtitles=True)
+    clip.unlink()
+    with pytest.raises(MediaError, match="cannot be opened"):
+        write(tmp_path / "out.mp4", steady(12), companions=(clip, plans, Cut()))
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("name", ["x" * 251 + ".mp4", "🎬" * 60 + ".mp4", "-y.mp4", "concat:a|b.mp4", "100%d.mkv"])
+def test_any_name_that_a_file_can_have(tmp_path, name):
+    write(tmp_path / name, steady(2))
+    assert [path.name for path in tmp_path.iterdir()] == [name]
+    assert len(decoded(tmp_path / name)) == 2
+
+
+def test_parts_of_different_targets_differ(tmp_path):
+    names = [f"{'long ' * 20}{number}.mp4" for number in range(20)]
+    parts = {part_path(tmp_path / name) for name in names}
+    assert len(parts) == 20 and {part.parent for part in parts} == {tmp_path}
+
+
+# What an encoder takes.
+
+
+@pytest.mark.parametrize(
+    ("codec", "sampling", "depth", "chosen"),
+    [
+        ("libx264", (2, 2), 8, "yuv420p"),
+        ("libx264", (2, 1), 8, "yuv422p"),
+        ("libx264", (1, 1), 8, "yuv444p"),
+        ("libx264", (2, 2), 10, "yuv420p10le"),
+        ("libx264", (2, 2), 12, "yuv420p10le"),
+        ("libx264", None, 8, "yuv420p"),
+        ("libx264", (4, 1), 8, "yuv444p"),
+        ("libx265", (2, 1), 12, "yuv422p12le"),
+        ("libsvtav1", (1, 1), 8, "yuv420p"),
+        ("libvpx-vp9", (1, 1), 8, "yuv444p"),
+        ("prores_ks", (2, 2), 8, "yuv422p10le"),
+        ("ffv1", (2, 2), 16, "yuv420p12le"),
+    ],
+)
+def test_the_sources_sampling_and_depth_are_kept_where_the_codec_can(codec, sampling, depth, chosen):
+    assert choose_pix_fmt(codec, sampling, depth, None) == chosen
+
+
+def test_what_is_asked_for_wins_or_is_refused():
+    assert choose_pix_fmt("libx264", (1, 1), 10, "nv12") == "nv12"
+    with pytest.raises(UsageError, match=r"^--pix-fmt rgb24: libx264 takes yuv420p, "):
+        choose_pix_fmt("libx264", (2, 2), 8, "rgb24")
+    with pytest.raises(UsageError, match=r"^--codec h263x: unknown encoder; libx264, libx265, .* ffv1 are there$"):
+        choose_pix_fmt("h263x", (2, 2), 8, None)
+    with pytest.raises(UsageError, match=r"^--codec aac: encodes audio, expected a video encoder$"):
+        choose_pix_fmt("aac", (2, 2), 8, None)
+
+
+def test_options_override_one_another():
+    assert encoder_options("libx264", None, {}) == {"preset": "veryfast", "crf": "17"}
+    assert encoder_options("libx264", 23, {"tune": "film"}) == {"preset": "veryfast", "crf": "23", "tune": "film"}
+    assert encoder_options("libx264", 23, {"crf": "0", "preset": "slow"}) == {"preset": "slow", "crf": "0"}
+    assert encoder_options("ffv1", None, {}) == {}
+    # Beside a crf x264 and x265 do not look at qp, and VP9 reads a bit rate as a limit.
+    assert encoder_options("libx264", None, {"qp": "0"}) == {"preset": "veryfast", "qp": "0"}
+    assert "crf" not in encoder_options("libvpx-vp9", None, {"b": "1M"})
+
+
+@pytest.mark.parametrize(
+    ("changes", "text"),
+    [
+        ({"options": {"presett": "slow"}}, r"^libx264 has no option presett; see ffmpeg -h encoder=libx264$"),
+        ({"options": {"preset": "sloow"}}, r"^--codec libx264: cannot encode 96x64 yuv420p with preset=sloow \("),
+        ({"width": 97}, r"^--codec libx264: cannot encode 97x64 yuv420p with "),
+        ({"codec": "h264_nvenc", "options": {}}, r"^--codec h264_nvenc: (unknown encoder|cannot encode 96x64)"),
+    ],
+)
+def test_what_an_encoder_refuses_is_known_before_the_first_frame(changes, text):
+    if changes.get("codec") == "h264_nvenc" and Path("/dev/nvidia0").exists():
+        pytest.skip("this machine may have the encoder")
+    with pytest.raises(UsageError, match=text):
+        check_encoder(spec_of(steady(2), **changes))
+
+
+@pytest.mark.parametrize("codec", SPEED)
+def test_what_an_encoder_takes_passes(codec):
+    check_encoder(spec_of(steady(2), codec=codec))
+
+
+# Numbered pictures.
+
+
+@pytest.mark.parametrize("kind", [np.uint8, np.uint16])
+def test_numbered_pictures_are_the_pictures(tmp_path, kind):
+    images = [paint(i).astype(kind) * kind(257 if kind == np.uint16 else 1) for i in range(3)]
+    deliver(PictureSink(tmp_path / "f_%03d.png", range(3)), images, tmp_path, segment=2)
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["f_000.png", "f_001.png", "f_002.png"]
+    for number, image in enumerate(images):
+        assert np.array_equal(read_picture(tmp_path / f"f_{number:03d}.png")[0], image)
+
+
+def test_media_made_for_tests_is_what_it_says(tmp_path):
+    frames = decoded(make_clip(tmp_path / "clip.mp4", frames=5, b_frames=2, rate=24))
+    assert [frame_number(image) for _, image in frames] == list(range(5))
+    assert [time for time, _ in frames] == [Fraction(i, 24) for i in range(5)]
+    assert frame_number((paint(300, (31, 23)) * 0.4).astype(np.uint8)) == 300
+    for wrong in (np.rot90(paint(5)), np.full((64, 96, 3), 90, np.uint8), paint(0) // 2 + paint(1) // 2):
+        with pytest.raises(AssertionError, match="no painted number"):
+            frame_number(wrong)
+    with av.open(str(make_clip(tmp_path / "b.mkv", audio=["aac", "flac"], subtitles=True))) as container:
+        assert [stream.type for stream in container.streams] == ["video", "audio", "audio", "subtitle"]
+
+
+def small_spec(codec, pix_fmt="yuv420p", sar=Fraction(1)):
+    return VideoSpec(codec, pix_fmt, 64, 48, Colour(1, False), sar, encoder_options(codec, None, {}), Fraction(25))
+
+
+@pytest.mark.parametrize(
+    ("codec", "container", "fits"),
+    [
+        ("libx264", "mp4", True),
+        ("libx264", "webm", False),
+        ("libvpx-vp9", "webm", True),
+        ("ffv1", "matroska", True),
+        ("ffv1", "webm", False),
+    ],
+)
+def test_a_container_is_asked_before_the_first_frame(codec, container, fits):
+    if fits:
+        check_container(small_spec(codec), container)
+        return
+    with pytest.raises(UsageError, match=f"--codec {codec}: {container} cannot hold it; choose another codec"):
+        check_container(small_spec(codec), container)
+
+
+@pytest.mark.parametrize("suffix", [".mp4", ".mkv", ".webm"])
+@pytest.mark.parametrize("codec", ["libx264", "ffv1", "libvpx-vp9"])
+def test_what_is_said_to_keep_the_shape_of_pixels_keeps_it(tmp_path, codec, suffix):
+    spec = small_spec(codec, sar=Fraction(4, 3))
+    target = tmp_path / f"out{suffix}"
+    try:
+        check_container(spec, container_of(target))
+    except UsageError:
+        pytest.skip("this container cannot hold this codec")
+    sink = VideoSink(target, spec, Times((0, 1), Fraction(1, 25), 1))
+    deliver(sink, [paint(0, (64, 48)), paint(1, (64, 48))], tmp_path)
+    kept = open_source(target).facts.sample_aspect_ratio == Fraction(4, 3)
+    assert kept == keeps_shape(spec, container_of(target))

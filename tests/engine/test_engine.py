@@ -1,0 +1,569 @@
+import contextlib
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from torch import nn
+
+from dnirender.engine import engine as engine_module
+from dnirender.engine.engine import Engine
+from dnirender.errors import ModelError, RenderError, UsageError
+from dnirender.frames import Batch, Frame
+from dnirender.networks.architectures import compact, paint, relight
+from dnirender.networks.loading import load
+from dnirender.networks.network import Network
+from dnirender.networks.weights import WeightPath
+
+MODELS = Path(__file__).parents[3] / "shared/data/models"
+needs_models = pytest.mark.skipif(not MODELS.is_dir(), reason="third-party weights (../shared/data/models) are absent")
+needs_cuda = pytest.mark.skipif(not torch.cuda.is_available(), reason="there is no GPU here")
+
+
+class Toy(nn.Module):
+    """Strides by 4, so its output would show any other padding; remembers what it was given."""
+
+    def __init__(self, seed=0, scale=1, gain=0.3):
+        super().__init__()
+        torch.manual_seed(seed)
+        self.down = nn.Conv2d(3, 8, 4, stride=4)
+        self.up = nn.ConvTranspose2d(8, 3, 4 * scale, stride=4 * scale)
+        self.fine = nn.Conv2d(3, 3, 3, padding=1)
+        self.scale = scale
+        self.seen = []
+        for parameter in self.parameters():
+            parameter.data *= gain
+
+    def forward(self, x):
+        self.seen.append((tuple(x.shape), x.dtype))
+        base = nn.functional.interpolate(x, scale_factor=float(self.scale), mode="nearest")
+        z = x.to(self.down.weight.dtype)
+        return base + (self.up(self.down(z).relu()) + nn.functional.interpolate(self.fine(z), base.shape[2:])).to(
+            x.dtype
+        )
+
+
+def toy(count=2, **facts):
+    scale = facts.get("scale", 1)
+    facts = {"multiple": 4, "fp32_input": True} | facts
+    network = Network("toy", Toy(scale=scale), **facts)
+    return network, WeightPath({"abcd"[i]: Toy(i, scale).state_dict() for i in range(count)})
+
+
+def cpu(network, path, dtype="fp32", **options):
+    return Engine(network, path, device="cpu", dtype=dtype, **options)
+
+
+def pictures(count, height=9, width=13, dtype=np.uint8, seed=0):
+    rng = np.random.default_rng(seed)
+    return [rng.integers(0, np.iinfo(dtype).max, (height, width, 3), dtype, endpoint=True) for _ in range(count)]
+
+
+def batches(images, alphas, size):
+    frames = [Frame(index, 10 * index, image) for index, image in enumerate(images)]
+    return [Batch(tuple(frames[i : i + size]), alphas[i]) for i in range(0, len(frames), size)]
+
+
+def flat(results):
+    return [image for _, images in results for image in images]
+
+
+# --- the picture
+
+
+@pytest.mark.parametrize("kind", ["relight", "paint", "compact"])
+@pytest.mark.parametrize("dtype", [np.uint8, np.uint16])
+@pytest.mark.parametrize(("height", "width"), [(33, 47), (1, 1), (31, 70)])
+def test_networks_on_groups_of_pixels_render_what_their_modules_do(kind, height, width, dtype):
+    torch.manual_seed(0)
+    if kind == "compact":
+        module = pytest.importorskip("spandrel.architectures.Compact").Compact(num_feat=8, num_conv=1, upscale=2)
+        network = Network(kind, module, compact.in_groups, (1, 2), scale=2, fp32_input=True)
+    else:
+        module = {"relight": relight.RelightNet, "paint": lambda: paint.PaintNet((16, 16, 16), (1, 1, 1))}[kind]()
+        torch.nn.init.normal_(module.last.weight, std=0.05)
+        least = getattr(module, "minimum", 0)
+        facts = {"multiple": max(module.multiple, least), "fp32_input": True}
+        network = Network(kind, module, lambda net, x: net.in_groups(x), (2, 2), **facts)
+    images = pictures(2, height, width, dtype)
+    found, sums = network.render(module.eval(), torch.from_numpy(np.stack(images)))
+    for image, picture in zip(images, found, strict=True):
+        wanted = by_hand(image, module, network.multiple, network.scale)
+        assert abs(picture.numpy().astype(int) - wanted).max() <= (1 if dtype == np.uint8 else 40)
+    assert sums.isfinite().all()
+    assert found.is_contiguous()
+
+
+@pytest.mark.parametrize("dtype", [np.uint8, np.uint16])
+def test_the_result_does_not_depend_on_the_batch_size_by_a_bit(dtype):
+    images = pictures(7, dtype=dtype)
+    ones = flat(cpu(*toy())(batches(images, [(0.3, 0.7)] * 7, 1)))
+    sevens = flat(cpu(*toy())(batches(images, [(0.3, 0.7)] * 7, 7)))
+    assert all(np.array_equal(a, b) for a, b in zip(ones, sevens, strict=True))
+    assert len({image.tobytes() for image in ones}) == 7
+
+
+def by_hand(image, module, multiple, scale=1):
+    """Padded by numpy, rendered, cropped, rounded."""
+    height, width = image.shape[:2]
+    down, right = -height % multiple, -width % multiple
+    mirror = ((0, min(down, height - 1)), (0, min(right, width - 1)), (0, 0))
+    padded = np.pad(image, mirror, "reflect")
+    padded = np.pad(
+        padded, ((0, height + down - padded.shape[0]), (0, width + right - padded.shape[1]), (0, 0)), "edge"
+    )
+    peak = np.iinfo(image.dtype).max
+    x = torch.from_numpy(padded.astype(np.float32) / peak).permute(2, 0, 1)[None]
+    with torch.no_grad():
+        y = module.eval()(x)[0].permute(1, 2, 0).numpy()
+    y = np.rint(np.clip(y[: height * scale, : width * scale], 0, 1).astype(np.float64) * peak)
+    return y.astype(image.dtype)
+
+
+def close(a, b, by):
+    assert a.shape == b.shape
+    assert a.dtype == b.dtype
+    assert np.abs(a.astype(np.int64) - b.astype(np.int64)).max() <= by
+
+
+@settings(deadline=None, max_examples=25)
+@given(st.integers(1, 41), st.integers(1, 53), st.sampled_from([np.uint8, np.uint16]), st.sampled_from([1, 2]))
+def test_any_size_is_padded_and_cropped(height, width, dtype, scale):
+    [image] = pictures(1, height, width, dtype)
+    network, path = toy(scale=scale, multiple=8)
+    got = cpu(network, path).render(image, (1.0, 0.0))
+    assert got.shape == (height * scale, width * scale, 3)
+    assert got.flags.c_contiguous
+    close(got, by_hand(image, Toy(0, scale), 8, scale), 1)
+
+
+@pytest.mark.parametrize(("height", "width"), [(33, 47), (1, 1), (3, 2), (32, 48)])
+def test_odd_and_tiny_sizes(height, width):
+    [image] = pictures(1, height, width)
+    network, path = toy(multiple=8)
+    close(cpu(network, path).render(image, (0.0, 1.0)), by_hand(image, Toy(1), 8), 1)
+
+
+def test_the_mix_is_the_network_of_the_mixed_weights():
+    mixed = Toy()
+    a, b, c = (Toy(i).state_dict() for i in range(3))
+    mixed.load_state_dict({name: 0.2 * a[name] + 0.3 * b[name] + 0.5 * c[name] for name in a})
+    [image] = pictures(1, 16, 20)
+    close(cpu(*toy(3)).render(image, (0.2, 0.3, 0.5)), by_hand(image, mixed, 4), 1)
+
+
+@pytest.mark.parametrize("dtype", [np.uint8, np.uint16])
+def test_every_code_comes_through_an_identity(dtype):
+    every = np.arange(np.iinfo(dtype).max + 1, dtype=dtype)
+    image = np.repeat(every.reshape(16, -1, 1), 3, axis=2)
+    network = Network("identity", nn.PReLU(init=1.0))
+    path = WeightPath({"a": nn.PReLU(init=1.0).state_dict()})
+    assert np.array_equal(cpu(network, path).render(image, (1.0,)), image)
+
+
+@pytest.mark.parametrize("dtype", [np.uint8, np.uint16])
+def test_a_compact_net_of_zeros_is_the_identity_through_spandrel(tmp_path, dtype):
+    shapes = {"body.0.weight": (4, 3, 3, 3), "body.0.bias": (4,), "body.1.weight": (4,), "body.2.weight": (4, 4, 3, 3)}
+    shapes |= {"body.2.bias": (4,), "body.3.weight": (4,), "body.4.weight": (3, 4, 3, 3), "body.4.bias": (3,)}
+    torch.save({name: torch.zeros(shape) for name, shape in shapes.items()}, tmp_path / "zero.pth")
+    network, path = load({"zero": tmp_path / "zero.pth"})
+    every = np.random.default_rng(0).permutation(np.arange(np.iinfo(dtype).max + 1)).astype(dtype)
+    image = np.repeat(every.reshape(-1, 64, 1), 3, axis=2)
+    assert np.array_equal(cpu(network, path).render(image, (1.0,)), image)
+
+
+def test_rounding_is_to_nearest_and_clamps():
+    def shift(by):
+        module = nn.Conv2d(3, 3, 1)
+        module.weight.data, module.bias.data = torch.eye(3)[:, :, None, None], torch.full((3,), by / 255)
+        return module
+
+    path = WeightPath({"low": shift(0.4).state_dict(), "high": shift(0.6).state_dict(), "out": shift(300).state_dict()})
+    render = cpu(Network("shift", shift(0)), path).render
+    image = np.repeat(np.arange(256, dtype=np.uint8).reshape(16, 16, 1), 3, axis=2)
+    assert np.array_equal(render(image, (1.0, 0.0, 0.0)), image)
+    assert np.array_equal(render(image, (0.0, 1.0, 0.0)), np.minimum(image.astype(int) + 1, 255))
+    assert (render(image, (0.0, 0.0, 1.0)) == 255).all()
+
+
+def test_pictures_that_numpy_lends_or_flips_are_taken():
+    [image] = pictures(1)
+    engine = cpu(*toy())
+    expected = engine.render(np.ascontiguousarray(image[::-1]), (0.5, 0.5))
+    lent = np.frombuffer(np.ascontiguousarray(image[::-1]).tobytes(), np.uint8).reshape(image.shape)
+    before = image.copy()
+    assert np.array_equal(engine.render(image[::-1], (0.5, 0.5)), expected)
+    assert np.array_equal(engine.render(lent, (0.5, 0.5)), expected)
+    assert np.array_equal(image, before)
+
+
+# --- the order and the weights
+
+
+def test_batches_come_back_in_order_with_their_frames_and_no_earlier_than_asked_for():
+    asked = []
+
+    def source():
+        for batch in batches(pictures(6), [(1.0, 0.0)] * 6, 2):
+            asked.append(batch)
+            yield batch
+
+    stream = cpu(*toy())(source())
+    assert asked == []
+    for count, (batch, images) in enumerate(stream, 1):
+        assert len(asked) == count
+        assert batch is asked[-1]
+        assert len(images) == 2
+
+
+def test_weights_are_written_when_alpha_changes_and_only_then():
+    engine = cpu(*toy())
+    assert engine.writes == 0
+    alphas = [(1.0, 0.0)] * 3 + [(0.5, 0.5)] * 2 + [(1.0, 0.0)] + [(0.0, 1.0)] * 2
+    results = flat(engine(batches(pictures(8), alphas, 1)))
+    assert engine.writes == 4
+    assert len(flat(engine(batches(pictures(8), [(0.0, 1.0)] * 8, 3)))) == 8
+    assert engine.writes == 4
+    alone = [cpu(*toy()).render(image, alpha) for image, alpha in zip(pictures(8), alphas, strict=True)]
+    assert all(np.array_equal(a, b) for a, b in zip(results, alone, strict=True))
+
+
+def test_side_by_side_weights_are_written_once_per_change_and_lane_at_most(monkeypatch):
+    monkeypatch.setattr(torch, "get_num_threads", lambda: 3)
+    alphas = [(1.0, 0.0)] * 6 + [(0.5, 0.5)] * 6
+    engine, jobs = cpu(*toy()), batches(pictures(12), alphas, 1)
+    engine.tune(9, 13, 12)
+    assert engine.lanes == 3
+    results = flat(engine(jobs))
+    assert 2 <= engine.writes <= 2 * 3
+    alone = [cpu(*toy()).render(image, alpha) for image, alpha in zip(pictures(12), alphas, strict=True)]
+    assert all(np.array_equal(a, b) for a, b in zip(results, alone, strict=True))
+
+
+def test_the_network_given_stays_as_it_was():
+    network, path = toy()
+    before = {name: tensor.clone() for name, tensor in network.module.state_dict().items()}
+    cpu(network, path).render(pictures(1)[0], (0.0, 1.0))
+    assert all(torch.equal(tensor, before[name]) for name, tensor in network.module.state_dict().items())
+
+
+# --- the dtype
+
+
+@pytest.fixture
+def bf16_is_fast(monkeypatch):
+    monkeypatch.setattr(engine_module, "fast_dtypes", lambda _: ["bf16"])
+
+
+def seen(engine):
+    return engine._slots[0].module.seen[-1]
+
+
+@pytest.mark.usefixtures("bf16_is_fast")
+def test_auto_takes_bf16_where_it_is_close():
+    engine = cpu(*toy(), dtype="auto")
+    assert engine.dtype == "bf16"
+    assert engine.choice.startswith("cpu, bf16: mean error of bf16 0.")
+    assert engine.choice.endswith(" of 255, at most 0.5 is allowed")
+    assert engine.writes == 0
+    [image] = pictures(1, 16, 16)
+    mean = np.abs(engine.render(image, (0.5, 0.5)).astype(int) - cpu(*toy()).render(image, (0.5, 0.5))).mean()
+    assert mean <= 0.5
+    assert engine._slots[0].flat.dtype == torch.bfloat16
+
+
+@pytest.mark.usefixtures("bf16_is_fast")
+@pytest.mark.parametrize("fp32_input", [True, False])
+def test_the_picture_is_cast_only_for_networks_that_want_it(fp32_input):
+    engine = cpu(*toy(fp32_input=fp32_input), dtype="bf16")
+    engine.render(pictures(1, 9, 13)[0], (0.5, 0.5))
+    assert seen(engine) == ((1, 3, 12, 16), torch.float32 if fp32_input else torch.bfloat16)
+
+
+class Cancel(nn.Module):
+    """x + big - big: with a large weight, low precision loses the picture."""
+
+    def __init__(self, big):
+        super().__init__()
+        self.big = nn.Parameter(torch.tensor(float(big)))
+
+    def forward(self, x):
+        return x.to(self.big.dtype) + self.big - self.big
+
+
+@pytest.mark.usefixtures("bf16_is_fast")
+@pytest.mark.parametrize("bad", [0, 1, 2])
+def test_auto_stays_with_fp32_where_one_endpoint_is_far(bad):
+    path = WeightPath({"abc"[i]: Cancel(64 if i == bad else 0).state_dict() for i in range(3)})
+    engine = cpu(Network("cancel", Cancel(0), fp32_input=True), path, dtype="auto")
+    assert engine.dtype == "fp32"
+    assert engine.choice.startswith("cpu, fp32: mean error of bf16 ")
+    assert float(engine.choice.split()[6]) > 10
+
+
+@pytest.mark.usefixtures("bf16_is_fast")
+def test_auto_stays_with_fp32_where_the_network_does_not_support_it():
+    engine = cpu(*toy(supports_bf16=False), dtype="auto")
+    assert engine.choice == "cpu, fp32: bf16 does not work"
+    assert cpu(*toy(), dtype="fp32").choice == "cpu, fp32: as asked"
+
+
+def test_auto_says_when_the_hardware_has_nothing(monkeypatch):
+    monkeypatch.setattr(torch.cpu, "_is_amx_tile_supported", lambda: False, raising=False)
+    monkeypatch.setattr(torch.cpu, "_is_avx512_bf16_supported", lambda: False, raising=False)
+    assert cpu(*toy(), dtype="auto").choice == "cpu, fp32: the hardware has nothing faster"
+    monkeypatch.setattr(torch.cpu, "_is_avx512_bf16_supported", lambda: True, raising=False)
+    assert cpu(*toy(), dtype="auto").dtype == "bf16"
+    monkeypatch.delattr(torch.cpu, "_is_avx512_bf16_supported", raising=False)
+    assert cpu(*toy(), dtype="auto").dtype == "fp32"
+
+
+def test_an_asked_dtype_is_given_with_its_error():
+    engine = cpu(*toy(), dtype="bf16")
+    assert engine.dtype == "bf16"
+    assert engine.choice.startswith("cpu, bf16: mean error of bf16 0.")
+    assert engine.choice.endswith(" of 255")
+
+
+def test_a_dtype_that_does_not_work_is_refused():
+    text = "--dtype fp16: toy does not work in it on cpu; use --dtype fp32"
+    with pytest.raises(UsageError, match=text):
+        cpu(*toy(supports_half=False), dtype="fp16")
+    big = WeightPath({"a": Cancel(1e5).state_dict()})
+    with pytest.raises(UsageError, match="--dtype fp16: cancel does not work in it on cpu; use --dtype fp32"):
+        cpu(Network("cancel", Cancel(0)), big, dtype="fp16")
+
+
+# --- what goes wrong
+
+
+def test_bad_options_say_what_is_expected(monkeypatch):
+    with pytest.raises(UsageError, match="--dtype half: expected auto, fp32, bf16, fp16"):
+        cpu(*toy(), dtype="half")
+    with pytest.raises(UsageError, match="--threads 0: expected 1 or more"):
+        cpu(*toy(), threads=0)
+    for name in ("gpu", "cuda:", "cuda:x", "cpu:0", "auto:1", "mps"):
+        with pytest.raises(UsageError, match=f"--device {name}: expected auto, cpu, cuda or cuda:N"):
+            Engine(*toy(), device=name)
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    for name in ("cuda", "cuda:1"):
+        with pytest.raises(
+            UsageError, match=rf"--device {name}: PyTorch \S+ \(built .+\) finds no GPU; use --device cpu"
+        ):
+            Engine(*toy(), device=name)
+    assert str(Engine(*toy(), device="auto", dtype="fp32").device) == "cpu"
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
+    with pytest.raises(UsageError, match="--device cuda:2: the last GPU here is cuda:1"):
+        Engine(*toy(), device="cuda:2")
+
+
+def test_threads_are_set():
+    before = torch.get_num_threads()
+    try:
+        cpu(*toy(), threads=1)
+        assert torch.get_num_threads() == 1
+    finally:
+        torch.set_num_threads(before)
+
+
+def test_every_job_has_all_threads_whatever_ran_before_and_on_which_thread():
+    seen = []
+
+    class Counting(Toy):
+        def forward(self, x):
+            seen.append(torch.get_num_threads())
+            return super().forward(x)
+
+    before = torch.get_num_threads()
+    torch.set_num_threads(4)
+    try:
+        for count, lanes in ((12, 4), (2, 2), (1, 1)):
+            engine = cpu(Network("counting", Counting(), multiple=4, fp32_input=True), toy()[1], backend="torch")
+            engine.tune(9, 13, count)
+            assert engine.lanes == lanes
+            seen.clear()
+            with ThreadPoolExecutor(1) as fresh:
+                jobs = batches(pictures(count), [(1.0, 0.0)] * count, 1)
+                fresh.submit(lambda engine=engine, jobs=jobs: list(engine(jobs))).result()
+            assert set(seen) == {4 // lanes}
+    finally:
+        torch.set_num_threads(before)
+
+
+@pytest.mark.parametrize("value", [float("nan"), float("inf"), float("-inf")])
+def test_output_that_is_not_finite_names_the_frame(value):
+    class Broken(Toy):
+        def forward(self, x):
+            y = super().forward(x)
+            y[..., 3, 2] = torch.where(x[..., 0, 0] > 0.5, value, y[..., 3, 2])
+            return y
+
+    _, path = toy()
+    engine = cpu(Network("broken", Broken(), multiple=4), path)
+    images = [np.zeros((8, 8, 3), np.uint8)] * 3 + [np.full((8, 8, 3), 255, np.uint8)]
+    with pytest.raises(ModelError) as error:
+        flat(engine(batches(images, [(0.5, 0.5)] * 4, 2)))
+    assert str(error.value) == (
+        "frame 3, alpha (0.5, 0.5): the network's output is not finite (NaN or Inf), in fp32 too; the weights "
+        "overflow there"
+    )
+
+
+@pytest.mark.parametrize("lanes", [1, 2])
+def test_what_overflows_in_a_small_dtype_is_rendered_in_fp32(lanes):
+    class Overflowing(Toy):
+        def forward(self, x):
+            y = super().forward(x)
+            small = self.down.weight.dtype != torch.float32
+            return y + float("nan") if small and bool(x.min() > 0.9) else y
+
+    net, path = toy()
+    images = [image // 2 for image in pictures(5)]
+    images[1], images[3] = np.full_like(images[1], 255), np.full_like(images[3], 255)
+    exact = cpu(net, path)
+    engine = cpu(Network("overflowing", Overflowing(), multiple=4), path, dtype="bf16", threads=lanes)
+    engine.tune(*images[0].shape[:2], len(images))
+    rendered = flat(engine(batches(images, [(0.5, 0.5)] * 5, 1)))
+    assert sorted(engine.retried) == [1, 3]
+    for number in (1, 3):
+        assert np.array_equal(rendered[number], exact.render(images[number], (0.5, 0.5)))
+
+
+@pytest.mark.parametrize(
+    "error", [torch.OutOfMemoryError("x"), MemoryError(), RuntimeError("DefaultCPUAllocator: can't allocate memory: ")]
+)
+def test_no_memory_says_what_to_do(error):
+    class Hungry(Toy):
+        def forward(self, _):
+            raise error
+
+    engine = cpu(Network("hungry", Hungry()), toy()[1])
+    with pytest.raises(RenderError, match="frame 0: cpu has no memory for 1 x 13x9; use a smaller --width"):
+        flat(engine(batches(pictures(2), [(1.0, 0.0)] * 2, 2)))
+    with (
+        pytest.raises(RenderError, match="frame 0: cuda:0 has no memory for 2 x 13x9; use --batch 1"),
+        engine_module._memory(batches(pictures(2), [(1.0, 0.0)] * 2, 2)[0], "cuda:0"),
+    ):
+        raise error
+
+
+def test_a_network_of_another_size_is_told():
+    engine = cpu(Network("toy", Toy(), scale=2), toy()[1])
+    with pytest.raises(ModelError, match=r"toy: the output is \[1, 3, 8, 8\], expected \[1, 3, 16, 16\]"):
+        engine.render(np.zeros((8, 8, 3), np.uint8), (1.0, 0.0))
+
+
+# --- CUDA
+
+
+@pytest.fixture
+def fake_cuda(monkeypatch):
+    """Streams that run at once: shows that the order of work, the slots and the buffers are right, not the events."""
+    event = SimpleNamespace(record=lambda: None, synchronize=lambda: None)
+    stream = SimpleNamespace(wait_event=lambda _: None)
+    monkeypatch.setattr(torch.cuda, "synchronize", lambda _: None)
+    monkeypatch.setattr(torch.cuda, "Event", lambda: event)
+    monkeypatch.setattr(torch.cuda, "Stream", lambda _: stream)
+    monkeypatch.setattr(torch.cuda, "stream", lambda _: contextlib.nullcontext())
+    monkeypatch.setattr(torch.cuda, "current_stream", lambda _: stream)
+    empty = torch.empty
+    monkeypatch.setattr(torch, "empty", lambda *a, **k: empty(*a, **{**k, "pin_memory": False}))
+
+
+@pytest.mark.usefixtures("fake_cuda")
+@pytest.mark.parametrize("size", [1, 2, 3])
+def test_the_overlapped_path_is_the_plain_one(size):
+    images = pictures(6) + pictures(1, seed=1)
+    alphas = [(1.0, 0.0), (0.5, 0.5), (0.5, 0.5), (1.0, 0.0), (1.0, 0.0), (0.0, 1.0), (0.0, 1.0)]
+    jobs = batches(images, alphas, size) + batches(pictures(2, 5, 4, np.uint16), [(0.2, 0.8)] * 2, 2)
+    plain, overlapped = cpu(*toy()), cpu(*toy())
+    overlapped._slots.append(overlapped._live("fp32"))
+    expected, got = list(plain(jobs)), list(overlapped._overlapped(jobs))
+    assert [batch for batch, _ in got] == jobs
+    for (_, a), (_, b) in zip(expected, got, strict=True):
+        assert len(a) == len(b)
+        for one, other in zip(a, b, strict=True):
+            close(one, other, 1)
+    assert overlapped.writes <= plain.writes
+    assert all(live.writes > 0 for live in overlapped._slots)
+
+
+@pytest.mark.usefixtures("fake_cuda")
+def test_two_batches_are_in_flight_and_stopping_early_is_clean():
+    asked = []
+    jobs = (asked.append(batch) or batch for batch in batches(pictures(6), [(1.0, 0.0)] * 6, 1))
+    engine = cpu(*toy())
+    stream = engine._overlapped(jobs)
+    next(stream)
+    assert len(asked) == 2
+    next(stream)
+    assert len(asked) == 3
+    stream.close()
+
+
+@needs_cuda
+@pytest.mark.parametrize("dtype", [np.uint8, np.uint16])
+@pytest.mark.parametrize("size", [1, 4])
+def test_cuda_is_close_to_the_cpu(dtype, size):
+    images = pictures(12, 33, 47, dtype)
+    alphas = [(1 - t, t) for t in np.linspace(0, 1, 12).tolist()]
+    jobs = batches(images, alphas, size)
+    expected, engine = flat(cpu(*toy())(jobs)), Engine(*toy(), device="cuda", dtype="fp32")
+    for one, other in zip(expected, flat(engine(jobs)), strict=True):
+        close(one, other, 1 if dtype == np.uint8 else 257)
+    assert engine.writes == len(jobs)
+
+
+@needs_cuda
+@pytest.mark.parametrize("dtype", ["fp16", "bf16"])
+def test_low_precision_on_cuda_is_close_on_average(dtype):
+    images, alphas = pictures(6, 64, 64), [(1.0, 0.0), (0.5, 0.5), (0.0, 1.0)] * 2
+    jobs = batches(images, alphas, 1)
+    expected = flat(cpu(*toy())(jobs))
+    got = flat(Engine(*toy(), device="cuda", dtype=dtype)(jobs))
+    for one, other in zip(expected, got, strict=True):
+        assert np.abs(one.astype(int) - other).mean() <= 0.5
+
+
+@needs_cuda
+def test_many_batches_on_cuda_never_mix():
+    alphas = [(1 - t, t) for t in np.random.default_rng(0).random(60).tolist()]
+    jobs = batches(pictures(60, 40, 40), alphas, 1)
+    first, second = (flat(Engine(*toy(), device="cuda", dtype="fp32")(jobs)) for _ in range(2))
+    alone = Engine(*toy(), device="cuda", dtype="fp32")
+    for one, other, job in zip(first, second, jobs, strict=True):
+        assert np.array_equal(one, other)
+        assert np.array_equal(one, alone.render(job.frames[0].image, job.alpha))
+
+
+# --- third-party weights
+
+
+@needs_models
+def test_a_x4_transition_renders():
+    paths = {"denoised": MODELS / "realesr_general_x4v3.pth", "noisy": MODELS / "realesr_general_wdn_x4v3.pth"}
+    engine = cpu(*load(paths))
+    [small] = pictures(1, 6, 5)
+    image = np.kron(small, np.ones((4, 4, 1), np.uint8))
+    ends = [engine.render(image, alpha).astype(int) for alpha in ((1.0, 0.0), (0.0, 1.0))]
+    middle = engine.render(image, (0.5, 0.5)).astype(int)
+    assert middle.shape == (96, 80, 3)
+    assert np.abs(ends[0] - ends[1]).mean() > 0.5
+    assert np.abs(middle - (ends[0] + ends[1]) / 2).mean() < 0.6 * np.abs(ends[0] - ends[1]).mean()
+    big = np.kron(image, np.ones((4, 4, 1), np.uint8)).astype(int)
+    assert np.abs(middle - big).mean() < 25
+
+
+@needs_models
+@pytest.mark.parametrize("name", ["dncnn_color_sigma15", "dncnn_gray_sigma15"])
+def test_denoisers_denoise(name):
+    engine = cpu(*load({"a": MODELS / f"{name}.pth"}))
+    clean = np.full((24, 31, 3), (180, 90, 60), np.uint8)
+    noisy = (clean + np.random.default_rng(0).normal(0, 15, clean.shape)).round().clip(0, 255).astype(np.uint8)
+    error = np.abs(engine.render(noisy, (1.0,)).astype(int) - clean).mean()
+    assert error < 0.4 * np.abs(noisy.astype(int) - clean).mean()

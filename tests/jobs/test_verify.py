@@ -1,0 +1,201 @@
+"""Laws of verify: what was rendered is found good, what was changed since is not."""
+
+import json
+import shutil
+from fractions import Fraction
+
+import av
+import pytest
+
+from dnirender import MediaError, UsageError, render
+from dnirender.cli.main import main
+from dnirender.encoding.provenance import read_receipt
+from dnirender.jobs.verify import verify, worst
+from support.clips import make_clip, packets, preset_of
+
+
+def wrong(checks):
+    return [check.name for check in checks if not check.good]
+
+
+CLIPS = {
+    "plain": {"audio": "aac", "b_frames": 2},
+    "late sound": {"audio": "aac", "audio_start": 0.13},
+    "vfr": {"pts": [7, 10, 11, 40, 41, 90, 200, 1000], "frames": 8, "time_base": Fraction(1, 600), "audio": "aac"},
+    "words": {"subtitles": True, "audio": ["aac", "aac"], "languages": ["deu", "fra"]},
+    "silent": {},
+}
+
+
+@pytest.mark.parametrize("suffix", [".mp4", ".mov", ".mkv", ".webm"])
+@pytest.mark.parametrize("name", CLIPS)
+def test_what_was_rendered_is_good(tmp_path, endpoints, name, suffix):
+    clip = make_clip(tmp_path / "clip.mp4", **CLIPS[name])
+    for number, options in enumerate([{}, {"start": "2", "end": "6"}, {"boomerang": True}]):
+        target = tmp_path / f"{number}{suffix}"
+        render(clip, target, preset=preset_of(endpoints), **options)
+        checks = verify(target)
+        assert not wrong(checks), [check for check in checks if not check.good]
+        assert {"source", "frames"} <= {check.name for check in checks}
+
+
+def test_a_still_is_good(tmp_path, endpoints):
+    from dnirender.media.images import write_png
+    from support.clips import paint
+
+    write_png(tmp_path / "a.png", paint(3))
+    render(tmp_path / "a.png", tmp_path / "a.mp4", preset=preset_of(endpoints), keyframes="0:0,9:1")
+    assert not wrong(verify(tmp_path / "a.mp4"))
+
+
+@pytest.fixture
+def pair(tmp_path, clip, endpoints):
+    target = tmp_path / "out.mp4"
+    render(clip, target, preset=preset_of(endpoints, name="Tänzer", encoding={"options": {"g": "1"}}))
+    return clip, target
+
+
+def remuxed(source, target, change):
+    """The file with packets passed through `change`, which returns the packet or None; its receipt is kept."""
+    from dnirender.encoding.provenance import append_box, as_text
+
+    with av.open(str(source)) as old, av.open(str(target), "w") as new:
+        twins = {stream.index: new.add_stream_from_template(stream) for stream in old.streams}
+        for packet in old.demux():
+            if packet.size and change(packet):
+                packet.stream = twins[packet.stream.index]
+                new.mux_one(packet)
+    append_box(target, as_text(read_receipt(source)))
+    return target
+
+
+def test_a_dropped_frame_is_found(tmp_path, pair):
+    clip, good = pair
+    bad = remuxed(
+        good, tmp_path / "bad.mp4", lambda p: p.stream.type == "audio" or p.pts * p.time_base < Fraction(11, 25)
+    )
+    assert wrong(verify(bad, clip))[:3] == ["video", "frames", "time stamps"]
+
+
+def test_another_time_is_found(tmp_path, pair):
+    def later(packet):
+        if packet.stream.type == "video" and packet.pts > 5 * packet.duration:
+            packet.pts += 1
+            packet.dts += 1
+        return True
+
+    clip, good = pair
+    assert "time stamps" in wrong(verify(remuxed(good, tmp_path / "bad.mp4", later), clip))
+
+
+def test_sound_that_is_missing_moved_or_changed_is_found(tmp_path, pair):
+    def moved(packet):
+        if packet.stream.type == "audio":
+            packet.pts += 480
+            packet.dts += 480
+        return True
+
+    clip, good = pair
+    assert packets(good, "audio")
+    assert wrong(verify(remuxed(good, tmp_path / "a.mp4", moved), clip)) == ["audio #1 (aac): copy"]
+    fewer = remuxed(good, tmp_path / "b.mp4", lambda p: p.stream.type == "video" or p.pts < 9000)
+    assert wrong(verify(fewer, clip)) == ["audio #1 (aac): copy"]
+    data = bytearray(good.read_bytes())
+    place = data.index(packets(good, "audio")[3][1]) + 9
+    data[place] ^= 1
+    (tmp_path / "c.mp4").write_bytes(data)
+    assert wrong(verify(tmp_path / "c.mp4", clip)) == ["audio #1 (aac): copy"]
+
+
+def test_another_source_is_found(tmp_path, pair):
+    _, good = pair
+    other = make_clip(tmp_path / "other.mp4", audio="aac", b_frames=2, start_number=9)
+    assert "source" in wrong(verify(good, other))
+
+
+def test_the_source_is_looked_for_by_its_name(tmp_path, pair, monkeypatch):
+    clip, good = pair
+    away = tmp_path / "away"
+    away.mkdir()
+    moved = shutil.move(good, away / "out.mp4")
+    with pytest.raises(
+        UsageError, match=r"was rendered from clip.mp4, which is neither beside it nor here; verify .* SO"
+    ):
+        verify(away / "out.mp4")
+    monkeypatch.chdir(tmp_path)
+    assert not wrong(verify(away / "out.mp4"))
+    shutil.copy(clip, away)
+    monkeypatch.chdir("/")
+    assert not wrong(verify(away / "out.mp4"))
+    assert moved
+
+
+def test_files_of_others_are_told(tmp_path, clip):
+    with pytest.raises(UsageError, match="clip.mp4: does not say what it was rendered from"):
+        verify(clip)
+    with pytest.raises(UsageError, match="a.gif: verify reads"):
+        verify(tmp_path / "a.gif")
+    with pytest.raises(MediaError):
+        verify(tmp_path / "none.mp4")
+
+
+def test_the_receipt_is_no_tag_that_players_show_and_no_path(pair, tmp_path):
+    clip, good = pair
+    with av.open(str(good)) as out:
+        assert "DNIRENDER" not in {key.upper() for key in out.metadata}
+    receipt = read_receipt(good)
+    assert receipt.source == clip.name and receipt.preset == "Tänzer"
+    assert str(tmp_path) not in receipt.model_dump_json()
+
+
+def test_the_command_prints_a_table_and_has_an_exit_code(tmp_path, pair, capsys):
+    _, good = pair
+    assert main(["verify", str(good)]) == 0
+    assert capsys.readouterr().out.startswith("ok     source: ")
+    assert main(["verify", str(good), "--json"]) == 0
+    assert all(check["good"] for check in json.loads(capsys.readouterr().out)["checks"])
+    (tmp_path / "bad.mp4").write_bytes(
+        good.read_bytes().replace(packets(good, "audio")[3][1], b"\0" * len(packets(good, "audio")[3][1]))
+    )
+    assert main(["verify", str(tmp_path / "bad.mp4")]) == 3
+    out, err = capsys.readouterr()
+    assert "WRONG  audio #1" in out and "is not what its source and its making ask for: audio #1" in err
+    assert worst(verify(good)) is None
+
+
+def test_damage_that_a_decoder_conceals_is_found(tmp_path, pair):
+    clip, good = pair
+    data, packet = good.read_bytes(), packets(good, "video")[3][1]
+    place = data.index(packet)
+    for offset in (40, len(packet) // 2, len(packet) - 5):
+        bad = bytearray(data)
+        bad[place + offset] ^= 0x10
+        (tmp_path / "bad.mp4").write_bytes(bad)
+        assert "video" in wrong(verify(tmp_path / "bad.mp4", clip))
+
+
+def test_what_was_salvaged_is_good_and_says_so(tmp_path, endpoints):
+    clip = make_clip(tmp_path / "clip.mp4", frames=60, audio="aac", container_options={"movflags": "+faststart"})
+    clip.write_bytes(clip.read_bytes()[: clip.stat().st_size * 2 // 3])
+    for suffix in (".mp4", ".mkv"):
+        target = tmp_path / f"out{suffix}"
+        render(clip, target, preset=preset_of(endpoints), ignore_errors=True)
+        assert not wrong(verify(target))
+
+
+@pytest.mark.parametrize("text", ["{}", '{"sample": 1}', "[" * 60_000, "\x00", '{"start":"a"}', "null", "1"])
+def test_a_line_that_is_not_ours_is_told(tmp_path, pair, text):
+    from dnirender.encoding.provenance import append_box
+
+    clip, _ = pair
+    other = make_clip(tmp_path / "other.mp4")
+    append_box(other, text)
+    with pytest.raises(MediaError, match="other.mp4: what it says of its making is not what dnirender writes"):
+        verify(other, clip)
+
+
+def test_a_cut_result_is_called_so(tmp_path, pair):
+    _, good = pair
+    (tmp_path / "cut.mp4").write_bytes(good.read_bytes()[:-200])
+    with pytest.raises(MediaError, match="cut.mp4: is cut off"):
+        verify(tmp_path / "cut.mp4")

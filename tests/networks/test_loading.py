@@ -1,0 +1,334 @@
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+from safetensors.torch import save_file
+from torch import nn
+
+from dnirender.errors import ModelError
+from dnirender.networks import loading, network
+from dnirender.networks.architectures import paint, relight
+from dnirender.networks.loading import load
+from dnirender.networks.network import Network
+from dnirender.networks.weights import Live
+
+MODELS = Path(__file__).parents[3] / "shared/data/models"
+needs_models = pytest.mark.skipif(not MODELS.is_dir(), reason="third-party weights (../shared/data/models) are absent")
+
+
+class Toy(nn.Module):
+    multiple = 4
+
+    def __init__(self, width=8):
+        super().__init__()
+        self.first = nn.Conv2d(3, width, 3, padding=1)
+        self.last = nn.Conv2d(width, 3, 3, padding=1)
+
+    def forward(self, x):
+        return x + self.last(self.first(x.to(self.first.weight.dtype))).to(x.dtype)
+
+
+def toy_from_state_dict(state):
+    toy = Toy(state["first.weight"].shape[0])
+    toy.load_state_dict(dict(state))
+    return toy
+
+
+@pytest.fixture
+def toys(tmp_path, monkeypatch):
+    monkeypatch.setitem(loading.ARCHITECTURES, "toy", toy_from_state_dict)
+
+    def write(name, width=8, metadata=None):
+        path = tmp_path / f"{name}.safetensors"
+        save_file(Toy(width).state_dict(), path, {"architecture": "toy"} if metadata is None else metadata)
+        return path
+
+    return write
+
+
+def compact(features=8, convs=1, scale=1, fill=None):
+    """The state dict of a residual compact net; all zeros are the identity."""
+    last = 2 * convs + 2
+    shapes = {0: (features, 3, 3, 3), last: (3 * scale**2, features, 3, 3)}
+    shapes |= dict.fromkeys(range(2, last, 2), (features, features, 3, 3))
+    state = {}
+    for index in range(last + 1):
+        if index % 2 == 0:
+            state[f"body.{index}.weight"] = torch.randn(shapes[index]) * 0.1
+            state[f"body.{index}.bias"] = torch.randn(shapes[index][0]) * 0.1
+        else:
+            state[f"body.{index}.weight"] = torch.rand(features)
+    return state if fill is None else {name: torch.full_like(t, fill) for name, t in state.items()}
+
+
+def saved(path, state):
+    torch.save(state, path)
+    return path
+
+
+def refused(endpoints):
+    with pytest.raises(ModelError) as error:
+        load(endpoints)
+    assert "\n" not in str(error.value)
+    return str(error.value)
+
+
+# --- ours
+
+
+def test_our_architectures_load_by_their_metadata(toys):
+    net, path = load({"day": toys("a"), "dusk": toys("b"), "night": toys("c", metadata={})})
+    assert isinstance(net.module, Toy)
+    assert (net.architecture, net.scale, net.channels, net.multiple) == ("toy", 1, 3, 4)
+    assert net.fp32_input
+    assert net.supports_half
+    assert net.supports_bf16
+    assert net.parameters == 8 * 27 + 8 + 3 * 72 + 3
+    assert path.names == ("day", "dusk", "night")
+
+
+def test_relight_loads_without_importing_spandrel(tmp_path):
+    relight = pytest.importorskip("dnirender.networks.architectures.relight")
+    net = relight.RelightNet()
+    save_file(net.state_dict(), tmp_path / "day.safetensors", {"architecture": "relight"})
+    code = """if True:
+        import sys
+        from pathlib import Path
+        from dnirender.networks.network import load
+        path = Path(sys.argv[1])
+        net, _ = load({"day": path, "night": path})
+        print(net.architecture, net.scale, net.multiple, "spandrel" in sys.modules, "torchvision" in sys.modules)
+    """
+    command = [sys.executable, "-c", code, str(tmp_path / "day.safetensors")]
+    told = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert told.stdout.split() == ["relight", "1", str(net.multiple), "False", "False"], told.stderr
+
+
+@pytest.mark.parametrize("traced", [False, True])
+@pytest.mark.parametrize("kind", [torch.uint8, torch.uint16])
+def test_rounding_is_to_nearest_half_to_even_and_clamped(kind, traced, monkeypatch):
+    monkeypatch.setattr(torch.jit, "is_tracing", lambda: traced)  # then PyTorch rounds, else OpenCV
+    peak = torch.iinfo(kind).max
+    steps = torch.arange(-8, 4 * peak + 9, dtype=torch.float64).view(1, 1, -1, 1) / 4  # quarters of a code: ties too
+    y = (steps / peak).float()
+    wanted = (y * peak).round().clamp(0, peak)
+    assert torch.equal(network.rounded(y.expand(2, 3, -1, 3), kind).float(), wanted.expand(2, 3, -1, 3))
+    assert network.rounded(y.permute(0, 2, 1, 3), kind).is_contiguous()
+    assert network.rounded(torch.tensor([-1e30, 1e5, 1e30]).view(1, 1, 1, 3), kind).flatten().tolist() == [
+        0,
+        peak,
+        peak,
+    ]
+
+
+def test_groups_of_another_size_than_stated_are_refused():
+    net = Network("odd", nn.Identity(), lambda _, x: x[..., :9], (2, 2))
+    with pytest.raises(ModelError, match=r"odd: the output is \[1, 2, 3, 9\], expected \[1, 2, 3, 12\]"):
+        net.render(net.module, torch.zeros((1, 4, 6, 3), dtype=torch.uint8))
+
+
+@pytest.mark.parametrize("name", ["relight", "paint"])
+def test_ours_run_on_groups_of_pixels(tmp_path, name):
+    module = {"relight": relight.RelightNet, "paint": paint.PaintNet}[name]()
+    nn.init.normal_(module.last.weight, std=0.05)
+    save_file(module.state_dict(), tmp_path / "a.safetensors", {"architecture": name})
+    net, _ = load({"a": tmp_path / "a.safetensors"})
+    x = torch.rand(2, 3, 32, 64)
+    assert net.folds == (2, 2)
+    torch.testing.assert_close(net.forward(net.module, x), module(x))
+
+
+def test_the_first_differences_are_named(toys):
+    message = refused({"day": toys("day"), "night": toys("night", width=12)})
+    assert message == (
+        "night.safetensors does not fit day.safetensors: first.weight is [12, 3, 3, 3], expected [8, 3, 3, 3]; "
+        "first.bias is [12], expected [8]; last.weight is [3, 12, 3, 3], expected [3, 8, 3, 3]; "
+        "endpoints must be fine-tuned from one another"
+    )
+
+
+def test_a_file_that_lacks_tensors_is_compared_by_name(toys, tmp_path):
+    state = Toy().state_dict()
+    del state["last.bias"]
+    save_file(state, tmp_path / "cut.safetensors", {"architecture": "toy"})
+    message = refused({"day": toys("day"), "night": tmp_path / "cut.safetensors"})
+    assert message.startswith("cut.safetensors does not fit day.safetensors: last.bias is missing; endpoints must be")
+    message = refused({"night": tmp_path / "cut.safetensors"})
+    assert message.startswith(f"{tmp_path / 'cut.safetensors'}: its weights do not fit the architecture toy: ")
+    assert 'Missing key(s) in state_dict: "last.bias"' in message
+
+
+def test_files_of_one_name_are_told_apart(toys, tmp_path):
+    first = toys("x")
+    (tmp_path / "other").mkdir()
+    second = first.replace(tmp_path / "other" / first.name)
+    message = refused({"day": toys("x", width=4), "night": second})
+    assert message.startswith(f"night ({second}) does not fit day ({first}): ")
+
+
+# --- spandrel
+
+
+def test_a_compact_net_loads_through_spandrel(tmp_path):
+    paths = {name: saved(tmp_path / f"{name}.pth", {"params": compact(scale=2)}) for name in ("a", "b")}
+    net, path = load(paths)
+    assert (net.architecture, net.scale, net.channels, net.multiple) == ("RealESRGAN Compact", 2, 3, 1)
+    assert net.folds == (1, 2)
+    assert net.fp32_input  # what it adds the details to
+    assert net.channels_last
+    assert net == load({"c": paths["b"]})[0]
+    live = Live(path, net.module)
+    live.write((0.5, 0.5))
+    assert net.forward(live.module, torch.rand(2, 3, 5, 7)).shape == (2, 3, 10, 14)
+
+
+def test_the_first_differences_of_a_foreign_net_are_named(tmp_path):
+    wide = compact(convs=2)
+    wide["body.2.weight"] = torch.zeros(16, 8, 3, 3)
+    paths = {"a": saved(tmp_path / "day.pth", compact(convs=2)), "b": saved(tmp_path / "night.pth", wide)}
+    assert refused(paths) == (
+        "night.pth does not fit day.pth: body.2.weight is [16, 8, 3, 3], expected [8, 8, 3, 3]; "
+        "endpoints must be fine-tuned from one another"
+    )
+
+
+def test_other_facts_are_refused(tmp_path):
+    paths = {f"x{scale}": saved(tmp_path / f"x{scale}.pth", compact(scale=scale)) for scale in (2, 4)}
+    assert refused(paths) == (
+        "x4.pth does not fit x2.pth: it is RealESRGAN Compact (scale 4, channels 3), "
+        "expected RealESRGAN Compact (scale 2, channels 3); endpoints must be fine-tuned from one another"
+    )
+
+
+def test_old_and_new_names_of_one_architecture_meet(tmp_path):
+    torch.manual_seed(0)
+    shapes = {"conv_first": (8, 3), "conv_body": (8, 8), "conv_up1": (8, 8), "conv_up2": (8, 8), "conv_hr": (8, 8)}
+    shapes |= {f"body.0.rdb{j}.conv{k}": (8 if k == 5 else 32, 32 * k - 24) for j in (1, 2, 3) for k in range(1, 6)}
+    shapes["conv_last"] = (3, 8)
+    new = {}
+    for name, (out, into) in shapes.items():
+        new[f"{name}.weight"], new[f"{name}.bias"] = torch.randn(out, into, 3, 3), torch.randn(out)
+    net, _ = load({"new": saved(tmp_path / "new.pth", new)})
+    old = {name: tensor.clone() for name, tensor in net.module.state_dict().items()}
+    assert set(old) != set(new)
+    _, path = load({"new": tmp_path / "new.pth", "old": saved(tmp_path / "old.pth", old)})
+    assert torch.equal(path.stack[0], path.stack[1])
+
+
+def test_what_nobody_knows_is_told(tmp_path):
+    state = {name: torch.zeros(2) for name in ("Variable", "Variable_1", "Variable_2", "Variable_3")}
+    path = saved(tmp_path / "x.pth", state)
+    assert refused({"a": path}) == (
+        f"{path}: no known network has these weights (Variable, Variable_1, Variable_2, ...); expected one of ours "
+        "(relight, paint) or one that spandrel detects, such as ESRGAN, RealESRGAN Compact, DnCNN or SwinIR"
+    )
+
+
+def test_a_damaged_foreign_net_is_told(tmp_path):
+    state = compact(convs=2)
+    del state["body.2.bias"]
+    path = saved(tmp_path / "x.pth", state)
+    message = refused({"a": path})
+    assert message.startswith(f"{path}: its weights look like a network that spandrel knows, but do not fit: ")
+
+
+def test_without_spandrel_the_message_says_what_to_install(tmp_path, monkeypatch):
+    path = saved(tmp_path / "x.pth", compact())
+    monkeypatch.setitem(sys.modules, "spandrel", None)
+    message = refused({"a": path})
+    assert message.startswith(f"{path}: needs spandrel, which cannot be imported (import of spandrel halted")
+    assert re.search(r"install the torchvision that belongs to PyTorch \S+: pip install torch torchvision ", message)
+    assert re.search(r"--index-url https://download\.pytorch\.org/whl/(cpu|cu\d+)$", message)
+
+
+def test_a_torchvision_of_another_build_is_told(tmp_path, monkeypatch):
+    (tmp_path / "spandrel.py").write_text("raise RuntimeError('operator torchvision::nms does not exist')")
+    path = saved(tmp_path / "x.pth", compact())
+    monkeypatch.delitem(sys.modules, "spandrel", raising=False)
+    monkeypatch.syspath_prepend(tmp_path)
+    message = refused({"a": path})
+    assert "cannot be imported (operator torchvision::nms does not exist); install the torchvision" in message
+
+
+# --- facts
+
+
+@given(st.integers(1, 99), st.integers(1, 99), st.integers(1, 17), st.integers(0, 50), st.booleans())
+def test_the_padded_size_is_the_smallest_that_fits(height, width, multiple, minimum, square):
+    net = Network("toy", nn.Identity(), multiple=multiple, minimum=minimum, square=square)
+    up, across = net.padded_size(height, width)
+    assert up % multiple == across % multiple == 0
+    if square:
+        assert up == across
+        height = width = max(height, width)
+    for padded, side in ((up, height), (across, width)):
+        assert max(side, minimum) <= padded < max(side, minimum) + multiple
+
+
+def test_attention_keeps_plain_memory():
+    assert Network("toy", nn.Sequential(nn.Conv2d(3, 3, 3), nn.PReLU(), nn.ReLU())).channels_last
+    assert not Network("toy", nn.Sequential(nn.Conv2d(3, 3, 3), nn.LayerNorm(3))).channels_last
+
+
+def test_a_gray_net_takes_each_channel_as_a_picture():
+    module = nn.Conv2d(1, 1, 3, padding=1)
+    net = Network("toy", module, channels=1)
+    x = torch.rand(2, 3, 5, 7).contiguous(memory_format=torch.channels_last)
+    with torch.no_grad():
+        expected = torch.cat([module(x[:, i : i + 1]) for i in range(3)], 1)
+        torch.testing.assert_close(net.forward(module, x), expected)
+
+
+def test_batchnorm_is_mixed_in_its_deployed_form(tmp_path, monkeypatch):
+    def from_state_dict(state):
+        module = nn.Sequential(nn.Conv2d(3, 3, 1), nn.BatchNorm2d(3, eps=0.1))
+        module.load_state_dict(dict(state))
+        return module.eval()
+
+    monkeypatch.setitem(loading.ARCHITECTURES, "bn", from_state_dict)
+    torch.manual_seed(0)
+    x, modules, paths = torch.rand(1, 3, 4, 4), {}, {}
+    for name in "ab":
+        state = nn.Sequential(nn.Conv2d(3, 3, 1), nn.BatchNorm2d(3)).state_dict()
+        state["0.weight"], state["0.bias"] = torch.eye(3)[:, :, None, None], torch.zeros(3)
+        state |= {f"1.{k}": torch.rand(3) + 0.1 for k in ("weight", "bias", "running_mean", "running_var")}
+        modules[name], paths[name] = from_state_dict(state), tmp_path / f"{name}.safetensors"
+        save_file(state, paths[name], {"architecture": "bn"})
+    net, path = load(paths)
+    live = Live(path, net.module)
+    with torch.no_grad():
+        ends = [modules[name](x) for name in "ab"]
+        for alpha in ((1.0, 0.0), (0.0, 1.0), (0.3, 0.7)):  # behind equal convolutions, the output itself is linear
+            live.write(alpha)
+            torch.testing.assert_close(live.module(x), alpha[0] * ends[0] + alpha[1] * ends[1], atol=1e-5, rtol=1e-5)
+
+
+# --- third-party weights
+
+
+@needs_models
+@pytest.mark.parametrize(
+    ("first", "second", "facts"),
+    [
+        ("realesr_general_x4v3", "realesr_general_wdn_x4v3", ("RealESRGAN Compact", 4, 3)),
+        ("dncnn_color_sigma15", "dncnn_color_sigma50", ("DnCNN", 1, 3)),
+        ("dncnn_gray_sigma15", "dncnn_gray_sigma25", ("DnCNN", 1, 1)),
+    ],
+)
+def test_known_pairs_load(first, second, facts):
+    net, path = load({"a": MODELS / f"{first}.pth", "b": MODELS / f"{second}.pth"})
+    assert (net.architecture, net.scale, net.channels) == facts
+    assert path.stack.shape[0] == 2
+    assert path.stack.shape[1] >= net.parameters
+
+
+@needs_models
+def test_style_nets_are_refused_for_now():
+    path = MODELS / "fast_style_la_muse.pth"
+    message = refused({"a": path, "b": MODELS / "fast_style_matta.pth"})
+    assert message.startswith(f"{path}: no known network has these weights (Variable, Variable_1, Variable_10, ...);")
