@@ -1,6 +1,7 @@
-"""Laws of the package as a whole: what it exports, what imports what, what an import costs."""
+"""Laws of the package: what it exports, what imports what, where third-party libraries live, what an import costs."""
 
 import ast
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -8,37 +9,69 @@ from pathlib import Path
 import pytest
 
 import dnirender
+from support.clips import REPO
 
 PACKAGE = Path(dnirender.__file__).parent
+MODULES = {
+    ".".join(path.relative_to(PACKAGE).with_suffix("").parts).removesuffix(".__init__"): path
+    for path in PACKAGE.rglob("*.py")
+    if path.name not in ("__main__.py",)
+}
+MODULES["__init__"] = PACKAGE / "__init__.py"
 
-# A module imports only from lines above its own; those on one line do not know each other.
+# Rooms in import order, and in each its modules in import order. A module imports from rooms above its own, and from
+# modules before it in its own. `base` is what lies in the package's own folder.
 ORDER = """
-errors
-stopping
-easing
-timeline
-frames
-preset checkpoint colour containers publish groups space wholeness stamps
-parts receipt
-weights pixels source device probe work picture_header deinterlace tonemap folding
-network compose pictures scan
-tiles
-decode streams encoders
-encode
-animation
-plan
-identity compiled room lanes cuda
-engine
-ready
-pipeline
-sheet bench verify
-cli
+base: version errors concurrency files frames
+timeline: easing keyframes parser timeline
+preset: preset
+media: truncation colorspace containers resize pixel_formats images
+decoding: timestamps deinterlace image_header metadata packets tonemap scan source still video open
+networks: pixel_shuffle checkpoint architectures.gain architectures.compact architectures.paint architectures.relight
+    network weights loading
+layout: drawing contact_sheet alpha_track panels
+encoding: provenance segment_file stream_copy sink encoders image_sequence animation video boomerang
+engine: calibration cuda device parallel memory_usage receptive_field openvino tiling memory engine
+jobs: disk_space workspace job frame_selection plan verify fingerprint prepare compose contact_sheet pipeline finish
+    render benchmark
+train: losses subspace features recipe report task loop data.photos data.relighting data.drawing data.scenes.canvas
+    data.scenes.photographs data.scenes.houses data.scenes.objects data.scenes.street data.batches tasks.relight
+    tasks.sketch tasks.style tasks.detail joining
+cli: signals default_command app output presets options info verify train sheet render bench main
 """
+
+# Third-party libraries and the rooms, or modules, that may import them.
+HOMES = {
+    "numpy": "base media decoding layout encoding jobs engine train",
+    "av": "base media decoding encoding jobs",
+    "cv2": "media decoding layout encoding networks jobs train",
+    "torch": "networks engine train cli.train",
+    "safetensors": "networks.checkpoint train",
+    "spandrel": "networks.loading train.tasks.detail",
+    "openvino": "engine.openvino",
+    "pydantic": "preset encoding.provenance train.recipe",
+    "ruamel": "preset train.report",
+    "filelock": "jobs.workspace",
+    "tqdm": "cli train",
+    "typer": "cli",
+}
 HEAVY = {"torch", "torchvision", "spandrel", "cv2", "openvino"}
+MAX_LINES = {"module": 350, "class": 200}
 
 
-def imports(path):
-    """(module, whether at import time) for every dnirender module that a file imports."""
+def places():
+    """{module: (number of its room, number in its room, room)} as ORDER has them."""
+    rooms = [line.partition(":") for line in ORDER.replace("\n    ", " ").strip().splitlines()]
+    found = {}
+    for number, (room, _, names) in enumerate(rooms):
+        for place, name in enumerate(names.split()):
+            full = name if room in ("base", "preset") else f"{room}.{name}"
+            found[full] = (number, place, room)
+    return found
+
+
+def nodes(path):
+    """Import statements, but for those that only a type checker sees."""
     tree = ast.parse(path.read_text("utf-8"))
     guarded = {
         id(node)
@@ -46,17 +79,26 @@ def imports(path):
         if isinstance(test, ast.If) and ast.unparse(test.test) == "TYPE_CHECKING"
         for node in ast.walk(test)
     }
-    for node in ast.walk(tree):
-        if (
-            id(node) in guarded
-            or not isinstance(node, ast.ImportFrom)
-            or not (node.module or "").startswith("dnirender")
-        ):
-            continue
-        if node.module == "dnirender":
-            yield from (alias.name for alias in node.names if (PACKAGE / f"{alias.name}.py").exists())
-        else:
-            yield node.module.split(".")[1]
+    return [n for n in ast.walk(tree) if isinstance(n, ast.Import | ast.ImportFrom) and id(n) not in guarded]
+
+
+def own_imports(path):
+    """The modules of this package that a file imports."""
+    found = set()
+    for node in nodes(path):
+        if isinstance(node, ast.ImportFrom) and (node.module or "").split(".")[0] == "dnirender":
+            base = node.module.removeprefix("dnirender").removeprefix(".")
+            for alias in node.names:
+                full = f"{base}.{alias.name}" if base else alias.name
+                found.add(full if full in MODULES else base)
+    return found - {""}
+
+
+def libraries(path):
+    names = []
+    for node in nodes(path):
+        names += [alias.name for alias in node.names] if isinstance(node, ast.Import) else [node.module or ""]
+    return {name.split(".")[0] for name in names} - sys.stdlib_module_names - {"dnirender", ""}
 
 
 def test_the_package_exports_exactly_these_names():
@@ -85,16 +127,57 @@ def test_an_unknown_name_is_an_attribute_error():
 
 
 def test_every_module_has_a_place_and_imports_only_from_above():
-    rank = {name: number for number, line in enumerate(ORDER.split("\n")) for name in line.split()}
-    files = {path.stem for path in PACKAGE.glob("*.py")} - {"__init__", "__main__"}
-    assert files <= rank.keys()
+    place = places()
+    rooms = {name for name, path in MODULES.items() if path.name == "__init__.py"}
+    assert set(MODULES) - rooms == set(place)
     wrong = [
         f"{name} imports {other}"
-        for name in files
-        for other in imports(PACKAGE / f"{name}.py")
-        if other in rank and rank[other] >= rank[name]
+        for name, path in MODULES.items()
+        if name in place
+        for other in own_imports(path)
+        if other not in place or place[other][:2] >= place[name][:2]
     ]
     assert not wrong
+
+
+def test_the_init_of_a_room_imports_nothing():
+    assert [n for n, p in MODULES.items() if p.name == "__init__.py" and n != "__init__" and own_imports(p)] == []
+
+
+def test_third_party_libraries_stay_at_home():
+    place = places()
+    wrong = []
+    for name, (_, _, room) in place.items():
+        for library in libraries(MODULES[name]):
+            homes = HOMES.get(library, "").split()
+            if room not in homes and name not in homes:
+                wrong.append(f"{name} imports {library}")
+    assert not wrong
+
+
+def test_modules_and_classes_can_be_read_in_one_sitting():
+    long = []
+    for name, path in MODULES.items():
+        text = path.read_text("utf-8")
+        if len(text.splitlines()) > MAX_LINES["module"]:
+            long.append(name)
+        for node in ast.walk(ast.parse(text)):
+            if isinstance(node, ast.ClassDef) and node.end_lineno - node.lineno + 1 > MAX_LINES["class"]:
+                long.append(f"{name}.{node.name}")
+    assert not long
+
+
+def test_the_architecture_page_shows_every_room_and_every_arrow():
+    page = (REPO / "docs" / "architecture.md").read_text("utf-8")
+    block = re.search(r"<!-- rooms -->\n```\n(.*?)```", page, re.DOTALL)[1]
+    shown = {line.split()[0]: set(line.partition("->")[2].split()) for line in block.splitlines() if "->" in line}
+    place = places()
+    arrows = {room: set() for room in dict.fromkeys(room for _, _, room in place.values()) if room != "base"}
+    for name, (_, _, room) in place.items():
+        for other in own_imports(MODULES[name]):
+            if room != "base" and place[other][2] not in ("base", room):
+                arrows[room].add(place[other][2])
+    assert shown == arrows
 
 
 @pytest.mark.parametrize(
