@@ -56,11 +56,11 @@ def child(name, clip, data, limit, folder):
     ready = prepare(plan, engine)
     part = engine.tile or (plan.size[1], plan.size[0])
     dtype = torch.bfloat16 if engine.dtype == "bf16" else torch.float32
-    told = memory_usage.peak_bytes(engine.network, *part, dtype) * engine.lanes
+    told = memory_usage.peak_bytes(engine.network, *part, dtype) * engine.workers
     run(ready)
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
     frame = 3 * max(plan.size[0] * plan.size[1], ready.output_size[0] * ready.output_size[1])
-    print(json.dumps({"before": before, "peak": peak, "activations": told, "frame": frame, "choice": engine.choice}))
+    print(json.dumps({"before": before, "peak": peak, "activations": told, "frame": frame, "choice": engine.decision}))
 
 
 def main():

@@ -53,7 +53,7 @@ from dnirender.jobs.plan import make_plan
 from dnirender.jobs.prepare import prepare
 from dnirender.jobs.render import run
 from dnirender.networks.loading import load
-from dnirender.networks.network import Network, unit
+from dnirender.networks.network import Network, to_unit_range
 from dnirender.networks.weights import WeightPath
 from dnirender.preset import DEFAULT_PRESET, Preset
 
@@ -125,7 +125,10 @@ def machine_rates():
 def operations(network, height, width):
     """Multiplications and additions of one picture."""
     with FlopCounterMode(display=False) as counter, torch.inference_mode():
-        network.forward(network.module, unit(torch.from_numpy(probe.picture(height, width))[None]).permute(0, 3, 1, 2))
+        network.forward(
+            network.module,
+            to_unit_range(torch.from_numpy(probe.calibration_image(height, width))[None]).permute(0, 3, 1, 2),
+        )
     return counter.get_total_flops()
 
 
@@ -140,7 +143,7 @@ def model_tables(data, rates, rounds):
 
 
 def model_table(subject, network, path, rates, rounds):
-    image = probe.picture(*SIZE)
+    image = probe.calibration_image(*SIZE)
     engine = tuned(network, path, *SIZE)
     mixtures, still = alphas(path.names), next(alphas(path.names))
     plain, states = copy.deepcopy(network.module), two_states(network, path)
@@ -160,7 +163,7 @@ def model_table(subject, network, path, rates, rounds):
         (f"floor: {work / 1e9:.1f} GFLOP at {rates['bf16'] / 1e12:.2f} TFLOP/s in bf16", work / rates["bf16"] * 1e3),
         ("floor: two rows of weights read, one written", 3 * path.stack.shape[1] * 4 / rates["copy"] * 1e3),
     ]
-    title = f"model: {subject}, {SIZE[1]}x{SIZE[0]} x{network.scale} ({engine.choice})"
+    title = f"model: {subject}, {SIZE[1]}x{SIZE[0]} x{network.scale} ({engine.decision})"
     return table(title, alternate(rows, rounds), OURS, floors)
 
 
@@ -175,7 +178,7 @@ def rate_tables(data, rounds):
 
 
 def rate_table(subject, network, path, rounds):
-    image, work = probe.picture(*SIZE), operations(network, *SIZE)
+    image, work = probe.calibration_image(*SIZE), operations(network, *SIZE)
     engine, mixtures = tuned(network, path, *SIZE), alphas(path.names)
     a, b = (torch.rand(2048, 2048).bfloat16() for _ in range(2))
     rows = {
@@ -270,7 +273,7 @@ def loop_table(subject, clip, data, folder, rounds, lengths):
 
 
 def codec_table(data, folder, rounds):
-    """With a network that costs nothing: what is left is decoding, colour, sound and x264."""
+    """With a network that costs nothing: what is left is decoding, color, sound and x264."""
     clip = folder / "640x360.mp4"
     cut.cut(data / "clips" / "road.mp4", clip, 200, (640, 360))
     least = nn.PReLU(init=1.0)
@@ -310,7 +313,7 @@ def hiding_table(data, folder, rounds):
     clip = folder / "hiding.mp4"
     cut.cut(data / "clips" / "road.mp4", clip, 40, (320, 180))
     network, path = load(endpoints_of(COMPACT[0], data))
-    engine, image = tuned(network, path, 180, 320), probe.picture(180, 320)
+    engine, image = tuned(network, path, 180, 320), probe.calibration_image(180, 320)
     mixtures, film = alphas(path.names), ours(clip, two_ends(COMPACT[0], data), folder / "h.mp4", engine=engine)
     figures = {"alone": [], "film": [], "alone, CPU": [], "film, CPU": []}
     for number in range(rounds + 1):
@@ -362,7 +365,7 @@ def start_table(data, folder, rounds):
 def tuned(network, path, height, width):
     """An engine that has chosen for a long job."""
     engine = Engine(network, path, device="cpu")
-    engine.tune(height, width, 100_000)
+    engine.autotune(height, width, 100_000)
     return engine
 
 
@@ -454,8 +457,8 @@ def main():
     parser.add_argument("--out", type=Path, help="writes OUT.json and OUT.md")
     given = parser.parse_args()
     warnings.filterwarnings("ignore", category=FutureWarning)
-    rates, facts, tables = machine_rates(), machine(), []
-    print(f"{facts}\n{told(rates)}")
+    rates, metadata, tables = machine_rates(), machine(), []
+    print(f"{metadata}\n{told(rates)}")
     with tempfile.TemporaryDirectory() as folder:
         data, folder, rounds = given.data, Path(folder), given.rounds
         kinds = {
@@ -470,18 +473,18 @@ def main():
     if given.out:
         given.out.parent.mkdir(parents=True, exist_ok=True)
         command = " ".join(["python", *sys.argv])
-        result = {"command": command, "machine": facts, "rates": rates, "tables": tables}
+        result = {"command": command, "machine": metadata, "rates": rates, "tables": tables}
         given.out.with_suffix(".json").write_text(json.dumps(result, indent=1) + "\n")
         given.out.with_suffix(".md").write_text(markdown(result))
 
 
 def markdown(result):
     """The tables for people."""
-    facts, rates = result["machine"], result["rates"]
+    metadata, rates = result["machine"], result["rates"]
     lines = [
         f"`{result['command']}`\n",
-        f"{facts['cpu']}, {facts['cores']} cores, {facts['threads']} threads, Python {facts['python']}, "
-        + ", ".join(f"{name} {version}" for name, version in facts["versions"].items())
+        f"{metadata['cpu']}, {metadata['cores']} cores, {metadata['threads']} threads, Python {metadata['python']}, "
+        + ", ".join(f"{name} {version}" for name, version in metadata["versions"].items())
         + f". Measured here: {told(rates)}.",
     ]
     for part in result["tables"]:

@@ -102,10 +102,10 @@ def eye_at(seconds: float) -> Eye:
     return Eye(-0.5 + 0.35 * t, 2.35, 4.2 * t, math.radians(-3.4 + 3.0 * (t * t * (3 - 2 * t))))
 
 
-def hazed(colour: npt.ArrayLike, depth: float) -> Array:
-    """Display colour 0..255 seen through `depth` metres of bright air."""
+def hazed(color: npt.ArrayLike, depth: float) -> Array:
+    """Display color 0..255 seen through `depth` metres of bright air."""
     clear = math.exp(-max(depth, 0) / 420)
-    return (np.asarray(colour, np.float32) * clear + HAZE * 255 * (1 - clear)).astype(np.float32)
+    return (np.asarray(color, np.float32) * clear + HAZE * 255 * (1 - clear)).astype(np.float32)
 
 
 # Flat pieces of the world
@@ -186,7 +186,7 @@ def shrink(sheet: Sheet) -> npt.NDArray[np.uint8]:
 
 
 class Wall:
-    """A facade in the making: what colour it is, where the sun falls on it, and what it shows as glass."""
+    """A facade in the making: what color it is, where the sun falls on it, and what it shows as glass."""
 
     def __init__(self, width: float, height: float, albedo: Array, lit: bool) -> None:
         self.width, self.height, self.lit = width, height, lit
@@ -201,7 +201,7 @@ class Wall:
         rows = slice(max(0, round((self.height - y - h) * DENSITY)), max(0, round((self.height - y) * DENSITY)))
         return rows, slice(max(0, round(x * DENSITY)), max(0, round((x + w) * DENSITY)))
 
-    def relief(self, x: float, y: float, w: float, h: float, colour: Array | float, out: float) -> None:
+    def relief(self, x: float, y: float, w: float, h: float, color: Array | float, out: float) -> None:
         """A piece that stands `out` metres proud and throws its shadow down and away from the eye."""
         fall, drift = out * SUN[1] / SUN[0] * 0.8, out * -SUN[2] / SUN[0] * 0.8
         rows, columns = self.box(x, y, w, h)
@@ -210,9 +210,9 @@ class Wall:
         cv2.fillPoly(self.sun, [np.rint(shadow * DENSITY).astype(np.int32)], 0.0)
         self.sun[rows, columns] = 1
         self.is_glass[rows, columns] = 0
-        self.albedo[rows, columns] = self.albedo[rows, columns] * colour if isinstance(colour, float) else colour
+        self.albedo[rows, columns] = self.albedo[rows, columns] * color if isinstance(color, float) else color
 
-    def pane(self, x: float, y: float, w: float, h: float, colour: Array, deep: float) -> None:
+    def pane(self, x: float, y: float, w: float, h: float, color: Array, deep: float) -> None:
         """Glass set back by `deep` metres: dark below, a little sky above, a slant of reflection."""
         rows, columns = self.box(x, y, w, h)
         height, width = self.sun[rows, columns].shape
@@ -222,7 +222,7 @@ class Wall:
         slant = smooth(0.0, 0.25, np.sin((along + down * 0.7) / DENSITY * 2.1 + x * 3 + y) - 0.35)
         rise = 1 - down / height
         shade = 0.55 + 0.75 * rise + 0.5 * slant * rise
-        self.glass[rows, columns] = colour * shade[..., None]
+        self.glass[rows, columns] = color * shade[..., None]
         edge = max(1, round(deep * DENSITY))
         self.glass[rows, columns][: edge * 2] *= 0.45
         self.glass[rows, columns][:, :edge] *= 0.6
@@ -300,9 +300,9 @@ def window(wall: Wall, x: float, y: float, w: float, h: float, trim: Array, rng:
     wall.relief(x - 0.18, y - 0.16, w + 0.36, 0.14, trim, 0.14)
 
 
-def shutters(wall: Wall, x: float, y: float, w: float, h: float, colour: Array) -> None:
+def shutters(wall: Wall, x: float, y: float, w: float, h: float, color: Array) -> None:
     for left in (x - 0.62, x + w + 0.14):
-        wall.relief(left, y, 0.48, h, colour, 0.05)
+        wall.relief(left, y, 0.48, h, color, 0.05)
         for slat in np.arange(0.06, h - 0.06, 0.12):
             rows, columns = wall.box(left + 0.06, y + slat, 0.36, 0.04)
             wall.albedo[rows, columns] *= 0.6
@@ -612,8 +612,8 @@ def foliage(rng: np.random.Generator) -> npt.NDArray[np.uint8]:
         hue = linear(78, 98, 46) * rng.uniform(0.6, 1.35) + linear(58, 46, 4) * rng.uniform(0, 0.8)
         light = SKYLIGHT * (0.42 + 0.3 * height + 0.22 * depth) + SUNLIGHT * float(sun) * rng.uniform(0.6, 1.25)
         axes, turn = (int(rng.integers(4, 9)), int(rng.integers(2, 5))), float(rng.uniform(0, 180))
-        colour = (hue * np.maximum(light, 0.05)).tolist()
-        cv2.ellipse(picture, (round(x), round(y)), axes, turn, 0, 360, colour, -1)
+        color = (hue * np.maximum(light, 0.05)).tolist()
+        cv2.ellipse(picture, (round(x), round(y)), axes, turn, 0, 360, color, -1)
         cv2.ellipse(cover, (round(x), round(y)), axes, turn, 0, 360, 255, -1)
     return np.dstack([tone(picture), cover])
 
@@ -647,8 +647,8 @@ def draw_sprite(frame: npt.NDArray[np.uint8], eye: Eye, sprite: npt.NDArray[np.u
     target[:] = np.clip(target * (1 - shown[..., 3:]) + shown[..., :3] + 0.5, 0, 255)
 
 
-def polygon(frame: npt.NDArray[np.uint8], pixels: npt.ArrayLike, colour: npt.ArrayLike) -> None:
-    shown = np.clip(np.asarray(colour, np.float64), 0, 255).tolist()
+def polygon(frame: npt.NDArray[np.uint8], pixels: npt.ArrayLike, color: npt.ArrayLike) -> None:
+    shown = np.clip(np.asarray(color, np.float64), 0, 255).tolist()
     cv2.fillConvexPoly(frame, np.rint(np.asarray(pixels) * 16).astype(np.int32), shown, cv2.LINE_AA, 4)
 
 
@@ -669,10 +669,10 @@ def draw_lamp(frame: npt.NDArray[np.uint8], eye: Eye, x: float, z: float) -> Non
         arm = eye.project(np.array([[x, 5.2, z], [x + side * 0.75, 5.35, z], [x + side * 0.75, 5.55, z], [x, 5.4, z]]))
         polygon(frame, arm, tint)
         centre = eye.project(np.array([[x + side * 0.75, 5.86, z]]))[0]
-        for radius, offset, colour in ((0.33, 0.0, (206, 208, 206)), (0.29, 0.03, (238, 238, 232)),
+        for radius, offset, color in ((0.33, 0.0, (206, 208, 206)), (0.29, 0.03, (238, 238, 232)),
                                        (0.17, 0.09, (255, 254, 248))):  # fmt: skip
             at = np.rint((centre + np.array([offset, -offset]) * metre) * 16).astype(int)
-            shade = hazed(colour, depth * 0.5).tolist()
+            shade = hazed(color, depth * 0.5).tolist()
             cv2.circle(frame, at.tolist(), max(8, round(radius * metre * 16)), shade, -1, cv2.LINE_AA, 4)
         cap = centre + np.array([[-0.2, -0.27], [0.2, -0.27], [0.06, -0.46], [-0.06, -0.46]]) * metre
         polygon(frame, cap, tint)
@@ -727,9 +727,9 @@ def car_surface(size: float) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.in
     return quads.reshape(-1, 4, 3), made.reshape(-1)
 
 
-def car_colours(quads: npt.NDArray[np.float64], made: npt.NDArray[np.int8], paint: Array, sun: float,
+def car_colors(quads: npt.NDArray[np.float64], made: npt.NDArray[np.int8], paint: Array, sun: float,
                 eye: npt.NDArray[np.float64]) -> tuple[Array, npt.NDArray[np.bool_]]:  # fmt: skip
-    """Linear colour of each quad in world coordinates and whether it faces the eye."""
+    """Linear color of each quad in world coordinates and whether it faces the eye."""
     normal = np.cross(quads[:, 2] - quads[:, 0], quads[:, 3] - quads[:, 1])
     normal /= np.linalg.norm(normal, axis=1, keepdims=True) + 1e-9
     centre = quads.mean(axis=1)
@@ -747,8 +747,8 @@ def car_colours(quads: npt.NDArray[np.float64], made: npt.NDArray[np.int8], pain
     body = paint * (diffuse + ambient) + mirror * (0.05 + glance * 0.6) + gleam
     glass = linear(30, 38, 46) * 0.7 + mirror * (0.10 + glance) * 0.75 + gleam
     trim = linear(46, 46, 48) * (diffuse + ambient)
-    colours = np.where((made == 1)[:, None], glass, np.where((made == 2)[:, None], trim, body))
-    return colours.astype(np.float32), facing > 0
+    colors = np.where((made == 1)[:, None], glass, np.where((made == 2)[:, None], trim, body))
+    return colors.astype(np.float32), facing > 0
 
 
 def draw_car(
@@ -765,9 +765,9 @@ def draw_car(
     def world(points: npt.ArrayLike) -> npt.NDArray[np.float64]:
         return np.asarray(points, np.float64) * turn + place
 
-    def seen(points: npt.ArrayLike, colour: npt.ArrayLike) -> None:
+    def seen(points: npt.ArrayLike, color: npt.ArrayLike) -> None:
         if eye.depth(world(points)).min() > 0.8:
-            polygon(frame, eye.project(world(points)), hazed(colour, depth))
+            polygon(frame, eye.project(world(points)), hazed(color, depth))
 
     shade(frame, eye, car, z, sun)
     where = np.array([eye.x, eye.y, eye.z])
@@ -780,11 +780,11 @@ def draw_car(
             seen(ring * 0.33 + (side * 0.86, 0.33, hub), (28, 28, 30))
     quads, made = car_surface(car.size)
     flat = world(quads.reshape(-1, 3)).reshape(-1, 4, 3)
-    colours, front = car_colours(flat, made, linear(*car.paint), sun, where)
+    colors, front = car_colors(flat, made, linear(*car.paint), sun, where)
     pixels = eye.project(flat.reshape(-1, 3)).reshape(-1, 4, 2)
     middle = pixels.mean(axis=1, keepdims=True)
     pixels = middle + (pixels - middle) * 1.06  # neighbours overlap a little, or the joints would shine through
-    shown = hazed(tone(colours), depth)
+    shown = hazed(tone(colors), depth)
     front &= eye.depth(flat.reshape(-1, 3)).reshape(-1, 4).min(axis=1) > 0.8
     order = np.argsort(-eye.depth(flat.mean(axis=1)))
     for index in order[front[order]]:
@@ -795,13 +795,13 @@ def draw_car(
         for hub in (-1.32, 1.34):
             angle = np.linspace(0, math.tau, 24, endpoint=False)
             ring = np.stack([np.zeros(24), np.sin(angle), np.cos(angle)], axis=1)
-            for radius, colour in (
+            for radius, color in (
                 (0.38, (20, 20, 22)),
                 (0.325, (36, 36, 38)),
                 (0.21, (150, 152, 156)),
                 (0.06, (70, 70, 74)),
             ):
-                seen(ring * radius + (side * 0.905, 0.34, hub), colour)
+                seen(ring * radius + (side * 0.905, 0.34, hub), color)
         for split in (-0.34, 0.78):
             seen([(side * 0.907, 0.40, split), (side * 0.907, 0.92, split), (side * 0.907, 0.92, split + 0.02),
                   (side * 0.907, 0.40, split + 0.02)], np.array(car.paint) * 0.45)  # fmt: skip
@@ -886,8 +886,8 @@ def draw_walker(frame: npt.NDArray[np.uint8], eye: Eye, walker: tuple[float, flo
         return
     rng = np.random.default_rng(look)
     bright = 0.45 + 0.55 * lit(x, z)
-    grey = rng.choice([45, 70, 120, 190, 215])
-    coat, cloth = (grey + rng.integers(-28, 29, 3)) * bright, (rng.integers(35, 90) + np.array([0, 2, 12])) * bright
+    gray = rng.decision([45, 70, 120, 190, 215])
+    coat, cloth = (gray + rng.integers(-28, 29, 3)) * bright, (rng.integers(35, 90) + np.array([0, 2, 12])) * bright
     skin, hair = np.array([222, 178, 150]) * bright, rng.integers(25, 120) * np.array([1, 0.85, 0.7]) * bright
     foot, metre = eye.project(np.array([[x, 0, z]]))[0], FOCAL / depth
     swing = math.sin(seconds * 5.6 * abs(pace) / 1.3 + look)
@@ -895,9 +895,9 @@ def draw_walker(frame: npt.NDArray[np.uint8], eye: Eye, walker: tuple[float, flo
     def at(dx: float, y: float) -> npt.NDArray[np.float64]:
         return foot + np.array([dx, -y]) * metre
 
-    def limb(start: tuple[float, float], stop: tuple[float, float], wide: float, colour: npt.ArrayLike) -> None:
+    def limb(start: tuple[float, float], stop: tuple[float, float], wide: float, color: npt.ArrayLike) -> None:
         ends = [np.rint(at(*end) * 16).astype(int).tolist() for end in (start, stop)]
-        shown = hazed(colour, depth).tolist()
+        shown = hazed(color, depth).tolist()
         cv2.line(frame, ends[0], ends[1], shown, max(1, round(wide * metre)), cv2.LINE_AA, 4)
 
     ground_shadow = [at(-0.1, 0), at(0.1, 0), at(-0.62, 0.12), at(-0.82, 0.10)]
@@ -914,11 +914,9 @@ def draw_walker(frame: npt.NDArray[np.uint8], eye: Eye, walker: tuple[float, flo
         hazed(coat, depth),
     )
     polygon(frame, [at(-0.2, 0.78), at(-0.05, 0.78), at(-0.05, 1.48), at(-0.22, 1.42)], hazed(coat * 0.72, depth))
-    for dy, radius, colour in ((1.63, 0.115, skin), (1.67, 0.115, hair)):
+    for dy, radius, color in ((1.63, 0.115, skin), (1.67, 0.115, hair)):
         centre = np.rint(at(0, dy) * 16).astype(int).tolist()
-        cv2.circle(
-            frame, centre, max(10, round(radius * metre * 16)), hazed(colour, depth).tolist(), -1, cv2.LINE_AA, 4
-        )
+        cv2.circle(frame, centre, max(10, round(radius * metre * 16)), hazed(color, depth).tolist(), -1, cv2.LINE_AA, 4)
 
 
 # The film
@@ -987,7 +985,7 @@ def build() -> Scene:
                     Car(side * 7.05, float(z), 0.0, paints[(index * 3 + side) % len(paints)], 1.0 + 0.08 * (index % 2))
                 )
     walkers = [
-        (side * float(rng.uniform(10.4, 12.6)), float(rng.uniform(19, 95)), float(rng.choice([-1.3, 1.25, 1.1])), n)
+        (side * float(rng.uniform(10.4, 12.6)), float(rng.uniform(19, 95)), float(rng.decision([-1.3, 1.25, 1.1])), n)
         for n, side in enumerate([-1, 1] * 11)
     ]
     sprites = [foliage(np.random.default_rng(SEED + n)) for n in range(3)]
@@ -1099,8 +1097,8 @@ def planes(picture: npt.NDArray[np.uint8]) -> npt.NDArray[np.uint8]:
     red, green, blue = (picture[..., channel].astype(np.float32) / 255 for channel in range(3))
     luma = 0.2126 * red + 0.7152 * green + 0.0722 * blue
     rows = [16 + 219 * luma]
-    for colour, span in ((blue, 1.8556), (red, 1.5748)):
-        chroma = cv2.sepFilter2D((colour - luma) / span, -1, np.array([0.25, 0.5, 0.25]), np.array([0.0, 0.5, 0.5]))
+    for color, span in ((blue, 1.8556), (red, 1.5748)):
+        chroma = cv2.sepFilter2D((color - luma) / span, -1, np.array([0.25, 0.5, 0.25]), np.array([0.0, 0.5, 0.5]))
         rows.append((128 + 224 * chroma[::2, ::2]).reshape(-1, WIDTH))
     return np.clip(np.rint(np.vstack(rows)), 0, 255).astype(np.uint8)
 

@@ -25,7 +25,12 @@ def test_a_minimal_preset_takes_every_default(tmp_path):
         "none",
         ("render",),
     )
-    assert (preset.encoding.codec, preset.encoding.crf, preset.gif.width, preset.gif.fps) == ("auto", None, 480, 15)
+    assert (preset.encoding.codec, preset.encoding.crf, preset.animation.width, preset.animation.fps) == (
+        "auto",
+        None,
+        480,
+        15,
+    )
 
 
 def test_weights_are_relative_to_the_presets_folder(tmp_path, monkeypatch):
@@ -59,11 +64,11 @@ BAD = {
     "name: x\nnetwork: {endpoints: [{name: a, weights: b}, {name: '1.5', weights: c}]}": (
         "network.endpoints[1].name: '1.5' is a number, and keyframes would read it as one; choose another, got '1.5'"
     ),
-    "name: x\n" + ENDPOINTS + "gfi: {}": "gfi: unknown key; did you mean gif?",
-    "name: x\n" + ENDPOINTS + "gif: {fsp: 3}": "gif.fsp: unknown key; did you mean fps?",
-    "name: x\n" + ENDPOINTS + "gif: {zzz: 3}": "gif.zzz: unknown key; expected one of width, fps, dither",
-    "name: x\n" + ENDPOINTS + "gif: {fps: fast}": (
-        "gif.fps: expected a valid number, unable to parse string as a number, got 'fast'"
+    "name: x\n" + ENDPOINTS + "animatoin: {}": "animatoin: unknown key; did you mean animation?",
+    "name: x\n" + ENDPOINTS + "animation: {fsp: 3}": "animation.fsp: unknown key; did you mean fps?",
+    "name: x\n" + ENDPOINTS + "animation: {zzz: 3}": "animation.zzz: unknown key; expected one of width, fps, dither",
+    "name: x\n" + ENDPOINTS + "animation: {fps: fast}": (
+        "animation.fps: expected a valid number, unable to parse string as a number, got 'fast'"
     ),
     "name: x\n" + ENDPOINTS + "encoding: {crf: 99}": "encoding.crf: expected less than or equal to 63, got 99",
     "name: x\n" + ENDPOINTS + "timeline: {keyframes: '0:0, 0:1'}": "timeline: keyframes: frame 0 comes after frame 0",
@@ -103,8 +108,8 @@ def test_names_and_paths(tmp_path):
 
 def test_options_override_fields_through_the_same_checks():
     preset = Preset.load("day-to-night")
-    assert preset.override({"gif": {"fps": 8}}).gif.fps == 8
-    assert preset.override({"gif": {"fps": 8}}).gif.width == preset.gif.width
+    assert preset.override({"animation": {"fps": 8}}).animation.fps == 8
+    assert preset.override({"animation": {"fps": 8}}).animation.width == preset.animation.width
     with pytest.raises(PresetError, match=r"options: encoding\.crf: expected greater than or equal to 0, got -1"):
         preset.override({"encoding": {"crf": -1}})
 

@@ -34,7 +34,7 @@ def folder(tmp_path, monkeypatch):
     from safetensors.torch import load_file
 
     from dnirender.media.images import read_picture, write_png
-    from dnirender.train import joining
+    from dnirender.train import add_endpoint
 
     monkeypatch.chdir(tmp_path)
     make_clip(tmp_path / "clip.mp4", frames=60, audio="aac")
@@ -44,7 +44,7 @@ def folder(tmp_path, monkeypatch):
     assert read_picture(tmp_path / "photo.jpg")
     files = tiny_endpoints(tmp_path, sharp=0.0, soft=-0.2)
     torch.save(load_file(files["soft"]), tmp_path / "soft.pth")
-    monkeypatch.setattr(joining, "CROP", 64)
+    monkeypatch.setattr(add_endpoint, "CROP", 64)
     for name in ("painting", "photos/0", "photos/1"):
         (tmp_path / name).parent.mkdir(exist_ok=True)
         write_png(tmp_path / f"{name}.png", np.random.default_rng(0).integers(0, 255, (96, 128, 3), np.uint8))

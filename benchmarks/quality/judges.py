@@ -167,11 +167,11 @@ def motion(frames: Sequence[Image]) -> Motion:
     """Dense flow between consecutive frames (Kroeger et al., ECCV 2016, "DIS"). A pixel is sure when the flow there
     and back, w and v, returns to it: |w + v|^2 < 0.01 (|w|^2 + |v|^2) + 0.5 (Sundaram et al., ECCV 2010)."""
     dis = cv2.DISOpticalFlow.create(cv2.DISOPTICAL_FLOW_PRESET_MEDIUM)
-    grey = [cv2.cvtColor(frame, cv2.COLOR_RGB2GRAY) for frame in frames]
-    height, width = grey[0].shape
+    gray = [cv2.cvtColor(frame, cv2.COLOR_RGB2GRAY) for frame in frames]
+    height, width = gray[0].shape
     grid = np.stack(np.meshgrid(np.arange(width), np.arange(height)), -1).astype(np.float32)
     found: Motion = []
-    for before, now in itertools.pairwise(grey):
+    for before, now in itertools.pairwise(gray):
         back, forth = dis.calc(now, before, None), dis.calc(before, now, None)
         origin = grid + back
         forth = _at(forth, origin)

@@ -87,7 +87,7 @@ def main():
     for name in CLIPS:
         frames = open_source(given.data / "clips" / name).frames(range(given.frames))
         figures["flicker"][name] = unsteadiness(engine, [narrowed(frame.image, WIDTH) for frame in frames], names)
-    print(f"{len(pictures)} pictures, {engine.network.parameters} parameters, {engine.choice}")
+    print(f"{len(pictures)} pictures, {engine.network.parameters} parameters, {engine.decision}")
     print("place                  error   photo   crossfade   lines   ratio")
     for place, row in figures["path"].items():
         more = f"{row['crossfade']:11.1f} {row['lines']:7.2f} {row['ratio']:7.2f}" if "ratio" in row else ""

@@ -13,7 +13,7 @@ import torch
 from torch import nn
 
 from dnirender.engine.openvino import PRECISIONS
-from dnirender.networks.weights import Live
+from dnirender.networks.weights import MixedModule
 
 
 class Render(nn.Module):
@@ -23,12 +23,12 @@ class Render(nn.Module):
         super().__init__()
         self.network = network
         self.dtype = dtype
-        live = Live(path, copy.deepcopy(network.module), dtype)
+        live = MixedModule(path, copy.deepcopy(network.module), dtype)
         live.write((*[0.0] * (len(path.names) - 1), 1.0))
         self.module = live.module
 
     def forward(self, pixels):
-        return self.network.codes(self.module, pixels, self.dtype)[0]
+        return self.network.infer_quantized(self.module, pixels, self.dtype)[0]
 
 
 def all_rows(network, path, image):
@@ -45,7 +45,7 @@ def all_rows(network, path, image):
         try:
             with warnings.catch_warnings():
                 warnings.simplefilter("ignore")
-                rows[name] = _whole(network, make(network, path, network.taken(_pixels(image))), image)
+                rows[name] = _whole(network, make(network, path, network.preprocess(_pixels(image))), image)
         except Exception as error:  # noqa: BLE001 - whatever a runtime raises
             print(f"  {name}: left out, {str(error).strip().splitlines()[0][:150]}", flush=True)
     return rows
@@ -60,7 +60,7 @@ def _whole(network, run, image):
 
     def call():
         with torch.inference_mode():
-            return network.given(run(network.taken(_pixels(image))), *image.shape[:2])
+            return network.given(run(network.preprocess(_pixels(image))), *image.shape[:2])
 
     call()
     return call

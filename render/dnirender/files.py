@@ -60,10 +60,10 @@ def disk_errors(target: Path) -> Generator[None]:
     except RenderError:
         raise
     except (av.error.FFmpegError, OSError) as error:
-        raise OutputError(f"{target}: cannot be written ({reason(error)})") from error
+        raise OutputError(f"{target}: cannot be written ({error_text(error)})") from error
 
 
-def reason(error: BaseException) -> str:
+def error_text(error: BaseException) -> str:
     """The system's or FFmpeg's own words for what happened."""
     return getattr(error, "strerror", None) or str(error)
 
@@ -71,7 +71,7 @@ def reason(error: BaseException) -> str:
 SAMPLE = 1 << 16  # bytes of the source that are looked at, at each of three places
 
 
-def sample(path: Path) -> str:
+def sample_hash(path: Path) -> str:
     """Tells a file from others by its size and a look at three places. MediaError: it cannot be read."""
     try:
         size = path.stat().st_size

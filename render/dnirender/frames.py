@@ -11,7 +11,7 @@ import numpy.typing as npt
 Image = npt.NDArray[Any]
 """RGB picture [h, w, 3], contiguous; uint8 (0..255) or uint16 (0..65535), full range, transfer as in the source.
 
-What is written may have a fourth channel, its opacity; colours are never multiplied by it.
+What is written may have a fourth channel, its opacity; colors are never multiplied by it.
 """
 Opacity = npt.NDArray[Any]
 """How opaque each pixel is [h, w], from 0 to the top of its dtype; uint8 or uint16."""

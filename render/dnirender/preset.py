@@ -117,7 +117,7 @@ class Encoding(_Model):
     subtitles: bool = Field(True, description="Keep the subtitles.")
 
 
-class Gif(_Model):
+class Animation(_Model):
     """How GIF, WebP and APNG animations are written."""
 
     width: Side = Field(
@@ -136,7 +136,7 @@ class Preset(_Model):
     timeline: TimelineSettings = Field(default_factory=TimelineSettings)  # pyright: ignore[reportArgumentType]
     layout: Layout = Field(default_factory=Layout)  # pyright: ignore[reportArgumentType]
     encoding: Encoding = Field(default_factory=Encoding)  # pyright: ignore[reportArgumentType]
-    gif: Gif = Field(default_factory=Gif)  # pyright: ignore[reportArgumentType]
+    animation: Animation = Field(default_factory=Animation)  # pyright: ignore[reportArgumentType]
 
     @cached_property
     def endpoints(self) -> tuple[str, ...]:
@@ -274,7 +274,7 @@ def _fields(place: tuple[int | str, ...]) -> list[str]:
         "timeline": TimelineSettings,
         "layout": Layout,
         "encoding": Encoding,
-        "gif": Gif,
+        "animation": Animation,
     }
     if not place:
         return list(Preset.model_fields)

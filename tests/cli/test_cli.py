@@ -275,7 +275,7 @@ BAD = [
     (["clip.mp4", *MODELS, "-o", "out.avi"], 2, "out.avi: unknown output format '.avi'"),
     (["clip.mp4", "clip.mp4", *MODELS], 2, "two inputs would both be written to clip.day-night.mp4"),
     (["clip.mp4", "b.mp4", *MODELS, "-o", "o.mp4"], 2, "-o o.mp4: there are 2 inputs; name a folder"),
-    (["clip.mp4", "--colour", "red"], 2, "No such option: --colour"),
+    (["clip.mp4", "--color", "red"], 2, "No such option: --color"),
     (["missing.mp4", *MODELS], 3, "missing.mp4: no such file"),
     ([".", *MODELS], 3, ".: is a folder, expected a video or a picture"),
     (["empty.mp4", *MODELS], 3, "empty.mp4: is empty"),

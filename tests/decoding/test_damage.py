@@ -13,10 +13,10 @@ import numpy as np
 import pytest
 
 from dnirender.decoding.open import open_source
-from dnirender.decoding.timestamps import Stamp, clock
+from dnirender.decoding.timestamps import PacketTimestamps, resolve_timestamps
 from dnirender.errors import MediaError
 from dnirender.media.containers import demux
-from dnirender.media.truncation import is_torn
+from dnirender.media.truncation import is_truncated
 from support import clips as support_clips
 from support.clips import CLIPS, frame_number, make_clip, needs_shared, paint
 from support.mutations import make_seeds, run_cases
@@ -54,7 +54,7 @@ def more_containers(monkeypatch):
 def rendered(path, **kwargs):
     """The source, and the numbers in its pictures."""
     source = open_source(path, **kwargs)
-    return source, [frame_number(frame.image) for frame in source.frames(range(len(source.facts.pts)))]
+    return source, [frame_number(frame.image) for frame in source.frames(range(len(source.metadata.pts)))]
 
 
 def refusal(path, **kwargs):
@@ -75,7 +75,7 @@ def cut(path, size):
 @pytest.mark.parametrize("name", KINDS)
 def test_a_cut_is_refused_and_what_is_there_rendered_when_asked(tmp_path, name):
     whole = make_clip(tmp_path / name, frames=24, **KINDS[name])
-    assert not is_torn(whole)
+    assert not is_truncated(whole)
     assert rendered(whole)[1] == list(range(24))
     assert rendered(whole, ignore_errors=True)[1] == list(range(24))
     data, told = whole.read_bytes(), 0
@@ -87,14 +87,16 @@ def test_a_cut_is_refused_and_what_is_there_rendered_when_asked(tmp_path, name):
             continue  # nothing of it can be decoded
         try:
             source = open_source(whole, ignore_errors=True)
-            frames = list(source.frames(range(len(source.facts.pts))))
+            frames = list(source.frames(range(len(source.metadata.pts))))
         except MediaError as error:
             assert "can be decoded" in str(error) or "before the first frame" in str(error)
             continue
         told += 1
         numbers = [frame_number(frame.image) for frame in frames[:-1]]  # the last one may be half there
         assert numbers == sorted(numbers) and numbers[:1] in ([], [0])
-        assert any("is cut off: " in warning and warning.endswith("and rendered") for warning in source.facts.warnings)
+        assert any(
+            "is cut off: " in warning and warning.endswith("and rendered") for warning in source.metadata.warnings
+        )
     assert told >= 4 or name == "a.mov"  # its index comes last
 
 
@@ -105,8 +107,8 @@ def test_what_is_there_of_a_cut_is_told_in_frames_and_seconds(tmp_path):
     cut(path, half + 1)
     assert refusal(path) == "is cut off: 59 of 120 frames, 2.0 of 4.0 s are there; --ignore-errors renders them"
     source, numbers = rendered(path, ignore_errors=True)
-    assert numbers == list(range(59)) and source.repairs() == ()
-    assert "clip.mp4: is cut off: 59 of 120 frames, 2.0 of 4.0 s are there and rendered" in source.facts.warnings
+    assert numbers == list(range(59)) and source.concealment_warnings() == ()
+    assert "clip.mp4: is cut off: 59 of 120 frames, 2.0 of 4.0 s are there and rendered" in source.metadata.warnings
     path = make_clip(tmp_path / "clip.mkv", frames=50, codec="ffv1")
     assert refusal(cut(path, path.stat().st_size // 2)).startswith("is cut off: 2")
     assert " of about 50 frames, " in refusal(path)
@@ -118,7 +120,7 @@ def test_what_is_there_of_a_cut_is_told_in_frames_and_seconds(tmp_path):
 def test_no_real_clip_is_called_torn():
     files = [path for path in CLIPS.rglob("*.*") if path.is_file()]
     assert len(files) == 23
-    assert [path.name for path in files if is_torn(path)] == []
+    assert [path.name for path in files if is_truncated(path)] == []
 
 
 @pytest.mark.parametrize("suffix", [".jpg", ".png", ".webp", ".bmp", ".tif"])
@@ -136,7 +138,9 @@ def test_a_picture_that_is_cut_off_is_refused(tmp_path, suffix):
         return
     assert refusal(path) == "is cut off: a part of the picture is there; --ignore-errors renders it"
     source = open_source(path, ignore_errors=True)
-    assert source.facts.warnings == ("still.jpg: is cut off: a part of the picture is there; what is missing is gray",)
+    assert source.metadata.warnings == (
+        "still.jpg: is cut off: a part of the picture is there; what is missing is gray",
+    )
     top = next(source.frames([0])).image[:16]
     assert np.abs(top.astype(int) - paint(9)[:16]).mean() < 8
 
@@ -173,15 +177,15 @@ def test_a_lost_frame_shows_the_one_before_it(tmp_path, lost):
     first = next(number for number in range(20) if number not in lost)
     due = [max((n for n in range(number + 1) if n not in lost), default=first) for number in range(20)]
     assert numbers == due
-    assert source.facts.seconds == tuple(Fraction(number, 25) for number in range(20))
-    assert source.repaired == set(lost)
-    assert source.repairs() == (
+    assert source.metadata.seconds == tuple(Fraction(number, 25) for number in range(20))
+    assert source.concealed_frames == set(lost)
+    assert source.concealment_warnings() == (
         f"clip.mp4: {len(lost)} of 20 frames could not be decoded, the first at frame {lost[0]}, {lost[0] / 25:.1f} s: "
         "each shows the one before it",
     )
     part = open_source(path, ignore_errors=True)
     assert [frame_number(frame.image) for frame in part.frames([3, 8, 19])] == [due[3], due[8], due[19]]
-    assert part.repaired == {3, 8, 19} & set(lost)
+    assert part.concealed_frames == {3, 8, 19} & set(lost)
 
 
 @pytest.mark.parametrize("codec", ["libx264", "mpeg4", "libvpx-vp9", "libx265"])
@@ -190,7 +194,7 @@ def test_every_frame_comes_in_order_whatever_is_lost(tmp_path, codec):
     source, _ = open_source(path, ignore_errors=True), refusal(path)
     frames = list(source.frames(range(24)))
     assert [frame.index for frame in frames] == list(range(24))
-    assert source.repaired
+    assert source.concealed_frames
 
 
 def test_nothing_to_decode_is_an_error_all_the_same(tmp_path):
@@ -205,7 +209,9 @@ def test_a_real_damaged_clip(tmp_path):
         list(open_source(path).frames(range(50)))
     source = open_source(path, ignore_errors=True)
     assert len(list(source.frames(range(50)))) == 50
-    assert source.repairs()[0].startswith("corrupted.mp4: 2 of 50 frames could not be decoded, the first at frame 30")
+    assert source.concealment_warnings()[0].startswith(
+        "corrupted.mp4: 2 of 50 frames could not be decoded, the first at frame 30"
+    )
 
 
 # Time stamps.
@@ -225,10 +231,12 @@ def test_frames_without_times_follow_in_order(tmp_path, name, make):
     path = make_clip(tmp_path / name, frames=20, **make)
     source, numbers = rendered(path)
     assert numbers == list(range(20))
-    steps = {after - before for before, after in zip(source.facts.seconds, source.facts.seconds[1:], strict=False)}
+    steps = {
+        after - before for before, after in zip(source.metadata.seconds, source.metadata.seconds[1:], strict=False)
+    }
     assert steps == {Fraction(1, 25)}
     if make.get("codec") != "mpeg4":
-        assert any("has no time stamps" in text for text in source.facts.warnings)
+        assert any("has no time stamps" in text for text in source.metadata.warnings)
         assert [frame_number(frame.image) for frame in source.frames([7, 13])] == [7, 13]
 
 
@@ -242,42 +250,42 @@ def test_equal_times_are_set_apart(tmp_path):
     path.write_bytes(data)
     source, numbers = rendered(path)
     assert numbers == list(range(6))
-    assert [1000 * time for time in source.facts.seconds] == [0, 10, 11, 30, 31, 50]
+    assert [1000 * time for time in source.metadata.seconds] == [0, 10, 11, 30, 31, 50]
     assert any(
         text == "clip.mkv: 1 frame(s) have the time stamp of the one before them, the first is frame 2, 0.01 s; "
         "each is shown a moment later"
-        for text in source.facts.warnings
+        for text in source.metadata.warnings
     )
     for index in range(6):
         assert [frame_number(frame.image) for frame in source.frames([index])] == [index]
 
 
 def stamps(*pts, keys=(0,), dts=None):
-    return [Stamp(p, dts[i] if dts else None, 1, i in keys) for i, p in enumerate(pts)]
+    return [PacketTimestamps(p, dts[i] if dts else None, 1, i in keys) for i, p in enumerate(pts)]
 
 
 def test_where_no_tick_is_left_the_time_base_is_finer():
-    found = clock(stamps(0, 1, 1, 1, 2, 3, 3), Fraction(1, 25), Fraction(25))
+    found = resolve_timestamps(stamps(0, 1, 1, 1, 2, 3, 3), Fraction(1, 25), Fraction(25))
     assert found.stamps == (0, 1, 1, 1, 2, 3, 3)
     assert found.time_base == Fraction(1, 75) and found.last_duration == 3
     assert found.pts == (0, 3, 4, 5, 6, 9, 10)
     with pytest.raises(MediaError, match=r"^9 frames have the same time stamp from frame 1 on, at 0\.04 s; remux"):
-        clock(stamps(0, *[1] * 9, 2), Fraction(1, 25), Fraction(25))
+        resolve_timestamps(stamps(0, *[1] * 9, 2), Fraction(1, 25), Fraction(25))
 
 
 def test_gaps_and_negative_times_are_kept_and_lies_are_not():
-    assert clock(stamps(-5, -2, 900), Fraction(1, 25), Fraction(25)).pts == (-5, -2, 900)
+    assert resolve_timestamps(stamps(-5, -2, 900), Fraction(1, 25), Fraction(25)).pts == (-5, -2, 900)
     with pytest.raises(MediaError, match="its frames claim to span .* hours, expected at most 100"):
-        clock(stamps(0, 2**62), Fraction(1, 90000), Fraction(25))
-    assert clock([Stamp(0, 0, 2**62, True)], Fraction(1, 25), Fraction(25)).last_duration == 1
+        resolve_timestamps(stamps(0, 2**62), Fraction(1, 90000), Fraction(25))
+    assert resolve_timestamps([PacketTimestamps(0, 0, 2**62, True)], Fraction(1, 25), Fraction(25)).last_duration == 1
 
 
 def test_a_clock_that_runs_back_is_refused_where_it_does(tmp_path):
-    assert clock(stamps(0, 3, 1, 2, 4, keys=(0, 4)), Fraction(1), Fraction(1)).pts == (0, 1, 2, 3, 4)
+    assert resolve_timestamps(stamps(0, 3, 1, 2, 4, keys=(0, 4)), Fraction(1), Fraction(1)).pts == (0, 1, 2, 3, 4)
     with pytest.raises(
         MediaError, match=r"^its clock runs back at frame 2, from 0\.40 s to 0\.00 s; cut the file there"
     ):
-        clock(stamps(0, 10, 0, 5, dts=(0, 10, 0, 5)), Fraction(1, 25), Fraction(25))
+        resolve_timestamps(stamps(0, 10, 0, 5, dts=(0, 10, 0, 5)), Fraction(1, 25), Fraction(25))
     parts = [make_clip(tmp_path / f"{i}.ts", frames=10, b_frames=2).read_bytes() for i in range(2)]
     (tmp_path / "twice.ts").write_bytes(b"".join(parts))
     assert refusal(tmp_path / "twice.ts").startswith("its clock runs back at frame 10, from 0.44 s to 0.08 s; cut the")
@@ -288,7 +296,9 @@ def test_a_clock_of_33_bits_that_overflows_goes_on(tmp_path):
     path = make_clip(tmp_path / "wrap.ts", frames=12, pts=range(first, first + 12 * 3600, 3600), b_frames=2)
     source, numbers = rendered(path)
     assert numbers == list(range(12))
-    assert {after - before for before, after in zip(source.facts.pts, source.facts.pts[1:], strict=False)} == {3600}
+    assert {after - before for before, after in zip(source.metadata.pts, source.metadata.pts[1:], strict=False)} == {
+        3600
+    }
 
 
 # Headers that lie.

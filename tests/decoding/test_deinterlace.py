@@ -131,10 +131,10 @@ def test_what_does_not_move_stays(tmp_path):
 
 def test_whole_frames_are_left_alone_unless_asked(tmp_path):
     path = make_clip(tmp_path / "clip.mkv", codec="ffv1", pix_fmt="yuv444p")
-    assert open_source(path).facts.parity is None
+    assert open_source(path).metadata.parity is None
     for (_, plain), frame in zip(decoded(path), pictures(path, "auto"), strict=True):
         assert np.abs(plain.astype(int) - frame.image).max() <= 2
-    assert not any("interlaced" in text for text in open_source(path).facts.warnings)
+    assert not any("interlaced" in text for text in open_source(path).metadata.warnings)
     assert [frame.index for frame in pictures(path, "bwdif")] == list(range(COUNT))
 
 
@@ -143,7 +143,7 @@ def test_one_frame_alone(tmp_path):
     assert len(pictures(path, "bwdif", [0])) == 1
 
 
-def test_colours_are_the_same_behind_the_filter(tmp_path):
+def test_colors_are_the_same_behind_the_filter(tmp_path):
     for number, (matrix, full) in enumerate([(1, True), (6, False), (9, True)]):
         path = make_clip(
             tmp_path / f"{number}.mkv", frames=3, codec="ffv1", pix_fmt="yuv420p10le", matrix=matrix, full_range=full
@@ -170,7 +170,7 @@ def test_opacity_is_deinterlaced_too(tmp_path):
     ],
 )
 def test_what_is_done_is_told(tmp_path, mode, text):
-    told = open_source(make_woven(tmp_path / "clip.mkv"), deinterlace=mode).facts.warnings
+    told = open_source(make_woven(tmp_path / "clip.mkv"), deinterlace=mode).metadata.warnings
     assert [warning for warning in told if "interlaced" in warning] == ([text] if text else [])
 
 

@@ -8,14 +8,14 @@ from dnirender import Job, UsageError, render
 from dnirender.decoding.open import open_source
 from dnirender.decoding.tonemap import HLG, PQ, SDR, eetf, gamut_matrix, hlg_scene, pq_code, pq_light, tone_map
 from dnirender.jobs.plan import make_plan
-from dnirender.media.colorspace import Colour
+from dnirender.media.colorspace import ColorSpec
 from support.clips import decoded, frame_number, make_clip, preset_of, tiny_endpoints
 
 PAPER = 0.9033  # the signal of 203 cd/m2 of 1000: knee 0.6586, T 0.3333, E2 0.7387, 159 cd/m2
 
 
-def colour(transfer, primaries=9):
-    return Colour(matrix=9, full_range=False, primaries=primaries, transfer=transfer)
+def color(transfer, primaries=9):
+    return ColorSpec(matrix=9, full_range=False, primaries=primaries, transfer=transfer)
 
 
 def ramp():
@@ -25,13 +25,13 @@ def ramp():
 
 def signal_of(nits, peak=1000.0):
     codes = np.rint(pq_code(np.array(nits, float)) * 65535).astype(np.uint16)
-    return tone_map(np.full((1, 1, 3), codes), colour(PQ), peak, 16)[0, 0] / 65535
+    return tone_map(np.full((1, 1, 3), codes), color(PQ), peak, 16)[0, 0] / 65535
 
 
 @pytest.mark.parametrize("depth", [8, 10, 16])
 @pytest.mark.parametrize("transfer", [PQ, HLG])
 def test_black_is_black_white_white_gray_gray_and_brighter_never_darker(transfer, depth):
-    levels = tone_map(ramp(), colour(transfer), 1000.0, depth)
+    levels = tone_map(ramp(), color(transfer), 1000.0, depth)
     assert levels.dtype == (np.uint8 if depth == 8 else np.uint16)
     top = np.iinfo(levels.dtype).max
     assert (levels[0, 0] == 0).all() and (levels[-1, -1] == top).all()
@@ -57,7 +57,7 @@ def test_the_curves_are_those_of_the_standard():
 def test_paper_lands_where_the_method_says():
     assert signal_of(203) == pytest.approx([PAPER] * 3, abs=5e-4)
     three_quarters = np.full((1, 1, 3), round(0.75 * 65535), np.uint16)  # HLG's reference white, BT.2408
-    assert tone_map(three_quarters, colour(HLG), 1000.0, 16) / 65535 == pytest.approx(PAPER, abs=2e-3)
+    assert tone_map(three_quarters, color(HLG), 1000.0, 16) / 65535 == pytest.approx(PAPER, abs=2e-3)
     assert signal_of(1000) == pytest.approx([1] * 3) and signal_of(4000) == pytest.approx([1] * 3)
     assert signal_of(1000, peak=4000.0).max() < 0.995 and signal_of(4000, peak=4000.0) == pytest.approx([1] * 3)
     assert signal_of(100, peak=150.0) == pytest.approx([(100 / 203) ** (1 / 2.4)] * 3, abs=5e-4)  # nothing to bend
@@ -68,10 +68,10 @@ def test_what_is_no_brighter_than_sdr_comes_back_as_it_was():
     light = 203 * signal**2.4 @ np.linalg.inv(gamut_matrix(9)).T
     codes = np.rint(pq_code(light) * 65535).astype(np.uint16)
     for depth, slack in ((8, 0.51 / 255), (16, 1e-3)):
-        mapped = tone_map(codes, colour(PQ), 1000.0, depth)
+        mapped = tone_map(codes, color(PQ), 1000.0, depth)
         mapped = mapped / np.iinfo(mapped.dtype).max
         assert np.abs(mapped**2.4 - signal**2.4).max() < 3 * slack
-        # A dark part of a bright colour is a small difference of large codes, so there their rounding shows.
+        # A dark part of a bright color is a small difference of large codes, so there their rounding shows.
         clear = signal > 0.1
         assert np.abs(mapped - signal)[clear].max() < slack + 1e-3
 
@@ -85,16 +85,16 @@ def test_tables_and_strips_give_what_the_equations_give(transfer):
         light = 1000 * scene * (scene @ [0.2627, 0.6780, 0.0593])[..., None] ** 0.2
     exact = np.clip(eetf(light, 1000.0) @ gamut_matrix(9).T, 0, 1) ** (1 / 2.4) * 255
     clear = exact > 16
-    assert np.abs(tone_map(codes, colour(transfer), 1000.0, 8) - exact)[clear].max() < 0.7
-    assert np.abs(tone_map(codes, colour(transfer), 1000.0, 16) / 257 - exact)[clear].max() < 0.2
-    assert np.abs(tone_map(codes, colour(transfer), 1000.0, 8) - exact).max() < 3
+    assert np.abs(tone_map(codes, color(transfer), 1000.0, 8) - exact)[clear].max() < 0.7
+    assert np.abs(tone_map(codes, color(transfer), 1000.0, 16) / 257 - exact)[clear].max() < 0.2
+    assert np.abs(tone_map(codes, color(transfer), 1000.0, 8) - exact).max() < 3
 
 
 @pytest.mark.parametrize("size", [(1, 1), (4, 1), (1, 4), (3, 7)])
 @pytest.mark.parametrize("transfer", [PQ, HLG])
 def test_any_size_is_taken(size, transfer):
     codes = np.full((*size, 3), 30000, np.uint16)
-    result = tone_map(codes, colour(transfer), 1000.0, 8)
+    result = tone_map(codes, color(transfer), 1000.0, 8)
     assert result.shape == codes.shape and len(np.unique(result)) == 1
 
 
@@ -129,13 +129,13 @@ def test_hdr_stays_hdr_unless_asked(tmp_path, transfer, name):
     text = f"clip.mp4: is HDR ({name}); the networks see its code values and the tags are kept (--hdr tonemap makes it SDR)"
     for mode, told in (("auto", [text]), ("keep", []), ("tonemap", [])):
         source = open_source(clip, hdr=mode)
-        assert [warning for warning in source.facts.warnings if "HDR" in warning] == told
+        assert [warning for warning in source.metadata.warnings if "HDR" in warning] == told
         image = next(source.frames([1])).image
         assert frame_number(image) == 1
         if mode == "tonemap":
-            assert image.dtype == np.uint8 and source.facts.depth == 8 and source.facts.colour == SDR
+            assert image.dtype == np.uint8 and source.metadata.depth == 8 and source.metadata.color == SDR
         else:
-            assert image.dtype == np.uint16 and source.facts.colour.transfer == transfer
+            assert image.dtype == np.uint16 and source.metadata.color.transfer == transfer
 
 
 @pytest.mark.parametrize("pix_fmt", [None, "yuv420p10le"])
@@ -143,7 +143,7 @@ def test_a_tone_mapped_render_is_sdr_and_says_so(tmp_path, pix_fmt):
     clip = hdr_clip(tmp_path / "clip.mp4")
     encoding = {"crf": 4} | ({"pix_fmt": pix_fmt} if pix_fmt else {})
     job = Job(clip, tmp_path / "o.mp4", tiny_preset(tmp_path, **encoding), hdr="tonemap")
-    assert make_plan(job).source.facts.depth == (10 if pix_fmt else 8)
+    assert make_plan(job).source.metadata.depth == (10 if pix_fmt else 8)
     render(clip, tmp_path / "o.mp4", preset=tiny_preset(tmp_path, **encoding), keyframes="0:0,end:0", hdr="tonemap")
     assert tags_of(tmp_path / "o.mp4") == (pix_fmt or "yuv420p", 1, 1, 1, 1)
     wanted = next(open_source(clip, hdr="tonemap").frames([2])).image
@@ -157,7 +157,10 @@ def test_a_tone_mapped_render_is_sdr_and_says_so(tmp_path, pix_fmt):
 def test_sdr_has_nothing_to_map(tmp_path):
     clip = make_clip(tmp_path / "clip.mkv", frames=2, codec="ffv1", matrix=1, primaries=1, transfer=1, full_range=False)
     plain, asked = open_source(clip), open_source(clip, hdr="tonemap")
-    assert asked.facts.warnings == (*plain.facts.warnings, "clip.mkv: is not HDR; --hdr tonemap has nothing to do")
+    assert asked.metadata.warnings == (
+        *plain.metadata.warnings,
+        "clip.mkv: is not HDR; --hdr tonemap has nothing to do",
+    )
     assert np.array_equal(next(plain.frames([1])).image, next(asked.frames([1])).image)
 
 
@@ -165,8 +168,8 @@ def test_the_peak_of_the_mastering_display_is_read(tmp_path):
     display = "G(13250,34500)B(7500,3000)R(34000,16000)WP(15635,16450)L(40000000,50)"
     options = {"x265-params": f"log-level=error:master-display={display}"}
     clip = hdr_clip(tmp_path / "clip.mkv", codec="libx265", options=options)
-    assert open_source(clip).facts.mastering_peak == 4000
-    assert open_source(hdr_clip(tmp_path / "plain.mp4")).facts.mastering_peak is None
+    assert open_source(clip).metadata.mastering_peak == 4000
+    assert open_source(hdr_clip(tmp_path / "plain.mp4")).metadata.mastering_peak is None
 
 
 def test_other_modes_are_refused(tmp_path):

@@ -12,9 +12,9 @@ import numpy as np
 import pytest
 
 from dnirender.decoding.open import open_source
-from dnirender.decoding.video import Video
+from dnirender.decoding.video import VideoDecoder
 from dnirender.errors import MediaError, UsageError
-from dnirender.media.colorspace import Colour
+from dnirender.media.colorspace import ColorSpec
 from dnirender.media.images import read_picture
 from support import clips as support_clips
 from support.clips import CLIPS, decoded, frame_number, make_clip, needs_shared, paint
@@ -50,7 +50,7 @@ def more_containers(monkeypatch):
 
 
 def all_frames(source):
-    return list(source.frames(range(len(source.facts.pts))))
+    return list(source.frames(range(len(source.metadata.pts))))
 
 
 @pytest.mark.parametrize("name", MAKES)
@@ -61,20 +61,20 @@ def test_the_scan_promises_what_is_decoded_and_any_range_equals_the_whole(tmp_pa
     whole = all_frames(source)
     assert [frame_number(frame.image) for frame in whole] == list(range(12))
     assert [frame.index for frame in whole] == list(range(12))
-    assert source.facts.seconds == tuple(time for time, _ in decoded(path))
+    assert source.metadata.seconds == tuple(time for time, _ in decoded(path))
     for start in range(12):
         part = list(source.frames(range(start, min(start + 3, 12))))
         assert [frame.index for frame in part] == list(range(start, min(start + 3, 12)))
         for frame in part:
             assert np.array_equal(frame.image, whole[frame.index].image)
-            assert frame.pts == source.facts.pts[frame.index]
+            assert frame.pts == source.metadata.pts[frame.index]
 
 
 def test_frames_that_are_never_shown_do_not_count(tmp_path):
     cut = make_clip(tmp_path / "edited.mp4", pts=range(-5, 7), time_base=Fraction(1, 25))
     source = open_source(cut)
     assert [frame_number(frame.image) for frame in all_frames(source)] == list(range(5, 12))
-    assert not any("refer to what came before" in text for text in source.facts.warnings)
+    assert not any("refer to what came before" in text for text in source.metadata.warnings)
     clip = make_clip(tmp_path / "clip.webm", frames=6, codec="libvpx", options={"g": "100"})
     with av.open(str(clip)) as plain, av.open(str(tmp_path / "hidden.webm"), "w") as out:
         twin, first = out.add_stream_from_template(plain.streams.video[0]), b""
@@ -93,10 +93,10 @@ def test_frames_that_are_never_shown_do_not_count(tmp_path):
 
 def test_frames_that_the_decoder_leaves_out_are_missed(clip):
     source = open_source(clip)
-    pts = source.facts.pts
+    pts = source.metadata.pts
 
     def claim(*claimed):
-        source.facts = replace(source.facts, pts=claimed, stamps=claimed)
+        source.metadata = replace(source.metadata, pts=claimed, stamps=claimed)
 
     claim(*pts[:7], (pts[6] + pts[7]) / 2, *pts[7:])
     with pytest.raises(
@@ -119,29 +119,29 @@ def test_facts_tell_time_as_the_file_does(tmp_path):
     path = make_clip(
         tmp_path / "vfr.mp4", frames=4, pts=[900, 1000, 1500, 1501], time_base=Fraction(1, 1000), b_frames=2
     )
-    facts = open_source(path).facts
-    assert facts.seconds == (Fraction(9, 10), Fraction(1), Fraction(3, 2), Fraction(1501, 1000))
-    assert facts.variable_frame_rate
-    constant = open_source(make_clip(tmp_path / "cfr.mp4", frames=10, rate=Fraction(30000, 1001))).facts
+    metadata = open_source(path).metadata
+    assert metadata.seconds == (Fraction(9, 10), Fraction(1), Fraction(3, 2), Fraction(1501, 1000))
+    assert metadata.variable_frame_rate
+    constant = open_source(make_clip(tmp_path / "cfr.mp4", frames=10, rate=Fraction(30000, 1001))).metadata
     assert not constant.variable_frame_rate
     assert constant.frame_rate == Fraction(30000, 1001)
     assert constant.duration == 10 * Fraction(1001, 30000)
-    assert open_source(make_clip(tmp_path / "one.mp4", frames=1)).facts.duration == Fraction(1, 25)
+    assert open_source(make_clip(tmp_path / "one.mp4", frames=1)).metadata.duration == Fraction(1, 25)
 
 
 def test_milliseconds_are_not_taken_for_a_variable_rate(tmp_path):
-    facts = open_source(make_clip(tmp_path / "ntsc.mkv", frames=20, rate=Fraction(30000, 1001))).facts
-    assert not facts.variable_frame_rate
-    assert float(facts.frame_rate) == pytest.approx(29.97, rel=0.01)
+    metadata = open_source(make_clip(tmp_path / "ntsc.mkv", frames=20, rate=Fraction(30000, 1001))).metadata
+    assert not metadata.variable_frame_rate
+    assert float(metadata.frame_rate) == pytest.approx(29.97, rel=0.01)
 
 
 @pytest.mark.parametrize("degrees", [0, 90, 180, 270])
 @pytest.mark.parametrize("suffix", [".mp4", ".mov"])
 def test_rotated_clips_come_upright(tmp_path, degrees, suffix):
     source = open_source(make_clip(tmp_path / f"clip{suffix}", frames=3, rotation=degrees, sar=Fraction(4, 3)))
-    facts = source.facts
-    assert (facts.width, facts.height, facts.rotation) == (96, 64, degrees)
-    assert facts.sample_aspect_ratio == (Fraction(3, 4) if degrees % 180 else Fraction(4, 3))
+    metadata = source.metadata
+    assert (metadata.width, metadata.height, metadata.rotation) == (96, 64, degrees)
+    assert metadata.sample_aspect_ratio == (Fraction(3, 4) if degrees % 180 else Fraction(4, 3))
     assert [frame_number(frame.image) for frame in source.frames(range(3))] == [0, 1, 2]
 
 
@@ -172,8 +172,8 @@ def test_all_eight_orientations_follow_the_display_matrix(tmp_path, a, b, c, d):
 def test_real_rotated_clips_are_turned(name):
     source = open_source(CLIPS / "edge" / name)
     image = next(source.frames([0])).image
-    assert source.facts.rotation in (90, 180, 270)
-    assert image.shape == (source.facts.height, source.facts.width, 3)
+    assert source.metadata.rotation in (90, 180, 270)
+    assert image.shape == (source.metadata.height, source.metadata.width, 3)
 
 
 @pytest.mark.parametrize("codec", ["ffv1", "libx264"])
@@ -181,18 +181,20 @@ def test_real_rotated_clips_are_turned(name):
     ("matrix", "primaries", "transfer", "full"),
     [(1, 1, 1, False), (6, 6, 6, True), (9, 9, 16, False), (9, 9, 18, False)],
 )
-def test_colour_tags_are_read(tmp_path, codec, matrix, primaries, transfer, full):
+def test_color_tags_are_read(tmp_path, codec, matrix, primaries, transfer, full):
     tags = {"matrix": matrix, "primaries": primaries, "transfer": transfer, "full_range": full}
-    facts = open_source(make_clip(tmp_path / "clip.mkv", frames=1, codec=codec, **tags)).facts
-    assert facts.colour == Colour(matrix, full, primaries, transfer)
-    assert not any("no colour tags" in text for text in facts.warnings)
-    assert any("is HDR" in text for text in facts.warnings) == (transfer in (16, 18))
+    metadata = open_source(make_clip(tmp_path / "clip.mkv", frames=1, codec=codec, **tags)).metadata
+    assert metadata.color == ColorSpec(matrix, full, primaries, transfer)
+    assert not any("no color tags" in text for text in metadata.warnings)
+    assert any("is HDR" in text for text in metadata.warnings) == (transfer in (16, 18))
 
 
 def test_missing_tags_are_guessed_and_told(tmp_path):
-    facts = open_source(make_clip(tmp_path / "clip.mp4", frames=1)).facts
-    assert facts.colour == Colour(6, False, guessed=True)
-    assert facts.warnings == ("clip.mp4: carries no colour tags; read as bt601, limited range (guessed from the size)",)
+    metadata = open_source(make_clip(tmp_path / "clip.mp4", frames=1)).metadata
+    assert metadata.color == ColorSpec(6, False, guessed=True)
+    assert metadata.warnings == (
+        "clip.mp4: carries no color tags; read as bt601, limited range (guessed from the size)",
+    )
 
 
 @pytest.mark.parametrize(
@@ -212,9 +214,9 @@ def test_missing_tags_are_guessed_and_told(tmp_path):
 @pytest.mark.parametrize("size", [(96, 64), (97, 65)])
 def test_lossless_pictures_are_read_as_they_were_painted(tmp_path, pix_fmt, depth, sampling, size):
     source = open_source(make_clip(tmp_path / "clip.mkv", frames=2, codec="ffv1", pix_fmt=pix_fmt, size=size))
-    facts, image = source.facts, next(source.frames([1])).image
-    assert (facts.width, facts.height) == size
-    assert (facts.pix_fmt, facts.depth, facts.sampling) == (pix_fmt, depth, sampling)
+    metadata, image = source.metadata, next(source.frames([1])).image
+    assert (metadata.width, metadata.height) == size
+    assert (metadata.pix_fmt, metadata.depth, metadata.sampling) == (pix_fmt, depth, sampling)
     assert image.dtype == (np.uint8 if depth == 8 else np.uint16)
     assert image.flags.c_contiguous and frame_number(image) == 1
     expected, inside = paint(1, size), image[4:12, 4:16].reshape(-1, 3).mean(axis=0) / (257 if depth > 8 else 1)
@@ -222,7 +224,7 @@ def test_lossless_pictures_are_read_as_they_were_painted(tmp_path, pix_fmt, dept
         assert inside == pytest.approx([expected[8, 8] @ [0.299, 0.587, 0.114]] * 3, abs=2)
     else:
         assert inside == pytest.approx(expected[8, 8], abs=3)
-    assert facts.opacity == ("a4" in pix_fmt)
+    assert metadata.opacity == ("a4" in pix_fmt)
 
 
 def test_a_gif_is_a_video(tmp_path):
@@ -234,7 +236,7 @@ def test_a_gif_is_a_video(tmp_path):
         out.mux(stream.encode(None))
     source = open_source(tmp_path / "a.gif")
     assert [frame_number(frame.image) for frame in all_frames(source)] == [0, 1, 2]
-    assert source.facts.seconds == (0, Fraction(1, 10), Fraction(1, 5))
+    assert source.metadata.seconds == (0, Fraction(1, 10), Fraction(1, 5))
 
 
 def test_streams_are_numbered_among_the_pictures_that_move(tmp_path):
@@ -250,7 +252,7 @@ def test_streams_are_numbered_among_the_pictures_that_move(tmp_path):
             out.mux(stream.encode(None))
     for number, width in ((0, 32), (1, 48)):
         source = open_source(tmp_path / "two.mkv", stream=number)
-        assert source.facts.width == width
+        assert source.metadata.width == width
         assert [frame_number(frame.image) for frame in all_frames(source)] == [100 * number + i for i in range(3)]
     with pytest.raises(UsageError, match=r"^--video-stream 2: .*two.mkv has 2 video stream\(s\), numbered from 0$"):
         open_source(tmp_path / "two.mkv", stream=2)
@@ -266,7 +268,7 @@ def test_frames_before_the_first_keyframe_are_left_out_and_told(tmp_path):
             out.mux_one(packet)
     source = open_source(tmp_path / "cut.ts")
     assert [frame_number(frame.image) for frame in all_frames(source)] == list(range(5, 20))
-    assert any("its first 2 frame(s) refer to what came before" in text for text in source.facts.warnings)
+    assert any("its first 2 frame(s) refer to what came before" in text for text in source.metadata.warnings)
 
 
 # What goes wrong, in the words that the user meets.
@@ -357,7 +359,7 @@ def test_unknown_codecs(tmp_path):
     path.write_bytes(data.replace(b"V_FFV1", b"V_ZZZZ").replace(b"V_MS/VFW/FOURCC", b"V_MS/VFW/FOURXX"))
     assert text_of(path).startswith(": its first frame cannot be decoded (")
     path.write_bytes(data.replace(b"A_FLAC", b"A_ZZZZ"))
-    assert [facts.codec for facts in open_source(path).facts.streams] == ["ffv1", "unknown"]
+    assert [metadata.codec for metadata in open_source(path).metadata.streams] == ["ffv1", "unknown"]
 
 
 def test_a_picture_that_changes_its_size_is_refused_where_it_does(tmp_path):
@@ -431,7 +433,7 @@ def test_stills_are_held(tmp_path, suffix):
     path = tmp_path / f"still{suffix}"
     assert cv2.imwrite(str(path), paint(9)[..., ::-1])
     source = open_source(path, still_frames=5, still_rate=Fraction(10))
-    assert source.facts.still and source.facts.seconds == tuple(Fraction(i, 10) for i in range(5))
+    assert source.metadata.still and source.metadata.seconds == tuple(Fraction(i, 10) for i in range(5))
     frames = list(source.frames([0, 3]))
     assert [frame.index for frame in frames] == [0, 3]
     assert np.abs(frames[1].image.astype(int) - paint(9)).mean() < 4
@@ -442,7 +444,7 @@ def test_sixteen_bits_of_a_still_are_kept(tmp_path):
     image = (paint(5).astype(np.uint16) * 257) ^ 0x15
     cv2.imwrite(str(tmp_path / "deep.png"), image[..., ::-1])
     assert np.array_equal(read_picture(tmp_path / "deep.png")[0], image)
-    assert open_source(tmp_path / "deep.png").facts.depth == 16
+    assert open_source(tmp_path / "deep.png").metadata.depth == 16
 
 
 EXIF = {1: 0, 3: 2, 6: 1, 8: 3}  # orientation: quarter turns counter-clockwise that the stored picture has had
@@ -476,4 +478,4 @@ def test_files_that_may_not_be_read(tmp_path, clip):
 
 
 def test_video_open_is_open_source(clip):
-    assert Video.open(clip).facts == open_source(clip).facts
+    assert VideoDecoder.open(clip).metadata == open_source(clip).metadata

@@ -8,16 +8,16 @@ import numpy as np
 import pytest
 
 from dnirender.encoding.animation import AnimationSink, palette, paletted
-from dnirender.encoding.sink import Times
+from dnirender.encoding.sink import FrameTiming
 from dnirender.errors import OutputError, UsageError
 from support.clips import deliver, frame_number, leftovers, paint
 
 FORMATS = [".gif", ".webp", ".apng"]
 TIMES = {
-    "15 per second": Times(tuple(range(12)), Fraction(1, 15), 1),
-    "uneven": Times((0, 10, 35, 38, 90), Fraction(1, 100), 40),
-    "start later": Times((100, 110, 135), Fraction(1, 100), 77),
-    "30000/1001": Times(tuple(range(10)), Fraction(1001, 30000), 1),
+    "15 per second": FrameTiming(tuple(range(12)), Fraction(1, 15), 1),
+    "uneven": FrameTiming((0, 10, 35, 38, 90), Fraction(1, 100), 40),
+    "start later": FrameTiming((100, 110, 135), Fraction(1, 100), 77),
+    "30000/1001": FrameTiming(tuple(range(10)), Fraction(1001, 30000), 1),
 }
 
 
@@ -109,7 +109,7 @@ def test_a_gif_has_one_palette_for_the_cycle(tmp_path, dither):
 
 @pytest.mark.parametrize("suffix", [".gif", ".apng"])
 @pytest.mark.parametrize("size", [(96, 64), (97, 65), (16, 12)])
-def test_pictures_come_in_order_and_in_colour(tmp_path, suffix, size):
+def test_pictures_come_in_order_and_in_color(tmp_path, suffix, size):
     write(tmp_path / f"a{suffix}", TIMES["15 per second"], size)
     with av.open(str(tmp_path / f"a{suffix}")) as container:
         images = [frame.to_ndarray(format="rgb24") for frame in container.decode(video=0)]
@@ -118,7 +118,7 @@ def test_pictures_come_in_order_and_in_colour(tmp_path, suffix, size):
         assert np.abs(image.astype(int) - paint(number, size)).mean() <= 4
 
 
-def test_webp_pictures_come_in_order_and_in_colour(tmp_path):
+def test_webp_pictures_come_in_order_and_in_color(tmp_path):
     write(tmp_path / "a.webp", TIMES["15 per second"], (97, 65))
     done, frames = cv2.imreadmulti(str(tmp_path / "a.webp"))
     if not done or len(frames) != 12:
@@ -128,7 +128,7 @@ def test_webp_pictures_come_in_order_and_in_colour(tmp_path):
 
 
 def test_sixteen_bits_become_eight(tmp_path):
-    sink = AnimationSink(tmp_path / "a.apng", Times((0,), Fraction(1, 10), 1))
+    sink = AnimationSink(tmp_path / "a.apng", FrameTiming((0,), Fraction(1, 10), 1))
     deliver(sink, [paint(3).astype(np.uint16) * 257], tmp_path)
     assert np.array_equal(cv2.imread(str(tmp_path / "a.apng"))[..., ::-1], paint(3))
 
@@ -141,7 +141,7 @@ def test_a_picture_already_on_the_palette_is_unchanged():
         assert np.abs(frame.to_ndarray(format="rgb24").astype(int) - image).max() <= 1
 
 
-def test_one_palette_serves_a_cycle_that_changes_its_colours():
+def test_one_palette_serves_a_cycle_that_changes_its_colors():
     y, x = np.mgrid[0:48, 0:64]
     hues = [(255, 40, 40), (40, 255, 40), (40, 40, 255), (255, 255, 60)]
     images = [np.stack([(x + y) * 2.2 * channel / 255 for channel in hue], axis=2).astype(np.uint8) for hue in hues]
@@ -160,13 +160,13 @@ def test_another_number_of_frames_is_refused(tmp_path, count):
 @pytest.mark.parametrize("suffix", FORMATS)
 def test_pictures_may_come_back(tmp_path, suffix):
     order = [0, 1, 2, 1]
-    sink = AnimationSink(tmp_path / f"a{suffix}", Times((0, 10, 20, 30), Fraction(1, 100), 10), order=order)
+    sink = AnimationSink(tmp_path / f"a{suffix}", FrameTiming((0, 10, 20, 30), Fraction(1, 100), 10), order=order)
     deliver(sink, map(paint, range(3)), tmp_path, segment=2)
-    there = AnimationSink(tmp_path / f"b{suffix}", Times((0, 10, 20, 30), Fraction(1, 100), 10))
+    there = AnimationSink(tmp_path / f"b{suffix}", FrameTiming((0, 10, 20, 30), Fraction(1, 100), 10))
     deliver(there, map(paint, order), tmp_path)
     assert (tmp_path / f"a{suffix}").read_bytes() == (tmp_path / f"b{suffix}").read_bytes()
 
 
 def test_more_frames_than_a_format_can_count_are_refused(tmp_path):
     with pytest.raises(UsageError, match=r"^a.gif: gif shows at most 100 frames/s; lower --fps$"):
-        AnimationSink(tmp_path / "a.gif", Times(tuple(range(5)), Fraction(1, 240), 1))
+        AnimationSink(tmp_path / "a.gif", FrameTiming(tuple(range(5)), Fraction(1, 240), 1))

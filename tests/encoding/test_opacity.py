@@ -13,16 +13,16 @@ from dnirender import render
 from dnirender.decoding.open import open_source
 from dnirender.encoding.animation import AnimationSink
 from dnirender.encoding.encoders import choose_pix_fmt
-from dnirender.encoding.sink import Times
+from dnirender.encoding.sink import FrameTiming
 from dnirender.frames import to_uint8
-from dnirender.media.colorspace import Colour
+from dnirender.media.colorspace import ColorSpec
 from dnirender.media.images import read_picture
 from dnirender.media.pixel_formats import opacity_of, to_frame
 from dnirender.media.resize import with_opacity
 from support.clips import decoded, deliver, frame_number, make_clip, paint, preset_of
 
 SIZE = (96, 64)
-BT601 = Colour(matrix=6, full_range=False)
+BT601 = ColorSpec(matrix=6, full_range=False)
 
 
 def glass(number, depth=8, size=SIZE):
@@ -90,7 +90,7 @@ def opacities(path):
 def test_opacity_is_read_and_written_to_the_bit(tmp_path, codec, pix_fmt, depth, size):
     suffix = {"ffv1": ".mkv", "utvideo": ".avi"}.get(codec, ".mov")
     source = open_source(make_glass(tmp_path / f"clip{suffix}", codec, pix_fmt, depth=depth, size=size))
-    assert source.facts.opacity and source.facts.depth == depth
+    assert source.metadata.opacity and source.metadata.depth == depth
     for frame in source.frames(range(4)):
         assert frame_number(frame.image) == frame.index and frame.image.shape[2] == 3
         assert frame.opacity is not None and frame.opacity.dtype == frame.image.dtype
@@ -115,7 +115,7 @@ def test_gray_with_opacity_is_read(tmp_path):
 @pytest.mark.parametrize("degrees", [90, 180, 270])
 def test_opacity_turns_with_its_picture(tmp_path, degrees):
     source = open_source(make_glass(tmp_path / "clip.mp4", "ffv1", "yuva444p", rotation=degrees))
-    assert source.facts.rotation == degrees
+    assert source.metadata.rotation == degrees
     for frame in source.frames(range(4)):
         assert frame_number(frame.image) == frame.index
         assert np.array_equal(frame.opacity, glass(frame.index))
@@ -125,7 +125,7 @@ def test_opacity_turns_with_its_picture(tmp_path, degrees):
 def test_vp8_and_vp9_show_what_lies_beside_their_packets(tmp_path, codec):
     options = {"crf": "4", "b": "4M", "deadline": "realtime", "cpu-used": "8", "auto-alt-ref": "0", "g": "3"}
     source = open_source(make_glass(tmp_path / "clip.webm", codec, "yuva420p", frames=8, options=options))
-    assert source.facts.pix_fmt == "yuva420p" and source.facts.opacity
+    assert source.metadata.pix_fmt == "yuva420p" and source.metadata.opacity
     whole = list(source.frames(range(8)))
     for frame in whole:
         assert frame_number(frame.image) == frame.index
@@ -165,7 +165,7 @@ def test_the_opacity_of_a_still_is_turned_as_exif_says(tmp_path, orientation, tu
 @pytest.mark.parametrize("pix_fmt", ["yuv420p", "yuv444p10le", "bgr0", "gbrp10le", "gray"])
 def test_a_source_without_opacity_has_none(tmp_path, pix_fmt):
     source = open_source(make_clip(tmp_path / "clip.mkv", frames=2, codec="ffv1", pix_fmt=pix_fmt))
-    assert not source.facts.opacity
+    assert not source.metadata.opacity
     assert [frame.opacity for frame in source.frames([0, 1])] == [None, None]
 
 
@@ -180,14 +180,14 @@ def test_without_opacity_a_picture_is_untouched_and_with_it_scaled():
 
 @pytest.mark.parametrize(("suffix", "made"), [(".apng", 8), (".apng", 16), (".gif", 8)])
 def test_animations_have_the_opacity_they_are_given(tmp_path, suffix, made):
-    times = Times((0, 4, 8, 20), Fraction(1, 100), 5)
+    times = FrameTiming((0, 4, 8, 20), Fraction(1, 100), 5)
     deliver(AnimationSink(tmp_path / f"out{suffix}", times), (stained(number, made) for number in range(4)), tmp_path)
     found = opacities(tmp_path / f"out{suffix}")
     for number, opacity in enumerate(found):
         expected = to_uint8(glass(number, made))
         assert np.array_equal(opacity, expected if suffix == ".apng" else np.where(expected < 128, 0, 255))
     assert len(found) == 4
-    if suffix == ".apng":  # the colours of a GIF's holes are lost
+    if suffix == ".apng":  # the colors of a GIF's holes are lost
         assert [frame_number(image) for _, image in decoded(tmp_path / "out.apng")] == list(range(4))
 
 
@@ -209,7 +209,7 @@ def test_animations_have_the_opacity_they_are_given(tmp_path, suffix, made):
 def test_opacity_comes_out_as_it_went_in(tmp_path, endpoints, name, options, depth):
     made = {8: "yuva420p", 10: "yuva420p10le", 16: "yuva444p16le"}[depth]
     clip = make_glass(tmp_path / "clip.mkv", "ffv1", made, depth=depth)
-    preset = preset_of(endpoints, encoding=options, gif={"fps": 25})
+    preset = preset_of(endpoints, encoding=options, animation={"fps": 25})
     report = render(clip, tmp_path / name, preset=preset, keyframes="0:0,end:0", dtype="fp32")
     assert not any("transparency" in text for text in report.warnings)
     if "%" in name:
@@ -242,7 +242,7 @@ def test_lossy_encoders_carry_it_too(tmp_path, endpoints, name, codec, error):
 
 def test_webp_has_its_opacity_in_every_frame(tmp_path, endpoints):
     clip = make_glass(tmp_path / "clip.mkv", "ffv1", "yuva420p")
-    render(clip, tmp_path / "out.webp", preset=preset_of(endpoints, gif={"fps": 25}), keyframes="0:0,end:0")
+    render(clip, tmp_path / "out.webp", preset=preset_of(endpoints, animation={"fps": 25}), keyframes="0:0,end:0")
     data = (tmp_path / "out.webp").read_bytes()
     frames = data.split(b"ANMF")[1:]
     assert len(frames) == 4 and all(b"ALPH" in frame for frame in frames)
@@ -251,17 +251,19 @@ def test_webp_has_its_opacity_in_every_frame(tmp_path, endpoints):
 
 def test_a_gif_has_holes_where_less_than_half_is_there(tmp_path, endpoints):
     clip = make_glass(tmp_path / "clip.mkv", "ffv1", "yuva444p")
-    report = render(clip, tmp_path / "out.gif", preset=preset_of(endpoints, gif={"fps": 25}), keyframes="0:0,end:0")
+    report = render(
+        clip, tmp_path / "out.gif", preset=preset_of(endpoints, animation={"fps": 25}), keyframes="0:0,end:0"
+    )
     assert not any("transparency" in text for text in report.warnings)
     source = open_source(tmp_path / "out.gif")
-    assert source.facts.opacity
+    assert source.metadata.opacity
     for frame in source.frames(range(4)):
         assert np.array_equal(frame.opacity, np.where(glass(frame.index) < 128, 0, 255))
 
 
 def test_a_gif_without_holes_has_no_opacity(tmp_path, clip, endpoints):
-    render(clip, tmp_path / "out.gif", preset=preset_of(endpoints, gif={"fps": 25}))
-    assert not open_source(tmp_path / "out.gif").facts.opacity
+    render(clip, tmp_path / "out.gif", preset=preset_of(endpoints, animation={"fps": 25}))
+    assert not open_source(tmp_path / "out.gif").metadata.opacity
 
 
 def test_a_boomerang_keeps_it(tmp_path, endpoints):

@@ -9,8 +9,8 @@ import pytest
 
 from dnirender.decoding.open import open_source
 from dnirender.encoding.encoders import VideoSpec
-from dnirender.encoding.sink import Times
-from dnirender.encoding.stream_copy import Cut, plan_streams
+from dnirender.encoding.sink import FrameTiming
+from dnirender.encoding.stream_copy import TimeRange, plan_streams
 from dnirender.encoding.video import VideoSink
 from dnirender.errors import MediaError
 from dnirender.media.containers import CONTAINERS, open_container
@@ -21,17 +21,17 @@ FAST = {"libx264": {"preset": "ultrafast"}, "libvpx-vp9": {"deadline": "realtime
 
 def remux(source, target, cut=None, frames=None, **wanted):
     """The painted video again with the companions of `source`; returns the plans as text."""
-    facts = open_source(source).facts
+    metadata = open_source(source).metadata
     wanted = {"audio": True, "subtitles": True} | wanted
-    plans = plan_streams(source, CONTAINERS[target.suffix], facts.video_index, **wanted)
-    indices = frames or range(len(facts.pts))
-    unit, base = facts.time_base.numerator, Fraction(1, facts.time_base.denominator)
-    first = facts.pts[indices[0]] if cut and cut.shift else 0
-    times = Times(tuple((facts.pts[i] - first) * unit for i in indices), base, facts.last_duration * unit)
+    plans = plan_streams(source, CONTAINERS[target.suffix], metadata.video_index, **wanted)
+    indices = frames or range(len(metadata.pts))
+    unit, base = metadata.time_base.numerator, Fraction(1, metadata.time_base.denominator)
+    first = metadata.pts[indices[0]] if cut and cut.shift else 0
+    times = FrameTiming(tuple((metadata.pts[i] - first) * unit for i in indices), base, metadata.last_duration * unit)
     codec = "libvpx-vp9" if target.suffix == ".webm" else "libx264"
     rate = times.frame_rate.limit_denominator(100_000)
-    spec = VideoSpec(codec, "yuv420p", 96, 64, facts.colour, Fraction(1), FAST[codec], rate)
-    sink = VideoSink(target, spec, times, (source, plans, cut or Cut()))
+    spec = VideoSpec(codec, "yuv420p", 96, 64, metadata.color, Fraction(1), FAST[codec], rate)
+    sink = VideoSink(target, spec, times, (source, plans, cut or TimeRange()))
     deliver(sink, map(paint, indices), target.parent)
     return [str(plan) for plan in plans]
 
@@ -271,7 +271,7 @@ def test_a_range_takes_the_sound_the_words_and_the_chapters_that_lie_in_it(tmp_p
     first, stop = Fraction(12, 25), Fraction(36, 25)
     for suffix in (".mp4", ".mkv"):
         target = tmp_path / f"out{suffix}"
-        remux(clip, target, Cut(first, stop, first), range(12, 36))
+        remux(clip, target, TimeRange(first, stop, first), range(12, 36))
         assert [time for time, _ in decoded(target)] == [Fraction(i, 25) for i in range(24)]
         due = [(time - first, packet) for time, packet in packets(clip, "audio") if first <= time < stop]
         got = packets(target, "audio")
@@ -295,7 +295,7 @@ def test_a_range_takes_the_sound_the_words_and_the_chapters_that_lie_in_it(tmp_p
 def test_a_range_of_transcoded_sound_is_as_long_as_the_range(tmp_path):
     clip = make_clip(tmp_path / "clip.mp4", frames=50, audio="aac")
     first, stop = Fraction(12, 25), Fraction(36, 25)
-    remux(clip, tmp_path / "out.webm", Cut(first, stop, first), range(12, 36))
+    remux(clip, tmp_path / "out.webm", TimeRange(first, stop, first), range(12, 36))
     begin, seconds = sound(tmp_path / "out.webm")
     assert 0 <= begin <= 0.05
     assert begin + seconds == pytest.approx(0.96, abs=0.05)
@@ -303,9 +303,9 @@ def test_a_range_of_transcoded_sound_is_as_long_as_the_range(tmp_path):
 
 @pytest.mark.parametrize("at", [Fraction(0), Fraction(1, 2)])
 def test_what_holds_is_half_open(at):
-    cut = Cut(at, at + 1)
+    cut = TimeRange(at, at + 1)
     assert cut.holds(at) and not cut.holds(at + 1) and not cut.holds(at - Fraction(1, 10**6))
-    assert Cut().holds(Fraction(-5))
+    assert TimeRange().holds(Fraction(-5))
 
 
 # Damage.

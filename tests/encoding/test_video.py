@@ -1,4 +1,4 @@
-"""Laws of what is written: every frame at its time in the right colour, whole and under its name, or nothing at all."""
+"""Laws of what is written: every frame at its time in the right color, whole and under its name, or nothing at all."""
 
 import errno
 import itertools
@@ -22,13 +22,13 @@ from dnirender.encoding.encoders import (
     even_size,
     keeps_shape,
 )
-from dnirender.encoding.image_sequence import PictureSink
-from dnirender.encoding.sink import Times
-from dnirender.encoding.stream_copy import Cut, StreamPlan, plan_streams
+from dnirender.encoding.image_sequence import ImageSequenceSink
+from dnirender.encoding.sink import FrameTiming
+from dnirender.encoding.stream_copy import StreamPlan, TimeRange, plan_streams
 from dnirender.encoding.video import VideoSink
 from dnirender.errors import MediaError, OutputError, UsageError
 from dnirender.files import part_path
-from dnirender.media.colorspace import Colour
+from dnirender.media.colorspace import ColorSpec
 from dnirender.media.containers import container_of
 from dnirender.media.images import read_picture
 from support.clips import CLIPS, decoded, deliver, frame_number, leftovers, make_clip, needs_shared, packets, paint
@@ -39,7 +39,7 @@ SPEED = {
     "libvpx-vp9": {"deadline": "good", "cpu-used": "8", "crf": "12"},
     "ffv1": {},
 }
-TAGGED = Colour(matrix=1, full_range=False, primaries=1, transfer=1)
+TAGGED = ColorSpec(matrix=1, full_range=False, primaries=1, transfer=1)
 
 
 def spec_of(times, codec="libx264", pix_fmt="yuv420p", size=(96, 64), **changes):
@@ -49,7 +49,7 @@ def spec_of(times, codec="libx264", pix_fmt="yuv420p", size=(96, 64), **changes)
 
 
 def steady(count, base=Fraction(1, 25), first=0):
-    return Times(tuple(range(first, first + count)), base, 1)
+    return FrameTiming(tuple(range(first, first + count)), base, 1)
 
 
 def write(target, times, numbers=None, companions=None, size=(96, 64), segment=1 << 30, **changes):
@@ -61,15 +61,17 @@ def write(target, times, numbers=None, companions=None, size=(96, 64), segment=1
 
 TIMES = {
     "1/25": steady(12),
-    "ntsc": Times(tuple(range(0, 12 * 1001, 1001)), Fraction(1, 30000), 1001),
+    "ntsc": FrameTiming(tuple(range(0, 12 * 1001, 1001)), Fraction(1, 30000), 1001),
     "ntsc in its own base": steady(12, Fraction(1001, 30000)),
-    "vfr 1/90000": Times(
+    "vfr 1/90000": FrameTiming(
         (0, 3000, 3003, 9000, 90000, 93000, 93700, 180000, 183000, 183090, 270000, 300000), Fraction(1, 90000), 45000
     ),
-    "vfr 1/16384": Times((0, 1, 700, 701, 1400, 9000, 9016, 16384, 17000, 18000, 19000, 32768), Fraction(1, 16384), 16),
+    "vfr 1/16384": FrameTiming(
+        (0, 1, 700, 701, 1400, 9000, 9016, 16384, 17000, 18000, 19000, 32768), Fraction(1, 16384), 16
+    ),
     "start 1000": steady(12, Fraction(1, 24), 1000),
     "one": steady(1),
-    "two": Times((5, 500), Fraction(1, 600), 10),
+    "two": FrameTiming((5, 500), Fraction(1, 600), 10),
 }
 
 
@@ -113,7 +115,7 @@ def test_every_frame_is_shown_once_and_exactly_at_its_time(tmp_path, name, suffi
 )
 def test_any_times_are_kept_with_b_frames(tmp_path, steps, start, denominator):
     pts = tuple(itertools.accumulate(steps, initial=start))
-    times = Times(pts, Fraction(1, denominator), 7)
+    times = FrameTiming(pts, Fraction(1, denominator), 7)
     frames = decoded(write(tmp_path / "any.mp4", times))
     assert [time for time, _ in frames] == [Fraction(p, denominator) for p in pts]
     assert [frame_number(image) for _, image in frames] == list(range(len(pts)))
@@ -132,15 +134,15 @@ def test_the_file_is_as_long_as_its_frames(tmp_path, suffix, codec):
     times = TIMES["vfr 1/90000"]
     with av.open(str(write(tmp_path / f"out{suffix}", times, codec=codec))) as out:
         assert out.duration / av.time_base == pytest.approx(345000 / 90000, abs=0.002)
-    steady_facts = open_source(write(tmp_path / f"steady{suffix}", TIMES["ntsc"], codec=codec)).facts
+    steady_facts = open_source(write(tmp_path / f"steady{suffix}", TIMES["ntsc"], codec=codec)).metadata
     assert float(steady_facts.duration) == pytest.approx(12 * 1001 / 30000, abs=0.002)
 
 
 @pytest.mark.parametrize("suffix", [".mp4", ".mkv"])
 def test_a_video_that_begins_before_zero_is_moved_with_its_sound(tmp_path, clip, suffix):
-    times = Times(tuple(range(-5, 7)), Fraction(1, 25), 1)
+    times = FrameTiming(tuple(range(-5, 7)), Fraction(1, 25), 1)
     plans = plan_streams(clip, container_of(Path(suffix[1:] + suffix)), 0, audio=True, subtitles=True)
-    target = write(tmp_path / f"out{suffix}", times, companions=(clip, plans, Cut()))
+    target = write(tmp_path / f"out{suffix}", times, companions=(clip, plans, TimeRange()))
     assert [time for time, _ in decoded(target)] == [Fraction(i, 25) for i in range(12)]
     shift = Fraction(1, 5)
     for (was, data), (time, same) in zip(packets(clip, "audio"), packets(target, "audio"), strict=True):
@@ -157,13 +159,13 @@ def test_a_video_that_begins_before_zero_is_moved_with_its_sound(tmp_path, clip,
 @pytest.mark.parametrize(
     ("suffix", "codec"), [(".mp4", "libx264"), (".mkv", "ffv1"), (".mp4", "libx265"), (".webm", "libvpx-vp9")]
 )
-def test_colour_tags_shape_and_pixels_come_back(tmp_path, matrix, primaries, transfer, full, suffix, codec):
-    colour = Colour(matrix, full, primaries, transfer)
-    target = write(tmp_path / f"out{suffix}", steady(2), codec=codec, colour=colour)
+def test_color_tags_shape_and_pixels_come_back(tmp_path, matrix, primaries, transfer, full, suffix, codec):
+    color = ColorSpec(matrix, full, primaries, transfer)
+    target = write(tmp_path / f"out{suffix}", steady(2), codec=codec, color=color)
     source = open_source(target)
-    assert replace(source.facts.colour, primaries=primaries, transfer=transfer) == colour
+    assert replace(source.metadata.color, primaries=primaries, transfer=transfer) == color
     if suffix != ".webm":
-        assert source.facts.colour == colour
+        assert source.metadata.color == color
     inside = next(source.frames([1])).image[4:16, 4:20].reshape(-1, 3).mean(axis=0)
     assert inside == pytest.approx(paint(1)[8, 8], abs=4)
 
@@ -173,7 +175,7 @@ def test_colour_tags_shape_and_pixels_come_back(tmp_path, matrix, primaries, tra
 )
 def test_the_shape_of_the_pixels_is_kept(tmp_path, suffix, codec):
     target = write(tmp_path / f"out{suffix}", steady(2), codec=codec, sample_aspect_ratio=Fraction(64, 45))
-    assert open_source(target).facts.sample_aspect_ratio == Fraction(64, 45)
+    assert open_source(target).metadata.sample_aspect_ratio == Fraction(64, 45)
 
 
 @pytest.mark.parametrize(
@@ -211,10 +213,10 @@ def test_odd_sizes_are_kept_or_padded_by_their_edge(tmp_path, codec, suffix, pix
 @pytest.mark.parametrize("name", ["road_720p.mp4", "flower.mp4"])
 def test_a_lossless_pass_through_keeps_real_pictures(tmp_path, name):
     source = open_source(CLIPS / name)
-    facts = source.facts
-    times = Times(facts.pts[:6], facts.time_base, 1)
-    pix_fmt = choose_pix_fmt("ffv1", facts.sampling, facts.depth, None)
-    spec = spec_of(times, "ffv1", pix_fmt, (facts.width, facts.height), colour=facts.colour)
+    metadata = source.metadata
+    times = FrameTiming(metadata.pts[:6], metadata.time_base, 1)
+    pix_fmt = choose_pix_fmt("ffv1", metadata.sampling, metadata.depth, None)
+    spec = spec_of(times, "ffv1", pix_fmt, (metadata.width, metadata.height), color=metadata.color)
     originals = [frame.image for frame in source.frames(range(6))]
     deliver(VideoSink(tmp_path / "out.mkv", spec, times), originals, tmp_path)
     deltas = [
@@ -302,7 +304,7 @@ def test_streams_that_do_not_go_together_are_told_before_the_first_frame(tmp_pat
         UsageError, match=r"out.webm: webm does not hold these streams together \(.*\); name a .mkv, or"
     ):
         VideoSink(
-            tmp_path / "out.webm", spec_of(steady(2), codec="libvpx-vp9"), steady(2), (clip, plans, Cut())
+            tmp_path / "out.webm", spec_of(steady(2), codec="libvpx-vp9"), steady(2), (clip, plans, TimeRange())
         ).check()
     assert [path.name for path in tmp_path.iterdir()] == ["clip.mp4"]
 
@@ -317,7 +319,7 @@ def test_every_segment_begins_with_a_key_frame(tmp_path):
 def test_parts_of_another_encoder_are_refused(tmp_path):
     sink = VideoSink(tmp_path / "out.mp4", spec_of(steady(2)), steady(2))
     other = VideoSink(tmp_path / "out.mp4", spec_of(steady(2), size=(96, 48)), steady(2))
-    sink.recorder = other.recorder
+    sink.new_encoder = other.new_encoder
     with pytest.raises(OutputError, match="the encoder is not the one of the finished parts; use --restart"):
         deliver(sink, [paint(0, (96, 48)), paint(1, (96, 48))], tmp_path)
 
@@ -326,7 +328,7 @@ def test_a_source_that_vanishes_leaves_nothing(tmp_path, clip):
     plans = plan_streams(clip, "mp4", 0, audio=True, subtitles=True)
     clip.unlink()
     with pytest.raises(MediaError, match="cannot be opened"):
-        write(tmp_path / "out.mp4", steady(12), companions=(clip, plans, Cut()))
+        write(tmp_path / "out.mp4", steady(12), companions=(clip, plans, TimeRange()))
     assert not list(tmp_path.iterdir())
 
 
@@ -414,7 +416,7 @@ def test_what_an_encoder_takes_passes(codec):
 @pytest.mark.parametrize("kind", [np.uint8, np.uint16])
 def test_numbered_pictures_are_the_pictures(tmp_path, kind):
     images = [paint(i).astype(kind) * kind(257 if kind == np.uint16 else 1) for i in range(3)]
-    deliver(PictureSink(tmp_path / "f_%03d.png", range(3)), images, tmp_path, segment=2)
+    deliver(ImageSequenceSink(tmp_path / "f_%03d.png", range(3)), images, tmp_path, segment=2)
     assert sorted(path.name for path in tmp_path.iterdir()) == ["f_000.png", "f_001.png", "f_002.png"]
     for number, image in enumerate(images):
         assert np.array_equal(read_picture(tmp_path / f"f_{number:03d}.png")[0], image)
@@ -433,7 +435,7 @@ def test_media_made_for_tests_is_what_it_says(tmp_path):
 
 
 def small_spec(codec, pix_fmt="yuv420p", sar=Fraction(1)):
-    return VideoSpec(codec, pix_fmt, 64, 48, Colour(1, False), sar, encoder_options(codec, None, {}), Fraction(25))
+    return VideoSpec(codec, pix_fmt, 64, 48, ColorSpec(1, False), sar, encoder_options(codec, None, {}), Fraction(25))
 
 
 @pytest.mark.parametrize(
@@ -463,7 +465,7 @@ def test_what_is_said_to_keep_the_shape_of_pixels_keeps_it(tmp_path, codec, suff
         check_container(spec, container_of(target))
     except UsageError:
         pytest.skip("this container cannot hold this codec")
-    sink = VideoSink(target, spec, Times((0, 1), Fraction(1, 25), 1))
+    sink = VideoSink(target, spec, FrameTiming((0, 1), Fraction(1, 25), 1))
     deliver(sink, [paint(0, (64, 48)), paint(1, (64, 48))], tmp_path)
-    kept = open_source(target).facts.sample_aspect_ratio == Fraction(4, 3)
+    kept = open_source(target).metadata.sample_aspect_ratio == Fraction(4, 3)
     assert kept == keeps_shape(spec, container_of(target))

@@ -47,10 +47,10 @@ class Toy(nn.Module):
         )
 
 
-def toy(count=2, **facts):
-    scale = facts.get("scale", 1)
-    facts = {"multiple": 4, "fp32_input": True} | facts
-    network = Network("toy", Toy(scale=scale), **facts)
+def toy(count=2, **metadata):
+    scale = metadata.get("scale", 1)
+    metadata = {"multiple": 4, "fp32_input": True} | metadata
+    network = Network("toy", Toy(scale=scale), **metadata)
     return network, WeightPath({"abcd"[i]: Toy(i, scale).state_dict() for i in range(count)})
 
 
@@ -82,13 +82,13 @@ def test_networks_on_groups_of_pixels_render_what_their_modules_do(kind, height,
     torch.manual_seed(0)
     if kind == "compact":
         module = pytest.importorskip("spandrel.architectures.Compact").Compact(num_feat=8, num_conv=1, upscale=2)
-        network = Network(kind, module, compact.in_groups, (1, 2), scale=2, fp32_input=True)
+        network = Network(kind, module, compact.forward_unshuffled, (1, 2), scale=2, fp32_input=True)
     else:
         module = {"relight": relight.RelightNet, "paint": lambda: paint.PaintNet((16, 16, 16), (1, 1, 1))}[kind]()
         torch.nn.init.normal_(module.last.weight, std=0.05)
         least = getattr(module, "minimum", 0)
-        facts = {"multiple": max(module.multiple, least), "fp32_input": True}
-        network = Network(kind, module, lambda net, x: net.in_groups(x), (2, 2), **facts)
+        metadata = {"multiple": max(module.multiple, least), "fp32_input": True}
+        network = Network(kind, module, lambda net, x: net.forward_unshuffled(x), (2, 2), **metadata)
     images = pictures(2, height, width, dtype)
     found, sums = network.render(module.eval(), torch.from_numpy(np.stack(images)))
     for image, picture in zip(images, found, strict=True):
@@ -222,12 +222,12 @@ def test_batches_come_back_in_order_with_their_frames_and_no_earlier_than_asked_
 
 def test_weights_are_written_when_alpha_changes_and_only_then():
     engine = cpu(*toy())
-    assert engine.writes == 0
+    assert engine.weight_writes == 0
     alphas = [(1.0, 0.0)] * 3 + [(0.5, 0.5)] * 2 + [(1.0, 0.0)] + [(0.0, 1.0)] * 2
     results = flat(engine(batches(pictures(8), alphas, 1)))
-    assert engine.writes == 4
+    assert engine.weight_writes == 4
     assert len(flat(engine(batches(pictures(8), [(0.0, 1.0)] * 8, 3)))) == 8
-    assert engine.writes == 4
+    assert engine.weight_writes == 4
     alone = [cpu(*toy()).render(image, alpha) for image, alpha in zip(pictures(8), alphas, strict=True)]
     assert all(np.array_equal(a, b) for a, b in zip(results, alone, strict=True))
 
@@ -236,10 +236,10 @@ def test_side_by_side_weights_are_written_once_per_change_and_lane_at_most(monke
     monkeypatch.setattr(torch, "get_num_threads", lambda: 3)
     alphas = [(1.0, 0.0)] * 6 + [(0.5, 0.5)] * 6
     engine, jobs = cpu(*toy()), batches(pictures(12), alphas, 1)
-    engine.tune(9, 13, 12)
-    assert engine.lanes == 3
+    engine.autotune(9, 13, 12)
+    assert engine.workers == 3
     results = flat(engine(jobs))
-    assert 2 <= engine.writes <= 2 * 3
+    assert 2 <= engine.weight_writes <= 2 * 3
     alone = [cpu(*toy()).render(image, alpha) for image, alpha in zip(pictures(12), alphas, strict=True)]
     assert all(np.array_equal(a, b) for a, b in zip(results, alone, strict=True))
 
@@ -267,9 +267,9 @@ def seen(engine):
 def test_auto_takes_bf16_where_it_is_close():
     engine = cpu(*toy(), dtype="auto")
     assert engine.dtype == "bf16"
-    assert engine.choice.startswith("cpu, bf16: mean error of bf16 0.")
-    assert engine.choice.endswith(" of 255, at most 0.5 is allowed")
-    assert engine.writes == 0
+    assert engine.decision.startswith("cpu, bf16: mean error of bf16 0.")
+    assert engine.decision.endswith(" of 255, at most 0.5 is allowed")
+    assert engine.weight_writes == 0
     [image] = pictures(1, 16, 16)
     mean = np.abs(engine.render(image, (0.5, 0.5)).astype(int) - cpu(*toy()).render(image, (0.5, 0.5))).mean()
     assert mean <= 0.5
@@ -301,21 +301,21 @@ def test_auto_stays_with_fp32_where_one_endpoint_is_far(bad):
     path = WeightPath({"abc"[i]: Cancel(64 if i == bad else 0).state_dict() for i in range(3)})
     engine = cpu(Network("cancel", Cancel(0), fp32_input=True), path, dtype="auto")
     assert engine.dtype == "fp32"
-    assert engine.choice.startswith("cpu, fp32: mean error of bf16 ")
-    assert float(engine.choice.split()[6]) > 10
+    assert engine.decision.startswith("cpu, fp32: mean error of bf16 ")
+    assert float(engine.decision.split()[6]) > 10
 
 
 @pytest.mark.usefixtures("bf16_is_fast")
 def test_auto_stays_with_fp32_where_the_network_does_not_support_it():
     engine = cpu(*toy(supports_bf16=False), dtype="auto")
-    assert engine.choice == "cpu, fp32: bf16 does not work"
-    assert cpu(*toy(), dtype="fp32").choice == "cpu, fp32: as asked"
+    assert engine.decision == "cpu, fp32: bf16 does not work"
+    assert cpu(*toy(), dtype="fp32").decision == "cpu, fp32: as asked"
 
 
 def test_auto_says_when_the_hardware_has_nothing(monkeypatch):
     monkeypatch.setattr(torch.cpu, "_is_amx_tile_supported", lambda: False, raising=False)
     monkeypatch.setattr(torch.cpu, "_is_avx512_bf16_supported", lambda: False, raising=False)
-    assert cpu(*toy(), dtype="auto").choice == "cpu, fp32: the hardware has nothing faster"
+    assert cpu(*toy(), dtype="auto").decision == "cpu, fp32: the hardware has nothing faster"
     monkeypatch.setattr(torch.cpu, "_is_avx512_bf16_supported", lambda: True, raising=False)
     assert cpu(*toy(), dtype="auto").dtype == "bf16"
     monkeypatch.delattr(torch.cpu, "_is_avx512_bf16_supported", raising=False)
@@ -325,8 +325,8 @@ def test_auto_says_when_the_hardware_has_nothing(monkeypatch):
 def test_an_asked_dtype_is_given_with_its_error():
     engine = cpu(*toy(), dtype="bf16")
     assert engine.dtype == "bf16"
-    assert engine.choice.startswith("cpu, bf16: mean error of bf16 0.")
-    assert engine.choice.endswith(" of 255")
+    assert engine.decision.startswith("cpu, bf16: mean error of bf16 0.")
+    assert engine.decision.endswith(" of 255")
 
 
 def test_a_dtype_that_does_not_work_is_refused():
@@ -382,15 +382,15 @@ def test_every_job_has_all_threads_whatever_ran_before_and_on_which_thread():
     before = torch.get_num_threads()
     torch.set_num_threads(4)
     try:
-        for count, lanes in ((12, 4), (2, 2), (1, 1)):
+        for count, workers in ((12, 4), (2, 2), (1, 1)):
             engine = cpu(Network("counting", Counting(), multiple=4, fp32_input=True), toy()[1], backend="torch")
-            engine.tune(9, 13, count)
-            assert engine.lanes == lanes
+            engine.autotune(9, 13, count)
+            assert engine.workers == workers
             seen.clear()
             with ThreadPoolExecutor(1) as fresh:
                 jobs = batches(pictures(count), [(1.0, 0.0)] * count, 1)
                 fresh.submit(lambda engine=engine, jobs=jobs: list(engine(jobs))).result()
-            assert set(seen) == {4 // lanes}
+            assert set(seen) == {4 // workers}
     finally:
         torch.set_num_threads(before)
 
@@ -415,7 +415,7 @@ def test_output_that_is_not_finite_names_the_frame(value):
 
 
 @pytest.mark.parametrize("lanes", [1, 2])
-def test_what_overflows_in_a_small_dtype_is_rendered_in_fp32(lanes):
+def test_what_overflows_in_a_small_dtype_is_rendered_in_fp32(workers):
     class Overflowing(Toy):
         def forward(self, x):
             y = super().forward(x)
@@ -426,10 +426,10 @@ def test_what_overflows_in_a_small_dtype_is_rendered_in_fp32(lanes):
     images = [image // 2 for image in pictures(5)]
     images[1], images[3] = np.full_like(images[1], 255), np.full_like(images[3], 255)
     exact = cpu(net, path)
-    engine = cpu(Network("overflowing", Overflowing(), multiple=4), path, dtype="bf16", threads=lanes)
-    engine.tune(*images[0].shape[:2], len(images))
+    engine = cpu(Network("overflowing", Overflowing(), multiple=4), path, dtype="bf16", threads=workers)
+    engine.autotune(*images[0].shape[:2], len(images))
     rendered = flat(engine(batches(images, [(0.5, 0.5)] * 5, 1)))
-    assert sorted(engine.retried) == [1, 3]
+    assert sorted(engine.fp32_frames) == [1, 3]
     for number in (1, 3):
         assert np.array_equal(rendered[number], exact.render(images[number], (0.5, 0.5)))
 
@@ -447,7 +447,7 @@ def test_no_memory_says_what_to_do(error):
         flat(engine(batches(pictures(2), [(1.0, 0.0)] * 2, 2)))
     with (
         pytest.raises(RenderError, match="frame 0: cuda:0 has no memory for 2 x 13x9; use --batch 1"),
-        engine_module._memory(batches(pictures(2), [(1.0, 0.0)] * 2, 2)[0], "cuda:0"),
+        engine_module._memory_errors(batches(pictures(2), [(1.0, 0.0)] * 2, 2)[0], "cuda:0"),
     ):
         raise error
 
@@ -489,8 +489,8 @@ def test_the_overlapped_path_is_the_plain_one(size):
         assert len(a) == len(b)
         for one, other in zip(a, b, strict=True):
             close(one, other, 1)
-    assert overlapped.writes <= plain.writes
-    assert all(live.writes > 0 for live in overlapped._slots)
+    assert overlapped.weight_writes <= plain.weight_writes
+    assert all(live.weight_writes > 0 for live in overlapped._slots)
 
 
 @pytest.mark.usefixtures("fake_cuda")
@@ -516,7 +516,7 @@ def test_cuda_is_close_to_the_cpu(dtype, size):
     expected, engine = flat(cpu(*toy())(jobs)), Engine(*toy(), device="cuda", dtype="fp32")
     for one, other in zip(expected, flat(engine(jobs)), strict=True):
         close(one, other, 1 if dtype == np.uint8 else 257)
-    assert engine.writes == len(jobs)
+    assert engine.weight_writes == len(jobs)
 
 
 @needs_cuda

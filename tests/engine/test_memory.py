@@ -7,7 +7,7 @@ from torch import nn
 
 from dnirender.engine import memory_usage
 from dnirender.engine.engine import Engine
-from dnirender.engine.memory import Room
+from dnirender.engine.memory import MemoryPlanner
 from dnirender.errors import RenderError, UsageError
 from dnirender.networks.network import Network
 from dnirender.networks.weights import WeightPath
@@ -59,8 +59,8 @@ def rendered(network, room, given):
 @pytest.mark.parametrize("most", [4 * 30 * 40, 2 * 30 * 40, 30 * 40, 700, 200])
 def test_without_memory_the_batch_is_lowered_then_the_tile_and_no_picture_is_lost(most):
     free, tight = Network("blur", Blur()), Network("blur", Blur())
-    wanted, sums = rendered(free, Room(free), pixels(4))
-    room = Room(tight)
+    wanted, sums = rendered(free, MemoryPlanner(free), pixels(4))
+    room = MemoryPlanner(tight)
     assert room.reach == 2
     tight.module.most = most
     found, its_sums = rendered(tight, room, pixels(4))
@@ -73,7 +73,7 @@ def test_without_memory_the_batch_is_lowered_then_the_tile_and_no_picture_is_los
 
 def test_the_size_found_is_kept():
     network = Network("blur", Blur())
-    room = Room(network)
+    room = MemoryPlanner(network)
     assert room.reach is not None
     network.module.most = 700
     rendered(network, room, pixels(2))
@@ -87,14 +87,14 @@ def test_the_size_found_is_kept():
 
 def test_where_nothing_smaller_is_left_the_error_stands():
     network = Network("blur", Blur())
-    room = Room(network)
+    room = MemoryPlanner(network)
     assert room.reach == 2
     network.module.most = 10
     with pytest.raises(torch.OutOfMemoryError):
         rendered(network, room, pixels(1))
     whole = Network("mean", Mean())
     with pytest.raises(MemoryError):
-        Room(whole).render(lambda _: (_ for _ in ()).throw(MemoryError()), pixels(1))
+        MemoryPlanner(whole).render(lambda _: (_ for _ in ()).throw(MemoryError()), pixels(1))
 
 
 def test_other_errors_are_not_taken_for_want_of_memory():
@@ -106,17 +106,17 @@ def test_other_errors_are_not_taken_for_want_of_memory():
         raise RuntimeError("something else")
 
     with pytest.raises(RuntimeError, match="something else"):
-        Room(network).render(fail, pixels(4))
+        MemoryPlanner(network).render(fail, pixels(4))
     assert len(calls) == 1
 
 
 @pytest.mark.parametrize(("free", "lanes", "tiled"), [(100.0, 3, False), (5.0, 2, False), (1.5, 3, True)])
-def test_lanes_and_tiles_are_what_memory_allows(monkeypatch, free, lanes, tiled):
+def test_lanes_and_tiles_are_what_memory_allows(monkeypatch, free, workers, tiled):
     network = Network("blur", Blur())
     need = memory_usage.peak_bytes(network, 300, 400, torch.float32)
     monkeypatch.setattr(memory_usage, "free_memory", lambda _: int(free * need))
-    room = Room(network)
-    assert room.plan(300, 400, torch.float32, CPU, 3) == lanes
+    room = MemoryPlanner(network)
+    assert room.plan(300, 400, torch.float32, CPU, 3) == workers
     assert (room.tile is not None) == tiled
 
 
@@ -124,7 +124,7 @@ def test_what_cannot_be_cut_may_take_more_of_the_memory(monkeypatch):
     network = Network("mean", Mean())
     need = memory_usage.peak_bytes(network, 300, 400, torch.float32)
     monkeypatch.setattr(memory_usage, "free_memory", lambda _: int(1.5 * need))
-    room = Room(network)
+    room = MemoryPlanner(network)
     assert room.plan(300, 400, torch.float32, CPU, 3) == 1
     assert room.tile is None
 
@@ -136,22 +136,22 @@ def test_what_does_not_fit_says_so_before_the_first_frame(monkeypatch):
     with pytest.raises(
         RenderError, match="looks at the whole picture .* so it cannot be cut into tiles; use a smaller"
     ):
-        engine.tune(300, 400, 100)
+        engine.autotune(300, 400, 100)
 
 
 def test_a_tile_asked_for_is_used_and_the_picture_is_the_same():
     blur = Network("blur", Blur())
-    room = Room(blur, tile=16)
+    room = MemoryPlanner(blur, tile=16)
     assert room.plan(30, 40, torch.float32, CPU, 2) == 2
     assert room.tile == (16, 16)
     assert room.part(30, 40) == (16, 16)
     found, _ = rendered(blur, room, pixels(1))
-    assert abs(found.int() - rendered(blur, Room(blur), pixels(1))[0].int()).max() <= 1
-    assert Room(blur, tile=64).plan(30, 40, torch.float32, CPU, 1) == 1
+    assert abs(found.int() - rendered(blur, MemoryPlanner(blur), pixels(1))[0].int()).max() <= 1
+    assert MemoryPlanner(blur, tile=64).plan(30, 40, torch.float32, CPU, 1) == 1
 
 
 def test_a_tile_that_cannot_be_is_refused():
     with pytest.raises(UsageError, match="--tile 3: tile height 3: expected a multiple of 1 above 4"):
-        Room(Network("blur", Blur()), tile=3).plan(30, 40, torch.float32, CPU, 1)
+        MemoryPlanner(Network("blur", Blur()), tile=3).plan(30, 40, torch.float32, CPU, 1)
     with pytest.raises(UsageError, match="--tile 16: mean looks at the whole picture"):
-        Room(Network("mean", Mean()), tile=16).plan(30, 40, torch.float32, CPU, 1)
+        MemoryPlanner(Network("mean", Mean()), tile=16).plan(30, 40, torch.float32, CPU, 1)

@@ -6,7 +6,7 @@ import time
 import numpy as np
 import pytest
 
-from dnirender.engine.parallel import side_by_side
+from dnirender.engine.parallel import parallel_map
 from dnirender.frames import Batch, Frame
 
 
@@ -36,36 +36,36 @@ class Lane:
 @pytest.mark.parametrize("size", [1, 3])
 @pytest.mark.parametrize("count", [1, 2, 4])
 def test_frames_come_back_in_order_whichever_lane_they_took(count, size):
-    lanes, jobs = [Lane() for _ in range(count)], batches(20, size)
-    results = list(side_by_side(lanes, 1, jobs))
+    workers, jobs = [Lane() for _ in range(count)], batches(20, size)
+    results = list(parallel_map(workers, 1, jobs))
     assert [batch for batch, _ in results] == jobs
     for batch, images in results:
         assert [int(image[0, 0, 0]) for image in images] == [frame.index + 100 for frame in batch.frames]
-    seen = sorted(entry for lane in lanes for entry in lane.seen)
+    seen = sorted(entry for lane in workers for entry in lane.seen)
     assert seen == [(frame.index, job.alpha) for job in jobs for frame in job.frames]
-    assert all(lane.seen for lane in lanes)
+    assert all(lane.seen for lane in workers)
 
 
 def test_batches_are_taken_one_frame_more_than_there_are_lanes_ahead():
     taken = []
-    stream = side_by_side([Lane(), Lane()], 1, (taken.append(job) or job for job in batches(10)))
+    stream = parallel_map([Lane(), Lane()], 1, (taken.append(job) or job for job in batches(10)))
     assert taken == []
     for number, _ in enumerate(stream, 1):
         assert len(taken) == min(number + 2, 10)
 
 
 def test_an_error_is_raised_at_its_place_and_nothing_goes_on():
-    lanes = [Lane(fails_at=5), Lane(fails_at=5)]
-    stream = side_by_side(lanes, 1, batches(50))
+    workers = [Lane(fails_at=5), Lane(fails_at=5)]
+    stream = parallel_map(workers, 1, batches(50))
     assert [batch.frames[0].index for batch, _ in (next(stream) for _ in range(5))] == [0, 1, 2, 3, 4]
     with pytest.raises(RuntimeError, match="frame 5"):
         next(stream)
-    assert max(index for lane in lanes for index, _ in lane.seen) <= 8
+    assert max(index for lane in workers for index, _ in lane.seen) <= 8
     assert not any(thread.name.startswith("lane") for thread in threading.enumerate())
 
 
 def test_an_early_end_leaves_no_thread():
-    stream = side_by_side([Lane(), Lane()], 1, batches(50))
+    stream = parallel_map([Lane(), Lane()], 1, batches(50))
     next(stream)
     stream.close()
     assert not any(thread.name.startswith("lane") for thread in threading.enumerate())

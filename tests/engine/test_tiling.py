@@ -11,8 +11,8 @@ from torch import nn
 
 from dnirender.engine import memory_usage
 from dnirender.engine.memory_usage import free_memory, peak_bytes
-from dnirender.engine.receptive_field import reach
-from dnirender.engine.tiling import choose, render_tiled, windows
+from dnirender.engine.receptive_field import receptive_radius
+from dnirender.engine.tiling import choose_tile_size, render_tiled, split_into_tiles
 from dnirender.errors import RenderError
 from dnirender.networks.architectures.paint import PaintNet
 from dnirender.networks.architectures.relight import RelightNet
@@ -70,7 +70,7 @@ def differences(network, image, tile, far):
     pixels = batch(image, image[::-1])
     whole = runner(network)(pixels)[0].numpy()
     seen = []
-    cut = windows(*image.shape[:2], *tile, far, network.multiple)
+    cut = split_into_tiles(*image.shape[:2], *tile, far, network.multiple)
     tiled, _ = render_tiled(runner(network, seen), pixels, cut, network.scale)
     assert tiled.shape == whole.shape
     assert tiled.numpy().dtype == image.dtype
@@ -87,8 +87,8 @@ def alike(network, image, tile, far):
 # --- the reach
 
 
-def chain(*modules, **facts):
-    return Network("chain", nn.Sequential(*modules), **facts)
+def chain(*modules, **metadata):
+    return Network("chain", nn.Sequential(*modules), **metadata)
 
 
 def conv(size, **options):
@@ -122,18 +122,18 @@ CHAINS = {
 
 @pytest.mark.parametrize(("network", "expected"), CHAINS.values(), ids=CHAINS)
 def test_the_reach_is_what_the_layers_add_up_to(network, expected):
-    assert reach(network) == expected
+    assert receptive_radius(network) == expected
 
 
 def test_a_compact_net_reaches_as_far_as_it_has_convolutions(tmp_path):
-    assert reach(compact(tmp_path, 4, layers=6)) == 8
+    assert receptive_radius(compact(tmp_path, 4, layers=6)) == 8
 
 
 def test_the_reach_does_not_depend_on_the_weights_and_leaves_them(tmp_path):
     network = compact(tmp_path, 2)
     for parameter in network.module.parameters():
         parameter.data.zero_()
-    assert reach(network) == 5
+    assert receptive_radius(network) == 5
     assert not any(parameter.any() for parameter in network.module.parameters())
 
 
@@ -159,16 +159,16 @@ class Eights(nn.Module):
 
 
 def test_what_looks_at_the_whole_picture_has_no_reach():
-    assert reach(Network("paint", PaintNet((4, 4, 4)), multiple=8, minimum=16, fp32_input=True)) is None
-    assert reach(chain(conv(3, padding=1), Mean())) is None
-    assert reach(chain(conv((4001, 1), padding=(2000, 0)))) is None
+    assert receptive_radius(Network("paint", PaintNet((4, 4, 4)), multiple=8, minimum=16, fp32_input=True)) is None
+    assert receptive_radius(chain(conv(3, padding=1), Mean())) is None
+    assert receptive_radius(chain(conv((4001, 1), padding=(2000, 0)))) is None
 
 
 def test_what_depends_on_where_a_picture_starts_has_no_reach():
-    assert reach(chain(Place())) is None
-    assert reach(chain(Eights())) is None
-    assert reach(chain(Eights(), multiple=8)) == 0
-    assert reach(chain(conv(1), square=True)) is None
+    assert receptive_radius(chain(Place())) is None
+    assert receptive_radius(chain(Eights())) is None
+    assert receptive_radius(chain(Eights(), multiple=8)) == 0
+    assert receptive_radius(chain(conv(1), square=True)) is None
 
 
 # --- the windows
@@ -176,7 +176,7 @@ def test_what_depends_on_where_a_picture_starts_has_no_reach():
 TABLE = np.random.default_rng(0)
 CUTS = [
     (int(TABLE.integers(1, 90)), int(TABLE.integers(1, 90)), int(TABLE.integers(0, 9)), int(multiple))
-    for multiple in TABLE.choice([1, 2, 4, 7, 8], 60)
+    for multiple in TABLE.decision([1, 2, 4, 7, 8], 60)
 ]
 
 
@@ -192,7 +192,7 @@ def test_inner_parts_are_the_picture_once_and_keep_the_reach_from_cuts(height, w
     heights, widths = (tile_sides(side, far, multiple) for side in (height, width))
     for number in range(max(len(heights), len(widths))):
         tile = heights[number % len(heights)], widths[number % len(widths)]
-        parts = windows(height, width, *tile, far, multiple)
+        parts = split_into_tiles(height, width, *tile, far, multiple)
         times = np.zeros((height, width), int)
         for part in parts:
             times[part.inner_rows, part.inner_columns] += 1
@@ -210,16 +210,16 @@ def test_inner_parts_are_the_picture_once_and_keep_the_reach_from_cuts(height, w
 
 
 def test_a_tile_that_covers_the_picture_is_the_picture():
-    [window] = windows(31, 45, 31, 64, 100, 8)
+    [window] = split_into_tiles(31, 45, 31, 64, 100, 8)
     assert (window.rows, window.columns) == (window.inner_rows, window.inner_columns) == (slice(0, 31), slice(0, 45))
 
 
 def test_a_tile_too_small_for_the_reach_is_refused():
     with pytest.raises(ValueError, match="^tile height 16: expected a multiple of 8 above 16, twice the reach of 5$"):
-        windows(100, 100, 16, 100, 5, 8)
+        split_into_tiles(100, 100, 16, 100, 5, 8)
     with pytest.raises(ValueError, match="^tile width 30: expected a multiple of 8 above 16, twice the reach of 5$"):
-        windows(100, 100, 24, 30, 5, 8)
-    assert len(windows(100, 100, 24, 100, 5, 8)) == 11
+        split_into_tiles(100, 100, 24, 30, 5, 8)
+    assert len(split_into_tiles(100, 100, 24, 100, 5, 8)) == 11
 
 
 # --- the picture in tiles
@@ -229,7 +229,7 @@ def test_a_tile_too_small_for_the_reach_is_refused():
 @pytest.mark.parametrize("scale", [1, 2, 4])
 def test_a_compact_net_in_tiles_is_the_net_as_a_whole(tmp_path, scale, dtype):
     network = compact(tmp_path, scale)
-    far = reach(network)
+    far = receptive_radius(network)
     assert far == 5
     for height, width, tile in [(47, 61, (23, 61)), (47, 61, (47, 11)), (33, 40, (13, 17)), (12, 12, (11, 11))]:
         assert alike(network, picture(height, width, dtype), tile, far)
@@ -241,7 +241,7 @@ def test_a_compact_net_in_tiles_is_the_net_as_a_whole(tmp_path, scale, dtype):
 )
 def test_relight_in_tiles_is_relight_as_a_whole(height, width, tile, dtype):
     network = relight()
-    far = reach(network)
+    far = receptive_radius(network)
     assert far is not None
     assert alike(network, picture(height, width, dtype), tile, far)
 
@@ -251,7 +251,7 @@ def test_a_tile_sees_the_mirrored_border_that_the_whole_sees():
     network = chain(nn.ZeroPad2d((0, 0, 0, 6)), nn.Conv2d(3, 3, (7, 1), bias=False), multiple=8)
     network.module[1].weight.data.zero_()
     network.module[1].weight.data[:, :, 6, 0] = torch.eye(3)
-    far = reach(network)
+    far = receptive_radius(network)
     assert far == 6
     image = picture(43, 20)
     below = np.concatenate([image[6:], image[41:36:-1], np.zeros_like(image[:1])])
@@ -263,20 +263,20 @@ def test_a_tile_sees_the_mirrored_border_that_the_whole_sees():
 
 def test_less_than_the_reach_shows():
     network = relight()
-    far = reach(network)
+    far = receptive_radius(network)
     apart, _ = differences(network, picture(231, 40), (160, 40), far // 4)
     assert apart.max() > 1
 
 
 def test_shipped_weights_in_tiles_are_the_picture_as_a_whole():
     network, _ = load({"a": PRESETS / "detail/crisp.safetensors"})
-    assert alike(network, picture(60, 81), (32, 48), reach(network))
+    assert alike(network, picture(60, 81), (32, 48), receptive_radius(network))
 
 
 @pytest.mark.parametrize("value", [math.nan, math.inf, -math.inf])
 def test_what_is_not_finite_in_one_window_is_not_finite_in_the_sum_of_its_picture(value):
     sums = iter([1.0, value, 2.0, 3.0])
-    cut = windows(20, 20, 11, 11, 1, 1)
+    cut = split_into_tiles(20, 20, 11, 11, 1, 1)
     pixels = batch(picture(20, 20), picture(20, 20))
     out, totals = render_tiled(lambda part: (part, torch.tensor([next(sums), 2.5])), pixels, cut, 1)
     assert torch.equal(out, pixels)
@@ -324,20 +324,20 @@ def test_the_peak_grows_with_the_pixels(tmp_path):
 
 
 def rendered_pixels(network, height, width, tile, far):
-    return len(windows(height, width, *tile, far, network.multiple)) * math.prod(network.padded_size(*tile))
+    return len(split_into_tiles(height, width, *tile, far, network.multiple)) * math.prod(network.padded_size(*tile))
 
 
 @pytest.mark.parametrize(("height", "width"), [(300, 401), (150, 900), (700, 130)])
 @pytest.mark.parametrize("make", [lambda folder: compact(folder, 2), lambda _: relight()], ids=["compact", "relight"])
 def test_the_tiles_chosen_fit_the_memory_and_less_memory_takes_more_work(tmp_path, make, height, width):
     network = make(tmp_path)
-    far = reach(network)
+    far = receptive_radius(network)
     whole = peak_bytes(network, height, width, torch.float32)
     kept = 3 * height * width * (1 + network.scale**2)
-    assert choose(network, height, width, torch.float32, whole, far) == (height, width)
+    assert choose_tile_size(network, height, width, torch.float32, whole, far) == (height, width)
     work = [math.prod(network.padded_size(height, width))]
     for share in (0.999, 0.8, 0.6, 0.5):
-        tile = choose(network, height, width, torch.float32, int(share * whole), far)
+        tile = choose_tile_size(network, height, width, torch.float32, int(share * whole), far)
         assert tile != (height, width)
         assert kept + peak_bytes(network, *tile, torch.float32) <= share * whole
         work.append(rendered_pixels(network, height, width, tile, far))
@@ -353,7 +353,7 @@ def test_no_tile_that_fits_renders_fewer_pixels(multiple, far):
     whole = peak_bytes(network, height, width, torch.float32)
     pixel = whole / math.prod(network.padded_size(height, width))
     for budget in range(whole // 2, whole, whole // 20):
-        tile = choose(network, height, width, torch.float32, budget, far)
+        tile = choose_tile_size(network, height, width, torch.float32, budget, far)
         room = (budget - 2 * 3 * height * width) / pixel
         assert sizes[tile] == min(
             pixels for size, pixels in sizes.items() if math.prod(network.padded_size(*size)) <= room
@@ -363,9 +363,9 @@ def test_no_tile_that_fits_renders_fewer_pixels(multiple, far):
 def test_no_tile_is_smaller_than_the_network_takes():
     network = chain(conv(3, padding=1), minimum=40)
     least = 2 * 3 * 100 * 100 + peak_bytes(network, 40, 40, torch.float32)
-    assert choose(network, 100, 100, torch.float32, least, 1) == (40, 40)
+    assert choose_tile_size(network, 100, 100, torch.float32, least, 1) == (40, 40)
     with pytest.raises(RenderError, match="the smallest tiles that its reach of 1 pixels allows, 40x40, it takes"):
-        choose(network, 100, 100, torch.float32, least * 99 // 100, 1)
+        choose_tile_size(network, 100, 100, torch.float32, least * 99 // 100, 1)
 
 
 def test_what_cannot_be_cut_says_so():
@@ -375,8 +375,8 @@ def test_what_cannot_be_cut_says_so():
         r"of it, as InstanceNorm takes\), so it cannot be cut into tiles; use a smaller --width$"
     )
     with pytest.raises(RenderError, match=text):
-        choose(network, 480, 640, torch.float32, 1_000_000, None)
-    assert choose(network, 480, 640, torch.float32, 10**9, None) == (480, 640)
+        choose_tile_size(network, 480, 640, torch.float32, 1_000_000, None)
+    assert choose_tile_size(network, 480, 640, torch.float32, 10**9, None) == (480, 640)
 
 
 def test_what_fits_in_no_tile_says_so(tmp_path):
@@ -385,7 +385,7 @@ def test_what_fits_in_no_tile_says_so(tmp_path):
         r"its reach of 5 pixels allows, 11x11, it takes \d+\.\d MB; use a smaller --width$"
     )
     with pytest.raises(RenderError, match=text):
-        choose(compact(tmp_path, 1), 480, 640, torch.float32, 1_000_000, 5)
+        choose_tile_size(compact(tmp_path, 1), 480, 640, torch.float32, 1_000_000, 5)
 
 
 # --- what is free

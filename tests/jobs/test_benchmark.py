@@ -6,7 +6,7 @@ import pytest
 
 from dnirender.cli.main import main
 from dnirender.jobs import benchmark as bench_module
-from dnirender.jobs.benchmark import _paced
+from dnirender.jobs.benchmark import _seconds_per_tick
 from support.clips import make_clip, tiny_endpoints
 
 MODELS = ["-m", "day=day.safetensors", "-m", "night=night.safetensors"]
@@ -55,4 +55,4 @@ def test_the_first_quarter_warms_up_and_what_follows_the_last_frame_counts(monke
         for _ in range(8):
             tick()
 
-    assert _paced(work) == pytest.approx((30 - 20) / 6)
+    assert _seconds_per_tick(work) == pytest.approx((30 - 20) / 6)

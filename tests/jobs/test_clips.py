@@ -16,8 +16,8 @@ FILES = sorted([*CLIPS.glob("*.mp4"), *(CLIPS / "edge").glob("*")]) if CLIPS.is_
 
 
 def times(path):
-    facts = open_source(path).facts
-    return list(facts.seconds)
+    metadata = open_source(path).metadata
+    return list(metadata.seconds)
 
 
 @needs_shared

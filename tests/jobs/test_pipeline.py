@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from dnirender import Job, render
-from dnirender.encoding.sink import Times
+from dnirender.encoding.sink import FrameTiming
 from dnirender.errors import ModelError, OutputError, UsageError
 from dnirender.jobs import compose
 from dnirender.jobs.frame_selection import boomerang_order, thin
@@ -87,7 +87,7 @@ def test_end_is_the_whole_clip(tmp_path, clip, endpoints):
 
 @pytest.mark.parametrize("suffix", [".mp4", ".gif"])
 def test_a_boomerang_runs_back_without_doubling_its_ends(tmp_path, clip, endpoints, suffix):
-    preset = preset_of(endpoints, gif={"fps": 25}, layout={"width": 96})
+    preset = preset_of(endpoints, animation={"fps": 25}, layout={"width": 96})
     report = render(clip, tmp_path / f"out{suffix}", preset=preset, end="5", boomerang=True)
     assert numbers(report.output) == [0, 1, 2, 3, 4, 3, 2, 1]
     assert report.frames == 8
@@ -130,7 +130,7 @@ def test_the_closed_cycle_of_a_still_does_not_show_its_first_frame_twice(tmp_pat
 @pytest.mark.usefixtures("one_lane")
 def test_a_gif_takes_the_frames_on_screen_at_its_own_rate(tmp_path, endpoints):
     clip = make_clip(tmp_path / "clip.mp4", frames=20, rate=20)
-    preset = preset_of(endpoints, gif={"fps": 5, "width": 96})
+    preset = preset_of(endpoints, animation={"fps": 5, "width": 96})
     report = render(clip, tmp_path / "out.gif", preset=preset, keyframes="0:0,16:1")
     assert numbers(report.output) == [0, 4, 8, 12, 16]
     assert report.weight_writes == 5
@@ -138,10 +138,10 @@ def test_a_gif_takes_the_frames_on_screen_at_its_own_rate(tmp_path, endpoints):
 
 def test_thinning_keeps_the_length_and_never_doubles_a_frame():
     seconds = [Fraction(t, 100) for t in (0, 4, 8, 60, 61, 62)]
-    times = Times((0, 4, 8, 60, 61, 62), Fraction(1, 100), 38)
+    times = FrameTiming((0, 4, 8, 60, 61, 62), Fraction(1, 100), 38)
     shown, thinned = thin(seconds, times, Fraction(10))
     assert shown == [0, 2, 3, 5]  # at 0, 0.1, 0.6 and 0.7 s
-    assert thinned == Times((0, 1, 6, 7), Fraction(1, 10), 3)
+    assert thinned == FrameTiming((0, 1, 6, 7), Fraction(1, 10), 3)
 
 
 def test_numbered_pictures(tmp_path, clip, endpoints):
@@ -177,18 +177,18 @@ def _lefts(width):
 @pytest.mark.usefixtures("one_lane")
 def test_weights_are_written_only_when_alpha_changes(tmp_path, clip, endpoints):
     plan = make_plan(Job(clip, tmp_path / "out.mp4", preset_of(endpoints, timeline={"keyframes": "0:0.5"})))
-    ready = prepare(plan)
-    assert run(ready).weight_writes == plan.weight_writes == 1
+    prepared = prepare(plan)
+    assert run(prepared).weight_writes == plan.weight_writes == 1
 
 
 @pytest.mark.usefixtures("one_lane")
 def test_the_plan_counts_what_the_render_does(tmp_path, clip, endpoints):
     preset = preset_of(endpoints, layout={"panels": ["source", "render", "crossfade"]})
-    ready = prepare(make_plan(Job(clip, tmp_path / "out.mp4", preset)))
-    assert (ready.plan.num_frames, ready.plan.distinct_alphas) == (12, 12)
+    prepared = prepare(make_plan(Job(clip, tmp_path / "out.mp4", preset)))
+    assert (prepared.plan.num_frames, prepared.plan.distinct_alphas) == (12, 12)
     # At the ends the render is an endpoint itself, and the other endpoint is not needed.
-    assert ready.plan.forwards == 10 * 3 + 2 * 1
-    assert run(ready).weight_writes == ready.plan.weight_writes
+    assert prepared.plan.forwards == 10 * 3 + 2 * 1
+    assert run(prepared).weight_writes == prepared.plan.weight_writes
 
 
 def test_opencv_has_its_threads_back_after_a_render_and_after_a_failure(tmp_path, clip, endpoints):
@@ -213,7 +213,7 @@ def test_opencv_has_its_threads_back_after_a_render_and_after_a_failure(tmp_path
 
 def test_progress_is_told_every_frame(tmp_path, clip, endpoints):
     told = []
-    render(clip, tmp_path / "out.mp4", preset=preset_of(endpoints), progress=lambda *facts: told.append(facts))
+    render(clip, tmp_path / "out.mp4", preset=preset_of(endpoints), progress=lambda *metadata: told.append(metadata))
     assert [done for done, _, _ in told] == list(range(1, 13))
     assert {total for _, total, _ in told} == {12}
     assert (told[0][2], told[-1][2]) == ((1.0, 0.0), (0.0, 1.0))

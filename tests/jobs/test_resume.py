@@ -34,7 +34,7 @@ class Stop(Exception):
 @pytest.fixture
 def job(clip, endpoints):
     """Twelve frames in segments of four, without a loss."""
-    preset = preset_of(endpoints, encoding=LOSSLESS, gif={"fps": 25})
+    preset = preset_of(endpoints, encoding=LOSSLESS, animation={"fps": 25})
     return {"input": clip, "preset": preset, "keyframes": "0:0,11:1", "dtype": "fp32", "segment": 4}
 
 
@@ -190,7 +190,7 @@ def test_what_a_job_was_begun_with_is_what_it_goes_on_with(tmp_path, job):
     assert set(begun.engine) == {"device", "dtype", "backend", "threads", "tile"}
     replace(begun, engine={**begun.engine, "dtype": "bf16", "threads": 1, "tile": (48, 64)}).write(folder)
     report = render(output=target, **auto)
-    assert (report.dtype, report.lanes, report.tile) == ("bf16", 1, (48, 64))
+    assert (report.dtype, report.workers, report.tile) == ("bf16", 1, (48, 64))
     assert report.resumed == 8
 
 
@@ -209,7 +209,7 @@ def test_what_is_no_longer_to_be_had_is_told(tmp_path, job):
 def test_a_stop_while_tidying_up_leaves_a_whole_file_and_needs_no_leave_to_go_on(tmp_path, job, monkeypatch):
     target = tmp_path / "out.mkv"
     with monkeypatch.context() as patch, pytest.raises(Stop):
-        patch.setattr(work.Work, "tidy", lambda _: (_ for _ in ()).throw(Stop))
+        patch.setattr(work.Workspace, "tidy", lambda _: (_ for _ in ()).throw(Stop))
         render(output=target, **job)
     before = hashes(target)
     assert leftovers(tmp_path)
@@ -303,7 +303,7 @@ def test_what_goes_wrong_in_the_source_keeps_what_was_done(tmp_path, job, monkey
 def test_another_job_does_not_take_leave_from_the_mark_of_one_that_is_done(tmp_path, job, monkeypatch):
     target = tmp_path / "out.mkv"
     with monkeypatch.context() as patch, pytest.raises(Stop):
-        patch.setattr(work.Work, "tidy", lambda _: (_ for _ in ()).throw(Stop))
+        patch.setattr(work.Workspace, "tidy", lambda _: (_ for _ in ()).throw(Stop))
         render(output=target, **job)
     before = target.read_bytes()
     with pytest.raises(OutputError, match="out.mkv: exists already; -y overwrites it"):
@@ -356,9 +356,9 @@ def test_that_much_is_joined_is_told(tmp_path, job, monkeypatch):
 def test_why_a_render_stopped_is_told_though_what_is_done_cannot_be_published(tmp_path, job, monkeypatch):
     told = []
     monkeypatch.setattr(finish, "free_name", lambda _: (_ for _ in ()).throw(OutputError("no")))
-    ready = prepare(make_plan(job_of(job, tmp_path / "out.mkv", keep_partial=True)))
+    prepared = prepare(make_plan(job_of(job, tmp_path / "out.mkv", keep_partial=True)))
     with pytest.raises(Stop):
-        run(ready, stop_after(10), told.append)
+        run(prepared, stop_after(10), told.append)
     assert told == ["warning: nothing was published of what is done (no)"]
 
 

@@ -9,7 +9,7 @@ import pytest
 
 from dnirender import MediaError, UsageError, render
 from dnirender.cli.main import main
-from dnirender.encoding.provenance import read_receipt
+from dnirender.encoding.provenance import read_provenance
 from dnirender.jobs.verify import verify, worst
 from support.clips import make_clip, packets, preset_of
 
@@ -57,7 +57,7 @@ def pair(tmp_path, clip, endpoints):
 
 def remuxed(source, target, change):
     """The file with packets passed through `change`, which returns the packet or None; its receipt is kept."""
-    from dnirender.encoding.provenance import append_box, as_text
+    from dnirender.encoding.provenance import append_box, to_json
 
     with av.open(str(source)) as old, av.open(str(target), "w") as new:
         twins = {stream.index: new.add_stream_from_template(stream) for stream in old.streams}
@@ -65,7 +65,7 @@ def remuxed(source, target, change):
             if packet.size and change(packet):
                 packet.stream = twins[packet.stream.index]
                 new.mux_one(packet)
-    append_box(target, as_text(read_receipt(source)))
+    append_box(target, to_json(read_provenance(source)))
     return target
 
 
@@ -143,7 +143,7 @@ def test_the_receipt_is_no_tag_that_players_show_and_no_path(pair, tmp_path):
     clip, good = pair
     with av.open(str(good)) as out:
         assert "DNIRENDER" not in {key.upper() for key in out.metadata}
-    receipt = read_receipt(good)
+    receipt = read_provenance(good)
     assert receipt.source == clip.name and receipt.preset == "Tänzer"
     assert str(tmp_path) not in receipt.model_dump_json()
 

@@ -239,9 +239,9 @@ def test_a_sheet_shows_every_picture_within_its_width(size):
     rows = [[np.full((size[1], size[0], 3), value, np.uint8) for value in row] for row in values]
     image = sheet(rows, ["frame 0  0.00 s", "frame 9  0.36 s"], ["0 day", "0.25", "0.5", "0.75", "1 night"], "title")
     assert image.shape[1] <= 2400
-    grey = image[(image == image[..., :1]).all(axis=2)][:, 0]
+    gray = image[(image == image[..., :1]).all(axis=2)][:, 0]
     for value in np.ravel(values):
-        assert (grey == value).sum() >= min(size[0] * size[1], 400 * 225)
+        assert (gray == value).sum() >= min(size[0] * size[1], 400 * 225)
 
 
 def test_a_sheet_of_small_pictures_shows_their_very_pixels_in_8_bits():

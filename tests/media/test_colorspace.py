@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from dnirender.errors import MediaError
 from dnirender.media.colorspace import (
     KR_KB,
-    Colour,
+    ColorSpec,
     code_range,
     downsample,
     guess_matrix,
@@ -61,7 +61,7 @@ def test_the_matrix_inverts_the_definition(matrix):
 def test_black_white_and_chroma_have_the_standard_codes(depth, full):
     top, kind = (255, np.uint8) if depth == 8 else (65535, np.uint16)
     image = np.array([[[0, 0, 0], [top] * 3, [0, 0, top], [top, 0, 0]]], kind)
-    luma, cb, cr = rgb_to_planes(image, (1, 1), depth, Colour(1, full))
+    luma, cb, cr = rgb_to_planes(image, (1, 1), depth, ColorSpec(1, full))
     step, last = 1 << (depth - 8), (1 << depth) - 1
     assert luma[0, :2].tolist() == ([0, last] if full else [16 * step, 235 * step])
     assert (cb[0, 0], cr[0, 0]) == (128 * step, 128 * step)
@@ -74,33 +74,33 @@ def test_black_white_and_chroma_have_the_standard_codes(depth, full):
 @pytest.mark.parametrize("depth", [8, 10])
 @pytest.mark.parametrize("sampling", ["444", "422", "420"])
 def test_the_round_trip_stays_within_rounding(matrix, full, depth, sampling):
-    image, colour = smooth(120, 161, depth), Colour(matrix, full)
-    planes = rgb_to_planes(image, SAMPLINGS[sampling], depth, colour)
-    bias, error = difference(planes_to_rgb(planes, depth, colour), image)
+    image, color = smooth(120, 161, depth), ColorSpec(matrix, full)
+    planes = rgb_to_planes(image, SAMPLINGS[sampling], depth, color)
+    bias, error = difference(planes_to_rgb(planes, depth, color), image)
     assert bias <= (0.05 if depth == 8 else 0.02)
     assert error <= (0.6 if depth == 8 else 0.2)
 
 
-def test_full_resolution_has_no_error_beyond_rounding_for_any_colour():
+def test_full_resolution_has_no_error_beyond_rounding_for_any_color():
     image = noise(64, 64)
     for matrix in KR_KB:
         for full in (False, True):
-            planes = rgb_to_planes(image, (1, 1), 8, Colour(matrix, full))
-            delta = planes_to_rgb(planes, 8, Colour(matrix, full)).astype(int) - image
+            planes = rgb_to_planes(image, (1, 1), 8, ColorSpec(matrix, full))
+            delta = planes_to_rgb(planes, 8, ColorSpec(matrix, full)).astype(int) - image
             assert np.abs(delta).max() <= 3
             assert np.abs(delta.mean(axis=(0, 1))).max() <= 0.06
 
 
 @settings(max_examples=60, deadline=None)
 @given(st.integers(1, 19), st.integers(1, 19), st.sampled_from(sorted(SAMPLINGS)), st.sampled_from([8, 10]))
-def test_every_size_keeps_its_shape_and_a_flat_picture_its_colour(height, width, sampling, depth):
-    colour, (across, down) = Colour(1, False), SAMPLINGS[sampling]
+def test_every_size_keeps_its_shape_and_a_flat_picture_its_color(height, width, sampling, depth):
+    color, (across, down) = ColorSpec(1, False), SAMPLINGS[sampling]
     image = np.full((height, width, 3), (200, 100, 50), np.uint8).astype(np.uint8 if depth == 8 else np.uint16)
     image = image * (257 if depth > 8 else 1)
-    planes = rgb_to_planes(image, (across, down), depth, colour)
+    planes = rgb_to_planes(image, (across, down), depth, color)
     assert planes[0].shape == (height, width)
     assert planes[1].shape == planes[2].shape == (-(-height // down), -(-width // across))
-    back = planes_to_rgb(planes, depth, colour)
+    back = planes_to_rgb(planes, depth, color)
     assert back.shape == image.shape and back.dtype == image.dtype
     assert difference(back, image)[1] <= 1.0
 
@@ -140,11 +140,11 @@ def test_a_vertical_ramp_of_chroma_lies_between_two_rows():
 def test_strips_equal_the_whole_picture(monkeypatch, height, width, sampling, depth):
     image = noise(height, width, depth)
     monkeypatch.setattr("dnirender.media.colorspace.STRIP", 1 << 30)
-    whole = rgb_to_planes(image, sampling, depth, Colour(1, False))
-    back = planes_to_rgb(whole, depth, Colour(1, False))
+    whole = rgb_to_planes(image, sampling, depth, ColorSpec(1, False))
+    back = planes_to_rgb(whole, depth, ColorSpec(1, False))
     monkeypatch.setattr("dnirender.media.colorspace.STRIP", 4 * width)
-    planes = rgb_to_planes(image, sampling, depth, Colour(1, False))
-    again = planes_to_rgb(whole, depth, Colour(1, False))
+    planes = rgb_to_planes(image, sampling, depth, ColorSpec(1, False))
+    again = planes_to_rgb(whole, depth, ColorSpec(1, False))
     for found, wanted in zip([*planes, again], [*whole, back], strict=True):
         assert found.shape == wanted.shape
         assert abs(found.astype(int) - wanted).max() <= (0 if depth == 8 else 1)  # OpenCV's last bit depends on the row
@@ -163,7 +163,7 @@ def test_pairs_of_columns_equal_widened_chroma_under_the_matrix(height, width, d
     cb, cr = ((upsample(plane, width, height).astype(float) - chroma_offset) / chroma_span for plane in chroma)
     rgb = np.stack([(y.astype(float) - luma_offset) / luma_span, cb, cr], -1) @ to_rgb_matrix(1).T
     peak = 255 if depth == 8 else 65535
-    found = planes_to_rgb(planes, depth, Colour(1, False))
+    found = planes_to_rgb(planes, depth, ColorSpec(1, False))
     assert abs(found - (rgb * peak).clip(0, peak)).max() <= 0.5 + 1e-6 * peak
 
 
@@ -172,7 +172,7 @@ def test_gray_has_no_hue_and_reaches_black_and_white():
         top = (1 << depth) - 1
         low, high = (0, top) if full else (16 << (depth - 8), 235 << (depth - 8))
         plane = np.linspace(low, high, 64).round().astype(np.uint8 if depth == 8 else np.uint16).reshape(8, 8)
-        image = planes_to_rgb([plane], depth, Colour(1, full))
+        image = planes_to_rgb([plane], depth, ColorSpec(1, full))
         assert (image == image[..., :1]).all()
         assert image.min() == 0 and image.max() == (255 if depth == 8 else 65535)
 
@@ -182,16 +182,16 @@ def test_untagged_video_is_guessed_by_its_height(height, matrix):
     assert guess_matrix(height) == matrix
 
 
-def test_colour_tells_itself():
-    assert str(Colour(1, False)) == "bt709, limited range"
-    assert str(Colour(9, False, 9, 16)) == "bt2020, limited range, PQ"
-    assert str(Colour(6, True, guessed=True)) == "bt601, full range (guessed from the size)"
-    assert Colour(9, False, 9, 18).hdr == "HLG" and Colour(1, False).hdr is None
+def test_color_tells_itself():
+    assert str(ColorSpec(1, False)) == "bt709, limited range"
+    assert str(ColorSpec(9, False, 9, 16)) == "bt2020, limited range, PQ"
+    assert str(ColorSpec(6, True, guessed=True)) == "bt601, full range (guessed from the size)"
+    assert ColorSpec(9, False, 9, 18).hdr == "HLG" and ColorSpec(1, False).hdr is None
 
 
 @pytest.mark.parametrize("matrix", [1, 6])
 def test_limited_range_agrees_with_an_accurate_swscale(matrix):
-    image, colour = smooth(120, 160), Colour(matrix, False)
+    image, color = smooth(120, 160), ColorSpec(matrix, False)
     space = "ITU709" if matrix == 1 else "ITU601"
     accurate = (
         Interpolation.BILINEAR
@@ -202,9 +202,9 @@ def test_limited_range_agrees_with_an_accurate_swscale(matrix):
     theirs = av.VideoFrame.from_ndarray(image).reformat(
         format="yuv444p", dst_colorspace=space, dst_color_range="MPEG", interpolation=accurate
     )
-    bias, error = difference(to_rgb(theirs, colour, HERE), image)
+    bias, error = difference(to_rgb(theirs, color, HERE), image)
     assert bias <= 0.1 and error <= 0.6
-    ours = to_frame(image, "yuv444p", colour)
+    ours = to_frame(image, "yuv444p", color)
     for mine, other in zip(ours.planes, theirs.planes, strict=True):
         mine, other = (np.frombuffer(plane, np.uint8).astype(int) for plane in (mine, other))
         assert np.abs(mine - other).mean() <= 0.1
@@ -219,11 +219,11 @@ RGB = "rgb24 bgr24 rgba bgr0 gbrp gbrap rgb48le gbrp10le gbrp12le gbrp16le gbrap
 @pytest.mark.parametrize("full", [False, True], ids=["limited", "full"])
 def test_a_picture_survives_every_pixel_format(pix_fmt, full):
     form = av.VideoFormat(pix_fmt)
-    image, colour = smooth(96, 128, 8 if depth_of(form) == 8 else 16), Colour(1, full)
-    frame = to_frame(image, pix_fmt, colour)
+    image, color = smooth(96, 128, 8 if depth_of(form) == 8 else 16), ColorSpec(1, full)
+    frame = to_frame(image, pix_fmt, color)
     assert frame.format.name == pix_fmt
     assert form.is_rgb or (frame.colorspace, frame.color_range) == (1, 2 if full else 1)
-    back = to_rgb(frame, colour, HERE)
+    back = to_rgb(frame, color, HERE)
     assert back.dtype == image.dtype
     bias, error = difference(back, image)
     coarse = (sampling_of(form) or (1, 1))[0] == 4
@@ -233,15 +233,15 @@ def test_a_picture_survives_every_pixel_format(pix_fmt, full):
 @pytest.mark.parametrize("pix_fmt", ["gbrp10le", "gbrp12le", "gbrp16le"])
 def test_deep_rgb_reaches_white(pix_fmt):
     white = np.full((4, 4, 3), 65535, np.uint16)
-    assert (to_rgb(to_frame(white, pix_fmt, Colour(1, False)), Colour(1, False), HERE) == 65535).all()
+    assert (to_rgb(to_frame(white, pix_fmt, ColorSpec(1, False)), ColorSpec(1, False), HERE) == 65535).all()
 
 
 @pytest.mark.parametrize("pix_fmt", ["gray", "gray10le", "gray16le", "ya8"])
 def test_gray_keeps_the_luma(pix_fmt):
-    image, colour = smooth(32, 48), Colour(1, True)
+    image, color = smooth(32, 48), ColorSpec(1, True)
     kr, kb = KR_KB[1]
     luma = image @ np.array([kr, 1 - kr - kb, kb])
-    back = to_rgb(to_frame(image, pix_fmt, colour), colour, HERE)
+    back = to_rgb(to_frame(image, pix_fmt, color), color, HERE)
     assert np.abs(back[..., 0] / (257 if back.dtype == np.uint16 else 1) - luma).max() <= 1
 
 
@@ -260,10 +260,10 @@ def test_pictures_on_a_palette_are_read():
     source.push(None)
     frame = graph.vpull()
     assert frame.format.name == "pal8"
-    assert np.abs(to_rgb(frame, Colour(6, False), HERE).astype(int) - image).mean() < 2
+    assert np.abs(to_rgb(frame, ColorSpec(6, False), HERE).astype(int) - image).mean() < 2
 
 
 @pytest.mark.parametrize("pix_fmt", ["monow", "xyz12le"])
-def test_pixels_that_are_no_colours_are_refused(pix_fmt):
+def test_pixels_that_are_no_colors_are_refused(pix_fmt):
     with pytest.raises(MediaError, match=rf"^clip.mp4: pixels of format {pix_fmt} are not supported; convert"):
-        to_rgb(av.VideoFrame(8, 8, pix_fmt), Colour(1, False), HERE)
+        to_rgb(av.VideoFrame(8, 8, pix_fmt), ColorSpec(1, False), HERE)

@@ -15,7 +15,7 @@ from dnirender.networks import loading, network
 from dnirender.networks.architectures import paint, relight
 from dnirender.networks.loading import load
 from dnirender.networks.network import Network
-from dnirender.networks.weights import Live
+from dnirender.networks.weights import MixedModule
 
 MODELS = Path(__file__).parents[3] / "shared/data/models"
 needs_models = pytest.mark.skipif(not MODELS.is_dir(), reason="third-party weights (../shared/data/models) are absent")
@@ -117,9 +117,9 @@ def test_rounding_is_to_nearest_half_to_even_and_clamped(kind, traced, monkeypat
     steps = torch.arange(-8, 4 * peak + 9, dtype=torch.float64).view(1, 1, -1, 1) / 4  # quarters of a code: ties too
     y = (steps / peak).float()
     wanted = (y * peak).round().clamp(0, peak)
-    assert torch.equal(network.rounded(y.expand(2, 3, -1, 3), kind).float(), wanted.expand(2, 3, -1, 3))
-    assert network.rounded(y.permute(0, 2, 1, 3), kind).is_contiguous()
-    assert network.rounded(torch.tensor([-1e30, 1e5, 1e30]).view(1, 1, 1, 3), kind).flatten().tolist() == [
+    assert torch.equal(network.quantize(y.expand(2, 3, -1, 3), kind).float(), wanted.expand(2, 3, -1, 3))
+    assert network.quantize(y.permute(0, 2, 1, 3), kind).is_contiguous()
+    assert network.quantize(torch.tensor([-1e30, 1e5, 1e30]).view(1, 1, 1, 3), kind).flatten().tolist() == [
         0,
         peak,
         peak,
@@ -139,7 +139,7 @@ def test_ours_run_on_groups_of_pixels(tmp_path, name):
     save_file(module.state_dict(), tmp_path / "a.safetensors", {"architecture": name})
     net, _ = load({"a": tmp_path / "a.safetensors"})
     x = torch.rand(2, 3, 32, 64)
-    assert net.folds == (2, 2)
+    assert net.shuffle_factors == (2, 2)
     torch.testing.assert_close(net.forward(net.module, x), module(x))
 
 
@@ -178,11 +178,11 @@ def test_a_compact_net_loads_through_spandrel(tmp_path):
     paths = {name: saved(tmp_path / f"{name}.pth", {"params": compact(scale=2)}) for name in ("a", "b")}
     net, path = load(paths)
     assert (net.architecture, net.scale, net.channels, net.multiple) == ("RealESRGAN Compact", 2, 3, 1)
-    assert net.folds == (1, 2)
+    assert net.shuffle_factors == (1, 2)
     assert net.fp32_input  # what it adds the details to
     assert net.channels_last
     assert net == load({"c": paths["b"]})[0]
-    live = Live(path, net.module)
+    live = MixedModule(path, net.module)
     live.write((0.5, 0.5))
     assert net.forward(live.module, torch.rand(2, 3, 5, 7)).shape == (2, 3, 10, 14)
 
@@ -300,7 +300,7 @@ def test_batchnorm_is_mixed_in_its_deployed_form(tmp_path, monkeypatch):
         modules[name], paths[name] = from_state_dict(state), tmp_path / f"{name}.safetensors"
         save_file(state, paths[name], {"architecture": "bn"})
     net, path = load(paths)
-    live = Live(path, net.module)
+    live = MixedModule(path, net.module)
     with torch.no_grad():
         ends = [modules[name](x) for name in "ab"]
         for alpha in ((1.0, 0.0), (0.0, 1.0), (0.3, 0.7)):  # behind equal convolutions, the output itself is linear
@@ -320,9 +320,9 @@ def test_batchnorm_is_mixed_in_its_deployed_form(tmp_path, monkeypatch):
         ("dncnn_gray_sigma15", "dncnn_gray_sigma25", ("DnCNN", 1, 1)),
     ],
 )
-def test_known_pairs_load(first, second, facts):
+def test_known_pairs_load(first, second, metadata):
     net, path = load({"a": MODELS / f"{first}.pth", "b": MODELS / f"{second}.pth"})
-    assert (net.architecture, net.scale, net.channels) == facts
+    assert (net.architecture, net.scale, net.channels) == metadata
     assert path.stack.shape[0] == 2
     assert path.stack.shape[1] >= net.parameters
 

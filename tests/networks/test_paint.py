@@ -5,7 +5,7 @@ import torch
 import torch.nn.functional as F
 
 from dnirender.networks.architectures.paint import CODES, MIDDLE, Bordered, InstanceNorm, Normalised, PaintNet, Stem
-from dnirender.networks.pixel_shuffle import unfold
+from dnirender.networks.pixel_shuffle import pixel_shuffle
 
 
 @pytest.mark.parametrize("shape", [(2, 5, 7, 6), (1, 3, 1, 1), (2, 4, 2, 3)])
@@ -46,7 +46,9 @@ def test_the_stem_sees_codes_of_8_bits_exactly_in_bf16_and_the_constant_added_ch
     net.stem.conv.register_forward_pre_hook(lambda _module, inputs: seen.append(inputs[0]))
     codes = torch.arange(256).reshape(1, 1, 16, 16).expand(1, 3, 16, 16)
     net(codes / 255)
-    assert torch.equal(unfold(seen[0].permute(0, 2, 3, 1), 2).permute(0, 3, 1, 2).float() + MIDDLE, codes.float())
+    assert torch.equal(
+        pixel_shuffle(seen[0].permute(0, 2, 3, 1), 2).permute(0, 3, 1, 2).float() + MIDDLE, codes.float()
+    )
     stem = Normalised(Stem(16))
     x = 0.5 + 0.01 * torch.rand(1, 12, 8, 8)  # so flat that the norm's epsilon counts
     scaled = PaintNet((16, 16, 16), (1, 1, 1)).stem

@@ -5,8 +5,8 @@ import torch
 import torch.nn.functional as F
 
 from dnirender.networks.architectures import compact
-from dnirender.networks.architectures.gain import FoldedConv, Light
-from dnirender.networks.pixel_shuffle import fold, regrouped, unfold
+from dnirender.networks.architectures.gain import GainHead, UnshuffledConv
+from dnirender.networks.pixel_shuffle import pixel_shuffle, pixel_unshuffle, reorder_channels
 
 
 def last(x):
@@ -19,32 +19,32 @@ def first(x):
 
 @pytest.mark.parametrize("dtype", [torch.uint8, torch.uint16, torch.int32, torch.float32])
 @pytest.mark.parametrize("side", [1, 2, 3, 4])
-def test_groups_hold_what_pixel_unshuffle_gives_by_row_column_and_colour(side, dtype):
+def test_groups_hold_what_pixel_unshuffle_gives_by_row_column_and_color(side, dtype):
     pictures = torch.randint(0, 256, (2, 5 * side, 7 * side, 3)).to(dtype)
-    groups = fold(pictures, side)
+    groups = pixel_unshuffle(pictures, side)
     unshuffled = F.pixel_unshuffle(first(pictures).float(), side).unflatten(1, (3, side, side))
     assert torch.equal(groups.float(), unshuffled.permute(0, 4, 5, 2, 3, 1).flatten(3))
     assert groups.dtype == dtype
-    assert torch.equal(unfold(groups, side), pictures)
-    assert unfold(groups, side).is_contiguous()
+    assert torch.equal(pixel_shuffle(groups, side), pictures)
+    assert pixel_shuffle(groups, side).is_contiguous()
 
 
 def test_pictures_may_lie_in_memory_as_they_like():
     pictures = torch.randint(0, 256, (1, 4, 9, 6), dtype=torch.uint8).permute(0, 3, 2, 1)[:, :, 1:, :3]
-    assert torch.equal(unfold(fold(pictures, 2), 2), pictures)
+    assert torch.equal(pixel_shuffle(pixel_unshuffle(pictures, 2), 2), pictures)
 
 
 def test_the_first_layer_reads_groups_as_its_weight_reads_pixel_unshuffled_pictures():
-    conv, x = FoldedConv(7, 1), torch.rand(2, 3, 8, 10)
+    conv, x = UnshuffledConv(7, 1), torch.rand(2, 3, 8, 10)
     wanted = F.conv2d(F.pixel_unshuffle(x, 2), conv.weight, conv.bias, padding=1)
-    torch.testing.assert_close(conv(first(fold(last(x), 2))), wanted)
+    torch.testing.assert_close(conv(first(pixel_unshuffle(last(x), 2))), wanted)
 
 
 def test_the_last_layer_gives_gain_and_offset_as_its_weight_does_for_pixel_shuffled_ones():
-    light, h = Light(5, 1), torch.rand(2, 5, 4, 6)
+    light, h = GainHead(5, 1), torch.rand(2, 5, 4, 6)
     wanted = F.pixel_shuffle(F.conv2d(h, light.weight, light.bias, padding=1), 2).chunk(2, 1)
     for found, part in zip(light(h), wanted, strict=True):
-        torch.testing.assert_close(first(unfold(found, 2)), part)
+        torch.testing.assert_close(first(pixel_shuffle(found, 2)), part)
 
 
 @pytest.mark.parametrize("scale", [1, 2, 4])
@@ -52,7 +52,7 @@ def test_the_compact_network_in_groups_is_the_compact_network(scale):
     spandrel = pytest.importorskip("spandrel.architectures.Compact")
     net = spandrel.Compact(num_feat=8, num_conv=2, upscale=scale)
     x = torch.rand(2, 3, 5, 7)
-    torch.testing.assert_close(first(unfold(compact.in_groups(net, last(x)), scale)), net(x))
+    torch.testing.assert_close(first(pixel_shuffle(compact.forward_unshuffled(net, last(x)), scale)), net(x))
 
 
 def test_details_are_added_to_the_picture_in_its_own_precision():
@@ -62,11 +62,11 @@ def test_details_are_added_to_the_picture_in_its_own_precision():
         torch.nn.init.zeros_(parameter)
     codes = torch.arange(65536.0).view(1, 256, 256, 1).expand(1, 256, 256, 3) / 65535
     wanted = codes.repeat_interleave(2, 1).repeat_interleave(2, 2)
-    assert torch.equal(unfold(compact.in_groups(net, codes), 2), wanted)
+    assert torch.equal(pixel_shuffle(compact.forward_unshuffled(net, codes), 2), wanted)
 
 
 def test_biases_are_regrouped_like_weights():
     weight, bias = torch.rand(24, 5, 3, 3), torch.rand(24)
-    assert torch.equal(regrouped(weight, 2).sum((1, 2, 3)), regrouped(weight.sum((1, 2, 3)), 2))
-    assert sorted(regrouped(bias, 2).tolist()) == sorted(bias.tolist())
-    assert torch.equal(regrouped(bias, 2)[:3], bias[[0, 4, 8]])
+    assert torch.equal(reorder_channels(weight, 2).sum((1, 2, 3)), reorder_channels(weight.sum((1, 2, 3)), 2))
+    assert sorted(reorder_channels(bias, 2).tolist()) == sorted(bias.tolist())
+    assert torch.equal(reorder_channels(bias, 2)[:3], bias[[0, 4, 8]])

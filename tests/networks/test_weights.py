@@ -11,7 +11,7 @@ from torch import nn
 
 from dnirender.errors import ModelError
 from dnirender.networks import weights
-from dnirender.networks.weights import Live, WeightPath, compare
+from dnirender.networks.weights import MixedModule, WeightPath, check_same_shapes
 
 
 def make_module():
@@ -50,7 +50,7 @@ def alphas(count):
 def test_an_endpoint_is_its_file_bit_for_bit(index, dtype):
     states = make_states(3)
     states[index]["0.bias"][:2] = torch.tensor([-0.0, 1e-30])
-    live = Live(WeightPath(named(states)), make_module(), dtype)
+    live = MixedModule(WeightPath(named(states)), make_module(), dtype)
     live.write((0.3, 0.3, 0.4))
     live.write(tuple(float(index == i) for i in range(3)))
     for name, tensor in live.module.state_dict().items():
@@ -63,7 +63,7 @@ def test_an_endpoint_is_its_file_bit_for_bit(index, dtype):
 def test_an_endpoint_with_coefficient_zero_is_not_read(alpha):
     states = make_states(3)
     states[2]["0.weight"][:] = float("nan")
-    live = Live(WeightPath(named(states)), make_module())
+    live = MixedModule(WeightPath(named(states)), make_module())
     live.write(alpha)
     assert live.flat.isfinite().all()
 
@@ -71,14 +71,14 @@ def test_an_endpoint_with_coefficient_zero_is_not_read(alpha):
 def test_the_gap_between_two_endpoints_is_not_read():
     states = make_states(3)
     states[1]["0.weight"][:] = float("nan")
-    live = Live(WeightPath(named(states)), make_module())
+    live = MixedModule(WeightPath(named(states)), make_module())
     live.write((0.5, 0.0, 0.5))
     assert torch.equal(live.module[0].weight, 0.5 * states[0]["0.weight"] + 0.5 * states[2]["0.weight"])
 
 
 def test_the_middle_is_the_mean_to_the_last_bit():
     a, b = make_states(2)
-    live = Live(make_path(2), make_module())
+    live = MixedModule(make_path(2), make_module())
     live.write((0.5, 0.5))
     for name, tensor in live.module.state_dict().items():
         if tensor.is_floating_point():
@@ -108,7 +108,7 @@ def test_the_fused_write_is_the_naive_load_state_dict():
     states, alpha = make_states(4), (0.1, 0.2, 0.3, 0.4)
     naive = make_module().eval()
     naive.load_state_dict({name: sum(a * s[name] for a, s in zip(alpha, states, strict=True)) for name in states[0]})
-    live = Live(make_path(4), make_module())
+    live = MixedModule(make_path(4), make_module())
     live.write(alpha)
     for name, tensor in naive.state_dict().items():
         if tensor.is_floating_point():
@@ -130,20 +130,20 @@ def test_blocks_make_no_difference(monkeypatch, alpha, dtype):
 
 
 def test_equal_alpha_writes_nothing():
-    live = Live(make_path(2), make_module())
+    live = MixedModule(make_path(2), make_module())
     assert live.write((0.25, 0.75))
     live.flat.zero_()
     assert not live.write((0.25, 0.75))
-    assert live.writes == 1
+    assert live.weight_writes == 1
     assert not live.flat.any()
     assert live.write((0.75, 0.25))
-    assert live.writes == 2
+    assert live.weight_writes == 2
     assert live.alpha == (0.75, 0.25)
 
 
 @pytest.mark.parametrize("channels_last", [True, False])
 def test_addresses_never_change_and_all_lie_in_one_buffer(channels_last):
-    live = Live(make_path(2, channels_last=channels_last), make_module())
+    live = MixedModule(make_path(2, channels_last=channels_last), make_module())
     tensors = {k: v for k, v in live.module.state_dict().items() if v.is_floating_point()}
     before = {name: tensor.data_ptr() for name, tensor in tensors.items()}
     for alpha in [(1.0, 0.0), (0.3, 0.7), (0.0, 1.0)]:
@@ -179,7 +179,7 @@ def test_integers_are_the_modules_own():
     states = make_states(2)
     module = make_module()
     module.load_state_dict(states[0])
-    live = Live(WeightPath(named(states)), module, torch.bfloat16)
+    live = MixedModule(WeightPath(named(states)), module, torch.bfloat16)
     live.write((0.5, 0.5))
     assert live.module[2].num_batches_tracked == 7
     assert live.module[2].num_batches_tracked.dtype == torch.int64
@@ -189,24 +189,24 @@ def test_tied_parameters_stay_tied():
     module = nn.Sequential(nn.Linear(4, 4), nn.Linear(4, 4))
     module[1].weight = module[0].weight
     states = [{name: tensor + index for name, tensor in module.state_dict().items()} for index in range(2)]
-    live = Live(WeightPath(named(states)), copy.deepcopy(module))
+    live = MixedModule(WeightPath(named(states)), copy.deepcopy(module))
     live.write((0.5, 0.5))
     assert live.module[0].weight is live.module[1].weight
     assert torch.equal(live.module[0].weight, 0.5 * states[0]["0.weight"] + 0.5 * states[1]["1.weight"])
 
 
 def test_bad_alphas_say_what_is_wrong():
-    live = Live(make_path(2), make_module())
+    live = MixedModule(make_path(2), make_module())
     with pytest.raises(ModelError, match=re.escape("alpha has 3 coefficients, expected 2: one for each of ('a', 'b')")):
         live.write((1.0, 0.0, 0.0))
     with pytest.raises(ModelError, match=re.escape("alpha is (nan, 1.0), expected finite numbers")):
         live.write((float("nan"), 1.0))
-    assert live.writes == 0
+    assert live.weight_writes == 0
 
 
 def test_a_module_without_the_tensors_is_refused():
     with pytest.raises(ModelError, match=r"the network has no tensor named 0\.weight \(unknown in all: 9\)"):
-        Live(make_path(2), nn.ReLU())
+        MixedModule(make_path(2), nn.ReLU())
     with pytest.raises(ModelError, match="the endpoints hold no weights: all their tensors are integers"):
         WeightPath({"a": {"x": torch.zeros(3, dtype=torch.int64)}})
 
@@ -218,7 +218,7 @@ def test_the_first_differences_are_named():
     base = {f"body.{i}.weight": torch.zeros(32, 32, 3, 3) for i in range(16)}
     wide = {name: torch.zeros(64, 32, 3, 3) for name in base}
     with pytest.raises(ModelError) as error:
-        compare({"day.safetensors": base, "night.safetensors": wide})
+        check_same_shapes({"day.safetensors": base, "night.safetensors": wide})
     assert str(error.value) == (
         "night.safetensors does not fit day.safetensors: body.0.weight is [64, 32, 3, 3], expected [32, 32, 3, 3]; "
         "body.1.weight is [64, 32, 3, 3], expected [32, 32, 3, 3]; body.2.weight is [64, 32, 3, 3], expected "
@@ -228,7 +228,7 @@ def test_the_first_differences_are_named():
 
 def test_missing_extra_and_other_kinds_are_named():
     with pytest.raises(ModelError) as error:
-        compare(
+        check_same_shapes(
             {
                 "a": {"x": torch.zeros(2), "y": torch.zeros(2)},
                 "b": {"x": torch.zeros(2), "y": torch.zeros(2)},

@@ -99,7 +99,7 @@ def faulty(patch, site, fatal):
 
 
 @pytest.fixture(scope="module")
-def ready(tmp_path_factory):
+def prepared(tmp_path_factory):
     """Runs the job, its networks loaded once."""
     folder = tmp_path_factory.mktemp("job")
     clip = make_clip(folder / "clip.mp4", frames=FRAMES, audio="aac", b_frames=2)
@@ -122,8 +122,8 @@ def shown(path):
 
 
 @pytest.mark.parametrize("site", ["decode", "forward", "encode", "mux", "fsync", "replace"])
-def test_every_call_may_fail(tmp_path, ready, monkeypatch, site):
-    ready(tmp_path / "whole.mp4")
+def test_every_call_may_fail(tmp_path, prepared, monkeypatch, site):
+    prepared(tmp_path / "whole.mp4")
     wanted = shown(tmp_path / "whole.mp4")
     kinds, failed = set(), 0
     for fatal in itertools.count(1):
@@ -131,7 +131,7 @@ def test_every_call_may_fail(tmp_path, ready, monkeypatch, site):
         with monkeypatch.context() as patch:
             calls = faulty(patch, site, fatal)
             try:
-                ready(target)
+                prepared(target)
             except RenderError as error:
                 kinds.add(f"{type(error).__name__}: {str(error).split(str(tmp_path))[-1][:70]}")
             else:
@@ -141,7 +141,7 @@ def test_every_call_may_fail(tmp_path, ready, monkeypatch, site):
         complete = target.exists()
         # Only what makes the folder durable comes after the name is given.
         assert not complete or (site == "fsync" and shown(target) == wanted)
-        report = ready(target)
+        report = prepared(target)
         assert report.frames == FRAMES and shown(target) == wanted, fatal
         assert leftovers(tmp_path) == []
         target.unlink()
@@ -150,7 +150,7 @@ def test_every_call_may_fail(tmp_path, ready, monkeypatch, site):
 
 
 @pytest.mark.parametrize("kilobytes", [16, 64, 200, 400, 600, 800])
-def test_a_small_disk(tmp_path, ready, kilobytes):
+def test_a_small_disk(tmp_path, prepared, kilobytes):
     mount, umount = shutil.which("mount"), shutil.which("umount")
     disk = tmp_path / "disk"
     disk.mkdir()
@@ -160,12 +160,12 @@ def test_a_small_disk(tmp_path, ready, kilobytes):
     try:
         target = disk / "out.mp4"
         try:
-            ready(target)
+            prepared(target)
         except OutputError as error:
             assert "the disk is full: about " in str(error) or "the disk is too small: about " in str(error)
             assert not target.exists()
             subprocess.run([mount, "-o", "remount,size=8m", disk], check=True)
-            report = ready(target)
+            report = prepared(target)
             print(f"\n{kilobytes} kB: {report.resumed} frames were kept; {str(error).split(':', 1)[1][:90]}")
         assert len(decoded(target)) == FRAMES and leftovers(disk) == []
     finally:

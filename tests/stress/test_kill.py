@@ -48,12 +48,12 @@ def child(arguments, done, steps, deadly):
         setattr(module, name, counted(getattr(module, name)))
     run = render.run
 
-    def watched(ready, progress, notice=None):
+    def watched(prepared, progress, notice=None):
         def tell(count, total, alpha):
             done.value = count
             progress(count, total, alpha)
 
-        return run(ready, tell, notice)
+        return run(prepared, tell, notice)
 
     render.run = watched
     sys.exit(main.main(arguments))

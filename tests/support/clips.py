@@ -208,21 +208,21 @@ def _subtitle(out: av.container.OutputContainer, stream: av.stream.Stream, texts
         out.mux_one(packet)
 
 
-def deliver(sink, pictures, folder: Path, segment: int = 1 << 30) -> list[Path]:
+def finalize(sink, pictures, folder: Path, segment: int = 1 << 30) -> list[Path]:
     """What a render does with a sink: pictures in segments of so many frames, joined and named."""
-    from dnirender.encoding.segment_file import Parts, PartWriter
+    from dnirender.encoding.segment_file import SegmentReader, SegmentWriter
 
     pictures, paths = list(pictures), []
     with tempfile.TemporaryDirectory(prefix=".scratch", dir=folder) as scratch:
         for start in range(0, len(pictures), segment):
             paths.append(Path(scratch, f"{start}.part"))
-            recorder = sink.recorder()
-            with PartWriter(paths[-1], recorder.header) as part:
+            recorder = sink.new_encoder()
+            with SegmentWriter(paths[-1], recorder.header) as part:
                 for index, image in enumerate(pictures[start : start + segment], start):
-                    part.extend(recorder.record(index, sink.converted(image)))
+                    part.extend(recorder.record(index, sink.convert(image)))
                 part.extend(recorder.flush())
-        with Parts(paths) as parts:
-            files = sink.deliver(parts, Path(scratch))
+        with SegmentReader(paths) as parts:
+            files = sink.finalize(parts, Path(scratch))
         for file, target in files:
             file.replace(target)
     return [target for _, target in files]

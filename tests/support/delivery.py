@@ -38,13 +38,13 @@ class Identity:
     """In place of the engine where there is no torch: every picture comes back as it is."""
 
     device, network = SimpleNamespace(type="cpu"), SimpleNamespace(scale=1)
-    dtype, backend, choice, lanes, tile, writes, threads = "fp32", "none", "", 1, None, 0, 1
+    dtype, backend, choice, workers, tile, writes, threads = "fp32", "none", "", 1, None, 0, 1
     retried: ClassVar[list[int]] = []
 
-    def tune(self, *_):
+    def autotune(self, *_):
         pass
 
-    def pace(self, *_):
+    def seconds_per_frame(self, *_):
         return 1e-6
 
     def __call__(self, batches):

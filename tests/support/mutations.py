@@ -22,7 +22,7 @@ TRUNCATIONS = 1_000_000  # case TRUNCATIONS + 100 * seed + percent cuts a seed t
 
 MEDIA = (
     *("h264-aac.mp4", "faststart.mp4", "fragmented.mp4", "prores.mov", "h264.mkv", "ffv1.mkv", "vp9-opus.webm"),
-    *("av1.mkv", "h264.ts", "mpeg4.avi", "colours.gif", "still.png", "still.jpg"),
+    *("av1.mkv", "h264.ts", "mpeg4.avi", "colors.gif", "still.png", "still.jpg"),
 )
 OTHERS = ("weights.safetensors", "weights.pth", "effect.yaml")
 
@@ -52,7 +52,7 @@ def make_seeds(folder: Path) -> list[Path]:
             "av1.mkv": {"codec": "libsvtav1"},
             "h264.ts": {"b_frames": 2, "audio": "aac", **gop},
             "mpeg4.avi": {"codec": "mpeg4", "audio": "mp2", **gop},
-            "colours.gif": {"codec": "gif", "pix_fmt": "rgb8", "rate": 10},
+            "colors.gif": {"codec": "gif", "pix_fmt": "rgb8", "rate": 10},
         }.items():
             make_clip(folder / name, frames=24, **make)
     finally:
@@ -89,7 +89,7 @@ def damaged(data: bytes, rng: np.random.Generator) -> bytes:
         elif kind == 2:
             data = (
                 data[:at]
-                + bytes([int(rng.choice([0, 1, 0x7F, 0x80, 0xFF]))]) * min(length, 8)
+                + bytes([int(rng.decision([0, 1, 0x7F, 0x80, 0xFF]))]) * min(length, 8)
                 + data[at + min(length, 8) :]
             )
         elif kind == 3:
@@ -125,7 +125,7 @@ def attempt(path: Path) -> dict[str, str]:
     def media(ignore_errors: bool) -> str:
         try:
             source = open_source(path, ignore_errors=ignore_errors)
-            due = range(len(source.facts.pts))
+            due = range(len(source.metadata.pts))
             assert [frame.index for frame in source.frames(due)] == list(due)
         except MediaError as error:
             return one_line(error)

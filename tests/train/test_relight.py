@@ -10,7 +10,7 @@ pytest.importorskip("cv2")
 from dnirender.engine.engine import Engine
 from dnirender.networks.architectures.relight import RelightNet, from_state_dict
 from dnirender.networks.loading import load
-from dnirender.networks.pixel_shuffle import unfold
+from dnirender.networks.pixel_shuffle import pixel_shuffle
 from dnirender.preset import Preset
 from dnirender.timeline.timeline import Timeline
 from dnirender.train import loop
@@ -203,7 +203,7 @@ def test_light_is_the_gain_and_offset_of_the_network():
     net, x, seen = small_net(), torch.rand(1, 3, 32, 32), []
     net.last.register_forward_hook(lambda _module, _inputs, output: seen.append(output))
     out = net(x)
-    gain, offset = (unfold(part, 2).permute(0, 3, 1, 2) for part in seen[0])
+    gain, offset = (pixel_shuffle(part, 2).permute(0, 3, 1, 2) for part in seen[0])
     torch.testing.assert_close(x * (1 + gain) + offset, out)
     torch.testing.assert_close(under(x, seen[0]).permute(0, 3, 1, 2), out)
 

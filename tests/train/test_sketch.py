@@ -10,11 +10,11 @@ import torch
 
 from dnirender.errors import TrainingError
 from dnirender.media.images import write_png
-from dnirender.train.data.drawing import INK, NAMES, PATH, PENCIL, PHOTO, WATERCOLOUR, draw, mixed, study
+from dnirender.train.data.drawing import INK, NAMES, PATH, PENCIL, PHOTO, WATERCOLOR, draw, mixed, study
 from dnirender.train.recipe import Recipe
 from dnirender.train.tasks.sketch import Sketch
 
-MEDIA = {"pencil": PENCIL, "ink": INK, "watercolour": WATERCOLOUR}
+MEDIA = {"pencil": PENCIL, "ink": INK, "watercolour": WATERCOLOR}
 ENDS = np.eye(4).tolist()
 
 
@@ -67,13 +67,13 @@ def test_the_noise_of_video_hardly_shows(name):
     assert abs(drawn(noisy, MEDIA[name]) - drawn(image, MEDIA[name])).mean() < 0.01
 
 
-def test_pencil_and_ink_are_without_colour_and_watercolour_is_not():
+def test_pencil_and_ink_are_without_color_and_watercolour_is_not():
     def chroma(image):
         return (image.max(2) - image.min(2)).mean()
 
     assert chroma(drawn(picture(), PENCIL)) < 0.06
     assert chroma(drawn(picture(), INK)) < 0.06
-    assert chroma(drawn(picture(), WATERCOLOUR)) > 0.8 * chroma(picture())
+    assert chroma(drawn(picture(), WATERCOLOR)) > 0.8 * chroma(picture())
 
 
 def test_contours_are_drawn_where_the_picture_has_edges():
@@ -94,7 +94,7 @@ def test_half_way_lies_a_drawing_and_not_a_crossfade(first):
 
 
 def recipe(names=NAMES):
-    goals = [{"name": name, "untouched": name == "photo", "share": float(name != "photo")} for name in names]
+    goals = [{"name": name, "identity": name == "photo", "share": float(name != "photo")} for name in names]
     stages = [{"train": "path", "steps": 1}]
     settings = {"batch": 2, "crop": 64}
     data = {"name": "Sketch", "kind": "sketch", "photos": ["photos"], "endpoints": goals, "stages": stages}

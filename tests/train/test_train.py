@@ -19,7 +19,7 @@ from dnirender.errors import ModelError, PresetError, TrainingError, UsageError
 from dnirender.media.images import read_picture, write_png
 from dnirender.networks.architectures import paint
 from dnirender.preset import Preset
-from dnirender.train import joining, loop
+from dnirender.train import add_endpoint, loop
 from dnirender.train.features import DISTILLED, Moments, distilled_vgg19, gram
 from dnirender.train.recipe import Recipe
 from dnirender.train.subspace import Subspace
@@ -31,13 +31,13 @@ CPU = torch.device("cpu")
 
 
 def recipe(stages, ends=3, **changes):
-    goals = [{"name": f"e{k}", "untouched": k == 0, "share": float(k > 0)} for k in range(ends)]
+    goals = [{"name": f"e{k}", "identity": k == 0, "share": float(k > 0)} for k in range(ends)]
     data = {"name": "Test", "kind": "sketch", "photos": ["."], "endpoints": goals, "stages": stages}
     return Recipe.checked(data | changes, "test")
 
 
 class Target(Task):
-    """Learns to output a colour: that of the mixture of the endpoints' numbers."""
+    """Learns to output a color: that of the mixture of the endpoints' numbers."""
 
     def network(self):
         net = nn.Sequential()
@@ -50,7 +50,7 @@ class Target(Task):
 
     def loss(self, apply, _mix, batch):
         picture, wanted = batch
-        return {"colour": (apply(picture) - wanted).square().mean(), "size": 1e-4 * apply(picture).abs().mean()}
+        return {"color": (apply(picture) - wanted).square().mean(), "size": 1e-4 * apply(picture).abs().mean()}
 
 
 STAGES = [
@@ -115,7 +115,7 @@ def test_resumed_training_equals_uninterrupted_at_every_stage(tmp_path, at):
         assert all(torch.equal(value, two[name]) for name, value in one.items())
     lines = [json.loads(line) for line in (tmp_path / "parts" / "log.jsonl").read_text().splitlines()]
     assert [line["step"] for line in lines] == list(range(1, 16))
-    assert all(line["loss"] == pytest.approx(line["colour"] + line["size"], abs=1e-4) for line in lines)
+    assert all(line["loss"] == pytest.approx(line["color"] + line["size"], abs=1e-4) for line in lines)
 
 
 def test_after_a_base_stage_training_goes_on_from_the_running_mean(tmp_path):
@@ -131,7 +131,7 @@ def test_training_learns_the_path(tmp_path):
     task = Target(recipe(stages, training={"learning_rate": 0.02, "average": 0.9}))
     loop.train(task, tmp_path, CPU)
     lines = [json.loads(line) for line in (tmp_path / "log.jsonl").read_text().splitlines()]
-    assert lines[-1]["colour"] < 0.1 * max(line["colour"] for line in lines)
+    assert lines[-1]["color"] < 0.1 * max(line["color"] for line in lines)
 
 
 def after(tmp_path, stage, steps=3):
@@ -176,7 +176,7 @@ STYLE = {
     "kind": "style",
     "photos": ["photos"],
     "endpoints": [
-        {"name": "photo", "untouched": True, "share": 0},
+        {"name": "photo", "identity": True, "share": 0},
         {"name": "one", "image": "a.png", "size": 64},
     ],
     "stages": [{"train": "base", "endpoint": "one", "steps": 2}, {"train": "path", "steps": 2}],
@@ -195,8 +195,8 @@ STYLE = {
         ({"training": {"bach": 1}}, ["training.bach", "did you mean batch?"]),
         ({"endpoint": []}, ["endpoint", "did you mean endpoints?"]),
         ({"endpoints": [{"name": "a"}, {"name": "one"}]}, ["a: a painted endpoint needs an image"]),
-        ({"endpoints": [{"name": "one", "untouched": True}] * 2}, ["differ in name"]),
-        ({"endpoints": [{"name": "render", "untouched": True}, {"name": "one", "image": "x"}]}, ["name of a panel"]),
+        ({"endpoints": [{"name": "one", "identity": True}] * 2}, ["differ in name"]),
+        ({"endpoints": [{"name": "render", "identity": True}, {"name": "one", "image": "x"}]}, ["name of a panel"]),
     ],
 )
 def test_a_wrong_recipe_is_explained(change, words):
@@ -219,7 +219,7 @@ def test_shipped_recipes_make_the_shipped_presets(path):
 def studio(tmp_path, monkeypatch):
     """A folder with a recipe, photographs, paintings and a feature network of random weights."""
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(joining, "CROP", 64)
+    monkeypatch.setattr(add_endpoint, "CROP", 64)
     random = np.random.default_rng(0)
     (tmp_path / "data" / "photos").mkdir(parents=True)
     for name in ("photos/0", "photos/1", "a", "b"):
@@ -298,7 +298,7 @@ def test_a_painting_joins_only_painters(studio):
     def prepare(family="day-to-night", name="mine", **how):
         features, photos = Path("data/perceptual"), [Path("data/photos")]
         options = {"steps": 1, "size": 64, "strength": 1.0, "start": None} | how
-        return joining.prepare(Preset.load(family), Path("data/b.png"), name, photos, features, **options)
+        return add_endpoint.prepare(Preset.load(family), Path("data/b.png"), name, photos, features, **options)
 
     with pytest.raises(ModelError, match="is no painter"):
         prepare()
@@ -317,7 +317,7 @@ def test_the_style_loss_is_least_at_the_painting_itself(studio):
     assert task.loss(lambda x: x, (1.0, 0.0), batch)["style"] < 1e-6  # untouched: the picture's own style is aimed at
 
 
-def test_a_flat_picture_of_the_right_colour_is_not_yet_painted(studio):
+def test_a_flat_picture_of_the_right_color_is_not_yet_painted(studio):
     task = Style(Recipe.checked(STYLE, "tiny"), studio / "data", studio / "data" / "perceptual")
     task.phi = lambda x: [x]
     strokes = 0.5 + 0.4 * (torch.arange(8) % 2 * 2.0 - 1).expand(1, 3, 8, 8)
@@ -344,7 +344,7 @@ def test_a_newcomer_starts_at_its_painter_and_at_the_untouched_picture(studio):
     assert main(["train", "tiny.yaml", "--data", "data"]) == 0
     family = Preset.load("tiny/tiny.yaml")
     options = {"steps": 1, "size": 64, "strength": 1.0, "start": None}
-    newcomer = joining.prepare(
+    newcomer = add_endpoint.prepare(
         family, Path("data/b.png"), "mine", [Path("data/photos")], Path("data/perceptual"), **options
     )
     run = loop.Run(newcomer.task, CPU)

@@ -76,7 +76,7 @@ def bench_command(
                 "a frame": f"{figures.whole:.1f} ms from file to file; "
                 f"networks alone {figures.networks:.1f} ms, all the rest alone {figures.rest:.1f} ms",
                 "start-up": f"{figures.startup:.1f} s",
-                "chosen": f"{figures.device}, {figures.dtype}, {figures.backend}, {figures.lanes} side by side, "
+                "chosen": f"{figures.device}, {figures.dtype}, {figures.backend}, {figures.workers} side by side, "
                 f"batch {figures.batch}, tile {figures.tile}",
                 "why": figures.why,
             }

@@ -14,27 +14,28 @@ from dnirender.cli.output import format_table
 
 @app.command(name="info")
 def info_command(source: Input, video_stream: VideoStream = None, as_json: AsJson = False) -> None:
-    """Tell what INPUT is: streams, frames, time stamps, colour."""
+    """Tell what INPUT is: streams, frames, time stamps, color."""
     from dnirender.decoding.open import open_source
 
-    facts = open_source(source, stream=video_stream, ignore_errors=True).facts  # warnings tell of damage
+    metadata = open_source(source, stream=video_stream, ignore_errors=True).metadata  # warnings tell of damage
+    rate_kind = "variable" if metadata.variable_frame_rate else "constant"
     data: dict[str, Any] = {
         "input": str(source),
-        "format": facts.format,
-        "video": f"stream #{facts.video_index}, {facts.codec}" if not facts.still else "still picture",
-        "size": f"{facts.width}x{facts.height}"
-        + (f", rotated by {facts.rotation} degrees" if facts.rotation else "")
-        + (f", pixels {facts.sample_aspect_ratio}" if facts.sample_aspect_ratio != 1 else ""),
-        "pixels": f"{facts.pix_fmt}, {facts.depth} bits" + (", with transparency" if facts.opacity else ""),
-        "colour": str(facts.colour),
-        "frames": len(facts.pts),
-        "duration": f"{float(facts.duration):.3f} s",
-        "rate": f"{'variable' if facts.variable_frame_rate else 'constant'}, {float(facts.frame_rate):.3f} frames/s",
-        "time stamps": f"{facts.pts[0]} to {facts.pts[-1]} in units of {facts.time_base} s",
+        "format": metadata.format,
+        "video": f"stream #{metadata.video_index}, {metadata.codec}" if not metadata.still else "still picture",
+        "size": f"{metadata.width}x{metadata.height}"
+        + (f", rotated by {metadata.rotation} degrees" if metadata.rotation else "")
+        + (f", pixels {metadata.sample_aspect_ratio}" if metadata.sample_aspect_ratio != 1 else ""),
+        "pixels": f"{metadata.pix_fmt}, {metadata.depth} bits" + (", with transparency" if metadata.opacity else ""),
+        "color": str(metadata.color),
+        "frames": len(metadata.pts),
+        "duration": f"{float(metadata.duration):.3f} s",
+        "rate": f"{rate_kind}, {float(metadata.frame_rate):.3f} frames/s",
+        "time stamps": f"{metadata.pts[0]} to {metadata.pts[-1]} in units of {metadata.time_base} s",
         "streams": [
             f"#{s.index} {s.kind} {s.codec} {s.detail}".rstrip() + (f" [{s.language}]" if s.language else "")
-            for s in facts.streams
+            for s in metadata.streams
         ],
-        "warnings": list(facts.warnings),
+        "warnings": list(metadata.warnings),
     }
     typer.echo(json.dumps(data) if as_json else format_table(data))

@@ -9,7 +9,7 @@ from dnirender.cli import bench, info, presets, sheet, train, verify
 from dnirender.cli.app import app
 from dnirender.cli.output import print_error
 from dnirender.cli.render import INTERRUPTED
-from dnirender.cli.signals import listening
+from dnirender.cli.signals import handle_signals
 from dnirender.errors import RenderError
 
 COMMANDS = (presets, info, sheet, bench, verify, train)
@@ -21,7 +21,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     words = list(sys.argv[1:] if arguments is None else arguments)
     heard: list[int] = []
     try:
-        with listening() as heard:
+        with handle_signals() as heard:
             result = app(args=words, prog_name="dnirender", standalone_mode=False, obj=words)
     except RenderError as error:
         return print_error(str(error), error.exit_code)

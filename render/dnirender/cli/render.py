@@ -36,14 +36,14 @@ from dnirender.cli.options import (
     parse_panels,
 )
 from dnirender.cli.output import Console, ProgressBar, format_table, print_error
-from dnirender.cli.signals import Stopped, command_line
+from dnirender.cli.signals import InterruptedRender, command_line
 from dnirender.errors import ModelError, OutputError, PresetError, RenderError, UsageError
 from dnirender.version import __version__
 
 if TYPE_CHECKING:
     from dnirender.engine.engine import Engine
     from dnirender.jobs.job import Job
-    from dnirender.jobs.prepare import Ready
+    from dnirender.jobs.prepare import PreparedJob
 
 
 INTERRUPTED = "interrupted; the output was not written"
@@ -196,15 +196,15 @@ def render_command(
         try:
             render_one(source, target)
         except KeyboardInterrupt as stop:
-            raise Stopped(UNFINISHED, getattr(stop, "exit_code", 130)) from stop
+            raise InterruptedRender(UNFINISHED, getattr(stop, "exit_code", 130)) from stop
 
     def render_one(source: Path, target: Path) -> None:
         job = make_job(source, target, settings)
         if len(pairs) > 1 and target.exists() and not restart and _is_rendered(job):
             say.line(f"{target}: is there already, as this very command makes it")
             return
-        ready = _prepared(job, loaded)
-        _render_one(ready, say, dry_run, as_json, not (no_progress or quiet), context.obj or [])
+        prepared = _prepared(job, loaded)
+        _render_one(prepared, say, dry_run, as_json, not (no_progress or quiet), context.obj or [])
 
     _each(pairs, one, say)
 
@@ -215,52 +215,56 @@ def _is_rendered(job: Job) -> bool:
     return is_rendered(job)
 
 
-def _prepared(job: Job, loaded: list[Engine]) -> Ready:
+def _prepared(job: Job, loaded: list[Engine]) -> PreparedJob:
     """A job that is ready to run; the networks of the first one, kept in `loaded`, serve them all."""
     from dnirender.jobs.plan import make_plan
     from dnirender.jobs.prepare import prepare
 
-    ready = prepare(make_plan(job), loaded[0] if loaded else None)
-    loaded[:] = [ready.engine]
-    return ready
+    prepared = prepare(make_plan(job), loaded[0] if loaded else None)
+    loaded[:] = [prepared.engine]
+    return prepared
 
 
-def _render_one(ready: Ready, say: Console, dry_run: bool, as_json: bool, bar: bool, words: Sequence[str]) -> None:
+def _render_one(
+    prepared: PreparedJob, say: Console, dry_run: bool, as_json: bool, bar: bool, words: Sequence[str]
+) -> None:
     from dnirender.jobs.render import run
 
-    for warning in ready.warnings:
+    for warning in prepared.warnings:
         say.warn(warning)
-    say.detail(ready.engine.choice)
-    for stream in ready.plan.streams:
+    say.detail(prepared.engine.decision)
+    for stream in prepared.plan.streams:
         say.detail(str(stream))
     if dry_run:
-        facts = _plan_facts(ready)
-        shown = {key: value for key, value in facts.items() if key != "warnings" and value not in ("", [])}
-        typer.echo(json.dumps(facts) if as_json else format_table(shown))
+        metadata = _plan_summary(prepared)
+        shown = {key: value for key, value in metadata.items() if key != "warnings" and value not in ("", [])}
+        typer.echo(json.dumps(metadata) if as_json else format_table(shown))
         return
-    if done := ready.resumed:
-        say.line(f"{ready.plan.job.output}: {done} of {len(ready.plan.selection.indices)} frames are there already")
+    if done := prepared.resumed:
+        say.line(
+            f"{prepared.plan.job.output}: {done} of {len(prepared.plan.selection.indices)} frames are there already"
+        )
     try:
-        with ProgressBar(ready.plan, bar) as progress:
-            report = run(ready, progress, say.line)
+        with ProgressBar(prepared.plan, bar) as progress:
+            report = run(prepared, progress, say.line)
     except RenderError:
-        if (kept := ready.work.kept) and not ready.work.published:
-            total = len(ready.plan.selection.indices)
+        if (kept := prepared.workspace.num_finished_frames) and not prepared.workspace.published:
+            total = len(prepared.plan.selection.indices)
             say.line(f"{kept} of {total} frames are kept for the next run, without --restart")
         raise
     except KeyboardInterrupt as stop:
-        raise Stopped(_how_to_go_on(ready, words), getattr(stop, "exit_code", 130)) from stop
-    for warning in report.warnings[len(ready.warnings) :]:
+        raise InterruptedRender(_how_to_go_on(prepared, words), getattr(stop, "exit_code", 130)) from stop
+    for warning in report.warnings[len(prepared.warnings) :]:
         say.warn(warning)
     if as_json:
         typer.echo(json.dumps(asdict(report)))
     say.done(report)
 
 
-def _how_to_go_on(ready: Ready, words: Sequence[str]) -> str:
-    count, total = ready.work.kept, len(ready.plan.selection.indices)
-    if ready.work.published:
-        return f"stopped while tidying up; {ready.plan.job.output} is complete"
+def _how_to_go_on(prepared: PreparedJob, words: Sequence[str]) -> str:
+    count, total = prepared.workspace.num_finished_frames, len(prepared.plan.selection.indices)
+    if prepared.workspace.published:
+        return f"stopped while tidying up; {prepared.plan.job.output} is complete"
     if not count:
         return UNFINISHED
     again = command_line([word for word in words if word != "--restart"])
@@ -274,7 +278,7 @@ def _each(pairs: list[tuple[Path, Path]], one: Callable[[Path, Path], None], say
         try:
             one(source, target)
         except RenderError as error:
-            if len(pairs) == 1 or isinstance(error, ModelError | PresetError | Stopped):
+            if len(pairs) == 1 or isinstance(error, ModelError | PresetError | InterruptedRender):
                 raise
             named = str(source) in str(error) or str(target) in str(error)
             print_error(str(error) if named else f"{source}: {error}", error.exit_code)
@@ -307,11 +311,11 @@ def _outputs(inputs: list[Path], output: Path | None, name: str) -> list[Path]:
     return targets
 
 
-def _plan_facts(ready: Ready) -> dict[str, Any]:
+def _plan_summary(prepared: PreparedJob) -> dict[str, Any]:
     from dnirender.jobs.prepare import estimate_seconds
 
-    plan = ready.plan
-    width, height = (ready.spec.width, ready.spec.height) if ready.spec else ready.output_size
+    plan = prepared.plan
+    width, height = (prepared.spec.width, prepared.spec.height) if prepared.spec else prepared.output_size
     return {
         "input": str(plan.job.input),
         "output": str(plan.job.output),
@@ -319,12 +323,12 @@ def _plan_facts(ready: Ready) -> dict[str, Any]:
         "distinct_alphas": plan.distinct_alphas,
         "weight_writes": plan.weight_writes,
         "size": f"{width}x{height}",
-        "codec": ready.spec.codec if ready.spec else plan.job.output.suffix.lstrip(".").lower(),
-        "pix_fmt": ready.spec.pix_fmt if ready.spec else "",
-        "device": str(ready.engine.device),
-        "dtype": ready.engine.dtype,
-        "backend": ready.engine.backend,
+        "codec": prepared.spec.codec if prepared.spec else plan.job.output.suffix.lstrip(".").lower(),
+        "pix_fmt": prepared.spec.pix_fmt if prepared.spec else "",
+        "device": str(prepared.engine.device),
+        "dtype": prepared.engine.dtype,
+        "backend": prepared.engine.backend,
         "streams": [str(stream) for stream in plan.streams],
-        "warnings": list(ready.warnings),
-        "estimated_seconds": round(estimate_seconds(ready), 1),
+        "warnings": list(prepared.warnings),
+        "estimated_seconds": round(estimate_seconds(prepared), 1),
     }

@@ -19,7 +19,7 @@ from dnirender.errors import RenderError
 SIGNALS = [signal.SIGINT, signal.SIGTERM, *([signal.SIGHUP] if hasattr(signal, "SIGHUP") else [])]
 
 
-class Stop(KeyboardInterrupt):
+class Interrupt(KeyboardInterrupt):
     """The first signal, raised on the main thread wherever it is; unwinds like an interrupt."""
 
     def __init__(self, number: int) -> None:
@@ -27,7 +27,7 @@ class Stop(KeyboardInterrupt):
         self.exit_code = 128 + number
 
 
-class Stopped(RenderError):
+class InterruptedRender(RenderError):
     """A render that was stopped by a signal, with what is left of it to say."""
 
     def __init__(self, message: str, exit_code: int) -> None:
@@ -36,7 +36,7 @@ class Stopped(RenderError):
 
 
 @contextlib.contextmanager
-def listening() -> Generator[list[int]]:
+def handle_signals() -> Generator[list[int]]:
     """Within it the signals raise Stop, and the list has their numbers; those that are ignored stay so (`nohup`, a
     shell's background job)."""
     seen: list[int] = []
@@ -51,7 +51,7 @@ def listening() -> Generator[list[int]]:
         # By the descriptor: the stream may be in the middle of a line.
         with contextlib.suppress(OSError):
             os.write(2, b"\nstopping after the pictures in work; once more stops at once\n")
-        raise Stop(number)
+        raise Interrupt(number)
 
     before: dict[int, Any] = {number: signal.getsignal(number) for number in SIGNALS}
     heeded = [number for number, handler in before.items() if handler not in (signal.SIG_IGN, None)]

@@ -108,17 +108,17 @@ def style_command(
     overwrite: Overwrite = False,
 ) -> None:
     """Add a painting of your own to a family of painters, in minutes."""
-    from dnirender.train import joining
+    from dnirender.train import add_endpoint
 
     preset = Preset.load(family)
     target = (output or Path(name)) / f"{name}.yaml"
     _check_target(target, overwrite)
     folder = work or Path(f"{name}.training")
-    newcomer = joining.prepare(preset, image, name, photos, features, steps, size, strength, start)
+    newcomer = add_endpoint.prepare(preset, image, name, photos, features, steps, size, strength, start)
     typer.echo(f"{name} starts from {newcomer.start}", err=True)
 
     def preview(run: Run) -> None:
-        joining.preview(run, folder / f"preview_{run.done:05d}.png")
+        add_endpoint.preview(run, folder / f"preview_{run.done:05d}.png")
 
     endpoints = _trained(
         newcomer.task,
@@ -129,7 +129,7 @@ def style_command(
         preview=preview,
         preview_every=preview_every,
     )
-    joining.write(newcomer, endpoints, target)
+    add_endpoint.write(newcomer, endpoints, target)
     typer.echo(f"{target}: {', '.join(newcomer.names)}; render it with -p {target}", err=True)
 
 

@@ -14,7 +14,7 @@ from typing import BinaryIO, Literal
 
 from dnirender.errors import MediaError
 from dnirender.media.containers import check_pixels
-from dnirender.media.truncation import is_torn, read_at
+from dnirender.media.truncation import is_truncated, read_at
 
 MAX_BYTES = 1 << 29
 MAX_PIXELS = 1 << 27  # photographs are larger than frames
@@ -48,9 +48,9 @@ def check_picture(path: Path) -> str:
 
 def _claims(file: BinaryIO, head: bytes, length: int, path: Path) -> tuple[tuple[int, int] | None, bool]:
     if head.startswith(b"\x89PNG\r\n\x1a\n"):
-        return _png(file, head, length, path), is_torn(path)
+        return _png(file, head, length, path), is_truncated(path)
     if head[:4] == b"RIFF" and head[8:12] == b"WEBP":
-        return _webp(head), is_torn(path)
+        return _webp(head), is_truncated(path)
     if head.startswith(JPEG):
         return _jpeg(read_at(file, 0, length))
     if head.startswith(b"BM"):

@@ -5,11 +5,11 @@ from __future__ import annotations
 from dataclasses import dataclass
 from fractions import Fraction
 
-from dnirender.media.colorspace import Colour
+from dnirender.media.colorspace import ColorSpec
 
 
 @dataclass(frozen=True)
-class StreamFacts:
+class StreamMetadata:
     """One stream of a container, as `dnirender info` tells it."""
 
     index: int
@@ -20,7 +20,7 @@ class StreamFacts:
 
 
 @dataclass(frozen=True)
-class Facts:
+class VideoMetadata:
     """What is known of a source before its first frame is rendered.
 
     `width` and `height` are those of the upright picture; `pts` has one entry per frame, strictly increasing, in units
@@ -38,13 +38,13 @@ class Facts:
     pix_fmt: str
     depth: int
     sampling: tuple[int, int] | None
-    colour: Colour
+    color: ColorSpec
     sample_aspect_ratio: Fraction
     rotation: int
     time_base: Fraction
     pts: tuple[int, ...]
     last_duration: int
-    streams: tuple[StreamFacts, ...] = ()
+    streams: tuple[StreamMetadata, ...] = ()
     video_index: int = -1
     format: str = ""
     codec: str = ""

@@ -8,8 +8,8 @@ from pathlib import Path
 
 from dnirender.decoding.image_header import check_picture
 from dnirender.decoding.source import Source
-from dnirender.decoding.still import Still
-from dnirender.decoding.video import Video
+from dnirender.decoding.still import StillImage
+from dnirender.decoding.video import VideoDecoder
 from dnirender.errors import MediaError
 from dnirender.media.images import is_still
 
@@ -39,7 +39,7 @@ def open_source(
         if path.stat().st_size == 0:
             raise MediaError(f"{path}: is empty")
         if not is_still(path):
-            return Video.open(
+            return VideoDecoder.open(
                 path, stream, deinterlace=deinterlace, hdr=hdr, sdr_depth=sdr_depth, ignore_errors=ignore_errors
             )
         torn = check_picture(path)
@@ -49,8 +49,8 @@ def open_source(
         raise MediaError(f"{path}: cannot be read ({error.strerror})") from error
     if torn and not ignore_errors:
         raise MediaError(f"{path}: is cut off: {torn}")
-    still = Still(path, still_frames, still_rate)
+    still = StillImage(path, still_frames, still_rate)
     if torn:
         told = f"{path.name}: is cut off: a part of the picture is there; what is missing is gray"
-        still.facts = replace(still.facts, warnings=(*still.facts.warnings, told))
+        still.metadata = replace(still.metadata, warnings=(*still.metadata.warnings, told))
     return still

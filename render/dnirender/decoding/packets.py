@@ -15,7 +15,7 @@ from av.video.codeccontext import VideoCodecContext
 from av.video.frame import VideoFrame
 from av.video.stream import VideoStream
 
-from dnirender.decoding.timestamps import Stamp
+from dnirender.decoding.timestamps import PacketTimestamps
 from dnirender.errors import MediaError
 from dnirender.media.containers import MAX_PIXELS, codec_of, demux, fraction, opacity_decoder
 
@@ -31,7 +31,7 @@ class PacketList:
     `torn`: a stream's last packet is shorter than it should be. `error` ended the reading early.
     """
 
-    frames: list[Stamp]
+    frames: list[PacketTimestamps]
     end: Fraction
     torn: bool
     error: str | None
@@ -43,7 +43,7 @@ def codec_context_of(stream: VideoStream) -> VideoCodecContext | None:
 
 
 def read_packets(container: InputContainer, stream: VideoStream) -> PacketList:
-    frames: list[Stamp] = []
+    frames: list[PacketTimestamps] = []
     end, behind, error = Fraction(0), 0, None
     torn: dict[int, bool] = {}
     try:
@@ -54,7 +54,7 @@ def read_packets(container: InputContainer, stream: VideoStream) -> PacketList:
             if packet.pts is not None:
                 end = max(end, (packet.pts + (packet.duration or 0)) * fraction(packet.time_base, Fraction(0)))
             if packet.stream.index == stream.index and _gives_frame(packet, stream):
-                frames.append(Stamp(packet.pts, packet.dts, packet.duration or 0, packet.is_keyframe))
+                frames.append(PacketTimestamps(packet.pts, packet.dts, packet.duration or 0, packet.is_keyframe))
     except av.error.FFmpegError as stop:
         error = stop.strerror
     if frames and torn[stream.index]:

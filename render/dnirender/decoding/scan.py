@@ -18,14 +18,14 @@ from av.video.frame import VideoFrame
 from av.video.stream import VideoStream
 
 from dnirender.decoding.deinterlace import parity
-from dnirender.decoding.metadata import Facts, StreamFacts
+from dnirender.decoding.metadata import StreamMetadata, VideoMetadata
 from dnirender.decoding.packets import PacketList, codec_context_of, decode_first_frames, decode_packets, read_packets
-from dnirender.decoding.timestamps import Clock, clock
+from dnirender.decoding.timestamps import FrameTimestamps, resolve_timestamps
 from dnirender.errors import MediaError, UsageError
-from dnirender.media.colorspace import KR_KB, UNSPECIFIED, Colour, guess_matrix
+from dnirender.media.colorspace import KR_KB, UNSPECIFIED, ColorSpec, guess_matrix
 from dnirender.media.containers import check_pixels, codec_of, fraction, is_cover, open_container
 from dnirender.media.pixel_formats import depth_of, has_opacity, is_yuv, opacity_of, sampling_of
-from dnirender.media.truncation import is_torn, most_samples
+from dnirender.media.truncation import declared_sample_count, is_truncated
 
 # How much earlier than its header says a file may end before it counts as cut off.
 SLACK = Fraction(1, 2)
@@ -33,7 +33,7 @@ HEADER_DURATIONS = {"mov", "matroska", "flv"}  # other formats' durations are es
 IN_DECODING_ORDER = {"avi"}  # formats whose pts are those of decoding
 
 
-def scan(path: Path, number: int | None = None, *, ignore_errors: bool = False) -> Facts:
+def scan(path: Path, number: int | None = None, *, ignore_errors: bool = False) -> VideoMetadata:
     """The facts of one video stream: the best one, or number `number` among the video streams.
 
     Raises MediaError if there is none, or none that can be decoded and told apart by its times, or if the file is cut
@@ -41,7 +41,7 @@ def scan(path: Path, number: int | None = None, *, ignore_errors: bool = False) 
     is not there.
     """
     size = path.stat().st_size
-    if (claimed := most_samples(path)) > size:
+    if (claimed := declared_sample_count(path)) > size:
         raise MediaError(f"{path}: announces {claimed} samples in {size} bytes: refused")
     with _open(path) as container:
         chosen = _choose(container, path, number)
@@ -56,23 +56,23 @@ def scan(path: Path, number: int | None = None, *, ignore_errors: bool = False) 
     with open_container(path) as container:
         chosen = cast(VideoStream, container.streams[index])
         frames, begin = decode_first_frames(container, chosen, path, ignore_errors)
-        facts = _facts(container, chosen, frames[0], begin, times, warnings, path)
-        facts = replace(facts, parity=parity(frames, int(chosen.codec_context.field_order)))
-    return replace(facts, opacity=facts.opacity and not _all_opaque(facts, path))
+        metadata = _metadata(container, chosen, frames[0], begin, times, warnings, path)
+        metadata = replace(metadata, parity=parity(frames, int(chosen.codec_context.field_order)))
+    return replace(metadata, opacity=metadata.opacity and not _all_opaque(metadata, path))
 
 
 def _open(path: Path) -> InputContainer:
     try:
         return open_container(path)
     except MediaError as error:
-        if is_torn(path):
+        if is_truncated(path):
             raise MediaError(f"{path}: is cut off, its index with it; nothing in it can be decoded") from error
         raise
 
 
 def _choose(container: InputContainer, path: Path, number: int | None) -> VideoStream:
     streams = [stream for stream in container.streams.video if not is_cover(stream)]
-    if not streams and is_torn(path):
+    if not streams and is_truncated(path):
         raise MediaError(f"{path}: is cut off before its video stream begins")
     if not streams:
         raise MediaError(f"{path}: has no video stream")
@@ -87,7 +87,7 @@ def _choose(container: InputContainer, path: Path, number: int | None) -> VideoS
 def _damage(container: InputContainer, stream: VideoStream, packets: PacketList, path: Path) -> str:
     """What is missing at the end of the file and what is there; empty if it is whole as far as can be known."""
     missing = _declared_end(container) - packets.end
-    if not (packets.error or packets.torn or missing > SLACK or is_torn(path)):
+    if not (packets.error or packets.torn or missing > SLACK or is_truncated(path)):
         return ""
     if not packets.frames:
         raise MediaError(f"{path}: is cut off before the first frame of its video")
@@ -105,7 +105,7 @@ def _damage(container: InputContainer, stream: VideoStream, packets: PacketList,
     return f"{what}: {frames}, {seconds} are there"
 
 
-def _clock(container: InputContainer, stream: VideoStream, packets: PacketList, path: Path) -> Clock:
+def _clock(container: InputContainer, stream: VideoStream, packets: PacketList, path: Path) -> FrameTimestamps:
     frames = packets.frames
     if not frames:
         raise MediaError(f"{path}: its video stream has no frames")
@@ -118,7 +118,9 @@ def _clock(container: InputContainer, stream: VideoStream, packets: PacketList, 
         if not frames:
             raise MediaError(f"{path}: its frames have neither time stamps nor a keyframe; remux the file first")
     try:
-        return clock(frames, fraction(stream.time_base, Fraction(1, 90000)), _rate(stream), ordered=reordered)
+        return resolve_timestamps(
+            frames, fraction(stream.time_base, Fraction(1, 90000)), _rate(stream), ordered=reordered
+        )
     except MediaError as error:
         raise MediaError(f"{path}: {error}") from error
 
@@ -140,28 +142,28 @@ def _declared_end(container: InputContainer) -> Fraction:
     return Fraction((container.start_time or 0) + container.duration, av.time_base)
 
 
-def _facts(
+def _metadata(
     container: InputContainer,
     stream: VideoStream,
     first: VideoFrame,
     begin: int | None,
-    times: Clock,
+    times: FrameTimestamps,
     damage: str,
     path: Path,
-) -> Facts:
+) -> VideoMetadata:
     rotation, mirrored = orientation(first)
     sideways = rotation % 180 == 90
     ratio = fraction(stream.sample_aspect_ratio, Fraction(1))
     # Frames that refer to pictures before the beginning (a cut recording, an open GOP) are never shown by any player.
     leading = bisect_left(times.stamps, begin) % len(times.pts) if times.stamps and begin is not None else 0
-    colour = _colour(first, stream, path)
-    return Facts(
+    color = _color(first, stream, path)
+    return VideoMetadata(
         width=first.height if sideways else first.width,
         height=first.width if sideways else first.height,
         pix_fmt=first.format.name,
         depth=depth_of(first.format),
         sampling=sampling_of(first.format),
-        colour=colour,
+        color=color,
         sample_aspect_ratio=1 / ratio if sideways else ratio,
         rotation=rotation,
         mirrored=mirrored,
@@ -170,37 +172,37 @@ def _facts(
         time_base=times.time_base,
         pts=times.pts[leading:],
         last_duration=times.last_duration,
-        streams=tuple(_stream_facts(other) for other in container.streams),
+        streams=tuple(_stream_metadata(other) for other in container.streams),
         video_index=stream.index,
         format=container.format.name,
         codec=stream.codec_context.name,
-        warnings=tuple(f"{path.name}: {text}" for text in _warnings(colour, leading, damage, times)),
+        warnings=tuple(f"{path.name}: {text}" for text in _warnings(color, leading, damage, times)),
         stamps=times.stamps[leading:],
         stream_base=fraction(stream.time_base, Fraction(1, 90000)),
     )
 
 
-def _all_opaque(facts: Facts, path: Path) -> bool:
+def _all_opaque(metadata: VideoMetadata, path: Path) -> bool:
     """Whether nothing can be seen through a video whose format does not tell: every GIF is decoded with opacity.
 
     Those are decoded up to the first pixel that is not opaque.
     """
-    if facts.codec != "gif" and not av.VideoFormat(facts.pix_fmt).has_palette:
+    if metadata.codec != "gif" and not av.VideoFormat(metadata.pix_fmt).has_palette:
         return False
     with open_container(path) as container, contextlib.suppress(av.error.FFmpegError):  # decoding tells of damage
-        decoded = decode_packets(container, cast(VideoStream, container.streams[facts.video_index]), forgiving=True)
+        decoded = decode_packets(container, cast(VideoStream, container.streams[metadata.video_index]), forgiving=True)
         return all(int(opacity_of(frame).min()) == 255 for _, frames in decoded for frame in frames or ())
     return True
 
 
-def _warnings(colour: Colour, leading: int, damage: str, times: Clock) -> Iterator[str]:
+def _warnings(color: ColorSpec, leading: int, damage: str, times: FrameTimestamps) -> Iterator[str]:
     if damage:
         yield f"{damage} and rendered"
     yield from times.notes
     if leading:
         yield f"its first {leading} frame(s) refer to what came before the file begins; they are left out"
-    if colour.guessed:
-        yield f"carries no colour tags; read as {colour}"
+    if color.guessed:
+        yield f"carries no color tags; read as {color}"
 
 
 def _mastering_peak(frame: VideoFrame) -> float | None:
@@ -229,22 +231,22 @@ def orientation(frame: VideoFrame) -> tuple[int, bool]:
     return rotation, flips
 
 
-def _colour(frame: VideoFrame, stream: VideoStream, path: Path) -> Colour:
+def _color(frame: VideoFrame, stream: VideoStream, path: Path) -> ColorSpec:
     context, form = stream.codec_context, frame.format
     matrix, codes = int(frame.colorspace), int(frame.color_range)
     primaries, transfer = int(context.color_primaries), int(context.color_trc)
     if form.is_rgb or form.has_palette or matrix == 0:
-        return Colour(guess_matrix(frame.height), full_range=False, primaries=primaries, transfer=transfer)
+        return ColorSpec(guess_matrix(frame.height), full_range=False, primaries=primaries, transfer=transfer)
     guessed = matrix == UNSPECIFIED
     matrix = guess_matrix(frame.height) if guessed else matrix
     if matrix not in KR_KB:
-        raise MediaError(f"{path}: colour matrix {matrix} (H.273) is not supported; convert the file to BT.709 first")
+        raise MediaError(f"{path}: color matrix {matrix} (H.273) is not supported; convert the file to BT.709 first")
     # Gray without a tag is full range by convention: FFmpeg writes it and reads it so.
     full = codes == 2 or form.name.startswith("yuvj") or (codes == 0 and not is_yuv(form))
-    return Colour(matrix, full, primaries, transfer, guessed)
+    return ColorSpec(matrix, full, primaries, transfer, guessed)
 
 
-def _stream_facts(stream: Any) -> StreamFacts:
+def _stream_metadata(stream: Any) -> StreamMetadata:
     context = stream.codec_context
     detail = ""
     if context is not None and stream.type == "video":
@@ -252,4 +254,4 @@ def _stream_facts(stream: Any) -> StreamFacts:
         detail = f"{context.width}x{context.height} {context.pix_fmt}, {float(rate):.3f} frames/s"
     elif context is not None and stream.type == "audio":
         detail = f"{context.sample_rate} Hz, {context.layout.name}"
-    return StreamFacts(stream.index, stream.type, codec_of(stream), stream.metadata.get("language"), detail)
+    return StreamMetadata(stream.index, stream.type, codec_of(stream), stream.metadata.get("language"), detail)

@@ -5,17 +5,17 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-from dnirender.decoding.metadata import Facts
+from dnirender.decoding.metadata import VideoMetadata
 from dnirender.frames import Frame
 
 
 class Source:
     """Something that gives frames: a video file, or a still picture held for a number of frames."""
 
-    def __init__(self, path: Path, facts: Facts) -> None:
+    def __init__(self, path: Path, metadata: VideoMetadata) -> None:
         self.path = path
-        self.facts = facts
-        self.repaired: set[int] = set()  # with --ignore-errors: the frames given so far that show another one
+        self.metadata = metadata
+        self.concealed_frames: set[int] = set()  # with --ignore-errors: the frames given so far that show another one
 
     def frames(self, indices: Sequence[int]) -> Iterator[Frame]:
         """The frames at `indices`, which must increase, decoded in one pass from the nearest keyframe.
@@ -26,13 +26,13 @@ class Source:
         """
         raise NotImplementedError
 
-    def repairs(self) -> tuple[str, ...]:
+    def concealment_warnings(self) -> tuple[str, ...]:
         """What to tell the user of the frames given so far, when all have been."""
-        if not self.repaired:
+        if not self.concealed_frames:
             return ()
-        first, facts = min(self.repaired), self.facts
-        at = float((facts.pts[first] - facts.pts[0]) * facts.time_base)
+        first, metadata = min(self.concealed_frames), self.metadata
+        at = float((metadata.pts[first] - metadata.pts[0]) * metadata.time_base)
         return (
-            f"{self.path.name}: {len(self.repaired)} of {len(facts.pts)} frames could not be decoded, the first at "
-            f"frame {first}, {at:.1f} s: each shows the one before it",
+            f"{self.path.name}: {len(self.concealed_frames)} of {len(metadata.pts)} frames could not be decoded, "
+            f"the first at frame {first}, {at:.1f} s: each shows the one before it",
         )

@@ -8,27 +8,27 @@ from pathlib import Path
 
 import numpy as np
 
-from dnirender.decoding.metadata import Facts
+from dnirender.decoding.metadata import VideoMetadata
 from dnirender.decoding.source import Source
 from dnirender.frames import Frame
-from dnirender.media.colorspace import Colour
+from dnirender.media.colorspace import ColorSpec
 from dnirender.media.images import read_picture
 
 
-class Still(Source):
+class StillImage(Source):
     """A picture, held: every frame is the same pixels."""
 
     def __init__(self, path: Path, num_frames: int, rate: Fraction) -> None:
         self._image, self._opacity = read_picture(path)
         depth = 8 if self._image.dtype == np.uint8 else 16
         height, width = self._image.shape[:2]
-        facts = Facts(
+        metadata = VideoMetadata(
             width=width,
             height=height,
             pix_fmt="rgb24" if depth == 8 else "rgb48le",
             depth=depth,
             sampling=None,
-            colour=Colour(matrix=1, full_range=False, primaries=1, transfer=1),
+            color=ColorSpec(matrix=1, full_range=False, primaries=1, transfer=1),
             sample_aspect_ratio=Fraction(1),
             rotation=0,
             time_base=1 / rate,
@@ -39,8 +39,8 @@ class Still(Source):
             still=True,
             opacity=self._opacity is not None,
         )
-        super().__init__(path, facts)
+        super().__init__(path, metadata)
 
     def frames(self, indices: Sequence[int]) -> Iterator[Frame]:
         for index in indices:
-            yield Frame(index, self.facts.pts[index], self._image, self._opacity)
+            yield Frame(index, self.metadata.pts[index], self._image, self._opacity)

@@ -25,7 +25,7 @@ MAX_SPAN = 100 * 3600  # seconds from the first frame to the last; a header can 
 MOVE = "cut the file there and render the parts"
 
 
-class Stamp(NamedTuple):
+class PacketTimestamps(NamedTuple):
     """What one packet says of its frame, in the stream's time base; `key` for a keyframe."""
 
     pts: int | None
@@ -35,7 +35,7 @@ class Stamp(NamedTuple):
 
 
 @dataclass(frozen=True)
-class Clock:
+class FrameTimestamps:
     """The frames' times in order of showing: `pts` strictly increasing in units of `time_base`.
 
     `stamps` are the times that the decoder gives them, in the stream's own time base; none where it gives none, and the
@@ -49,7 +49,9 @@ class Clock:
     notes: tuple[str, ...] = ()
 
 
-def clock(packets: Sequence[Stamp], base: Fraction, rate: Fraction, *, ordered: bool = False) -> Clock:
+def resolve_timestamps(
+    packets: Sequence[PacketTimestamps], base: Fraction, rate: Fraction, *, ordered: bool = False
+) -> FrameTimestamps:
     """The times of the frames in `packets`, which come in decoding order; `ordered` where their pts mean nothing else.
 
     Raises MediaError without the file's name.
@@ -67,16 +69,16 @@ def clock(packets: Sequence[Stamp], base: Fraction, rate: Fraction, *, ordered: 
     return found
 
 
-def _by_order(packets: Sequence[Stamp], base: Fraction, rate: Fraction) -> Clock:
+def _by_order(packets: Sequence[PacketTimestamps], base: Fraction, rate: Fraction) -> FrameTimestamps:
     dts = [packet.dts for packet in packets if packet.dts is not None]
     if len(dts) == len(packets) and all(before < after for before, after in pairwise(dts)):
         note = "has no time stamps of showing; its frames follow at those of decoding, in their order"
-        return Clock(tuple(dts), base, _step(dts, base, rate), notes=(note,))
+        return FrameTimestamps(tuple(dts), base, _step(dts, base, rate), notes=(note,))
     note = f"has no time stamps; its frames follow at the rate that it states, {float(rate):.3f} a second"
-    return Clock(tuple(range(len(packets))), 1 / rate, 1, notes=(note,))
+    return FrameTimestamps(tuple(range(len(packets))), 1 / rate, 1, notes=(note,))
 
 
-def _check_forward(packets: Sequence[Stamp], base: Fraction) -> None:
+def _check_forward(packets: Sequence[PacketTimestamps], base: Fraction) -> None:
     """A keyframe is shown after all that were decoded before it, and dts never fall."""
     latest = packets[0].pts or 0
     for number, (before, packet) in enumerate(pairwise(packets), 1):
@@ -88,12 +90,12 @@ def _check_forward(packets: Sequence[Stamp], base: Fraction) -> None:
         latest = max(latest, pts)
 
 
-def _apart(shown: list[tuple[int, int]], base: Fraction, rate: Fraction) -> Clock:
+def _apart(shown: list[tuple[int, int]], base: Fraction, rate: Fraction) -> FrameTimestamps:
     """Frames in order of showing, those of one time each a tick after the other."""
     stamps = [pts for pts, _ in shown]
     groups = [(pts, len(list(group))) for pts, group in groupby(stamps)]
     last = shown[-1][1] if 0 < shown[-1][1] * base <= MAX_SPAN else _step([pts for pts, _ in groups], base, rate)
-    whole = Clock(tuple(stamps), base, last, tuple(stamps))
+    whole = FrameTimestamps(tuple(stamps), base, last, tuple(stamps))
     if len(groups) == len(stamps):
         return whole
     first, most = max(groups, key=lambda group: group[1])

@@ -27,11 +27,11 @@ import numpy as np
 import numpy.typing as npt
 
 from dnirender.frames import Image
-from dnirender.media.colorspace import Colour, Floats, strips
+from dnirender.media.colorspace import ColorSpec, Floats, strips
 
 MODES = ("auto", "keep", "tonemap")
 PQ, HLG = 16, 18  # transfer codes of H.273
-SDR = Colour(matrix=1, full_range=False, primaries=1, transfer=1)
+SDR = ColorSpec(matrix=1, full_range=False, primaries=1, transfer=1)
 WHITE = 203.0  # cd/m2
 PEAK = 1000.0  # cd/m2, where the source does not say on what it was mastered; HLG's by definition
 GAMMA = 1 / 2.4
@@ -49,16 +49,16 @@ HLG_WEIGHTS = np.array([[0.2627, 0.6780, 0.0593]])
 Values = npt.NDArray[np.float64]
 
 
-def tone_map(image: Image, colour: Colour, peak: float, depth: int) -> Image:
+def tone_map(image: Image, color: ColorSpec, peak: float, depth: int) -> Image:
     """An HDR picture [h, w, 3] uint16 as SDR of BT.709: uint8 where `depth` is 8, else uint16.
 
-    `colour` tells its transfer, PQ or HLG, and its primaries; `peak` is that of its mastering display in cd/m2.
+    `color` tells its transfer, PQ or HLG, and its primaries; `peak` is that of its mastering display in cd/m2.
     """
     result = np.empty(image.shape, np.uint8 if depth <= 8 else np.uint16)
-    matrix = gamut_matrix(colour.primaries).astype(np.float32)
+    matrix = gamut_matrix(color.primaries).astype(np.float32)
     to_signal = _signal_table(result.dtype.type)
     for rows in strips(*image.shape[:2]):
-        light = cv2.transform(_light(image[rows], colour.transfer, peak), matrix)
+        light = cv2.transform(_light(image[rows], color.transfer, peak), matrix)
         # The root spreads the dark, where a signal of 1/2.4 is steep, over more of the table's entries.
         roots = cv2.sqrt(np.maximum(light, 0))
         np.take(to_signal, _coded(cast(Floats, roots)), out=result[rows], mode="clip")
@@ -153,6 +153,6 @@ def _pq_constants() -> tuple[float, float, float, float, float]:
 
 def _to_xyz(points: tuple[tuple[float, float], ...]) -> Values:
     """[3, 3]: R, G, B of these primaries to X, Y, Z, scaled so that equal parts are white of luminance 1."""
-    *colours, white = (np.array([x / y, 1, (1 - x - y) / y]) for x, y in points)
-    columns = np.column_stack(colours)
+    *colors, white = (np.array([x / y, 1, (1 - x - y) / y]) for x, y in points)
+    columns = np.column_stack(colors)
     return columns * np.linalg.solve(columns, white)

@@ -15,13 +15,13 @@ from av.filter import Graph
 from av.video.frame import VideoFrame
 from av.video.stream import VideoStream
 
-from dnirender.encoding.image_sequence import PngRecorder
-from dnirender.encoding.segment_file import Parts, check_numbers
-from dnirender.encoding.sink import Times
+from dnirender.encoding.image_sequence import PngSegmentEncoder
+from dnirender.encoding.segment_file import SegmentReader, check_numbers
+from dnirender.encoding.sink import FrameTiming
 from dnirender.errors import UsageError
 from dnirender.files import disk_errors
 from dnirender.frames import Image, to_uint8
-from dnirender.media.colorspace import Colour
+from dnirender.media.colorspace import ColorSpec
 from dnirender.media.containers import create_container
 from dnirender.media.images import decode_png
 from dnirender.media.pixel_formats import to_frame
@@ -31,13 +31,13 @@ FORMATS = {".gif": "gif", ".webp": "webp", ".apng": "apng"}
 BASES = {"gif": Fraction(1, 100), "webp": Fraction(1, 1000), "apng": Fraction(1, 1000)}
 PIX_FMTS = {"gif": "pal8", "webp": "yuv420p", "apng": "rgb24"}
 OPACITY_PIX_FMTS = {"gif": "pal8", "webp": "yuva420p", "apng": "rgba"}
-BT601 = Colour(matrix=6, full_range=False)  # what WebP's Y'CbCr is by definition
+BT601 = ColorSpec(matrix=6, full_range=False)  # what WebP's Y'CbCr is by definition
 DITHERS = ("none", "bayer", "floyd_steinberg", "sierra2_4a")
 # palettegen keeps every frame it is shown, so a long cycle is sampled: 64 frames of 480x270 are 33 MB.
 PALETTE_FRAMES = 64
 
 
-def check_rate(target: Path, times: Times) -> list[tuple[int, int]]:
+def check_rate(target: Path, times: FrameTiming) -> list[tuple[int, int]]:
     """When each picture comes and goes in the units of the target's format, rounded one by one, so that errors do not
     add up; UsageError where one would not be shown at all."""
     form = FORMATS[target.suffix.lower()]
@@ -57,7 +57,7 @@ class AnimationSink:
     """
 
     def __init__(
-        self, target: Path, times: Times, *, dither: str = "bayer", order: Sequence[int] | None = None
+        self, target: Path, times: FrameTiming, *, dither: str = "bayer", order: Sequence[int] | None = None
     ) -> None:
         self._target, self._times, self._dither = target, times, dither
         self._format = FORMATS[target.suffix.lower()]
@@ -65,15 +65,15 @@ class AnimationSink:
         self._shown = check_rate(target, times)
         self._order = range(len(times.pts)) if order is None else order
 
-    def converted(self, image: Image) -> Image:
+    def convert(self, image: Image) -> Image:
         """The picture in 8 bits."""
         return to_uint8(image)
 
-    def recorder(self) -> PngRecorder:
+    def new_encoder(self) -> PngSegmentEncoder:
         """One that makes PNG."""
-        return PngRecorder()
+        return PngSegmentEncoder()
 
-    def deliver(self, parts: Parts, folder: Path) -> list[tuple[Path, Path]]:
+    def finalize(self, parts: SegmentReader, folder: Path) -> list[tuple[Path, Path]]:
         """Makes the animation of the pictures."""
         check_numbers(parts, max(self._order) + 1, self._target)
         made = folder / f"joined{self._target.suffix}"
@@ -108,7 +108,7 @@ class AnimationSink:
         stream.codec_context.time_base = cast(Fraction, first.time_base)
         return stream
 
-    def _frames(self, parts: Parts) -> Iterator[VideoFrame]:
+    def _frames(self, parts: SegmentReader) -> Iterator[VideoFrame]:
         pictures = (decode_png(parts[number].data) for number in self._order)
         if self._format == "gif":
             frames = paletted(pictures, self._palette(parts), self._dither)
@@ -119,14 +119,14 @@ class AnimationSink:
             frame.pts, frame.time_base, frame.duration = start, self._base, stop - start
             yield frame
 
-    def _palette(self, parts: Parts) -> VideoFrame:
+    def _palette(self, parts: SegmentReader) -> VideoFrame:
         count = len(parts)
         chosen = sorted({round(i * (count - 1) / max(1, PALETTE_FRAMES - 1)) for i in range(PALETTE_FRAMES)})
         return palette(decode_png(parts[number].data) for number in chosen)
 
 
 def palette(pictures: Iterator[Image]) -> VideoFrame:
-    """The 256 colours (16x16 pixels) that serve all the pictures best, by median cut; one is kept for holes."""
+    """The 256 colors (16x16 pixels) that serve all the pictures best, by median cut; one is kept for holes."""
     graph = Graph()
     source: Any = None
     for image in pictures:
@@ -142,15 +142,15 @@ def palette(pictures: Iterator[Image]) -> VideoFrame:
     return graph.vpull()
 
 
-def paletted(pictures: Iterator[Image], colours: VideoFrame, dither: str) -> Iterator[VideoFrame]:
-    """The pictures in the colours of one palette, format pal8."""
+def paletted(pictures: Iterator[Image], colors: VideoFrame, dither: str) -> Iterator[VideoFrame]:
+    """The pictures in the colors of one palette, format pal8."""
     graph: Graph | None = None
     source: Any = None
     for index, image in enumerate(pictures):
         if graph is None:
             graph = Graph()
             source = _buffer(graph, image.shape[1], image.shape[0], _packed(image))
-            swatches = _buffer(graph, colours.width, colours.height, colours.format.name)
+            swatches = _buffer(graph, colors.width, colors.height, colors.format.name)
             scale = ":bayer_scale=4" if dither == "bayer" else ""
             used = graph.add("paletteuse", f"dither={dither}{scale}:diff_mode=rectangle:alpha_threshold=128")
             sink = graph.add("buffersink")
@@ -158,8 +158,8 @@ def paletted(pictures: Iterator[Image], colours: VideoFrame, dither: str) -> Ite
             swatches.link_to(used, 0, 1)
             used.link_to(sink)
             graph.configure()
-            colours.pts, colours.time_base = 0, Fraction(1, 25)
-            swatches.push(colours)
+            colors.pts, colors.time_base = 0, Fraction(1, 25)
+            swatches.push(colors)
             swatches.push(None)
         frame = VideoFrame.from_ndarray(image, format=_packed(image))
         frame.pts, frame.time_base = index, Fraction(1, 25)

@@ -14,8 +14,8 @@ import av
 import av.error
 
 from dnirender.errors import UsageError
-from dnirender.files import reason
-from dnirender.media.colorspace import Colour
+from dnirender.files import error_text
+from dnirender.media.colorspace import ColorSpec
 from dnirender.media.containers import create_container
 from dnirender.media.pixel_formats import carries_opacity, sampling_of
 
@@ -40,7 +40,7 @@ class VideoSpec:
     pix_fmt: str
     width: int
     height: int
-    colour: Colour
+    color: ColorSpec
     sample_aspect_ratio: Fraction
     options: Mapping[str, str]
     rate: Fraction
@@ -112,7 +112,7 @@ def check_encoder(spec: VideoSpec) -> None:
         options = " ".join(f"{key}={value}" for key, value in spec.options.items())
         raise UsageError(
             f"--codec {spec.codec}: cannot encode {spec.width}x{spec.height} {spec.pix_fmt}"
-            f"{' with ' + options if options else ''} ({reason(error)})"
+            f"{' with ' + options if options else ''} ({error_text(error)})"
         ) from error
     unknown = set(context.options) & set(spec.options)
     if unknown:
@@ -141,14 +141,14 @@ def keeps_shape(spec: VideoSpec, container: str) -> bool:
 
 
 def configure(context: Any, spec: VideoSpec) -> None:
-    """Sets size, rate, shape, colour and options of an encoder that is not open yet; it counts pts in frames."""
+    """Sets size, rate, shape, color and options of an encoder that is not open yet; it counts pts in frames."""
     context.width, context.height, context.pix_fmt = spec.width, spec.height, spec.pix_fmt
     context.time_base, context.framerate = 1 / spec.rate, spec.rate
     context.sample_aspect_ratio = spec.sample_aspect_ratio
     if not av.VideoFormat(spec.pix_fmt).is_rgb:
-        context.color_range = 2 if spec.colour.full_range else 1
-        context.colorspace = spec.colour.matrix
-    context.color_primaries, context.color_trc = spec.colour.primaries, spec.colour.transfer
+        context.color_range = 2 if spec.color.full_range else 1
+        context.colorspace = spec.color.matrix
+    context.color_primaries, context.color_trc = spec.color.primaries, spec.color.transfer
     context.options = dict(spec.options)
     if spec.codec == "libsvtav1":
         os.environ.setdefault("SVT_LOG", "1")  # errors only: by default it prints its settings to standard error

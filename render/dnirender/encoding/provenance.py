@@ -20,9 +20,9 @@ KIND = uuid.UUID("6c1b7a52-2f6e-4d0b-9d7e-6b7f0d5a1c3e").bytes
 LONGEST = 1 << 16
 
 
-class Receipt(BaseModel):
+class Provenance(BaseModel):
     """From what a file was made, and how its frames follow from that: frames `start` to `stop` of the source, all other
-    streams as the options say. `check` is the CRC-32 of the video's packets, `job` the mark of the job if this is all
+    streams as the options say. `crc32` is the CRC-32 of the video's packets, `job` the mark of the job if this is all
     of it."""
 
     model_config = ConfigDict(frozen=True)
@@ -41,12 +41,12 @@ class Receipt(BaseModel):
     subtitles: bool
     ignore_errors: bool
     job: str = ""
-    check: int | None = None
+    crc32: int | None = None
 
 
-def as_text(receipt: Receipt) -> str:
+def to_json(provenance: Provenance) -> str:
     """The line."""
-    return receipt.model_dump_json()
+    return provenance.model_dump_json()
 
 
 def append_box(file: Path, text: str) -> None:
@@ -56,13 +56,13 @@ def append_box(file: Path, text: str) -> None:
         out.write((24 + len(data)).to_bytes(4, "big") + b"uuid" + KIND + data)
 
 
-def read_receipt(path: Path) -> Receipt | None:
+def read_provenance(path: Path) -> Provenance | None:
     """That of a file; None where it has none. MediaError: it cannot be opened."""
     with open_container(path) as container:
         text = container.metadata.get(TAG)
     try:
         text = _boxed(path) if text is None else text
-        return None if text is None else Receipt.model_validate_json(text)
+        return None if text is None else Provenance.model_validate_json(text)
     except (OSError, ValueError) as error:
         raise MediaError(f"{path}: what it says of its making is not what dnirender writes") from error
 

@@ -30,7 +30,7 @@ HEAD = struct.Struct("<IBII")  # index, key frame, length of the data, length of
 COUNT = struct.Struct("<8sQ")
 
 
-class DamagedPart(OutputError):
+class CorruptSegmentError(OutputError):
     """A finished part is not as it was written: the disk's doing."""
 
     def __init__(self, path: Path) -> None:
@@ -39,7 +39,7 @@ class DamagedPart(OutputError):
 
 
 @dataclass(frozen=True)
-class Packet:
+class EncodedPacket:
     """What an encoder made of frame `index`, counted from the first of the render; PNG where pictures are kept.
 
     `side` is what travels beside the data: the opacity of VP9.
@@ -51,7 +51,7 @@ class Packet:
     side: bytes = b""
 
 
-class PartWriter:
+class SegmentWriter:
     """Writes one part. It gets its name `path` on a clean exit, and leaves nothing on any other.
 
     `header` is what a container needs to know of the encoder (its extradata).
@@ -65,17 +65,17 @@ class PartWriter:
         with disk_errors(self._path):
             self._file = self._growing.open("wb")
             self._file.write(MAGIC)
-            self._write(Packet(0, False, self._header))
+            self._write(EncodedPacket(0, False, self._header))
         return self
 
-    def extend(self, packets: Iterable[Packet]) -> None:
+    def extend(self, packets: Iterable[EncodedPacket]) -> None:
         """Appends packets as they come from their encoder; OutputError where it or the disk fails."""
         with disk_errors(self._path):
             for packet in packets:
                 self._write(packet)
                 self._count += 1
 
-    def _write(self, packet: Packet) -> None:
+    def _write(self, packet: EncodedPacket) -> None:
         head = HEAD.pack(packet.index, packet.key, len(packet.data), len(packet.side))
         self._file.write(CHECK.pack(_check(head, packet.data, packet.side)) + head)
         self._file.write(packet.data)
@@ -95,7 +95,7 @@ class PartWriter:
             self._growing.unlink(missing_ok=True)
 
 
-class Parts:
+class SegmentReader:
     """The packets of several parts in order: `len`, `indices`, and any one by its place.
 
     Only their heads are held in memory. OutputError: a part is not as it was written.
@@ -120,7 +120,7 @@ class Parts:
     def __len__(self) -> int:
         return len(self.indices)
 
-    def __getitem__(self, place: int) -> Packet:
+    def __getitem__(self, place: int) -> EncodedPacket:
         number = bisect_right(self._firsts, place) - 1
         path = self._paths[number]
         with disk_errors(path):
@@ -132,10 +132,10 @@ class Parts:
             data, side = file.read(self._lengths[place]), file.read(self._sides[place])
         head = HEAD.pack(self.indices[place], self._keys[place], self._lengths[place], self._sides[place])
         if _check(head, data, side) != self._checks[place]:
-            raise DamagedPart(path)
-        return Packet(self.indices[place], bool(self._keys[place]), data, side)
+            raise CorruptSegmentError(path)
+        return EncodedPacket(self.indices[place], bool(self._keys[place]), data, side)
 
-    def __iter__(self) -> Iterator[Packet]:
+    def __iter__(self) -> Iterator[EncodedPacket]:
         return (self[place] for place in range(len(self)))
 
     def __enter__(self) -> Self:
@@ -153,11 +153,11 @@ class Parts:
     def _read_heads(self, path: Path, file: BinaryIO) -> bytes:
         size, before = path.stat().st_size, len(self)
         if file.read(len(MAGIC)) != MAGIC:
-            raise DamagedPart(path)
+            raise CorruptSegmentError(path)
         check, head = _head(path, file)
         header = file.read(min(HEAD.unpack(head)[2], size))
         if _check(head, header) != check:
-            raise DamagedPart(path)
+            raise CorruptSegmentError(path)
         while file.tell() + COUNT.size < size:
             check, head = _head(path, file)
             index, key, length, side = HEAD.unpack(head)
@@ -169,7 +169,7 @@ class Parts:
             self._checks.append(check)
             file.seek(length + side, 1)
         if file.read(COUNT.size) != COUNT.pack(END, len(self) - before):
-            raise DamagedPart(path)
+            raise CorruptSegmentError(path)
         return header
 
 
@@ -184,20 +184,20 @@ def _head(path: Path, file: BinaryIO) -> tuple[int, bytes]:
     """The checksum and the head of what comes next."""
     data = file.read(CHECK.size + HEAD.size)
     if len(data) < CHECK.size + HEAD.size:
-        raise DamagedPart(path)
+        raise CorruptSegmentError(path)
     return CHECK.unpack_from(data)[0], data[CHECK.size :]
 
 
-def is_whole(path: Path) -> bool:
+def is_complete(path: Path) -> bool:
     """Whether a part is there as it was written, but for what only the checksums of its packets tell."""
     try:
-        Parts([path])
+        SegmentReader([path])
     except OutputError:
         return False
     return True
 
 
-def check_numbers(parts: Parts, due: int, target: Path) -> None:
+def check_numbers(parts: SegmentReader, due: int, target: Path) -> None:
     """OutputError unless the parts hold each of the frames that are due, once."""
     if sorted(parts.indices) != list(range(due)):
         raise OutputError(f"{target}: {due} frames were due, {len(parts)} came; nothing was published")

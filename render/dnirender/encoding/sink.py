@@ -10,23 +10,23 @@ from typing import Any, Protocol
 
 from av.video.frame import VideoFrame
 
-from dnirender.encoding.segment_file import Packet, Parts
+from dnirender.encoding.segment_file import EncodedPacket, SegmentReader
 from dnirender.frames import Image
 from dnirender.media.containers import container_of
 
 
-def slack_of(target: Path) -> Fraction:
+def timestamp_tolerance(target: Path) -> Fraction:
     """Seconds that the times in a file may be off: Matroska and WebM count whole milliseconds."""
     return Fraction(0) if container_of(target) in ("mp4", "mov") else Fraction(1, 2000)
 
 
-class Recorder(Protocol):
+class SegmentEncoder(Protocol):
     """Makes packets of the pictures of one segment, in order; `header` is what a container needs to know of it."""
 
     @property
     def header(self) -> bytes: ...
-    def record(self, index: int, picture: Any) -> Iterator[Packet]: ...
-    def flush(self) -> Iterator[Packet]: ...
+    def record(self, index: int, picture: Any) -> Iterator[EncodedPacket]: ...
+    def flush(self) -> Iterator[EncodedPacket]: ...
 
 
 class Sink(Protocol):
@@ -34,15 +34,15 @@ class Sink(Protocol):
     each segment makes packets of them, and when all are there, `deliver` makes the files of them.
     """
 
-    def converted(self, image: Image) -> Image | VideoFrame: ...
-    def recorder(self) -> Recorder: ...
-    def deliver(self, parts: Parts, folder: Path) -> list[tuple[Path, Path]]:
+    def convert(self, image: Image) -> Image | VideoFrame: ...
+    def new_encoder(self) -> SegmentEncoder: ...
+    def finalize(self, parts: SegmentReader, folder: Path) -> list[tuple[Path, Path]]:
         """Every file, complete, read back and still in `folder`, with the name that it is to get."""
         ...
 
 
 @dataclass(frozen=True)
-class Times:
+class FrameTiming:
     """When each picture is shown: one pts per picture in `time_base`, and how long the last one stands."""
 
     pts: tuple[int, ...]

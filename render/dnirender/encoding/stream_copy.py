@@ -10,7 +10,7 @@ from __future__ import annotations
 import contextlib
 import io
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from fractions import Fraction
 from pathlib import Path
 from typing import Any, cast
@@ -23,7 +23,7 @@ from av.container import InputContainer, OutputContainer
 from av.packet import Packet
 
 from dnirender.errors import MediaError
-from dnirender.files import reason
+from dnirender.files import error_text
 from dnirender.media.containers import codec_of, create_container, demux, fraction, is_cover, open_container
 
 AUDIO_CODECS = {"webm": "libopus"}  # where aac, the default, will not do
@@ -39,23 +39,23 @@ MUXER_TAGS = {"major_brand", "minor_version", "compatible_brands", "encoder", "d
 
 @dataclass(frozen=True)
 class StreamPlan:
-    """What happens to one stream: `copy`, `transcode` to codec `to`, or `drop`; `why` where it is not a copy."""
+    """What happens to one stream: `copy`, `transcode` to `codec`, or `drop`; `reason` where it is not a copy."""
 
     index: int
     kind: str
-    codec: str
+    source_codec: str
     action: str
-    to: str = ""
-    why: str = ""
+    codec: str = ""
+    reason: str = ""
 
     def __str__(self) -> str:
-        text = f"{self.kind} #{self.index} ({self.codec}): {self.action}"
-        text += f" to {self.to}" if self.to else ""
-        return text + (f" ({self.why})" if self.why else "")
+        text = f"{self.kind} #{self.index} ({self.source_codec}): {self.action}"
+        text += f" to {self.codec}" if self.codec else ""
+        return text + (f" ({self.reason})" if self.reason else "")
 
 
 @dataclass(frozen=True)
-class Cut:
+class TimeRange:
     """The range of source time that is kept, in seconds, and what is taken off every time stamp."""
 
     start: Fraction | None = None
@@ -101,8 +101,8 @@ def _plan(stream: Any, container: str, audio: bool, subtitles: bool) -> StreamPl
     return StreamPlan(stream.index, stream.type, codec, "transcode", to, why) if to else _drop(plan, why)
 
 
-def _drop(plan: StreamPlan, why: str) -> StreamPlan:
-    return StreamPlan(plan.index, plan.kind, plan.codec, "drop", "", why)
+def _drop(plan: StreamPlan, reason: str) -> StreamPlan:
+    return replace(plan, action="drop", reason=reason)
 
 
 def _holds(container: str, add: Callable[[OutputContainer], Any]) -> bool:
@@ -139,7 +139,7 @@ def _describe(twin: Any, stream: Any) -> None:
         twin.disposition = stream.disposition
 
 
-class Companions:
+class StreamCopier:
     """The streams that travel beside the video: opened after it in the output, muxed in step with it.
 
     Packets of copied streams pass byte for byte. Call `advance` with the time the video has reached, so that the
@@ -151,7 +151,7 @@ class Companions:
         self,
         path: Path,
         plans: tuple[StreamPlan, ...],
-        cut: Cut,
+        cut: TimeRange,
         out: OutputContainer,
         *,
         ignore_errors: bool = False,
@@ -201,11 +201,11 @@ class Companions:
         except av.error.FFmpegError as error:
             if self._ignore_errors:
                 return
-            raise MediaError(f"{self._path}: cannot be read to its end ({reason(error)})") from error
+            raise MediaError(f"{self._path}: cannot be read to its end ({error_text(error)})") from error
 
     def _wants(self, packet: Packet[Any]) -> bool:
         # A subtitle that begins before the range may reach into it.
-        return packet.stream.type == "subtitle" or is_kept(packet, self._cut, self._out.format.name)
+        return packet.stream.type == "subtitle" or is_in_output(packet, self._cut, self._out.format.name)
 
     def _add(self, plan: StreamPlan) -> None:
         stream: Any = self._source.streams[plan.index]
@@ -217,7 +217,7 @@ class Companions:
         elif plan.kind == "audio":
             self._add_audio(plan, cast(AudioStream, stream))
         else:
-            twin = self._out.add_mux_stream(plan.to)
+            twin = self._out.add_mux_stream(plan.codec)
             _describe(twin, stream)
             self._routes[plan.index] = lambda packet: self._copy(_text_packet(packet, plan), twin)
         if stream.type == "subtitle":
@@ -234,8 +234,8 @@ class Companions:
             self._out.mux_one(packet)
 
     def _add_audio(self, plan: StreamPlan, stream: AudioStream) -> None:
-        rate, layout = audio_settings(plan.to, stream.codec_context)
-        twin = cast(AudioStream, self._out.add_stream(plan.to, rate=rate, layout=layout))
+        rate, layout = audio_settings(plan.codec, stream.codec_context)
+        twin = cast(AudioStream, self._out.add_stream(plan.codec, rate=rate, layout=layout))
         twin.codec_context.bit_rate = 96_000 * twin.codec_context.layout.nb_channels
         _describe(twin, stream)
 
@@ -260,7 +260,7 @@ class Companions:
                 return []
             at = f" at {float(start_of(packet)):.2f} s" if packet else ""
             raise MediaError(
-                f"{self._path}: audio #{stream.index} cannot be decoded{at} ({reason(error)}); "
+                f"{self._path}: audio #{stream.index} cannot be decoded{at} ({error_text(error)}); "
                 "--no-audio renders without it"
             ) from error
 
@@ -310,14 +310,14 @@ def start_of(packet: Packet[Any]) -> Fraction:
     return (stamp or 0) * fraction(packet.time_base, Fraction(1))
 
 
-def is_kept(packet: Packet[Any], cut: Cut, container: str) -> bool:
+def is_in_output(packet: Packet[Any], cut: TimeRange, container: str) -> bool:
     """Whether a packet of sound goes into an output of format `container`: it lies within the range and, where the
     source's edit list keeps it from being heard, the output can do so too or a decoder needs it to begin with."""
     hidden = packet.is_discard and start_of(packet) < -PREROLL
     return cut.holds(start_of(packet)) and (container in HIDING or not hidden)
 
 
-def _trim(packet: Packet[Any], cut: Cut) -> bool:
+def _trim(packet: Packet[Any], cut: TimeRange) -> bool:
     """Cuts a subtitle to the part of it that is shown within the range; False where there is none."""
     base = fraction(packet.time_base, Fraction(1))
     start, end = start_of(packet), start_of(packet) + (packet.duration or 0) * base
@@ -334,9 +334,9 @@ def _trim(packet: Packet[Any], cut: Cut) -> bool:
 def _text_packet(packet: Packet[Any], plan: StreamPlan) -> Packet[Any]:
     """A subtitle packet in the other dialect: mov_text is the text of subrip behind its length in two bytes."""
     data = bytes(packet)
-    if plan.codec == "mov_text":
+    if plan.source_codec == "mov_text":
         data = data[2 : 2 + int.from_bytes(data[:2], "big")]
-    if plan.to == "mov_text":
+    if plan.codec == "mov_text":
         data = len(data).to_bytes(2, "big") + data
     twin = Packet(data)
     twin.pts, twin.dts, twin.duration = packet.pts, packet.dts, packet.duration

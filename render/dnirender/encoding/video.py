@@ -26,12 +26,12 @@ from av.video.frame import VideoFrame
 from av.video.stream import VideoStream
 
 from dnirender.encoding.encoders import VideoSpec, configure
-from dnirender.encoding.provenance import TAG, Receipt, append_box, as_text
-from dnirender.encoding.segment_file import Packet, Parts, check_numbers
-from dnirender.encoding.sink import Recorder, Times, slack_of
-from dnirender.encoding.stream_copy import Companions, Cut, StreamPlan
+from dnirender.encoding.provenance import TAG, Provenance, append_box, to_json
+from dnirender.encoding.segment_file import EncodedPacket, SegmentReader, check_numbers
+from dnirender.encoding.sink import FrameTiming, SegmentEncoder, timestamp_tolerance
+from dnirender.encoding.stream_copy import StreamCopier, StreamPlan, TimeRange
 from dnirender.errors import MediaError, OutputError, UsageError
-from dnirender.files import disk_errors, reason
+from dnirender.files import disk_errors, error_text
 from dnirender.frames import Image
 from dnirender.media.containers import container_of, create_container, read_video
 from dnirender.media.pixel_formats import to_frame
@@ -39,7 +39,7 @@ from dnirender.media.pixel_formats import to_frame
 OPACITY = "matroska_block_additional"  # where VP9 in Matroska and WebM keeps it
 
 
-class _VideoRecorder:
+class _VideoSegmentEncoder:
     """An encoder whose packets carry the numbers of their frames."""
 
     def __init__(self, spec: VideoSpec) -> None:
@@ -54,26 +54,26 @@ class _VideoRecorder:
     def header(self) -> bytes:
         return self._context.extradata or b""
 
-    def record(self, index: int, picture: Any) -> Iterator[Packet]:
+    def record(self, index: int, picture: Any) -> Iterator[EncodedPacket]:
         if not self._count:
             self._first = index
         picture.pts, picture.time_base = self._count, 1 / self._rate
         self._count += 1
         return self._packets(picture)
 
-    def flush(self) -> Iterator[Packet]:
+    def flush(self) -> Iterator[EncodedPacket]:
         return self._packets(None)
 
-    def _packets(self, picture: VideoFrame | None) -> Iterator[Packet]:
+    def _packets(self, picture: VideoFrame | None) -> Iterator[EncodedPacket]:
         try:
             packets = self._context.encode(picture)
         except av.error.FFmpegError as error:
             at = self._first + self._count - 1
-            raise OutputError(f"{self._codec} failed at frame {at} of the render ({reason(error)})") from error
+            raise OutputError(f"{self._codec} failed at frame {at} of the render ({error_text(error)})") from error
         for packet in packets:
             beside = (bytes(cast(Any, side)) for side in packet.iter_sidedata() if side.data_type == OPACITY)
             index = self._first + cast(int, packet.pts)
-            yield Packet(index, packet.is_keyframe, bytes(packet), b"".join(beside))
+            yield EncodedPacket(index, packet.is_keyframe, bytes(packet), b"".join(beside))
 
 
 class VideoSink:
@@ -91,13 +91,13 @@ class VideoSink:
         self,
         target: Path,
         spec: VideoSpec,
-        times: Times,
-        companions: tuple[Path, tuple[StreamPlan, ...], Cut] | None = None,
-        receipt: Receipt | None = None,
+        times: FrameTiming,
+        companions: tuple[Path, tuple[StreamPlan, ...], TimeRange] | None = None,
+        provenance: Provenance | None = None,
         *,
         ignore_errors: bool = False,
     ) -> None:
-        self._target, self._spec, self._receipt = target, spec, receipt
+        self._target, self._spec, self._provenance = target, spec, provenance
         self._ignore_errors = ignore_errors
         self._times = self.shown(times)
         if companions:
@@ -107,21 +107,21 @@ class VideoSink:
         self._plan = companions
 
     @staticmethod
-    def shown(times: Times) -> Times:
+    def shown(times: FrameTiming) -> FrameTiming:
         """The times in the file: none is before zero."""
         early = min(0, times.pts[0])
         return replace(times, pts=tuple(pts - early for pts in times.pts))
 
-    def converted(self, image: Image) -> VideoFrame:
+    def convert(self, image: Image) -> VideoFrame:
         """The picture [h, w, 3] as the encoder takes it; one of odd size is padded by repeating its edge."""
         below, right = self._spec.height - image.shape[0], self._spec.width - image.shape[1]
         if below or right:
             image = cast(Image, cv2.copyMakeBorder(image, 0, below, 0, right, cv2.BORDER_REPLICATE))
-        return to_frame(image, self._spec.pix_fmt, self._spec.colour)
+        return to_frame(image, self._spec.pix_fmt, self._spec.color)
 
-    def recorder(self) -> Recorder:
+    def new_encoder(self) -> SegmentEncoder:
         """An encoder that has seen nothing yet."""
-        return _VideoRecorder(self._spec)
+        return _VideoSegmentEncoder(self._spec)
 
     def check(self) -> None:
         """Writes a header with all the streams to memory; UsageError where the container cannot hold them together."""
@@ -130,11 +130,11 @@ class VideoSink:
                 out.start_encoding()
         except (av.error.FFmpegError, ValueError) as error:
             raise UsageError(
-                f"{self._target}: {container_of(self._target)} does not hold these streams together ({reason(error)}); "
-                "name a .mkv, or leave some out with --no-subtitles or --no-audio"
+                f"{self._target}: {container_of(self._target)} does not hold these streams together "
+                f"({error_text(error)}); name a .mkv, or leave some out with --no-subtitles or --no-audio"
             ) from error
 
-    def deliver(self, parts: Parts, folder: Path) -> list[tuple[Path, Path]]:
+    def finalize(self, parts: SegmentReader, folder: Path) -> list[tuple[Path, Path]]:
         """Joins the packets with the companions, at their times, and reads the file back."""
         check_numbers(parts, len(self._times.pts), self._target)
         joined = folder / f"joined{self._target.suffix}"
@@ -142,9 +142,9 @@ class VideoSink:
             with self._opened(joined) as (out, stream, companions):
                 self._mux(parts, out, stream, companions)
                 out.close()
-            check = self._verify(joined)
-            if self._receipt and self._boxed:
-                append_box(joined, as_text(self._receipt.model_copy(update={"check": check})))
+            crc32 = self._verify(joined)
+            if self._provenance and self._boxed:
+                append_box(joined, to_json(self._provenance.model_copy(update={"crc32": crc32})))
         return [(joined, self._target)]
 
     @property
@@ -153,7 +153,7 @@ class VideoSink:
         return container_of(self._target) in ("mp4", "mov")
 
     @contextlib.contextmanager
-    def _opened(self, file: Path | BinaryIO) -> Generator[tuple[OutputContainer, VideoStream, Companions | None]]:
+    def _opened(self, file: Path | BinaryIO) -> Generator[tuple[OutputContainer, VideoStream, StreamCopier | None]]:
         """A container with all its streams, before its header is written; closed in any case."""
         with contextlib.ExitStack() as open_things:
             out = create_container(file, container_of(self._target), self._container_options())
@@ -161,11 +161,11 @@ class VideoSink:
             stream = cast(VideoStream, out.add_stream(self._spec.codec, rate=self._spec.rate))
             configure(stream.codec_context, self._spec)
             stream.time_base = self._times.time_base
-            companions = Companions(*self._plan, out, ignore_errors=self._ignore_errors) if self._plan else None
+            companions = StreamCopier(*self._plan, out, ignore_errors=self._ignore_errors) if self._plan else None
             if companions:
                 open_things.callback(companions.close)
-            if self._receipt and not self._boxed:
-                out.metadata[TAG] = as_text(self._receipt)
+            if self._provenance and not self._boxed:
+                out.metadata[TAG] = to_json(self._provenance)
             yield out, stream, companions
 
     def _container_options(self) -> dict[str, str]:
@@ -179,7 +179,9 @@ class VideoSink:
         # Else a track is called the default where the source calls none so.
         return options | ({"default_mode": "passthrough"} if container_of(self._target) == "matroska" else {})
 
-    def _mux(self, parts: Parts, out: OutputContainer, stream: VideoStream, companions: Companions | None) -> None:
+    def _mux(
+        self, parts: SegmentReader, out: OutputContainer, stream: VideoStream, companions: StreamCopier | None
+    ) -> None:
         times = self._times
         out.start_encoding()
         if (stream.codec_context.extradata or b"") != parts.header:
@@ -206,7 +208,7 @@ class VideoSink:
         """Reads the packets back: the file that is published has every frame at its time. Returns their checksum."""
         found, check = self._read_back(joined)
         due = [pts * self._times.time_base for pts in self._times.pts]
-        slack = slack_of(self._target)
+        slack = timestamp_tolerance(self._target)
         wrong = next((i for i, (a, b) in enumerate(zip(found, due, strict=False)) if abs(a - b) > slack), None)
         if len(found) != len(due) or wrong is not None:
             at = f", the first difference at frame {wrong}" if wrong is not None else ""
@@ -220,7 +222,7 @@ class VideoSink:
             raise OutputError(f"{self._target}: cannot be read back ({error}); nothing was published") from error
 
 
-def _muxable(packet: Packet) -> AvPacket[Any]:
+def _muxable(packet: EncodedPacket) -> AvPacket[Any]:
     twin = AvPacket(packet.data)
     if packet.side:
         side = cast(Any, PacketSideData)(packet_sidedata_type_from_literal(OPACITY), len(packet.side))

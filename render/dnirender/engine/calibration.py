@@ -15,23 +15,23 @@ SIDE = 192
 LEAVES = 200
 
 
-def picture(height: int, width: int, kind: type[np.unsignedinteger[Any]] = np.uint8) -> Image:
-    """Discs of all sizes and colours, shaded, one over the other, under a little grain: as photographs have them, flat
+def calibration_image(height: int, width: int, kind: type[np.unsignedinteger[Any]] = np.uint8) -> Image:
+    """Discs of all sizes and colors, shaded, one over the other, under a little grain: as photographs have them, flat
     parts, slopes, edges, and detail at every scale (the dead leaves model, Lee, Mumford and Huang 2001). The same on
     every run; beyond SIDE pixels it repeats."""
     rng = np.random.default_rng(1)
     v, u = np.mgrid[0:SIDE, 0:SIDE] / SIDE
     image = np.stack([u, v, 1 - v], axis=-1)
     for radius in np.geomspace(0.5, 0.01, LEAVES):
-        y, x, *colour = rng.random(5)
+        y, x, *color = rng.random(5)
         inside = (v - y) ** 2 + (u - x) ** 2 < radius**2
-        image[inside] = colour + rng.normal(0, 0.3) * (u - x)[inside, None]
+        image[inside] = color + rng.normal(0, 0.3) * (u - x)[inside, None]
     image += rng.normal(0, 0.01, image.shape)
     codes = (np.clip(image, 0, 1) * np.iinfo(kind).max).round().astype(kind)
     return np.ascontiguousarray(np.tile(codes, (-(-height // SIDE), -(-width // SIDE), 1))[:height, :width])
 
 
-def soonest(call: Callable[[], object]) -> float:
+def best_time(call: Callable[[], object]) -> float:
     """Seconds of the shortest of three calls after a first one, which allocates; of fewer once all took a second."""
     taken: list[float] = []
     while len(taken) < 4 and sum(taken) < 1:

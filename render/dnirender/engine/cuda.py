@@ -16,7 +16,7 @@ class Streams:
         self.upload, self.compute, self.download = (torch.cuda.Stream(device) for _ in range(3))
 
 
-class Flight:
+class InFlightBatch:
     """What one batch in flight needs. Pinned buffers are used again as long as the batch's shape stays."""
 
     pixels: Tensor
@@ -28,7 +28,7 @@ class Flight:
         self.staged = self.result = self.totals = torch.empty(0)
 
     def stage(self, batch: Batch) -> Tensor:
-        images = [torch.from_numpy(whole(frame.image)) for frame in batch.frames]
+        images = [torch.from_numpy(as_contiguous(frame.image)) for frame in batch.frames]
         self.staged = _pinned(self.staged, (len(images), *images[0].shape), images[0].dtype)
         for place, image in zip(self.staged, images, strict=True):
             place.copy_(image)
@@ -46,6 +46,6 @@ def _pinned(buffer: Tensor, shape: tuple[int, ...], dtype: torch.dtype) -> Tenso
     return buffer if same else torch.empty(shape, dtype=dtype, pin_memory=True)
 
 
-def whole(image: Image) -> Image:
+def as_contiguous(image: Image) -> Image:
     """As PyTorch can share memory with it: contiguous and writable."""
     return np.require(image, requirements=["C", "W"])

@@ -18,34 +18,34 @@ from torch import Tensor
 
 from dnirender.engine import calibration as probe
 from dnirender.engine import openvino as compiled
-from dnirender.engine.cuda import Flight, Streams, whole
+from dnirender.engine.cuda import InFlightBatch, Streams, as_contiguous
 from dnirender.engine.device import choose_device, fast_dtypes
-from dnirender.engine.memory import Room, is_no_memory
-from dnirender.engine.parallel import side_by_side
+from dnirender.engine.memory import MemoryPlanner, is_out_of_memory
+from dnirender.engine.parallel import parallel_map
 from dnirender.errors import ModelError, RenderError, UsageError
 from dnirender.frames import Alpha, Batch, Frame, Image
-from dnirender.networks.network import Network, unit
-from dnirender.networks.weights import Live, LiveWeights, WeightPath
+from dnirender.networks.network import Network, to_unit_range
+from dnirender.networks.weights import MixedModule, MixedWeights, WeightPath
 
 DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
 
 # Half a code of 8 bits, on average over a picture: what `auto` lets a faster dtype cost at any endpoint.
 MAX_ERROR = 0.5 / 255
-LANES = 4  # pictures side by side on the CPU: more would wait for memory
+MAX_WORKERS = 4  # pictures side by side on the CPU: more would wait for memory
 BACKENDS = ("auto", "torch", "openvino")
-FEW = 32  # pictures: measuring takes four or five and a second of compiling
-WORTH_TRYING = 5.0  # seconds that a job takes in PyTorch
-WRONG = 10 * MAX_ERROR  # no rounding explains it
+MIN_FRAMES_TO_TUNE = 32  # pictures: measuring takes four or five and a second of compiling
+MIN_SECONDS_TO_TUNE = 5.0  # seconds that a job takes in PyTorch
+MAX_PLAUSIBLE_ERROR = 10 * MAX_ERROR  # no rounding explains it
 
 Rendered = tuple[Batch, tuple[Image, ...]]
 
 
 @dataclass
-class _Lane:
+class _Worker:
     """What renders one picture at a time on the CPU: a network with live weights, and where it is taken, a graph."""
 
-    live: Live
-    graph: compiled.Compiled | None = None
+    live: MixedModule
+    graph: compiled.OpenVINOModel | None = None
 
 
 class Engine:
@@ -91,39 +91,39 @@ class Engine:
         path.to(self.device)
         self._path = path
         self.dtype, why = self._choose(dtype)
-        self.choice = self._why = f"{self.device}, {self.dtype}: {why}"
+        self.decision = self._why = f"{self.device}, {self.dtype}: {why}"
         self._asked = self._check(backend)
-        self._room = Room(network, tile)
+        self._memory_planner = MemoryPlanner(network, tile)
         self._tuned: tuple[int, int, type] | None = None
         self._longest = 0
         self._slots = [self._live(self.dtype) for _ in range(2 if self.device.type == "cuda" else 1)]
-        self._in_use: dict[Live, torch.cuda.Event] = {}
-        self._lanes = [_Lane(self._slots[0])]
-        self.retried: list[int] = []
-        self._exact: Live | None = None
+        self._in_use: dict[MixedModule, torch.cuda.Event] = {}
+        self._workers = [_Worker(self._slots[0])]
+        self.fp32_frames: list[int] = []
+        self._exact: MixedModule | None = None
         self._exact_lock = threading.Lock()
 
     @property
-    def writes(self) -> int:
+    def weight_writes(self) -> int:
         """How often weights were written: at most once per change of alpha and lane."""
-        return sum(live.writes for live in self._all_live())
+        return sum(live.weight_writes for live in self._all_live())
 
     @property
     def backend(self) -> str:
         """torch or openvino: what renders pictures of the size last tuned for."""
-        return "openvino" if self._lanes[0].graph else "torch"
+        return "openvino" if self._workers[0].graph else "torch"
 
     @property
-    def lanes(self) -> int:
+    def workers(self) -> int:
         """How many pictures are rendered side by side on the CPU."""
-        return len(self._lanes)
+        return len(self._workers)
 
     @property
     def tile(self) -> tuple[int, int] | None:
         """Height and width of the tiles in pixels of the source; None where pictures are rendered whole."""
-        return self._room.tile
+        return self._memory_planner.tile
 
-    def tune(self, height: int, width: int, count: int, depth: int = 8) -> None:
+    def autotune(self, height: int, width: int, count: int, depth: int = 8) -> None:
         """Takes what renders `count` pictures of this size and depth soonest: on the CPU as many of them side by side
         as threads and memory allow, by PyTorch or, where it is installed and within MAX_ERROR at every endpoint, by the
         network compiled by OpenVINO; in tiles where they do not fit as a whole.
@@ -135,28 +135,28 @@ class Engine:
         kind = np.uint8 if depth <= 8 else np.uint16
         if (height, width, kind) == self._tuned and count <= self._longest:
             return
-        self._tuned, self._lanes = None, [_Lane(self._slots[0])]
-        wanted = max(1, min(self.threads, LANES, count)) if self.device.type == "cpu" else 1
-        lanes = self._room.plan(height, width, DTYPES[self.dtype], self.device, wanted)
-        self._lanes += [_Lane(self._live(self.dtype)) for _ in range(lanes - 1)]
+        self._tuned, self._workers = None, [_Worker(self._slots[0])]
+        wanted = max(1, min(self.threads, MAX_WORKERS, count)) if self.device.type == "cpu" else 1
+        workers = self._memory_planner.plan(height, width, DTYPES[self.dtype], self.device, wanted)
+        self._workers += [_Worker(self._live(self.dtype)) for _ in range(workers - 1)]
         told = [self._why]
-        if self._asked == "openvino" or (self._asked == "auto" and count >= FEW and self._can_compile()):
-            image = probe.picture(height, width, kind)
-            with _memory(Batch((Frame(0, 0, image),), ()), "cpu"):
+        if self._asked == "openvino" or (self._asked == "auto" and count >= MIN_FRAMES_TO_TUNE and self._can_compile()):
+            image = probe.calibration_image(height, width, kind)
+            with _memory_errors(Batch((Frame(0, 0, image),), ()), "cpu"):
                 told += self._compare(image, count)
-        if lanes > 1:
-            told.append(f"{lanes} pictures side by side")
+        if workers > 1:
+            told.append(f"{workers} pictures side by side")
         if self.tile:
             told.append(f"tiles of {self.tile[1]}x{self.tile[0]}")
-        self.choice = "; ".join(told)
+        self.decision = "; ".join(told)
         self._forget()
         self._tuned, self._longest = (height, width, kind), count
 
     def _compare(self, image: Image, count: int) -> list[str]:
         """Takes OpenVINO for pictures like `image` where it was asked for, or is right and `count` of them are done
         sooner with it; says why."""
-        seconds = self.pace(image)
-        if self._asked == "auto" and count * seconds < WORTH_TRYING:
+        seconds = self.seconds_per_frame(image)
+        if self._asked == "auto" and count * seconds < MIN_SECONDS_TO_TUNE:
             return []
         try:
             error, compiled_seconds = self._try_openvino(image)
@@ -165,7 +165,7 @@ class Engine:
             if self._asked == "openvino":
                 raise ModelError(f"{self.network.architecture}: OpenVINO cannot run it: {failure}") from failure
             return ["OpenVINO cannot run it"]
-        if self._asked == "openvino" and error > WRONG:
+        if self._asked == "openvino" and error > MAX_PLAUSIBLE_ERROR:
             self._take([])
             raise ModelError(
                 f"{self.network.architecture}: OpenVINO renders it wrongly, with a mean error of {error * 255:.3f} of "
@@ -180,23 +180,23 @@ class Engine:
 
     def _try_openvino(self, image: Image) -> tuple[float, float]:
         """Takes it, and returns its largest mean error at an endpoint, in 0..1, and its seconds a picture."""
-        error = self._compiled_error(probe.picture(probe.SIDE, probe.SIDE))
-        height, width = self._room.part(*image.shape[:2])
-        part = probe.picture(height, width, image.dtype.type)
-        first = self._graph(part, self.threads, self.lanes)
+        error = self._compiled_error(probe.calibration_image(probe.SIDE, probe.SIDE))
+        height, width = self._memory_planner.part(*image.shape[:2])
+        part = probe.calibration_image(height, width, image.dtype.type)
+        first = self._graph(part, self.threads, self.workers)
         error = max(error, self._apart(first, self._slots[0], part, self._ends()[-1]))
-        self._take([first, *(first.beside(LiveWeights(self._path)) for _ in self._lanes[1:])])
-        return error, self.pace(image)
+        self._take([first, *(first.clone(MixedWeights(self._path)) for _ in self._workers[1:])])
+        return error, self.seconds_per_frame(image)
 
-    def _take(self, graphs: list[compiled.Compiled]) -> None:
-        for lane, graph in itertools.zip_longest(self._lanes, graphs):
+    def _take(self, graphs: list[compiled.OpenVINOModel]) -> None:
+        for lane, graph in itertools.zip_longest(self._workers, graphs):
             lane.graph = graph
 
-    def pace(self, image: Image, rounds: int = 2) -> float:
+    def seconds_per_frame(self, image: Image, rounds: int = 2) -> float:
         """Seconds that a picture like `image` takes among others, under the weights of the last endpoint: `rounds` on
         each lane."""
-        frames = [Batch((Frame(number, 0, image),), self._ends()[-1]) for number in range(rounds * self.lanes)]
-        seconds = probe.soonest(lambda: deque(self(frames), 0)) / len(frames)
+        frames = [Batch((Frame(number, 0, image),), self._ends()[-1]) for number in range(rounds * self.workers)]
+        seconds = probe.best_time(lambda: deque(self(frames), 0)) / len(frames)
         self._forget()
         return seconds
 
@@ -209,7 +209,7 @@ class Engine:
         if backend not in BACKENDS:
             raise UsageError(f"--backend {backend}: expected {', '.join(BACKENDS)}")
         if backend == "openvino" and not self._can_compile():
-            if not compiled.available():
+            if not compiled.is_available():
                 raise UsageError("--backend openvino: it is not installed; pip install 'dnirender[openvino]'")
             raise UsageError(
                 "--backend openvino: expected a convolutional network in fp32 or bf16 on the CPU, "
@@ -219,17 +219,17 @@ class Engine:
 
     def _can_compile(self) -> bool:
         suits = self.network.channels_last and self.dtype in compiled.PRECISIONS
-        return self.device.type == "cpu" and suits and compiled.available()
+        return self.device.type == "cpu" and suits and compiled.is_available()
 
-    def _graph(self, image: Image, threads: int = 1, lanes: int = 1) -> compiled.Compiled:
-        return compiled.Compiled(self.network, LiveWeights(self._path), image, self.dtype, threads, lanes)
+    def _graph(self, image: Image, threads: int = 1, workers: int = 1) -> compiled.OpenVINOModel:
+        return compiled.OpenVINOModel(self.network, MixedWeights(self._path), image, self.dtype, threads, workers)
 
     def _compiled_error(self, image: Image) -> float:
         """The largest mean difference to PyTorch in fp32 at an endpoint, in 0..1."""
         graph, exact = self._graph(image), self._live("fp32")
         return max(self._apart(graph, exact, image, alpha) for alpha in self._ends())
 
-    def _apart(self, graph: compiled.Compiled, live: Live, image: Image, alpha: Alpha) -> float:
+    def _apart(self, graph: compiled.OpenVINOModel, live: MixedModule, image: Image, alpha: Alpha) -> float:
         """The mean difference between what `graph` and PyTorch make of `image`, in 0..1; Inf where it is not finite."""
         live.write(alpha)
         graph.live.write(alpha)
@@ -239,9 +239,9 @@ class Engine:
         difference = (picture.float() - wanted.float()).abs().mean() / np.iinfo(image.dtype).max
         return float(difference) if bool(total.isfinite().all()) else math.inf
 
-    def _all_live(self) -> list[LiveWeights]:
-        graphs = [lane.graph.live for lane in self._lanes if lane.graph]
-        return [*self._slots, *(lane.live for lane in self._lanes[1:]), *graphs]
+    def _all_live(self) -> list[MixedWeights]:
+        graphs = [lane.graph.live for lane in self._workers if lane.graph]
+        return [*self._slots, *(lane.live for lane in self._workers[1:]), *graphs]
 
     def _ends(self) -> list[Alpha]:
         """The alphas of the endpoints."""
@@ -251,23 +251,23 @@ class Engine:
     def __call__(self, batches: Iterable[Batch]) -> Iterator[Rendered]:
         if self.device.type == "cuda":
             return self._overlapped(batches)
-        if len(self._lanes) == 1:
+        if len(self._workers) == 1:
             return self._one_by_one(batches)
-        lanes = [functools.partial(self._on, lane) for lane in self._lanes]
-        return side_by_side(lanes, max(1, self.threads // len(lanes)), batches)
+        workers = [functools.partial(self._on, lane) for lane in self._workers]
+        return parallel_map(workers, max(1, self.threads // len(workers)), batches)
 
     def render(self, image: Image, alpha: Alpha) -> Image:
         """One picture, as if it were frame 0."""
         frame = Frame(0, 0, image)
         if self.device.type == "cpu":
-            return self._on(self._lanes[0], frame, alpha)
+            return self._on(self._workers[0], frame, alpha)
         [(_, (rendered,))] = self([Batch((frame,), alpha)])
         return rendered
 
-    def _live(self, dtype: str) -> Live:
-        return Live(self._path, copy.deepcopy(self.network.module), DTYPES[dtype])
+    def _live(self, dtype: str) -> MixedModule:
+        return MixedModule(self._path, copy.deepcopy(self.network.module), DTYPES[dtype])
 
-    def _weights(self, alpha: Alpha) -> Live:
+    def _weights(self, alpha: Alpha) -> MixedModule:
         """The module with theta(alpha). With two slots the other one is written: the batch in flight reads this one."""
         if alpha != self._slots[0].alpha:
             self._slots.reverse()
@@ -277,7 +277,7 @@ class Engine:
         return self._slots[0]
 
     @torch.inference_mode()
-    def _render(self, live: Live, pixels: Tensor) -> tuple[Tensor, Tensor]:
+    def _render(self, live: MixedModule, pixels: Tensor) -> tuple[Tensor, Tensor]:
         return self.network.render(live.module, pixels, live.flat.dtype)
 
     def _image(self, frame: Frame, alpha: Alpha, picture: Tensor, total: float) -> Image:
@@ -295,25 +295,25 @@ class Engine:
         with self._exact_lock:
             self._exact = self._exact or self._live("fp32")
             self._exact.write(alpha)
-            with _memory(Batch((frame,), alpha), str(self.device)):
-                pixels = torch.from_numpy(whole(frame.image))[None].to(self.device)
-                pictures, totals = self._room.render(functools.partial(self._render, self._exact), pixels)
-            self.retried.append(frame.index)
+            with _memory_errors(Batch((frame,), alpha), str(self.device)):
+                pixels = torch.from_numpy(as_contiguous(frame.image))[None].to(self.device)
+                pictures, totals = self._memory_planner.render(functools.partial(self._render, self._exact), pixels)
+            self.fp32_frames.append(frame.index)
             return pictures[0].cpu(), float(totals)
 
     def _one_by_one(self, batches: Iterable[Batch]) -> Iterator[Rendered]:
         torch.set_num_threads(self.threads)
         for batch in batches:
-            yield batch, tuple(self._on(self._lanes[0], frame, batch.alpha) for frame in batch.frames)
+            yield batch, tuple(self._on(self._workers[0], frame, batch.alpha) for frame in batch.frames)
 
-    def _on(self, lane: _Lane, frame: Frame, alpha: Alpha) -> Image:
+    def _on(self, lane: _Worker, frame: Frame, alpha: Alpha) -> Image:
         """One picture on the CPU."""
         run = functools.partial(self._run, lane, alpha)
-        with _memory(Batch((frame,), alpha), "cpu"):
-            pictures, totals = self._room.render(run, torch.from_numpy(whole(frame.image))[None])
+        with _memory_errors(Batch((frame,), alpha), "cpu"):
+            pictures, totals = self._memory_planner.render(run, torch.from_numpy(as_contiguous(frame.image))[None])
         return self._image(frame, alpha, pictures[0], float(totals))
 
-    def _run(self, lane: _Lane, alpha: Alpha, pixels: Tensor) -> tuple[Tensor, Tensor]:
+    def _run(self, lane: _Worker, alpha: Alpha, pixels: Tensor) -> tuple[Tensor, Tensor]:
         if lane.graph and lane.graph.fits(pixels):
             lane.graph.live.write(alpha)
             return lane.graph(pixels)
@@ -324,12 +324,12 @@ class Engine:
         """CUDA. Batch k is queued before batch k - 1 is waited for, so that the device always has work."""
         torch.cuda.synchronize(self.device)  # the modules were made on the default stream
         streams = Streams(self.device)
-        free = deque([Flight(), Flight()])
-        flying: deque[tuple[Batch, Flight]] = deque()
+        free = deque([InFlightBatch(), InFlightBatch()])
+        flying: deque[tuple[Batch, InFlightBatch]] = deque()
         try:
             for batch in batches:
                 flying.append((batch, free.popleft()))
-                with _memory(batch, str(self.device)):
+                with _memory_errors(batch, str(self.device)):
                     self._submit(*flying[-1], streams)
                 if not free:
                     yield self._collect(*flying[0])
@@ -339,7 +339,7 @@ class Engine:
         finally:
             torch.cuda.synchronize(self.device)  # buffers may go when nothing on the device uses them
 
-    def _submit(self, batch: Batch, flight: Flight, streams: Streams) -> None:
+    def _submit(self, batch: Batch, flight: InFlightBatch, streams: Streams) -> None:
         """Nothing here waits for the device. The flight keeps every tensor alive until its batch is collected."""
         staged = flight.stage(batch)
         with torch.cuda.stream(streams.upload):
@@ -348,7 +348,9 @@ class Engine:
             flight.ready.record()
         with torch.cuda.stream(streams.compute):
             streams.compute.wait_event(flight.ready)
-            flight.rendered, flight.sums = self._room.render(functools.partial(self._render, live), flight.pixels)
+            flight.rendered, flight.sums = self._memory_planner.render(
+                functools.partial(self._render, live), flight.pixels
+            )
             flight.computed.record()
             self._in_use[live] = flight.computed
         with torch.cuda.stream(streams.download):
@@ -356,7 +358,7 @@ class Engine:
             flight.download()
             flight.done.record()
 
-    def _collect(self, batch: Batch, flight: Flight) -> Rendered:
+    def _collect(self, batch: Batch, flight: InFlightBatch) -> Rendered:
         flight.done.synchronize()
         result = flight.result.clone()  # the flight is used again
         parts = zip(batch.frames, result, flight.totals.tolist(), strict=True)
@@ -370,7 +372,9 @@ class Engine:
             return dtype, "as asked"
         asked, net = dtype != "auto", self.network
         good = {"bf16": net.supports_bf16, "fp16": net.supports_half}
-        x = unit(torch.from_numpy(probe.picture(probe.SIDE, probe.SIDE))[None].to(self.device)).permute(0, 3, 1, 2)
+        x = to_unit_range(
+            torch.from_numpy(probe.calibration_image(probe.SIDE, probe.SIDE))[None].to(self.device)
+        ).permute(0, 3, 1, 2)
         reasons: list[str] = []
         for name in [dtype] if asked else fast_dtypes(self.device):
             error = self._error(name, x) if good[name] else math.inf
@@ -387,7 +391,7 @@ class Engine:
         return "fp32", "; ".join(reasons) or "the hardware has nothing faster"
 
     @torch.inference_mode()
-    def _forward(self, live: Live, x: Tensor) -> Tensor:
+    def _forward(self, live: MixedModule, x: Tensor) -> Tensor:
         return self.network.forward(live.module, x, live.flat.dtype)
 
     def _error(self, dtype: str, x: Tensor) -> float:
@@ -407,12 +411,12 @@ class Engine:
 
 
 @contextmanager
-def _memory(batch: Batch, device: str) -> Generator[None]:
+def _memory_errors(batch: Batch, device: str) -> Generator[None]:
     try:
         yield
     except (RuntimeError, MemoryError) as error:
         frame, count = batch.frames[0], len(batch.frames)
-        if not is_no_memory(error):
+        if not is_out_of_memory(error):
             raise RenderError(f"frame {frame.index}: the network failed on {device}: {error}") from error
         height, width = frame.image.shape[:2]
         advice = "use --batch 1" if count > 1 and device != "cpu" else "use a smaller --width"

@@ -19,7 +19,7 @@ MOST_SHARE = 0.9
 """For a network that cannot be cut into tiles: the alternative is none."""
 
 
-class Room:
+class MemoryPlanner:
     """The size of tiles and batches for one network. What memory turns out not to allow stays lower from then on.
 
     `tile`: (height, width) in pixels of the source, None for whole pictures; `most`: pictures at once.
@@ -30,12 +30,12 @@ class Room:
         self._asked = tile
         self.tile: tuple[int, int] | None = None
         self.most: int | None = None
-        self._windows: dict[tuple[object, ...], tuple[tiles.Window, ...]] = {}
+        self._windows: dict[tuple[object, ...], tuple[tiles.Tile, ...]] = {}
 
     @cached_property
     def reach(self) -> int | None:
-        """`receptive_field.reach` of the network."""
-        return receptive_field.reach(self._network)
+        """`receptive_field.receptive_radius` of the network."""
+        return receptive_field.receptive_radius(self._network)
 
     def plan(self, height: int, width: int, dtype: torch.dtype, device: torch.device, wanted: int) -> int:
         """Chooses the tile for pictures of this size and returns how many, up to `wanted`, may be in work side by side.
@@ -52,12 +52,14 @@ class Room:
         if needed <= budget or self.tile:
             return max(1, min(wanted, budget // needed))
         if self.reach is None:
-            tiles.choose(self._network, height, width, dtype, int(free * MOST_SHARE), None, device)
+            tiles.choose_tile_size(self._network, height, width, dtype, int(free * MOST_SHARE), None, device)
             return 1
         with contextlib.suppress(RenderError):
-            self.tile = tiles.choose(self._network, height, width, dtype, budget // wanted, self.reach, device)
+            self.tile = tiles.choose_tile_size(
+                self._network, height, width, dtype, budget // wanted, self.reach, device
+            )
             return wanted
-        self.tile = tiles.choose(self._network, height, width, dtype, budget, self.reach, device)
+        self.tile = tiles.choose_tile_size(self._network, height, width, dtype, budget, self.reach, device)
         return 1
 
     def _square(self, side: int, height: int, width: int) -> tuple[int, int] | None:
@@ -94,7 +96,7 @@ class Room:
                 parts = [self._tiled(run, part) for part in pixels.split(self.most or len(pixels))]
                 return parts[0] if len(parts) == 1 else _joined(parts)
             except (RuntimeError, MemoryError) as error:
-                if not is_no_memory(error) or not self._lower(*pixels.shape[:3]):
+                if not is_out_of_memory(error) or not self._lower(*pixels.shape[:3]):
                     raise
             if pixels.is_cuda:
                 torch.cuda.empty_cache()
@@ -123,14 +125,14 @@ class Room:
         self.tile = sides[0], sides[1]
         return True
 
-    def _cut(self, height: int, width: int, tile: tuple[int, int]) -> tuple[tiles.Window, ...]:
+    def _cut(self, height: int, width: int, tile: tuple[int, int]) -> tuple[tiles.Tile, ...]:
         key = height, width, tile
         if key not in self._windows:
-            self._windows[key] = tiles.windows(height, width, *tile, self.reach or 0, self._network.multiple)
+            self._windows[key] = tiles.split_into_tiles(height, width, *tile, self.reach or 0, self._network.multiple)
         return self._windows[key]
 
 
-def is_no_memory(error: Exception) -> bool:
+def is_out_of_memory(error: Exception) -> bool:
     """Whether PyTorch, Python or OpenVINO got no memory."""
     return isinstance(error, MemoryError | torch.OutOfMemoryError) or "can't allocate memory" in str(error)
 

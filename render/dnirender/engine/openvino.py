@@ -18,18 +18,18 @@ from torch.overrides import TorchFunctionMode
 
 from dnirender.frames import Image
 from dnirender.networks.network import Network
-from dnirender.networks.weights import Entry, LiveWeights
+from dnirender.networks.weights import MixedWeights, TensorView
 
 PRECISIONS = {"fp32": "f32", "bf16": "bf16"}
 """By dtype, OpenVINO's name. In bf16 what follows the last convolution stays in float32."""
 
 
-def available() -> bool:
+def is_available() -> bool:
     """Whether OpenVINO is installed."""
     return importlib.util.find_spec("openvino") is not None
 
 
-class Compiled:
+class OpenVINOModel:
     """`network` for one picture like `image`, as `Network.render` has it (1 h w 3 in, 1 scale*h scale*w 3 and 1 out),
     under the weights that `live`, float32 on the CPU, has now. (A NaN may become a 0 in an activation of OpenVINO's;
     PyTorch's lets it through.) `threads` are shared by `lanes` that run at the same time.
@@ -38,7 +38,7 @@ class Compiled:
     """
 
     def __init__(
-        self, network: Network, live: LiveWeights, image: Image, dtype: str, threads: int, lanes: int = 1
+        self, network: Network, live: MixedWeights, image: Image, dtype: str, threads: int, workers: int = 1
     ) -> None:
         import openvino
         from openvino.frontend import FrontEndManager
@@ -48,10 +48,10 @@ class Compiled:
         self._network, self._shape, self._kind = network, given.shape, given.dtype
         pixels = self._carried(given)
         self._outputs = (0, pixels.dtype), (1, torch.float32)
-        weights = [_memory_of(entry, live.flat) for entry in live.path.layout]
+        weights = [_contiguous_view(entry, live.flat) for entry in live.path.layout]
         with warnings.catch_warnings(), torch.no_grad():
             warnings.simplefilter("ignore")  # that sizes become constants is meant
-            traced = torch.jit.trace(_Free(network, live.path.layout), (pixels, *weights), check_trace=False)
+            traced = torch.jit.trace(_WeightsAsInputs(network, live.path.layout), (pixels, *weights), check_trace=False)
         # Not openvino.convert_model, which reports every call to its makers.
         frontend = FrontEndManager().load_by_framework("pytorch")
         decoder = TorchScriptPythonDecoder(traced, example_input=(pixels, *weights))
@@ -64,25 +64,25 @@ class Compiled:
         options = {
             "INFERENCE_PRECISION_HINT": PRECISIONS[dtype],
             "INFERENCE_NUM_THREADS": threads,
-            "NUM_STREAMS": lanes,
+            "NUM_STREAMS": workers,
             "ENABLE_CPU_PINNING": False,  # the decoder and the encoder want the cores too
         }
         self._graph: Any = openvino.Core().compile_model(model, "CPU", options)
         self._tensor: Any = openvino.Tensor
         self._bind(live)
 
-    def beside(self, live: LiveWeights) -> Compiled:
+    def clone(self, live: MixedWeights) -> OpenVINOModel:
         """The same graph with other weights, to be run at the same time by another thread."""
         other = copy.copy(self)
         other._bind(live)
         return other
 
-    def _bind(self, live: LiveWeights) -> None:
+    def _bind(self, live: MixedWeights) -> None:
         self.live = live
         self._request: Any = self._graph.create_infer_request()
         for number, entry in enumerate(live.path.layout, 1):
             self._request.set_input_tensor(
-                number, self._tensor(_memory_of(entry, live.flat).numpy(), shared_memory=True)
+                number, self._tensor(_contiguous_view(entry, live.flat).numpy(), shared_memory=True)
             )
 
     def fits(self, pixels: Tensor) -> bool:
@@ -99,14 +99,14 @@ class Compiled:
         return self._network.given(picture.to(self._kind), *pixels.shape[1:3]), total
 
     def _carried(self, pixels: Tensor) -> Tensor:
-        taken = self._network.taken(pixels)
+        taken = self._network.preprocess(pixels)
         return taken if self._kind == torch.uint8 else taken.to(torch.int32)
 
 
-class _Free(nn.Module):
+class _WeightsAsInputs(nn.Module):
     """`network.codes` with the weights of a copy of its module as arguments."""
 
-    def __init__(self, network: Network, layout: tuple[Entry, ...]) -> None:
+    def __init__(self, network: Network, layout: tuple[TensorView, ...]) -> None:
         super().__init__()
         module = copy.deepcopy(network.module).eval()
         self._fixed = [(network, module, layout)]  # in a list: not its submodule, so its own weights are no constants
@@ -119,12 +119,12 @@ class _Free(nn.Module):
         [(network, module, layout)] = self._fixed
         for entry, weight in zip(layout, weights, strict=True):
             owner, name = _owner(module, entry)
-            owner.__dict__[name] = weight.permute(0, 3, 1, 2) if _lies_otherwise(entry) else weight
-        with _Simpler():
-            return network.codes(module, pixels)
+            owner.__dict__[name] = weight.permute(0, 3, 1, 2) if _is_channels_last(entry) else weight
+        with _FusionRewrites():
+            return network.infer_quantized(module, pixels)
 
 
-class _Simpler(TorchFunctionMode):
+class _FusionRewrites(TorchFunctionMode):
     """Biases and PReLU by operations that OpenVINO joins to one pass over memory. With weights that move, its own PReLU
     takes four passes, and what it takes for a convolution's bias it leaves a pass of its own."""
 
@@ -145,16 +145,16 @@ def _per_channel(values: Tensor, x: Tensor) -> Tensor:
     return values.reshape(1, -1, *(1 for _ in x.shape[2:]))
 
 
-def _owner(module: nn.Module, entry: Entry) -> tuple[nn.Module, str]:
+def _owner(module: nn.Module, entry: TensorView) -> tuple[nn.Module, str]:
     path, _, name = entry.name.rpartition(".")
     return module.get_submodule(path), name
 
 
-def _memory_of(entry: Entry, flat: Tensor) -> Tensor:
+def _contiguous_view(entry: TensorView, flat: Tensor) -> Tensor:
     """The tensor as it lies in memory, contiguous: o h w i where its strides say so."""
     tensor = entry.of(flat)
-    return tensor.permute(0, 2, 3, 1) if _lies_otherwise(entry) else tensor
+    return tensor.permute(0, 2, 3, 1) if _is_channels_last(entry) else tensor
 
 
-def _lies_otherwise(entry: Entry) -> bool:
+def _is_channels_last(entry: TensorView) -> bool:
     return not torch.empty_strided(entry.shape, entry.strides, device="meta").is_contiguous()

@@ -17,7 +17,7 @@ STRIP_WIDTH = 16  # no convolution that reflects its border needs more
 TOLERANCE = 1e-4  # of the largest value; rounding is a hundredth of it
 
 
-def reach(network: Network) -> int | None:
+def receptive_radius(network: Network) -> int | None:
     """How many pixels of the source beside a window decide on what is in it, where windows start at multiples of
     `network.multiple`: the largest distance from an aligned block of multiple x multiple pixels to an output pixel
     that looks at it.

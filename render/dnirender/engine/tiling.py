@@ -11,11 +11,11 @@ from torch import Tensor
 
 from dnirender.engine.memory_usage import CPU, peak_bytes
 from dnirender.errors import RenderError
-from dnirender.networks.network import Network, grown
+from dnirender.networks.network import Network, pad_reflect
 
 
 @dataclass(frozen=True)
-class Window:
+class Tile:
     """A part of the picture to render, and the part of that to keep; all in pixels of the source.
 
     `rows` and `columns` may end below and to the right of the picture, where it is to be mirrored. `inner_rows` and
@@ -28,9 +28,9 @@ class Window:
     inner_columns: slice
 
 
-def windows(
+def split_into_tiles(
     height: int, width: int, tile_height: int, tile_width: int, reach: int, multiple: int
-) -> tuple[Window, ...]:
+) -> tuple[Tile, ...]:
     """Windows of one size, in rows from the top left, whose inner parts are the picture, every pixel once.
 
     A side that the tile covers is not cut. A side that is cut is thought to be grown to the next multiple, as
@@ -40,13 +40,13 @@ def windows(
     ValueError: a tile that is no multiple, or too small for the reach.
     """
     return tuple(
-        Window(rows, columns, inner_rows, inner_columns)
-        for rows, inner_rows in _cuts("height", height, tile_height, reach, multiple)
-        for columns, inner_columns in _cuts("width", width, tile_width, reach, multiple)
+        Tile(rows, columns, inner_rows, inner_columns)
+        for rows, inner_rows in _split_side("height", height, tile_height, reach, multiple)
+        for columns, inner_columns in _split_side("width", width, tile_width, reach, multiple)
     )
 
 
-def _cuts(side: str, length: int, tile: int, reach: int, multiple: int) -> Iterator[tuple[slice, slice]]:
+def _split_side(side: str, length: int, tile: int, reach: int, multiple: int) -> Iterator[tuple[slice, slice]]:
     if tile >= length:
         yield slice(0, length), slice(0, length)
         return
@@ -55,12 +55,12 @@ def _cuts(side: str, length: int, tile: int, reach: int, multiple: int) -> Itera
         raise ValueError(
             f"tile {side} {tile}: expected a multiple of {multiple} above {overlap}, twice the reach of {reach}"
         )
-    grown = _up(length, multiple)
+    pad_reflect = _up(length, multiple)
     begin = 0
-    for number in range(_count(grown, tile, overlap)):
-        start = min(number * (tile - overlap), grown - tile)
+    for number in range(_count(pad_reflect, tile, overlap)):
+        start = min(number * (tile - overlap), pad_reflect - tile)
         stop = start + tile
-        end = length if stop == grown else stop - reach
+        end = length if stop == pad_reflect else stop - reach
         yield slice(start, stop), slice(begin, end)
         begin = end
 
@@ -78,17 +78,17 @@ Run = Callable[[Tensor], tuple[Tensor, Tensor]]
 """Pixels n h w 3 to the same `scale` times as large, in their dtype, and n sums, as `Network.render` gives them."""
 
 
-def render_tiled(run: Run, pixels: Tensor, windows: Sequence[Window], scale: int) -> tuple[Tensor, Tensor]:
-    """What `run` makes of n h w 3 window by window, joined; the sums are added, so that a NaN or Inf stays one."""
+def render_tiled(run: Run, pixels: Tensor, tiles: Sequence[Tile], scale: int) -> tuple[Tensor, Tensor]:
+    """What `run` makes of n h w 3 tile by tile, joined; the sums are added, so that a NaN or Inf stays one."""
     n, height, width, _ = pixels.shape
-    bottom, right = max(window.rows.stop for window in windows), max(window.columns.stop for window in windows)
-    whole = grown(pixels, bottom, right)
+    bottom, right = max(tile.rows.stop for tile in tiles), max(tile.columns.stop for tile in tiles)
+    whole = pad_reflect(pixels, bottom, right)
     out = torch.empty((n, height * scale, width * scale, 3), dtype=pixels.dtype, device=pixels.device)
     totals = torch.zeros(n, device=pixels.device)
-    for window in windows:
-        part, its_totals = run(whole[:, window.rows, window.columns].contiguous())
-        rows, columns = _scaled(window.inner_rows, scale), _scaled(window.inner_columns, scale)
-        top, left = window.rows.start * scale, window.columns.start * scale
+    for tile in tiles:
+        part, its_totals = run(whole[:, tile.rows, tile.columns].contiguous())
+        rows, columns = _scaled(tile.inner_rows, scale), _scaled(tile.inner_columns, scale)
+        top, left = tile.rows.start * scale, tile.columns.start * scale
         out[:, rows, columns] = part[:, rows.start - top : rows.stop - top, columns.start - left : columns.stop - left]
         totals += its_totals
     return out, totals
@@ -98,7 +98,7 @@ def _scaled(part: slice, scale: int) -> slice:
     return slice(part.start * scale, part.stop * scale)
 
 
-def choose(
+def choose_tile_size(
     network: Network,
     height: int,
     width: int,
@@ -147,10 +147,10 @@ def choose(
 def _tile_sides(length: int, reach: int, network: Network) -> dict[int, int]:
     """Sides of a tile, for every number of tiles the smallest; and how many lines all of them render."""
     multiple = network.multiple
-    grown, overlap = _up(length, multiple), _up(2 * reach, multiple)
-    sides = {length: grown}
-    for count in range(2, (grown - overlap) // multiple + 1):
-        tile = _up(max(-(-(grown + (count - 1) * overlap) // count), network.minimum), multiple)
+    pad_reflect, overlap = _up(length, multiple), _up(2 * reach, multiple)
+    sides = {length: pad_reflect}
+    for count in range(2, (pad_reflect - overlap) // multiple + 1):
+        tile = _up(max(-(-(pad_reflect + (count - 1) * overlap) // count), network.minimum), multiple)
         if tile < length:
             sides.setdefault(tile, count * tile)
     return sides

@@ -13,11 +13,11 @@ import av
 import numpy as np
 from av.video.stream import VideoStream
 
-from dnirender.encoding.segment_file import PartWriter
+from dnirender.encoding.segment_file import SegmentWriter
 from dnirender.engine import calibration as probe
 from dnirender.jobs.job import Job
 from dnirender.jobs.plan import make_plan
-from dnirender.jobs.prepare import Ready, prepare
+from dnirender.jobs.prepare import PreparedJob, prepare
 from dnirender.jobs.render import run
 from dnirender.media import resize
 
@@ -27,8 +27,8 @@ SIZE = (360, 640)  # height, width of the sample
 
 
 @dataclass(frozen=True)
-class Figures:
-    """Milliseconds a frame: of the whole way from file to file, of the networks alone, of decoding, scaling, colour and
+class BenchmarkResult:
+    """Milliseconds a frame: of the whole way from file to file, of the networks alone, of decoding, scaling, color and
     encoding without them. `startup` is seconds until the first frame could be rendered."""
 
     size: str
@@ -41,13 +41,13 @@ class Figures:
     device: str
     dtype: str
     backend: str
-    lanes: int
+    workers: int
     batch: int
     tile: str
     why: str
 
 
-def bench(job: Job, *, sample: bool = False) -> Figures:
+def bench(job: Job, *, sample: bool = False) -> BenchmarkResult:
     """Measures `job` on its first frames, or with `sample` on a clip of SIZE made for it; what is written goes to
     a temporary folder. Raises what rendering raises."""
     with tempfile.TemporaryDirectory(prefix="dnirender") as name:
@@ -57,21 +57,21 @@ def bench(job: Job, *, sample: bool = False) -> Figures:
         return _measured(replace(job, output=Path(name, job.output.name)))
 
 
-def _measured(job: Job) -> Figures:
+def _measured(job: Job) -> BenchmarkResult:
     began = time.perf_counter()
-    ready = prepare(make_plan(job))
+    prepared = prepare(make_plan(job))
     startup = time.perf_counter() - began
-    plan, engine = ready.plan, ready.engine
+    plan, engine = prepared.plan, prepared.engine
     frame = resize.fit(next(iter(plan.source.frames(plan.selection.indices[:1]))).image, *plan.size)
-    per_forward = engine.pace(frame)
+    per_forward = engine.seconds_per_frame(frame)
     networks = per_forward * plan.forwards / plan.num_frames
     count = min(len(plan.selection.indices), MOST, max(FEWEST, int(SECONDS / max(networks, 1e-6))))
     short = replace(plan.job, start=str(plan.selection.indices[0]), end=str(plan.selection.indices[count - 1] + 1))
-    ready = prepare(make_plan(short), engine)
-    rest = _paced(lambda tick: _without_networks(ready, tick))
-    whole = _paced(lambda tick: run(ready, lambda _done, _total, _alpha: tick()))
-    return Figures(
-        size=f"{plan.size[0]}x{plan.size[1]} -> {ready.output_size[0]}x{ready.output_size[1]}",
+    prepared = prepare(make_plan(short), engine)
+    rest = _seconds_per_tick(lambda tick: _without_networks(prepared, tick))
+    whole = _seconds_per_tick(lambda tick: run(prepared, lambda _done, _total, _alpha: tick()))
+    return BenchmarkResult(
+        size=f"{plan.size[0]}x{plan.size[1]} -> {prepared.output_size[0]}x{prepared.output_size[1]}",
         whole=round(whole * 1e3, 2),
         networks=round(networks * 1e3, 2),
         rest=round(rest * 1e3, 2),
@@ -81,27 +81,27 @@ def _measured(job: Job) -> Figures:
         device=str(engine.device),
         dtype=engine.dtype,
         backend=engine.backend,
-        lanes=engine.lanes,
-        batch=ready.plan.job.batch or 1,
+        workers=engine.workers,
+        batch=prepared.plan.job.batch or 1,
         tile=f"{engine.tile[1]}x{engine.tile[0]}" if engine.tile else "none",
-        why=engine.choice,
+        why=engine.decision,
     )
 
 
-def _without_networks(ready: Ready, tick: Callable[[], None]) -> None:
+def _without_networks(prepared: PreparedJob, tick: Callable[[], None]) -> None:
     """Decodes, scales and encodes: the frames become what they are, at the output's size."""
-    plan = ready.plan
-    sink = ready.sink()
-    recorder = sink.recorder()
-    with PartWriter(plan.job.output.with_suffix(".part"), recorder.header) as part:
+    plan = prepared.plan
+    sink = prepared.sink()
+    recorder = sink.new_encoder()
+    with SegmentWriter(plan.job.output.with_suffix(".part"), recorder.header) as part:
         for number, frame in enumerate(plan.source.frames(plan.selection.indices)):
-            picture = resize.fit(resize.fit(frame.image, *plan.size), *ready.output_size)
-            part.extend(recorder.record(number, sink.converted(picture)))
+            picture = resize.fit(resize.fit(frame.image, *plan.size), *prepared.output_size)
+            part.extend(recorder.record(number, sink.convert(picture)))
             tick()
         part.extend(recorder.flush())
 
 
-def _paced(work: Callable[[Callable[[], None]], object]) -> float:
+def _seconds_per_tick(work: Callable[[Callable[[], None]], object]) -> float:
     """Seconds between ticks, without those of the first quarter and with what follows the last."""
     ticks: list[float] = []
     work(lambda: ticks.append(time.perf_counter()))
@@ -111,7 +111,7 @@ def _paced(work: Callable[[Callable[[], None]], object]) -> float:
 
 def make_clip(path: Path, height: int, width: int, frames: int) -> None:
     """A picture that moves by two pixels a frame, 24 frames a second."""
-    picture = probe.picture(height, width + 2 * frames)
+    picture = probe.calibration_image(height, width + 2 * frames)
     with av.open(str(path), "w") as container:
         stream = container.add_stream("libx264", rate=Fraction(24), options={"preset": "ultrafast"})
         assert isinstance(stream, VideoStream)

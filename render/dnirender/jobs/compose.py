@@ -8,7 +8,7 @@ import numpy as np
 
 from dnirender.frames import Alpha, Frame, Image
 from dnirender.jobs.plan import Plan, one_hot
-from dnirender.jobs.prepare import Ready
+from dnirender.jobs.prepare import PreparedJob
 from dnirender.layout import alpha_track
 from dnirender.layout import panels as compose
 from dnirender.media import resize
@@ -16,13 +16,13 @@ from dnirender.media import resize
 Renders = dict[Alpha, Image]
 
 
-def make_composer(ready: Ready) -> Callable[[int, Frame, Renders], Image]:
+def make_composer(prepared: PreparedJob) -> Callable[[int, Frame, Renders], Image]:
     """How a frame's renders become the picture that is written."""
-    plan = ready.plan
+    plan = prepared.plan
     layout, selection = plan.job.preset.layout, plan.selection
     if layout.panels == ("render",):
         return lambda number, _frame, renders: renders[selection.alphas[number]]
-    scale = ready.engine.network.scale
+    scale = prepared.engine.network.scale
     size = plan.size[0] * scale, plan.size[1] * scale
     track = alpha_track.AlphaTrack(selection.track.alphas, _keys(plan)) if len(layout.panels) > 1 else None
     first, span = selection.indices[0], max(1, len(selection.track.alphas) - 1)
@@ -44,7 +44,7 @@ def _keys(plan: Plan) -> list[tuple[float, Alpha]]:
     first, last = selection.indices[0], selection.indices[0] + len(selection.track.alphas) - 1
     if not plan.job.timeline.timed or first == last:
         return keys
-    seconds = np.array([float(time) for time in plan.source.facts.seconds[first : last + 1]])
+    seconds = np.array([float(time) for time in plan.source.metadata.seconds[first : last + 1]])
     places = (seconds - seconds[0]) / (seconds[-1] - seconds[0])
     numbers = np.linspace(0, 1, len(places))
     return [(float(np.interp(at, places, numbers)) if at <= 1 else at, alpha) for at, alpha in keys]

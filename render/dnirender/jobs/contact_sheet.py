@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 from fractions import Fraction
 
-from dnirender.decoding.metadata import Facts
+from dnirender.decoding.metadata import VideoMetadata
 from dnirender.decoding.open import open_source
 from dnirender.errors import UsageError
 from dnirender.frames import Alpha, Batch
@@ -28,20 +28,20 @@ def make_sheet(job: Job, positions: Sequence[str], values: Sequence[str], title:
     """
     check_target(job.output, job)
     source = open_source(job.input, stream=job.video_stream, deinterlace=job.deinterlace, hdr=job.hdr)
-    facts = source.facts
+    metadata = source.metadata
     alphas = [_alpha(value, job.preset) for value in values]
     chosen = ["0"] if is_still(job.input) else positions
-    places = [find_frame("--frames", text.strip(), facts.seconds) for text in chosen]
-    indices = sorted({min(place, len(facts.pts) - 1) for place in places})
-    size = scaled_size(job, facts)
+    places = [find_frame("--frames", text.strip(), metadata.seconds) for text in chosen]
+    indices = sorted({min(place, len(metadata.pts) - 1) for place in places})
+    size = scaled_size(job, metadata)
     engine = load_engine(job)
-    engine.tune(size[1], size[0], len(indices) * len(alphas), facts.depth)
+    engine.autotune(size[1], size[0], len(indices) * len(alphas), metadata.depth)
     frames = [replace(frame, image=resize.fit(frame.image, *size)) for frame in source.frames(indices)]
     renders = (images[0] for _, images in engine(Batch((frame,), alpha) for frame in frames for alpha in alphas))
     rows = [[next(renders) for _ in alphas] for _ in frames]
-    labels = [_label(index, facts) for index in indices]
+    labels = [_label(index, metadata) for index in indices]
     write_png(job.output, contact_sheet.sheet(rows, labels, _columns(values, alphas, job.preset.endpoints), title))
-    return engine.choice
+    return engine.decision
 
 
 def _alpha(value: str, preset: Preset) -> Alpha:
@@ -52,10 +52,10 @@ def _alpha(value: str, preset: Preset) -> Alpha:
         raise UsageError(f"--alphas {value.strip()}: {str(error).split('(key 1): ')[-1]}") from error
 
 
-def _label(index: int, facts: Facts) -> str:
-    if facts.still:
+def _label(index: int, metadata: VideoMetadata) -> str:
+    if metadata.still:
         return "still"
-    return f"{index}  {float(facts.seconds[index] - facts.seconds[0]):.2f} s"
+    return f"{index}  {float(metadata.seconds[index] - metadata.seconds[0]):.2f} s"
 
 
 def _columns(values: Sequence[str], alphas: Sequence[Alpha], endpoints: Sequence[str]) -> list[str]:

@@ -16,7 +16,7 @@ FULL = {errno.ENOSPC, getattr(errno, "EDQUOT", errno.ENOSPC)}
 CERTAIN = 200  # times that the estimate may be too high: flat pictures, a high crf
 
 
-def estimate(pixels: int, codec: str | None) -> int:
+def estimate_bytes(pixels: int, codec: str | None) -> int:
     """Bytes that rendering this many pixels takes until it is published; `codec` is None where they are kept as PNG."""
     return round(pixels * COPIES * (PNG if codec is None else BULKY.get(codec, LOSSY)))
 
@@ -33,7 +33,7 @@ def check_space(target: Path, needed: int, begun: bool = False) -> str | None:
     return f"{target}: the disk may be too small: {told}" if free < needed else None
 
 
-def is_no_space(error: BaseException | None) -> bool:
+def is_disk_full(error: BaseException | None) -> bool:
     """Whether a full disk, or a quota, is behind an error."""
     while error is not None:
         if getattr(error, "errno", None) in FULL:
@@ -42,16 +42,16 @@ def is_no_space(error: BaseException | None) -> bool:
     return False
 
 
-def still_needed(folder: Path, done: int, total: int, guess: int) -> int:
+def remaining_bytes(folder: Path, done: int, total: int, guess: int) -> int:
     """Bytes that the rest of a render takes: by the measure of the `done` frames in `folder`, or, with none done, all
     that was estimated."""
     held = sum(path.stat().st_size for path in folder.glob("*.part")) if folder.is_dir() else 0
     return max(0, round(held / done * total * COPIES - held)) if done else guess
 
 
-def full(target: Path, folder: Path, done: int, total: int, guess: int) -> OutputError:
+def disk_full_error(target: Path, folder: Path, done: int, total: int, guess: int) -> OutputError:
     """What is told of a full disk."""
-    more, free = still_needed(folder, done, total, guess), shutil.disk_usage(target.parent).free
+    more, free = remaining_bytes(folder, done, total, guess), shutil.disk_usage(target.parent).free
     return OutputError(
         f"{target}: the disk is full: about {size_text(more)} more are needed, {size_text(free)} are free; "
         f"make room and run the same command again (without --restart), which goes on behind the {done} of {total} "

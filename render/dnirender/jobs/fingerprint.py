@@ -9,7 +9,7 @@ from pathlib import Path
 
 import av
 
-from dnirender.files import sample, short_sha256
+from dnirender.files import sample_hash, short_sha256
 from dnirender.jobs.plan import Plan
 from dnirender.jobs.workspace import Identity
 from dnirender.version import __version__
@@ -22,7 +22,7 @@ BESIDE = {
 }
 
 
-def identity(plan: Plan) -> Identity:
+def job_fingerprint(plan: Plan) -> Identity:
     """The job's ingredients by name. Files are told apart by size, time and content, not by where they lie."""
     job, preset = plan.job, plan.job.preset
     # What is only joined to the pictures at the end is another matter.
@@ -34,9 +34,9 @@ def identity(plan: Plan) -> Identity:
     libraries = [f"{name}-{'.'.join(map(str, number))}" for name, number in av.library_versions.items()]
     libraries += [f"{name}-{_version(name)}" for name in LIBRARIES]
     options = {field.name: getattr(job, field.name) for field in fields(job) if field.name not in BESIDE}
-    times = short_sha256(repr(plan.source.facts.pts).encode())
+    times = short_sha256(repr(plan.source.metadata.pts).encode())
     return {
-        "input": f"{sample(job.input)} {job.input.stat().st_mtime_ns} {times}",
+        "input": f"{sample_hash(job.input)} {job.input.stat().st_mtime_ns} {times}",
         "weights": " ".join(f"{name}={digest}" for name, digest in weights.items()),
         **{name: str(value) for name, value in sections.items()},
         **{name: str(value) for name, value in options.items() if value is not None},

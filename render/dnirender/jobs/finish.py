@@ -6,91 +6,91 @@ import itertools
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 
-from dnirender.encoding.segment_file import DamagedPart, Parts
+from dnirender.encoding.segment_file import CorruptSegmentError, SegmentReader
 from dnirender.errors import RenderError
 from dnirender.files import publish
 from dnirender.jobs.disk_space import size_text
 from dnirender.jobs.pipeline import Progress, render_segments
-from dnirender.jobs.prepare import Ready, free_name, settings
-from dnirender.jobs.workspace import Manifest, Segment, Work
+from dnirender.jobs.prepare import PreparedJob, engine_settings, free_name
+from dnirender.jobs.workspace import Manifest, Segment, Workspace
 
 LARGE = 500_000_000  # bytes: joining them takes seconds
 
 
-def finish(
-    ready: Ready, work: Work, progress: Progress | None, notice: Callable[[str], None] | None
+def finish_render(
+    prepared: PreparedJob, workspace: Workspace, progress: Progress | None, notice: Callable[[str], None] | None
 ) -> Sequence[Segment]:
     """Renders what is missing, delivers and tidies up; returns the segments that were missing."""
-    plan, missing = ready.plan, list[Segment]()
+    plan, missing = prepared.plan, list[Segment]()
     if plan.job.restart:
-        work.forget()
-    begun = work.begin(settings(ready.engine), ready.segments)
+        workspace.discard()
+    begun = workspace.begin(engine_settings(prepared.engine), prepared.segments)
     try:
         if not all(begun.has_delivered(target) for target in plan.targets):
-            finished = _sound(ready, work, begun)
+            finished = _reusable_segments(prepared, workspace, begun)
             missing = [segment for segment in begun.segments if segment not in finished]
-            render_segments(ready, missing, progress)
-            if notice and (size := sum(part.stat().st_size for part in work.folder.glob("*.part"))) > LARGE:
+            render_segments(prepared, missing, progress)
+            if notice and (size := sum(part.stat().st_size for part in workspace.folder.glob("*.part"))) > LARGE:
                 notice(f"{plan.job.output}: joining {size_text(size)}")
-            _deliver(ready, work, begun.segments)
-        work.published = True
+            _deliver(prepared, workspace, begun.segments)
+        workspace.published = True
     except BaseException:
         if plan.job.keep_partial:
-            _deliver_partial(ready, begun.segments, notice or (lambda _: None))
+            _deliver_partial(prepared, begun.segments, notice or (lambda _: None))
         raise
-    work.tidy()
+    workspace.cleanup()
     return missing
 
 
-def _sound(ready: Ready, work: Work, begun: Manifest) -> tuple[Segment, ...]:
+def _reusable_segments(prepared: PreparedJob, workspace: Workspace, begun: Manifest) -> tuple[Segment, ...]:
     """The finished segments that are as this job wants them: one that ignores no errors takes none that hide some."""
-    plan = ready.plan
+    plan = prepared.plan
     if plan.job.ignore_errors:
-        plan.source.repaired.update(begun.repaired)
-    elif begun.repaired:
-        indices, mended = plan.selection.indices, set(begun.repaired)
-        work.drop(s for s in begun.segments if not mended.isdisjoint(indices[s.start : s.stop]))
-        work.note(repaired=())
-    return work.finished()
+        plan.source.concealed_frames.update(begun.concealed_frames)
+    elif begun.concealed_frames:
+        indices, mended = plan.selection.indices, set(begun.concealed_frames)
+        workspace.drop(s for s in begun.segments if not mended.isdisjoint(indices[s.start : s.stop]))
+        workspace.note(concealed_frames=())
+    return workspace.finished()
 
 
-def _deliver_partial(ready: Ready, segments: Sequence[Segment], notice: Callable[[str], None]) -> None:
+def _deliver_partial(prepared: PreparedJob, segments: Sequence[Segment], notice: Callable[[str], None]) -> None:
     """Publishes the frames up to the first that is missing as STEM.partial.EXT; the parts stay for the next run."""
-    plan, work = ready.plan, ready.work
-    finished = work.finished()
+    plan, workspace = prepared.plan, prepared.workspace
+    finished = workspace.finished()
     whole = list(itertools.takewhile(lambda segment: segment in finished, segments))
     count = whole[-1].stop if whole else 0
     if not 0 < count < len(plan.selection.indices) or plan.job.boomerang:
         return
     try:
-        target = free_name(ready)
+        target = free_name(prepared)
         short = replace(plan, job=replace(plan.job, output=target), selection=plan.first(count))
-        with Parts([work.folder / segment.name for segment in whole]) as parts:
-            for file, place in replace(ready, plan=short, partial=True).sink().deliver(parts, work.folder):
+        with SegmentReader([workspace.folder / segment.name for segment in whole]) as parts:
+            for file, place in replace(prepared, plan=short, partial=True).sink().finalize(parts, workspace.folder):
                 publish(file, place)
         notice(f"{target}: the first {count} frames")
     except RenderError as error:  # the reason why the render stopped is the one to tell
         notice(f"warning: nothing was published of what is done ({error})")
     finally:
-        _drop_joined(work)
+        _drop_joined(workspace)
 
 
-def _drop_joined(work: Work) -> None:
+def _drop_joined(workspace: Workspace) -> None:
     """Gives back the room of what was not published."""
-    for file in work.folder.glob("joined.*"):
+    for file in workspace.folder.glob("joined.*"):
         file.unlink(missing_ok=True)
 
 
-def _deliver(ready: Ready, work: Work, segments: Sequence[Segment]) -> None:
+def _deliver(prepared: PreparedJob, workspace: Workspace, segments: Sequence[Segment]) -> None:
     """Makes the output of the finished parts and gives it its name."""
     try:
-        with Parts([work.folder / segment.name for segment in segments]) as parts:
-            files = ready.sink().deliver(parts, work.folder)
+        with SegmentReader([workspace.folder / segment.name for segment in segments]) as parts:
+            files = prepared.sink().finalize(parts, workspace.folder)
     except BaseException as error:
-        _drop_joined(work)
-        if isinstance(error, DamagedPart):
+        _drop_joined(workspace)
+        if isinstance(error, CorruptSegmentError):
             error.path.unlink(missing_ok=True)
         raise
-    work.delivering(files)
+    workspace.record_outputs(files)
     for file, target in files:
         publish(file, target)

@@ -7,9 +7,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from fractions import Fraction
 
-from dnirender.decoding.metadata import Facts
-from dnirender.encoding.sink import Times
-from dnirender.encoding.stream_copy import Cut
+from dnirender.decoding.metadata import VideoMetadata
+from dnirender.encoding.sink import FrameTiming
+from dnirender.encoding.stream_copy import TimeRange
 from dnirender.errors import UsageError
 from dnirender.frames import Alpha
 from dnirender.jobs.job import Job
@@ -23,9 +23,9 @@ class Selection:
 
     indices: tuple[int, ...]
     alphas: tuple[Alpha, ...]
-    times: Times
+    times: FrameTiming
     track: Track
-    cut: Cut = field(default_factory=Cut)
+    cut: TimeRange = field(default_factory=TimeRange)
 
 
 def boomerang_order(count: int) -> list[int]:
@@ -33,30 +33,30 @@ def boomerang_order(count: int) -> list[int]:
     return [*range(count), *range(count - 2, 0, -1)]
 
 
-def select(job: Job, facts: Facts) -> Selection:
+def select_frames(job: Job, metadata: VideoMetadata) -> Selection:
     """Lays the timeline over the range that is rendered; an animation takes the frames that its rate can show."""
-    seconds = facts.seconds
+    seconds = metadata.seconds
     start, stop = _range(job, seconds)
     timeline = job.timeline
     track = timeline.resolve(job.preset.endpoints, seconds[start:stop])
-    if job.animated and not facts.still:
-        shown, times = thin(seconds[start:stop], _times(facts, start, stop), _rate(job, facts))
+    if job.animated and not metadata.still:
+        shown, times = thin(seconds[start:stop], _frame_timing(metadata, start, stop), _rate(job, metadata))
         indices, alphas = [start + index for index in shown], [track.alphas[index] for index in shown]
         return Selection(tuple(indices), tuple(alphas), times, track)
     if job.animated and not job.boomerang and timeline.is_closed(job.preset.endpoints) and stop - start > 1:
         # A loop shows its first frame after its last: a closed cycle would stand still for one frame.
         stop -= track.alphas[0] == track.alphas[-1]
-    times, cut = between(facts, start, stop)
+    times, cut = timing_and_range(metadata, start, stop)
     return Selection(tuple(range(start, stop)), track.alphas[: stop - start], times, track, cut)
 
 
-def between(facts: Facts, start: int, stop: int) -> tuple[Times, Cut]:
+def timing_and_range(metadata: VideoMetadata, start: int, stop: int) -> tuple[FrameTiming, TimeRange]:
     """When frames start to stop are shown, and which part of the other streams goes with them: a part of a source
     begins at time zero, the whole where it does."""
-    times, seconds = _times(facts, start, stop), facts.seconds
+    times, seconds = _frame_timing(metadata, start, stop), metadata.seconds
     if start == 0 and stop == len(seconds):
-        return times, Cut()
-    cut = Cut(seconds[start], seconds[stop] if stop < len(seconds) else None, seconds[start])
+        return times, TimeRange()
+    cut = TimeRange(seconds[start], seconds[stop] if stop < len(seconds) else None, seconds[start])
     return replace(times, pts=tuple(pts - times.pts[0] for pts in times.pts)), cut
 
 
@@ -80,22 +80,22 @@ def find_frame(option: str, text: str | None, seconds: Sequence[Fraction]) -> in
         raise UsageError(f"{option} {text}: {error}") from error
 
 
-def _times(facts: Facts, start: int, stop: int) -> Times:
+def _frame_timing(metadata: VideoMetadata, start: int, stop: int) -> FrameTiming:
     """The times of frames start to stop, in a time base of 1/n as containers count it."""
-    unit, base = facts.time_base.numerator, Fraction(1, facts.time_base.denominator)
-    last = facts.pts[stop] - facts.pts[stop - 1] if stop < len(facts.pts) else facts.last_duration
-    return Times(tuple(pts * unit for pts in facts.pts[start:stop]), base, last * unit)
+    unit, base = metadata.time_base.numerator, Fraction(1, metadata.time_base.denominator)
+    last = metadata.pts[stop] - metadata.pts[stop - 1] if stop < len(metadata.pts) else metadata.last_duration
+    return FrameTiming(tuple(pts * unit for pts in metadata.pts[start:stop]), base, last * unit)
 
 
-def _rate(job: Job, facts: Facts) -> Fraction:
-    asked = job.fps or Fraction(job.preset.gif.fps).limit_denominator(1000)
-    return min(asked, facts.frame_rate)
+def _rate(job: Job, metadata: VideoMetadata) -> Fraction:
+    asked = job.fps or Fraction(job.preset.animation.fps).limit_denominator(1000)
+    return min(asked, metadata.frame_rate)
 
 
-def thin(seconds: Sequence[Fraction], times: Times, rate: Fraction) -> tuple[list[int], Times]:
+def thin(seconds: Sequence[Fraction], times: FrameTiming, rate: Fraction) -> tuple[list[int], FrameTiming]:
     """The frames that are on screen at the ticks of `rate`, each once, and how long they stand in ticks."""
     length = (times.pts[-1] - times.pts[0] + times.last_duration) * times.time_base
     num_ticks = max(1, round(length * rate))
     shown = [bisect_right(seconds, seconds[0] + tick / rate) - 1 for tick in range(num_ticks)]
     kept = [tick for tick in range(num_ticks) if tick == 0 or shown[tick] != shown[tick - 1]]
-    return [shown[tick] for tick in kept], Times(tuple(kept), 1 / rate, num_ticks - kept[-1])
+    return [shown[tick] for tick in kept], FrameTiming(tuple(kept), 1 / rate, num_ticks - kept[-1])

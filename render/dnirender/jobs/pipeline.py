@@ -1,6 +1,6 @@
 """The path of one frame.
 
-decode (thread 1) -> scale -> group by alpha -> engine (thread 2, its lanes or streams) -> compose -> colours of the
+decode (thread 1) -> scale -> group by alpha -> engine (thread 2, its lanes or streams) -> compose -> colors of the
 encoder (thread 3) -> encode (the caller's) -> part of a segment -> join -> rename into place.
 """
 
@@ -16,14 +16,14 @@ from typing import TYPE_CHECKING, Any
 import cv2
 
 from dnirender.concurrency import prefetch
-from dnirender.encoding.segment_file import PartWriter
+from dnirender.encoding.segment_file import SegmentWriter
 from dnirender.encoding.sink import Sink
 from dnirender.errors import RenderError
 from dnirender.files import disk_errors
 from dnirender.frames import Alpha, Batch, Frame, Image
 from dnirender.jobs.compose import Renders, make_composer
 from dnirender.jobs.plan import Plan
-from dnirender.jobs.prepare import Ready, shows_opacity
+from dnirender.jobs.prepare import PreparedJob, shows_opacity
 from dnirender.jobs.workspace import Segment
 from dnirender.media import resize
 
@@ -39,32 +39,32 @@ Progress = Callable[[int, int, Alpha], None]
 """Called after every written frame with (frames written, frames in all, its alpha)."""
 
 
-def render_segments(ready: Ready, missing: Sequence[Segment], progress: Progress | None) -> None:
+def render_segments(prepared: PreparedJob, missing: Sequence[Segment], progress: Progress | None) -> None:
     """Renders the segments that are missing. Frames are made ahead across their borders."""
-    plan, sink = ready.plan, ready.sink()
+    plan, sink = prepared.plan, prepared.sink()
     numbers = [number for segment in missing for number in segment.numbers]
     total = len(plan.selection.indices)
     done = total - len(numbers)
     with (
-        _opencv_threads(1 if ready.engine.device.type == "cpu" else None),
-        closing(prefetch(_converted(ready, sink, numbers), CONVERTED_AHEAD, "convert")) as pictures,
+        _opencv_threads(1 if prepared.engine.device.type == "cpu" else None),
+        closing(prefetch(_converted(prepared, sink, numbers), CONVERTED_AHEAD, "convert")) as pictures,
     ):
         for segment in missing:
             with disk_errors(plan.job.output):
-                recorder = sink.recorder()
-            with PartWriter(ready.work.folder / segment.name, recorder.header) as part:
+                recorder = sink.new_encoder()
+            with SegmentWriter(prepared.workspace.folder / segment.name, recorder.header) as part:
                 for number in segment.numbers:
-                    alpha, picture = _due(pictures, number)
+                    alpha, picture = _next_frame(pictures, number)
                     part.extend(recorder.record(number, picture))
                     done += 1
                     if progress:
                         progress(done, total, alpha)
                 part.extend(recorder.flush())
-                if plan.source.repaired:
-                    ready.work.note(repaired=sorted(plan.source.repaired))
+                if plan.source.concealed_frames:
+                    prepared.workspace.note(concealed_frames=sorted(plan.source.concealed_frames))
 
 
-def _due(pictures: Iterator[tuple[Alpha, Any]], number: int) -> tuple[Alpha, Any]:
+def _next_frame(pictures: Iterator[tuple[Alpha, Any]], number: int) -> tuple[Alpha, Any]:
     if (found := next(pictures, None)) is None:
         raise RenderError(f"frame {number} of the render did not come; nothing was published")
     return found
@@ -82,21 +82,21 @@ def _opencv_threads(count: int | None) -> Generator[None]:
         cv2.setNumThreads(before)
 
 
-def _converted(ready: Ready, sink: Sink, numbers: Sequence[int]) -> Iterator[tuple[Alpha, Image | VideoFrame]]:
+def _converted(prepared: PreparedJob, sink: Sink, numbers: Sequence[int]) -> Iterator[tuple[Alpha, Image | VideoFrame]]:
     """The pictures of these numbers, in order, as the recorder takes them."""
-    with closing(_composed(ready, numbers)) as pictures:
+    with closing(_composed(prepared, numbers)) as pictures:
         for alpha, picture in pictures:
-            yield alpha, sink.converted(picture)
+            yield alpha, sink.convert(picture)
 
 
-def _composed(ready: Ready, numbers: Sequence[int]) -> Generator[tuple[Alpha, Image]]:
+def _composed(prepared: PreparedJob, numbers: Sequence[int]) -> Generator[tuple[Alpha, Image]]:
     """The path of every frame from the file to the picture that is encoded."""
-    plan = ready.plan
+    plan = prepared.plan
     decoded = prefetch(plan.source.frames([plan.selection.indices[n] for n in numbers]), DECODED_AHEAD, "decode")
     scaled = (replace(frame, image=resize.fit(frame.image, *plan.size)) for frame in decoded)
-    rendered = prefetch(_rendered(ready.engine, plan, numbers, scaled), RENDERED_AHEAD, "render")
+    rendered = prefetch(_rendered(prepared.engine, plan, numbers, scaled), RENDERED_AHEAD, "render")
     with closing(decoded), closing(rendered):
-        draw = make_composer(ready)
+        draw = make_composer(prepared)
         for number, (frame, renders) in zip(numbers, rendered, strict=True):
             opacity = frame.opacity if shows_opacity(plan) else None
             yield plan.selection.alphas[number], resize.with_opacity(draw(number, frame, renders), opacity)

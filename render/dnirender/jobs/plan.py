@@ -10,16 +10,16 @@ from dataclasses import dataclass, replace
 from fractions import Fraction
 from pathlib import Path
 
-from dnirender.decoding.metadata import Facts
+from dnirender.decoding.metadata import VideoMetadata
 from dnirender.decoding.open import open_source
 from dnirender.decoding.source import Source
 from dnirender.encoding.animation import FORMATS, check_rate
-from dnirender.encoding.image_sequence import numbered
-from dnirender.encoding.sink import Times
-from dnirender.encoding.stream_copy import AS_ASKED, Cut, StreamPlan, plan_streams
+from dnirender.encoding.image_sequence import numbered_path
+from dnirender.encoding.sink import FrameTiming
+from dnirender.encoding.stream_copy import AS_ASKED, StreamPlan, TimeRange, plan_streams
 from dnirender.errors import OutputError, UsageError
 from dnirender.frames import Alpha
-from dnirender.jobs.frame_selection import Selection, between, boomerang_order, select
+from dnirender.jobs.frame_selection import Selection, boomerang_order, select_frames, timing_and_range
 from dnirender.jobs.job import Job
 from dnirender.jobs.workspace import was_delivered
 from dnirender.layout import panels as compose
@@ -59,34 +59,34 @@ class Plan:
         return boomerang_order(rendered) if self.job.boomerang else range(rendered)
 
     @property
-    def times(self) -> Times:
+    def times(self) -> FrameTiming:
         """When each frame of the output is shown."""
         times = self.selection.times
         if not self.job.boomerang:
             return times
         durations = [times.duration(index) for index in self.order]
-        return Times(tuple(itertools.accumulate(durations[:-1], initial=0)), times.time_base, durations[-1])
+        return FrameTiming(tuple(itertools.accumulate(durations[:-1], initial=0)), times.time_base, durations[-1])
 
     @property
     def targets(self) -> list[Path]:
         """The files that are written."""
         output = self.job.output
-        return [numbered(output, number) for number in range(self.num_frames)] if self.job.numbered else [output]
+        return [numbered_path(output, number) for number in range(self.num_frames)] if self.job.numbered else [output]
 
     def first(self, count: int) -> Selection:
         """The selection's first frames, fewer than all, as if they alone had been asked for."""
-        selection, times, cut = self.selection, self.selection.times, Cut()
+        selection, times, cut = self.selection, self.selection.times, TimeRange()
         indices = selection.indices[:count]
-        if self.job.animated or self.source.facts.still:
-            times = Times(times.pts[:count], times.time_base, times.duration(count - 1))
+        if self.job.animated or self.source.metadata.still:
+            times = FrameTiming(times.pts[:count], times.time_base, times.duration(count - 1))
         else:
-            times, cut = between(self.source.facts, indices[0], indices[-1] + 1)
+            times, cut = timing_and_range(self.source.metadata, indices[0], indices[-1] + 1)
         return replace(selection, indices=indices, alphas=selection.alphas[:count], times=times, cut=cut)
 
     @property
     def dropped(self) -> list[str]:
         """The streams that the output cannot hold, by name, but for those that were not asked for."""
-        return [str(stream) for stream in self.streams if stream.action == "drop" and stream.why not in EXPECTED]
+        return [str(stream) for stream in self.streams if stream.action == "drop" and stream.reason not in EXPECTED]
 
     @property
     def distinct_alphas(self) -> int:
@@ -158,15 +158,15 @@ def make_plan(job: Job) -> Plan:
     if job.fps is not None and not (job.animated or is_still(job.input)):
         raise UsageError("--fps applies to GIF, WebP, APNG and stills; a video keeps the time stamps of its source")
     source = _open(job)
-    facts = source.facts
-    streams = _streams(job, facts)
-    warnings = list(facts.warnings)
-    warnings += [str(stream) for stream in streams if stream.action != "copy" and stream.why not in EXPECTED]
-    plan = Plan(job, source, select(job, facts), scaled_size(job, facts), streams, tuple(warnings))
+    metadata = source.metadata
+    streams = _streams(job, metadata)
+    warnings = list(metadata.warnings)
+    warnings += [str(stream) for stream in streams if stream.action != "copy" and stream.reason not in EXPECTED]
+    plan = Plan(job, source, select_frames(job, metadata), scaled_size(job, metadata), streams, tuple(warnings))
     if job.animated:
         check_rate(job.output, plan.times)
     for number in range(1, plan.num_frames if job.numbered else 0):
-        check_target(numbered(job.output, number), job)
+        check_target(numbered_path(job.output, number), job)
     return plan
 
 
@@ -182,7 +182,7 @@ def check_output(job: Job) -> None:
         raise UsageError(
             f"{job.output}: unknown output format {suffix or 'without extension'!r}; expected {known} or %04d.png"
         )
-    check_target(numbered(job.output, 0) if job.numbered else job.output, job)
+    check_target(numbered_path(job.output, 0) if job.numbered else job.output, job)
 
 
 def check_target(target: Path, job: Job) -> None:
@@ -213,7 +213,7 @@ def _open(job: Job) -> Source:
             sdr_depth=depth_of_name(job.preset.encoding.pix_fmt, 8),
             ignore_errors=job.ignore_errors,
         )
-    rate = job.fps or (Fraction(job.preset.gif.fps).limit_denominator(1000) if job.animated else STILL_RATE)
+    rate = job.fps or (Fraction(job.preset.animation.fps).limit_denominator(1000) if job.animated else STILL_RATE)
     count = job.timeline.num_frames(rate)
     if count > MAX_STILL_FRAMES:
         raise UsageError(
@@ -227,26 +227,28 @@ def _hdr(job: Job) -> str:
     return "tonemap-auto" if job.hdr == "auto" and (job.animated or job.numbered) else job.hdr
 
 
-def scaled_size(job: Job, facts: Facts) -> tuple[int, int]:
+def scaled_size(job: Job, metadata: VideoMetadata) -> tuple[int, int]:
     """The size given to the network: the source's, or scaled into the layout's box with its aspect kept."""
     width, height = job.preset.layout.width, job.preset.layout.height
     if width is None and height is None and job.animated:
-        width = min(job.preset.gif.width, facts.width)
+        width = min(job.preset.animation.width, metadata.width)
     if width is None and height is None:
-        return facts.width, facts.height
-    scale = min(Fraction(side, own) for side, own in ((width, facts.width), (height, facts.height)) if side is not None)
-    return max(1, round(facts.width * scale)), max(1, round(facts.height * scale))
+        return metadata.width, metadata.height
+    scale = min(
+        Fraction(side, own) for side, own in ((width, metadata.width), (height, metadata.height)) if side is not None
+    )
+    return max(1, round(metadata.width * scale)), max(1, round(metadata.height * scale))
 
 
-def _streams(job: Job, facts: Facts) -> tuple[StreamPlan, ...]:
+def _streams(job: Job, metadata: VideoMetadata) -> tuple[StreamPlan, ...]:
     suffix = job.output.suffix.lower()
     if job.boomerang or suffix not in CONTAINERS:
         why = BACKWARDS if job.boomerang else ONLY_PICTURES
-        others = [stream for stream in facts.streams if stream.index != facts.video_index]
+        others = [stream for stream in metadata.streams if stream.index != metadata.video_index]
         return tuple(StreamPlan(s.index, s.kind, s.codec, "drop", "", why) for s in others)
-    if facts.still:
+    if metadata.still:
         return ()
     encoding = job.preset.encoding
     return plan_streams(
-        job.input, CONTAINERS[suffix], facts.video_index, audio=encoding.audio, subtitles=encoding.subtitles
+        job.input, CONTAINERS[suffix], metadata.video_index, audio=encoding.audio, subtitles=encoding.subtitles
     )

@@ -21,18 +21,18 @@ from dnirender.encoding.encoders import (
     even_size,
     keeps_shape,
 )
-from dnirender.encoding.image_sequence import PictureSink, numbered
-from dnirender.encoding.provenance import Receipt, read_receipt
+from dnirender.encoding.image_sequence import ImageSequenceSink, numbered_path
+from dnirender.encoding.provenance import Provenance, read_provenance
 from dnirender.encoding.sink import Sink
 from dnirender.encoding.video import VideoSink
 from dnirender.engine import calibration as probe
 from dnirender.errors import MediaError, OutputError, UsageError
-from dnirender.files import sample
-from dnirender.jobs.disk_space import check_space, estimate, still_needed
-from dnirender.jobs.fingerprint import identity
+from dnirender.files import sample_hash
+from dnirender.jobs.disk_space import check_space, estimate_bytes, remaining_bytes
+from dnirender.jobs.fingerprint import job_fingerprint
 from dnirender.jobs.job import Job
 from dnirender.jobs.plan import Plan, make_plan
-from dnirender.jobs.workspace import Segment, Work, mark_of, split
+from dnirender.jobs.workspace import Segment, Workspace, short_hash, split
 from dnirender.layout import panels as compose
 from dnirender.media import resize
 from dnirender.media.containers import CONTAINERS, container_of
@@ -66,14 +66,14 @@ def load_engine(job: Job) -> Engine:
 
 
 @dataclass(frozen=True)
-class Ready:
+class PreparedJob:
     """A plan with its networks loaded and its encoder tried: nothing but rendering is left."""
 
     plan: Plan
     engine: Engine
     output_size: tuple[int, int]
     spec: VideoSpec | None
-    work: Work
+    workspace: Workspace
     segments: tuple[Segment, ...]
     warnings: tuple[str, ...]
     partial: bool = False
@@ -81,67 +81,67 @@ class Ready:
     @property
     def space(self) -> int:
         """Bytes that the render takes on the disk, by estimate."""
-        return _space(self.plan, self.spec, self.output_size)
+        return _disk_bytes(self.plan, self.spec, self.output_size)
 
     @property
     def resumed(self) -> int:
         """Frames that an earlier run has finished."""
-        return 0 if self.plan.job.restart else self.work.kept
+        return 0 if self.plan.job.restart else self.workspace.num_finished_frames
 
     def sink(self) -> Sink:
         """What makes the output of the pictures."""
         plan, job = self.plan, self.plan.job
         if job.animated:
-            return AnimationSink(job.output, plan.times, dither=job.preset.gif.dither, order=plan.order)
+            return AnimationSink(job.output, plan.times, dither=job.preset.animation.dither, order=plan.order)
         if self.spec is None:
-            return PictureSink(job.output, plan.order)
-        receipt = _receipt(plan, "" if self.partial else mark_of(self.work.job))
+            return ImageSequenceSink(job.output, plan.order)
+        provenance = _provenance(plan, "" if self.partial else short_hash(self.workspace.job))
         if job.boomerang:
-            return BoomerangSink(VideoSink(job.output, self.spec, plan.times, receipt=receipt), plan.order)
-        companions = None if plan.source.facts.still else (job.input, plan.streams, plan.selection.cut)
-        return VideoSink(job.output, self.spec, plan.times, companions, receipt, ignore_errors=job.ignore_errors)
+            return BoomerangSink(VideoSink(job.output, self.spec, plan.times, provenance=provenance), plan.order)
+        companions = None if plan.source.metadata.still else (job.input, plan.streams, plan.selection.cut)
+        return VideoSink(job.output, self.spec, plan.times, companions, provenance, ignore_errors=job.ignore_errors)
 
 
 def is_rendered(job: Job) -> bool:
     """Whether the target is a video that this very job has made. Raises what `make_plan` raises."""
     try:
-        receipt = read_receipt(job.output)
+        provenance = read_provenance(job.output)
     except MediaError:
         return False
-    if receipt is None:
+    if provenance is None:
         return False
     plan = make_plan(replace(job, overwrite=True))
-    return receipt.model_copy(update={"check": None}) == _receipt(plan, mark_of(identity(plan)))
+    return provenance.model_copy(update={"crc32": None}) == _provenance(plan, short_hash(job_fingerprint(plan)))
 
 
-def free_name(ready: Ready) -> Path:
+def free_name(prepared: PreparedJob) -> Path:
     """What a part of the result is published as: STEM.partial.EXT, with a number where that is taken by a file that is
     not a part of a render of the same source."""
-    output = ready.plan.job.output
+    output = prepared.plan.job.output
     marks = itertools.chain([".partial"], (f".partial-{number}" for number in itertools.count(2)))
     names = (output.with_name(f"{output.stem}{mark}{output.suffix}") for mark in marks)
-    return next(name for name in names if _is_free(ready, name))
+    return next(name for name in names if _is_free(prepared, name))
 
 
-def _is_free(ready: Ready, name: Path) -> bool:
-    job = ready.plan.job
-    first = numbered(name, 0) if job.numbered else name
-    if not first.exists() or ready.spec is None or first.resolve() == job.input.resolve():
+def _is_free(prepared: PreparedJob, name: Path) -> bool:
+    job = prepared.plan.job
+    first = numbered_path(name, 0) if job.numbered else name
+    if not first.exists() or prepared.spec is None or first.resolve() == job.input.resolve():
         return not first.exists()
     try:
-        receipt = read_receipt(first)
+        provenance = read_provenance(first)
     except MediaError:
         return False
-    return receipt is not None and not receipt.job and receipt.sample == sample(job.input)
+    return provenance is not None and not provenance.job and provenance.sample == sample_hash(job.input)
 
 
-def _receipt(plan: Plan, mark: str) -> Receipt:
+def _provenance(plan: Plan, mark: str) -> Provenance:
     """What `verify` has to know of a file."""
     job, indices = plan.job, plan.selection.indices
-    return Receipt(
+    return Provenance(
         program=f"dnirender {__version__}",
         source=job.input.name,
-        sample=sample(job.input),
+        sample=sample_hash(job.input),
         preset=job.preset.name,
         keyframes=job.preset.timeline.keyframes,
         video_stream=job.video_stream,
@@ -156,19 +156,19 @@ def _receipt(plan: Plan, mark: str) -> Receipt:
     )
 
 
-def prepare(plan: Plan, engine: Engine | None = None) -> Ready:
+def prepare(plan: Plan, engine: Engine | None = None) -> PreparedJob:
     """Loads the networks, or takes those of a job with the same ones, and tries the encoder with its real settings.
 
     What an earlier run of the same job has finished is gone on with, on the device and in the precision it was begun.
     """
-    work = Work(plan.job.output, identity(plan))
+    workspace = Workspace(plan.job.output, job_fingerprint(plan))
     for target in plan.targets if not plan.job.overwrite else ():
-        if target.exists() and not work.has_delivered(target):
+        if target.exists() and not workspace.has_delivered(target):
             raise OutputError(f"{target}: exists already; -y overwrites it")
-    begun = None if plan.job.restart else work.manifest
+    begun = None if plan.job.restart else workspace.manifest
     if begun:
         plan = replace(plan, job=replace(plan.job, **begun.engine))
-    if engine is None or (begun and begun.engine != settings(engine)):
+    if engine is None or (begun and begun.engine != engine_settings(engine)):
         try:
             engine = load_engine(plan.job)
         except UsageError as error:
@@ -191,39 +191,39 @@ def prepare(plan: Plan, engine: Engine | None = None) -> Ready:
             f"{width}x{height} is odd, and {spec.codec} with {spec.pix_fmt} is not: "
             f"padded to {spec.width}x{spec.height} by repeating the edge"
         )
-    done, space = 0 if plan.job.restart else work.kept, _space(plan, spec, (width, height))
-    needed = still_needed(work.folder, done, len(plan.selection.indices), space)
+    done, space = 0 if plan.job.restart else workspace.num_finished_frames, _disk_bytes(plan, spec, (width, height))
+    needed = remaining_bytes(workspace.folder, done, len(plan.selection.indices), space)
     if tight := check_space(plan.job.output, needed, begun=bool(done)):
         warnings.append(tight)
-    ready = Ready(plan, engine, (width, height), spec, work, (), ())
-    if isinstance(sink := ready.sink(), VideoSink):
+    prepared = PreparedJob(plan, engine, (width, height), spec, workspace, (), ())
+    if isinstance(sink := prepared.sink(), VideoSink):
         sink.check()
-    tune(engine, plan)
+    autotune(engine, plan)
     segments = begun.segments if begun else split(len(plan.selection.indices), _segment_length(plan, engine))
     if not plan.job.restart:
         warnings += [
             f"{plan.job.output}: another job was begun on it, with other {', '.join(other)}; its finished parts are "
             "not used, and stay until this one is published"
-            for other in work.others()
+            for other in workspace.others()
         ]
-    return replace(ready, segments=segments, warnings=tuple(warnings))
+    return replace(prepared, segments=segments, warnings=tuple(warnings))
 
 
 def _lost(plan: Plan, spec: VideoSpec | None) -> Iterator[str]:
     """What of the source's pictures the output cannot hold."""
     if spec and not keeps_shape(spec, container_of(plan.job.output)):
         yield f"pixels are {spec.sample_aspect_ratio} wide, which {spec.codec} cannot say in this container"
-    if plan.source.facts.opacity and not _keeps_opacity(plan, spec):
+    if plan.source.metadata.opacity and not _keeps_opacity(plan, spec):
         yield f"{plan.job.input.name}: transparency is dropped"
 
 
-def _space(plan: Plan, spec: VideoSpec | None, size: tuple[int, int]) -> int:
+def _disk_bytes(plan: Plan, spec: VideoSpec | None, size: tuple[int, int]) -> int:
     """Bytes that the render takes, by estimate."""
     codec = spec.codec if spec and not plan.job.boomerang else None
-    return estimate(size[0] * size[1] * len(plan.selection.indices), codec)
+    return estimate_bytes(size[0] * size[1] * len(plan.selection.indices), codec)
 
 
-def settings(engine: Engine) -> dict[str, Any]:
+def engine_settings(engine: Engine) -> dict[str, Any]:
     """What a job that is resumed has to be rendered with, so that its parts fit together; as the fields of a Job."""
     return {
         "device": str(engine.device),
@@ -239,14 +239,18 @@ def _segment_length(plan: Plan, engine: Engine) -> int:
     count = len(plan.selection.indices)
     if plan.job.segment:
         return plan.job.segment
-    networks = engine.pace(probe.picture(plan.size[1], plan.size[0]), 1) * plan.forwards / count if count > 1 else 0
+    networks = (
+        engine.seconds_per_frame(probe.calibration_image(plan.size[1], plan.size[0]), 1) * plan.forwards / count
+        if count > 1
+        else 0
+    )
     pixels = plan.size[0] * plan.size[1] * engine.network.scale**2 * len(plan.job.preset.layout.panels)
     return min(MOST_FRAMES, 2 ** max(0, round(math.log2(SECONDS / (networks + pixels * ENCODING)))))
 
 
 def shows_opacity(plan: Plan) -> bool:
     """Whether the pictures that are written have opacity; panels have none."""
-    return plan.source.facts.opacity and len(plan.job.preset.layout.panels) == 1
+    return plan.source.metadata.opacity and len(plan.job.preset.layout.panels) == 1
 
 
 def _keeps_opacity(plan: Plan, spec: VideoSpec | None) -> bool:
@@ -256,26 +260,26 @@ def _keeps_opacity(plan: Plan, spec: VideoSpec | None) -> bool:
     return carries_opacity(spec.pix_fmt) and container_keeps_opacity(spec.codec, container_of(plan.job.output))
 
 
-def tune(engine: Engine, plan: Plan) -> None:
+def autotune(engine: Engine, plan: Plan) -> None:
     """Tells the engine of the job."""
-    engine.tune(plan.size[1], plan.size[0], plan.forwards, plan.source.facts.depth)
+    engine.autotune(plan.size[1], plan.size[0], plan.forwards, plan.source.metadata.depth)
 
 
 def _spec(plan: Plan, width: int, height: int) -> VideoSpec:
     """How the pictures are encoded, tried; UsageError where that cannot be."""
-    facts, encoding = plan.source.facts, plan.job.preset.encoding
+    metadata, encoding = plan.source.metadata, plan.job.preset.encoding
     webm = plan.job.output.suffix.lower() == ".webm"
     codec = encoding.codec if encoding.codec != "auto" else "libvpx-vp9" if webm else "libx264"
     opacity = shows_opacity(plan) and container_keeps_opacity(codec, container_of(plan.job.output))
-    pix_fmt = choose_pix_fmt(codec, facts.sampling, facts.depth, encoding.pix_fmt, opacity)
+    pix_fmt = choose_pix_fmt(codec, metadata.sampling, metadata.depth, encoding.pix_fmt, opacity)
     width, height = even_size(codec, pix_fmt, width, height)
     spec = VideoSpec(
         codec=codec,
         pix_fmt=pix_fmt,
         width=width,
         height=height,
-        colour=facts.colour,
-        sample_aspect_ratio=facts.sample_aspect_ratio,
+        color=metadata.color,
+        sample_aspect_ratio=metadata.sample_aspect_ratio,
         options=encoder_options(codec, encoding.crf, encoding.options),
         rate=plan.times.frame_rate.limit_denominator(100_000),
     )
@@ -284,8 +288,8 @@ def _spec(plan: Plan, width: int, height: int) -> VideoSpec:
     return spec
 
 
-def estimate_seconds(ready: Ready) -> float:
+def estimate_seconds(prepared: PreparedJob) -> float:
     """How long the networks will take: what a few runs of the first frame take, times the frames that they see."""
-    plan = ready.plan
+    plan = prepared.plan
     frame = next(iter(plan.source.frames(plan.selection.indices[:1])))
-    return ready.engine.pace(resize.fit(frame.image, *plan.size)) * plan.forwards
+    return prepared.engine.seconds_per_frame(resize.fit(frame.image, *plan.size)) * plan.forwards

@@ -10,12 +10,12 @@ from fractions import Fraction
 from pathlib import Path
 
 from dnirender.errors import OutputError
-from dnirender.jobs.disk_space import full, is_no_space
-from dnirender.jobs.finish import finish
+from dnirender.jobs.disk_space import disk_full_error, is_disk_full
+from dnirender.jobs.finish import finish_render
 from dnirender.jobs.job import Job
 from dnirender.jobs.pipeline import Progress
 from dnirender.jobs.plan import default_output, make_plan
-from dnirender.jobs.prepare import Ready, prepare, tune
+from dnirender.jobs.prepare import PreparedJob, autotune, prepare
 from dnirender.preset import DEFAULT_PRESET, Preset
 
 
@@ -34,35 +34,35 @@ class Report:
     device: str
     dtype: str
     backend: str
-    lanes: int
+    workers: int
     tile: tuple[int, int] | None
     weight_writes: int
     streams: tuple[str, ...]
     warnings: tuple[str, ...]
 
 
-def run(ready: Ready, progress: Progress | None = None, notice: Callable[[str], None] | None = None) -> Report:
+def run(prepared: PreparedJob, progress: Progress | None = None, notice: Callable[[str], None] | None = None) -> Report:
     """Renders. The target's name holds the whole result when this returns, and is untouched when it raises; segments
     that were finished by then are kept, and the same job goes on behind them.
 
     `notice` is told when much is joined, and what was published of a render that did not come to its end.
     """
-    plan, engine = ready.plan, ready.engine
-    began, written_before, retried_before = time.perf_counter(), engine.writes, len(engine.retried)
-    tune(engine, plan)  # another job may have used the engine since
+    plan, engine = prepared.plan, prepared.engine
+    began, written_before, retried_before = time.perf_counter(), engine.weight_writes, len(engine.fp32_frames)
+    autotune(engine, plan)  # another job may have used the engine since
     try:
-        with ready.work as work:
-            missing = finish(ready, work, progress, notice)
+        with prepared.workspace as workspace:
+            missing = finish_render(prepared, workspace, progress, notice)
     except OutputError as error:
         if not plan.job.output.parent.is_dir():
             raise OutputError(f"{plan.job.output.parent}: this folder is gone, and all that was rendered") from error
-        if not is_no_space(error):
+        if not is_disk_full(error):
             raise
-        done, total = ready.work.kept, len(plan.selection.indices)
-        raise full(plan.job.output, ready.work.folder, done, total, ready.space) from error
+        done, total = prepared.workspace.num_finished_frames, len(plan.selection.indices)
+        raise disk_full_error(plan.job.output, prepared.workspace.folder, done, total, prepared.space) from error
     seconds, rendered = time.perf_counter() - began, sum(len(segment.numbers) for segment in missing)
-    warnings = list(ready.warnings)
-    if retried := engine.retried[retried_before:]:
+    warnings = list(prepared.warnings)
+    if retried := engine.fp32_frames[retried_before:]:
         warnings.append(f"{len(retried)} frames overflowed in {engine.dtype} and were rendered in fp32: {retried[:5]}")
     return Report(
         input=str(plan.job.input),
@@ -74,11 +74,11 @@ def run(ready: Ready, progress: Progress | None = None, notice: Callable[[str], 
         device=str(engine.device),
         dtype=engine.dtype,
         backend=engine.backend,
-        lanes=engine.lanes,
+        workers=engine.workers,
         tile=engine.tile,
-        weight_writes=engine.writes - written_before,
+        weight_writes=engine.weight_writes - written_before,
         streams=tuple(str(stream) for stream in plan.streams),
-        warnings=(*warnings, *plan.source.repairs()),
+        warnings=(*warnings, *plan.source.concealment_warnings()),
     )
 
 

@@ -13,15 +13,15 @@ import av.error
 
 from dnirender.decoding.open import open_source
 from dnirender.decoding.source import Source
-from dnirender.encoding.provenance import Receipt, read_receipt
-from dnirender.encoding.sink import Times, slack_of
-from dnirender.encoding.stream_copy import Cut, StreamPlan, is_kept, plan_streams, start_of
+from dnirender.encoding.provenance import Provenance, read_provenance
+from dnirender.encoding.sink import FrameTiming, timestamp_tolerance
+from dnirender.encoding.stream_copy import StreamPlan, TimeRange, is_in_output, plan_streams, start_of
 from dnirender.encoding.video import VideoSink
 from dnirender.errors import MediaError, UsageError
-from dnirender.files import sample
-from dnirender.jobs.frame_selection import between
+from dnirender.files import sample_hash
+from dnirender.jobs.frame_selection import timing_and_range
 from dnirender.media.containers import CONTAINERS, container_of, demux, fraction, open_container, read_video
-from dnirender.media.truncation import is_torn
+from dnirender.media.truncation import is_truncated
 
 MILLISECOND = Fraction(1, 1000)
 TRANSCODED = Fraction(1, 10)  # seconds that sound may gain or lose by the frames of another codec
@@ -46,44 +46,50 @@ def verify(path: Path, source: Path | None = None) -> list[Check]:
         raise UsageError(f"{path}: verify reads {' '.join(sorted(CONTAINERS))}")
     if not path.is_file():
         raise MediaError(f"{path}: no such file")
-    if is_torn(path):
+    if is_truncated(path):
         raise MediaError(f"{path}: is cut off")
-    receipt = read_receipt(path)
-    if receipt is None:
+    provenance = read_provenance(path)
+    if provenance is None:
         raise UsageError(
             f"{path}: does not say what it was rendered from; verify takes videos as dnirender has written them"
         )
-    clip = _source(path, receipt, source)
-    checks = [Check("source", sample(clip) == receipt.sample, f"{clip}, made of {receipt.source} by {receipt.program}")]
-    if receipt.check is not None:
-        same = read_video(path)[1] == receipt.check
+    clip = _source(path, provenance, source)
+    checks = [
+        Check(
+            "source",
+            sample_hash(clip) == provenance.sample,
+            f"{clip}, made of {provenance.source} by {provenance.program}",
+        )
+    ]
+    if provenance.crc32 is not None:
+        same = read_video(path)[1] == provenance.crc32
         checks.append(Check("video", same, "the same bytes" if same else "other bytes than were written"))
     opened = open_source(
         clip,
-        stream=receipt.video_stream,
-        ignore_errors=receipt.ignore_errors,
+        stream=provenance.video_stream,
+        ignore_errors=provenance.ignore_errors,
     )
-    if receipt.boomerang or opened.facts.still:
-        return [*checks, *_frames(path, None, receipt.frames)]
-    times, cut = between(opened.facts, receipt.start, receipt.stop)
+    if provenance.boomerang or opened.metadata.still:
+        return [*checks, *_frames(path, None, provenance.frames)]
+    times, cut = timing_and_range(opened.metadata, provenance.start, provenance.stop)
     shown = VideoSink.shown(times)
     checks += _frames(path, shown, len(shown.pts))
-    cut = Cut(cut.start, cut.stop, cut.shift + (times.pts[0] - shown.pts[0]) * times.time_base)
-    return [*checks, *_streams(path, opened, receipt, cut)]
+    cut = TimeRange(cut.start, cut.stop, cut.shift + (times.pts[0] - shown.pts[0]) * times.time_base)
+    return [*checks, *_streams(path, opened, provenance, cut)]
 
 
-def _source(path: Path, receipt: Receipt, named: Path | None) -> Path:
+def _source(path: Path, provenance: Provenance, named: Path | None) -> Path:
     if named is not None:
         return named
-    name = Path(receipt.source).name
+    name = Path(provenance.source).name
     places = [path.parent / name, Path(name)]
     found = [place for place in places if place.is_file()]
     if not found:
         raise UsageError(f"{path}: was rendered from {name}, which is neither beside it nor here; verify {path} SOURCE")
-    return next((place for place in found if sample(place) == receipt.sample), found[0])
+    return next((place for place in found if sample_hash(place) == provenance.sample), found[0])
 
 
-def _frames(path: Path, times: Times | None, due: int) -> list[Check]:
+def _frames(path: Path, times: FrameTiming | None, due: int) -> list[Check]:
     """Decodes the whole file."""
     found: list[Fraction] = []
     end, broken, damaged = Fraction(0), "", 0
@@ -107,7 +113,7 @@ def _frames(path: Path, times: Times | None, due: int) -> list[Check]:
     wanted = [pts * times.time_base for pts in times.pts]
     apart = [abs(a - b) for a, b in zip(found, wanted, strict=False)]
     worst = max(apart, default=Fraction(0))
-    slack = slack_of(path)
+    slack = timestamp_tolerance(path)
     last = wanted[-1] + times.last_duration * times.time_base
     return [
         *checks,
@@ -116,13 +122,13 @@ def _frames(path: Path, times: Times | None, due: int) -> list[Check]:
     ]
 
 
-def _streams(path: Path, source: Source, receipt: Receipt, cut: Cut) -> Iterator[Check]:
+def _streams(path: Path, source: Source, provenance: Provenance, cut: TimeRange) -> Iterator[Check]:
     plans = plan_streams(
         source.path,
         container_of(path),
-        source.facts.video_index,
-        audio=receipt.audio,
-        subtitles=receipt.subtitles,
+        source.metadata.video_index,
+        audio=provenance.audio,
+        subtitles=provenance.subtitles,
     )
     kept = [plan for plan in plans if plan.action != "drop"]
     with open_container(source.path) as before, open_container(path) as after:
@@ -132,8 +138,8 @@ def _streams(path: Path, source: Source, receipt: Receipt, cut: Cut) -> Iterator
     for plan, was, now in pairs:
         if plan.kind == "attachment":
             continue
-        there = _packets(source.path, was, cut, path, receipt.ignore_errors)
-        yield _alike(plan, there, _packets(path, now, Cut(), path))
+        there = _packets(source.path, was, cut, path, provenance.ignore_errors)
+        yield _alike(plan, there, _packets(path, now, TimeRange(), path))
     dropped = [str(plan) for plan in plans if plan.action == "drop"]
     if dropped:
         yield Check("left out", True, "; ".join(dropped))
@@ -154,7 +160,7 @@ class _Track:
     stop: Fraction
 
 
-def _packets(path: Path, index: int, cut: Cut, out: Path, forgiving: bool = False) -> _Track:
+def _packets(path: Path, index: int, cut: TimeRange, out: Path, forgiving: bool = False) -> _Track:
     count, check, first, stop = 0, 0, None, Fraction(0)
     with open_container(path) as container:
         stream = container.streams[index]
@@ -162,7 +168,7 @@ def _packets(path: Path, index: int, cut: Cut, out: Path, forgiving: bool = Fals
             # mov_text fills the pauses between lines with empty ones, which other formats do not need.
             pause = stream.name == "mov_text" and bytes(packet)[:2] == b"\0\0"
             torn = forgiving and packet.is_corrupt
-            if not packet.size or pause or torn or not is_kept(packet, cut, container_of(out)):
+            if not packet.size or pause or torn or not is_in_output(packet, cut, container_of(out)):
                 continue
             time = start_of(packet) - cut.shift
             first = time if first is None else min(first, time)

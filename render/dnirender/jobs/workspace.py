@@ -23,7 +23,7 @@ from typing import Any, Self
 
 from filelock import FileLock, Timeout
 
-from dnirender.encoding.segment_file import is_whole
+from dnirender.encoding.segment_file import is_complete
 from dnirender.errors import OutputError
 from dnirender.files import disk_errors, publish
 
@@ -65,7 +65,7 @@ class Manifest:
     job: Identity
     engine: Mapping[str, Any]
     segments: tuple[Segment, ...]
-    repaired: tuple[int, ...] = ()
+    concealed_frames: tuple[int, ...] = ()
     delivered: Mapping[str, tuple[int, int]] = field(default_factory=dict[str, tuple[int, int]])
 
     @classmethod
@@ -77,7 +77,7 @@ class Manifest:
                 job=dict(data["job"]),
                 engine={key: tuple(v) if isinstance(v, list) else v for key, v in data["engine"].items()},
                 segments=tuple(Segment(int(start), int(stop)) for start, stop in data["segments"]),
-                repaired=tuple(map(int, data["repaired"])),
+                concealed_frames=tuple(map(int, data["repaired"])),
                 delivered={str(name): (int(size), int(time)) for name, (size, time) in data["delivered"].items()},
             )
         except (OSError, ValueError, KeyError, TypeError, AttributeError):
@@ -100,7 +100,7 @@ class Manifest:
         return self.delivered.get(target.name) == (state.st_size, state.st_mtime_ns)
 
 
-class Work:
+class Workspace:
     """The parts of one job on their way to its target. Enter it to hold the target; it is let go of on exit, and a
     folder without a finished part goes with it.
 
@@ -110,7 +110,7 @@ class Work:
     def __init__(self, target: Path, job: Identity) -> None:
         self._target = target
         self.job, self.published = job, False
-        self.folder = target.with_name(f"{_stem(target)}.{mark_of(job)}.parts")
+        self.folder = target.with_name(f"{_stem(target)}.{short_hash(job)}.parts")
         self._lock_path = target.with_name(f"{_stem(target)}.lock")
         self._lock = FileLock(self._lock_path, timeout=0)
 
@@ -123,10 +123,10 @@ class Work:
     def finished(self) -> tuple[Segment, ...]:
         """The segments whose parts are there."""
         found = self.manifest
-        return tuple(s for s in found.segments if is_whole(self.folder / s.name)) if found else ()
+        return tuple(s for s in found.segments if is_complete(self.folder / s.name)) if found else ()
 
     @property
-    def kept(self) -> int:
+    def num_finished_frames(self) -> int:
         """Frames whose segments are finished."""
         return sum(len(segment.numbers) for segment in self.finished())
 
@@ -156,7 +156,7 @@ class Work:
         if (found := self.manifest) is not None:
             replace(found, **changes).write(self.folder)
 
-    def delivering(self, files: Sequence[tuple[Path, Path]]) -> None:
+    def record_outputs(self, files: Sequence[tuple[Path, Path]]) -> None:
         """Notes down the complete files that are about to get their names."""
         states = [(target.name, file.stat()) for file, target in files]
         self.note(delivered={name: (state.st_size, state.st_mtime_ns) for name, state in states})
@@ -171,7 +171,7 @@ class Work:
         for segment in segments:
             (self.folder / segment.name).unlink(missing_ok=True)
 
-    def forget(self) -> None:
+    def discard(self) -> None:
         """Removes all parts of all jobs on this target; OutputError where one cannot be removed."""
         for folder in _folders(self._target):
             with disk_errors(folder):
@@ -179,7 +179,7 @@ class Work:
                 (folder / "manifest.json").unlink(missing_ok=True)
             shutil.rmtree(folder, ignore_errors=True)
 
-    def tidy(self) -> None:
+    def cleanup(self) -> None:
         """`forget` once the result has its name: as long as anything is left, the manifest tells that it has."""
         for folder in _folders(self._target):
             for part in folder.glob("*.part"):
@@ -219,7 +219,7 @@ class Work:
             return ""
 
 
-def mark_of(job: Identity) -> str:
+def short_hash(job: Identity) -> str:
     """Tells a job from others."""
     return hashlib.sha256(json.dumps(dict(job), sort_keys=True).encode()).hexdigest()[:8]
 

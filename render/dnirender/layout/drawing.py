@@ -14,12 +14,12 @@ import numpy.typing as npt
 from dnirender.frames import Image
 
 Mask = npt.NDArray[np.float32]
-Colour = tuple[int, int, int]
+RGB = tuple[int, int, int]
 ZOOM = 4
-GROUND: Colour = (15, 16, 19)
-TEXT: Colour = (240, 240, 236)
-QUIET: Colour = (128, 132, 142)
-ACCENT: Colour = (255, 186, 84)
+GROUND: RGB = (15, 16, 19)
+TEXT: RGB = (240, 240, 236)
+QUIET: RGB = (128, 132, 142)
+ACCENT: RGB = (255, 186, 84)
 
 
 def new_canvas(width: int, height: int, dtype: np.dtype[np.generic]) -> Image:
@@ -28,12 +28,12 @@ def new_canvas(width: int, height: int, dtype: np.dtype[np.generic]) -> Image:
     return np.tile(row, height).reshape(height, width, 3)
 
 
-def paint(image: Image, x: int, y: int, coverage: Mask, colour: Colour) -> None:
-    """Lays a colour on the picture, in place, where coverage [h, w] (0..1) says; what falls outside is cut off."""
+def paint(image: Image, x: int, y: int, coverage: Mask, color: RGB) -> None:
+    """Lays a color on the picture, in place, where coverage [h, w] (0..1) says; what falls outside is cut off."""
     bottom, right = max(0, image.shape[0] - y), max(0, image.shape[1] - x)
     coverage = coverage[max(0, -y) : bottom, max(0, -x) : right, None]
     target = image[max(0, y) :, max(0, x) :][: coverage.shape[0], : coverage.shape[1]]
-    ink = np.array(colour, np.float32) * (257 if image.dtype == np.uint16 else 1)
+    ink = np.array(color, np.float32) * (257 if image.dtype == np.uint16 else 1)
     target[:] = np.rint(target + coverage * (ink - target))
 
 
@@ -58,7 +58,7 @@ def polyline_coverage(width: int, height: int, points: Sequence[tuple[float, flo
     return _shrunk(large)
 
 
-def draw_marker(image: Image, x: float, y: float, radii: tuple[float, float], colour: Colour, shape: str) -> None:
+def draw_marker(image: Image, x: float, y: float, radii: tuple[float, float], color: RGB, shape: str) -> None:
     """A disc, diamond or box about (x, y), in place, its edge one pixel soft so that it glides between pixels."""
     reach_x, reach_y = (math.ceil(radius) + 1 for radius in radii)
     left, top = math.floor(x) - reach_x, math.floor(y) - reach_y
@@ -70,7 +70,7 @@ def draw_marker(image: Image, x: float, y: float, radii: tuple[float, float], co
         coverage = np.clip((radii[0] - across - down) / math.sqrt(2) + 0.5, 0, 1)
     else:
         coverage = np.clip(radii[0] + 0.5 - np.hypot(across, down), 0, 1)
-    paint(image, left, top, coverage.astype(np.float32), colour)
+    paint(image, left, top, coverage.astype(np.float32), color)
 
 
 def _ascii(text: str) -> str:

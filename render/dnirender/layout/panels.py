@@ -1,6 +1,6 @@
 """Panels side by side over a track of alpha, and contact sheets: pictures in, one picture out.
 
-Colours are RGB 0..255 throughout and are scaled to the dtype of the picture they are laid on.
+Colors are RGB 0..255 throughout and are scaled to the dtype of the picture they are laid on.
 """
 
 from __future__ import annotations

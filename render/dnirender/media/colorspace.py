@@ -41,7 +41,7 @@ STRIP = 1 << 16  # pixels
 
 
 @dataclass(frozen=True)
-class Colour:
+class ColorSpec:
     """What the numbers of a picture mean: H.273 codes for matrix, primaries and transfer; `guessed` where untagged."""
 
     matrix: int
@@ -123,14 +123,14 @@ def _weighted(a: Any, weight_a: float, b: Any, weight_b: float) -> Floats:
     return cast(Floats, cv2.addWeighted(a, weight_a, b, weight_b, 0))
 
 
-def planes_to_rgb(planes: list[Plane], depth: int, colour: Colour) -> Image:
+def planes_to_rgb(planes: list[Plane], depth: int, color: ColorSpec) -> Image:
     """[h, w] luma and its chroma planes (none for gray) to RGB: uint8 for 8 bits, else uint16 over 0..65535."""
     luma, *chroma = planes
     height, width = luma.shape
-    luma_offset, luma_span, chroma_offset, chroma_span = code_range(depth, colour.full_range)
+    luma_offset, luma_span, chroma_offset, chroma_span = code_range(depth, color.full_range)
     bits, top = (8, 255.0) if depth == 8 else (16, 65535.0)
     scale = np.diag([top / luma_span, top / chroma_span, top / chroma_span])
-    matrix = to_rgb_matrix(colour.matrix) @ scale
+    matrix = to_rgb_matrix(color.matrix) @ scale
     affine = np.column_stack([matrix, -matrix @ np.array([luma_offset, chroma_offset, chroma_offset])])
     image = np.empty((height, width, 3), np.uint8 if bits == 8 else np.uint16)
     halved = bool(chroma) and width > 1 and chroma[0].shape[1] == -(-width // 2)
@@ -148,13 +148,13 @@ def planes_to_rgb(planes: list[Plane], depth: int, colour: Colour) -> Image:
     return image
 
 
-def rgb_to_planes(image: Image, sampling: tuple[int, int], depth: int, colour: Colour) -> list[Plane]:
+def rgb_to_planes(image: Image, sampling: tuple[int, int], depth: int, color: ColorSpec) -> list[Plane]:
     """An RGB picture as Y', Cb, Cr planes; `sampling` is (luma samples per chroma sample across, down)."""
     height, width = image.shape[:2]
-    luma_offset, luma_span, chroma_offset, chroma_span = code_range(depth, colour.full_range)
+    luma_offset, luma_span, chroma_offset, chroma_span = code_range(depth, color.full_range)
     top = 255.0 if image.dtype == np.uint8 else 65535.0
     scale = np.diag([luma_span / top, chroma_span / top, chroma_span / top])
-    matrix = scale @ np.linalg.inv(to_rgb_matrix(colour.matrix))
+    matrix = scale @ np.linalg.inv(to_rgb_matrix(color.matrix))
     affine = np.column_stack([matrix, [luma_offset, chroma_offset, chroma_offset]])
     steps = ((1, 1), sampling, sampling)
     kind = np.uint8 if depth == 8 else np.uint16
@@ -190,7 +190,7 @@ def _upsampled(plane: Plane, rows: slice, height: int, width: int) -> Floats:
 
 def _pairs_to_rgb(luma: Plane, cb: Floats, cr: Floats, m: npt.NDArray[np.float64], bits: int) -> Image:
     """Luma [h, w] and chroma of half as many columns to RGB: what `upsample` and the matrix give, for the even and the
-    odd columns by themselves, so that no plane is widened and colours lie side by side as integers only. `m` [3, 4]
+    odd columns by themselves, so that no plane is widened and colors lie side by side as integers only. `m` [3, 4]
     takes codes to RGB of `bits`."""
     height, width = luma.shape
     if width % 2:

@@ -41,7 +41,7 @@ def read_picture(path: Path) -> tuple[Image, Opacity | None]:
 
 
 def _upright_opacity(raw: Image, upright: Image) -> Opacity:
-    """The opacity of a picture as stored, turned as its colours were: OpenCV gives a fourth channel only unturned."""
+    """The opacity of a picture as stored, turned as its colors were: OpenCV gives a fourth channel only unturned."""
     for mirrored in (raw, raw[:, ::-1]):
         for turns in range(4):
             turned = np.rot90(mirrored, turns)

@@ -1,6 +1,6 @@
 """Decoded frames of any pixel format as RGB pictures, and RGB pictures as frames for an encoder.
 
-Planes of luma and chroma go through the matrix of `colour`; swscale only rearranges (packed, semi-planar and big-endian
+Planes of luma and chroma go through the matrix of `color`; swscale only rearranges (packed, semi-planar and big-endian
 formats have a planar twin of the same numbers) and unpacks RGB and palettes.
 """
 
@@ -16,7 +16,7 @@ from av.video.frame import VideoFrame
 
 from dnirender.errors import MediaError
 from dnirender.frames import Image, Opacity, to_uint8, to_uint16
-from dnirender.media.colorspace import Colour, Plane, planes_to_rgb, rgb_to_planes
+from dnirender.media.colorspace import ColorSpec, Plane, planes_to_rgb, rgb_to_planes
 
 SAMPLING_NAMES = {(2, 2): "420", (2, 1): "422", (1, 1): "444", (4, 1): "411", (1, 2): "440", (4, 4): "410"}
 
@@ -46,7 +46,7 @@ def sampling_of(form: VideoFormat) -> tuple[int, int] | None:
     return round(1024 / form.chroma_width(1024)), round(1024 / form.chroma_height(1024))
 
 
-def to_rgb(frame: VideoFrame, colour: Colour, path: Path) -> Image:
+def to_rgb(frame: VideoFrame, color: ColorSpec, path: Path) -> Image:
     """A decoded frame as an RGB picture: 8 bits where the source has 8 or fewer, else 16; opacity is left out.
 
     Raises MediaError, which names `path`, for pixels that are neither RGB, palette, gray nor Y'CbCr.
@@ -60,7 +60,7 @@ def to_rgb(frame: VideoFrame, colour: Colour, path: Path) -> Image:
     if not _one_plane_each(form, len(frame.planes)):
         frame = frame.reformat(format=_planar_twin(form))
     count = 3 if is_yuv(form) else 1
-    return planes_to_rgb(_planes(frame, depth)[:count], depth, colour)
+    return planes_to_rgb(_planes(frame, depth)[:count], depth, color)
 
 
 def has_opacity(form: VideoFormat) -> bool:
@@ -88,8 +88,8 @@ def carries_opacity(pix_fmt: str) -> bool:
     return has_opacity(form) and len(form.components) == 4
 
 
-def to_frame(image: Image, pix_fmt: str, colour: Colour) -> VideoFrame:
-    """An RGB picture as a frame of format `pix_fmt`, tagged with its colour.
+def to_frame(image: Image, pix_fmt: str, color: ColorSpec) -> VideoFrame:
+    """An RGB picture as a frame of format `pix_fmt`, tagged with its color.
 
     A fourth channel becomes its opacity where the format has a place for it and is dropped where not; without one all
     is opaque.
@@ -102,11 +102,11 @@ def to_frame(image: Image, pix_fmt: str, colour: Colour) -> VideoFrame:
     twin = av.VideoFormat(_planar_twin(form, carried), image.shape[1], image.shape[0])
     frame = VideoFrame(image.shape[1], image.shape[0], twin.name)
     depth = depth_of(twin)
-    planes = rgb_to_planes(np.ascontiguousarray(image[..., :3]), sampling_of(twin) or (1, 1), depth, colour)
+    planes = rgb_to_planes(np.ascontiguousarray(image[..., :3]), sampling_of(twin) or (1, 1), depth, color)
     _fill(frame, [*planes[: len(frame.planes)], *([_narrowed(image[..., 3], depth)] if carried else [])])
     if twin.name != pix_fmt:
         frame = frame.reformat(format=pix_fmt)
-    frame.colorspace, frame.color_range = colour.matrix, 2 if colour.full_range else 1
+    frame.colorspace, frame.color_range = color.matrix, 2 if color.full_range else 1
     return frame
 
 

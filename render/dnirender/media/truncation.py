@@ -32,7 +32,7 @@ ASF_PROPERTIES = bytes.fromhex("a1dcab8c47a9cf118ee400c00c205365")
 MXF_KEY = bytes.fromhex("060e2b34")
 
 
-def is_torn(path: Path) -> bool:
+def is_truncated(path: Path) -> bool:
     """Whether the file lacks its end by its own account; False also where its format does not tell. Raises OSError."""
     with path.open("rb") as file:
         length = os.fstat(file.fileno()).st_size
@@ -61,7 +61,7 @@ def _walk_for(file: BinaryIO, head: bytes) -> Walk | None:
     return found or ((lambda _, length: length % size != 0) if size else None)
 
 
-def most_samples(path: Path) -> int:
+def declared_sample_count(path: Path) -> int:
     """How many samples the tables of an MP4 claim without listing them, each at least a byte; 0 for other formats.
 
     FFmpeg makes an entry for each: a file of 20 kB could ask for gigabytes.
@@ -177,7 +177,7 @@ def _gif(file: BinaryIO, length: int) -> bool:
 
 
 def _table(flags: int) -> int:
-    """Bytes of a colour table in a GIF."""
+    """Bytes of a color table in a GIF."""
     return 3 << (flags & 7) + 1 if flags & 0x80 else 0
 
 

@@ -14,7 +14,7 @@ from dnirender.errors import ModelError
 from dnirender.networks.architectures import compact
 from dnirender.networks.checkpoint import Checkpoint, State, load_state_dict
 from dnirender.networks.network import Network, call_module, call_unshuffled
-from dnirender.networks.weights import WeightPath, compare
+from dnirender.networks.weights import WeightPath, check_same_shapes
 
 if TYPE_CHECKING:
     from spandrel import ImageModelDescriptor, MaskedImageModelDescriptor
@@ -60,13 +60,13 @@ def load(endpoints: Mapping[str, Path]) -> tuple[Network, WeightPath]:
         )
         if networks[name] != networks[first]:
             raise ModelError(
-                f"{labels[name]} does not fit {labels[first]}: it is {_told(networks[name])}, "
-                f"expected {_told(networks[first])}; endpoints must be fine-tuned from one another"
+                f"{labels[name]} does not fit {labels[first]}: it is {_describe(networks[name])}, "
+                f"expected {_describe(networks[first])}; endpoints must be fine-tuned from one another"
             )
     for network in networks.values():
         _deploy_batchnorm(network.module)
     states = {name: network.module.state_dict() for name, network in networks.items()}
-    compare({labels[name]: state for name, state in states.items()})
+    check_same_shapes({labels[name]: state for name, state in states.items()})
     return networks[first], WeightPath(states, channels_last=networks[first].channels_last)
 
 
@@ -76,7 +76,7 @@ def _labels(endpoints: Mapping[str, Path]) -> dict[str, str]:
     return {name: path.name if unique else f"{name} ({path})" for name, path in endpoints.items()}
 
 
-def _told(network: Network) -> str:
+def _describe(network: Network) -> str:
     return f"{network.architecture} (scale {network.scale}, channels {network.channels})"
 
 
@@ -86,7 +86,7 @@ def _build_like(expected: Checkpoint, expected_label: str, path: Path, checkpoin
     try:
         return _build(path, checkpoint.state, architecture)
     except ModelError:
-        compare({expected_label: expected.state, label: checkpoint.state})  # says what is wrong, if it can
+        check_same_shapes({expected_label: expected.state, label: checkpoint.state})  # says what is wrong, if it can
         raise
 
 
@@ -100,8 +100,10 @@ def _build(path: Path, state: State, architecture: str | None) -> Network:
     multiple: int = getattr(module, "multiple", 1)
     minimum: int = getattr(module, "minimum", 0)
     side: int | None = getattr(module, "side", None)
-    call, folds = (call_unshuffled, (side, side)) if side else (call_module, None)
-    return Network(architecture, module.float(), call, folds, multiple=multiple, minimum=minimum, fp32_input=True)
+    call, shuffle_factors = (call_unshuffled, (side, side)) if side else (call_module, None)
+    return Network(
+        architecture, module.float(), call, shuffle_factors, multiple=multiple, minimum=minimum, fp32_input=True
+    )
 
 
 def _from_spandrel(path: Path, state: State) -> Network:
@@ -119,7 +121,7 @@ def _from_spandrel(path: Path, state: State) -> Network:
         name,
         descriptor.model.float(),
         # Its public call clamps to 0..1, which would hide an overflow.
-        compact.in_groups if grouped else descriptor._call_fn,  # pyright: ignore[reportPrivateUsage]
+        compact.forward_unshuffled if grouped else descriptor._call_fn,  # pyright: ignore[reportPrivateUsage]
         (1, descriptor.scale) if grouped else None,
         fp32_input=grouped,
         scale=descriptor.scale,

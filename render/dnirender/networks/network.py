@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from dnirender.errors import ModelError
-from dnirender.networks.pixel_shuffle import COLOURS, fold, unfold
+from dnirender.networks.pixel_shuffle import CHANNELS, pixel_shuffle, pixel_unshuffle
 
 PEAKS = {torch.uint8: 255.0, torch.uint16: 65535.0, torch.int32: 65535.0}
 OPENCV = {torch.uint8: cv2.CV_8U, torch.uint16: cv2.CV_16U}
@@ -23,7 +23,7 @@ def call_module(module: nn.Module, x: Tensor) -> Tensor:
 
 
 def call_unshuffled(module: Any, x: Tensor) -> Tensor:
-    return module.in_groups(x)
+    return module.forward_unshuffled(x)
 
 
 @dataclass(frozen=True)
@@ -40,7 +40,7 @@ class Network:
     architecture: str
     module: nn.Module = field(compare=False)
     call: Callable[[nn.Module, Tensor], Tensor] = field(default=call_module, compare=False)
-    folds: tuple[int, int] | None = None
+    shuffle_factors: tuple[int, int] | None = None
     scale: int = 1
     channels: int = 3
     multiple: int = 1
@@ -69,35 +69,37 @@ class Network:
     def render(self, module: nn.Module, pixels: Tensor, dtype: torch.dtype = torch.float32) -> tuple[Tensor, Tensor]:
         """Pictures n h w 3, uint8 or uint16, to the same `scale` times as large, and n sums that NaN and Inf cannot
         hide in. `module` is this network's own or a copy of it, `dtype` that of its weights."""
-        codes, sums = self.codes(module, self.taken(pixels), dtype)
+        codes, sums = self.infer_quantized(module, self.preprocess(pixels), dtype)
         return self.given(codes, *pixels.shape[1:3]), sums
 
     def forward(self, module: nn.Module, x: Tensor, dtype: torch.dtype = torch.float32) -> Tensor:
         """n 3 h w, float32 in 0..1, to n 3 scale*h scale*w, float32, not clamped."""
-        y = self._through(module, self.taken(x.permute(0, 2, 3, 1)), dtype)
+        y = self._through(module, self.preprocess(x.permute(0, 2, 3, 1)), dtype)
         return self.given(y, *x.shape[2:]).permute(0, 3, 1, 2)
 
-    def taken(self, pictures: Tensor) -> Tensor:
+    def preprocess(self, pictures: Tensor) -> Tensor:
         """n h w 3 as the network takes them: grown to a size that it takes, in groups. Contiguous."""
-        whole = grown(pictures, *self.padded_size(*pictures.shape[1:3]))
-        return fold(whole, self.folds[0]) if self.folds else whole
+        whole = pad_reflect(pictures, *self.padded_size(*pictures.shape[1:3]))
+        return pixel_unshuffle(whole, self.shuffle_factors[0]) if self.shuffle_factors else whole
 
     def given(self, rendered: Tensor, height: int, width: int) -> Tensor:
         """What the network gives for pictures of this size as pictures n scale*h scale*w 3, contiguous."""
-        pictures = unfold(rendered, self.folds[1]) if self.folds else rendered
+        pictures = pixel_shuffle(rendered, self.shuffle_factors[1]) if self.shuffle_factors else rendered
         return pictures[:, : height * self.scale, : width * self.scale].contiguous()
 
-    def codes(self, module: nn.Module, pixels: Tensor, dtype: torch.dtype = torch.float32) -> tuple[Tensor, Tensor]:
+    def infer_quantized(
+        self, module: nn.Module, pixels: Tensor, dtype: torch.dtype = torch.float32
+    ) -> tuple[Tensor, Tensor]:
         """`render` from what `taken` gives, also as int32 that holds 16 bits, to what `given` takes, in its dtype."""
-        y = self._through(module, unit(pixels), dtype)
-        return rounded(y, pixels.dtype), y.sum(dim=(1, 2, 3))
+        y = self._through(module, to_unit_range(pixels), dtype)
+        return quantize(y, pixels.dtype), y.sum(dim=(1, 2, 3))
 
     def _through(self, module: nn.Module, x: Tensor, dtype: torch.dtype) -> Tensor:
         """What the network takes, n h w c, float32 in 0..1, to what it gives, float32, not clamped."""
         x = x if self.fp32_input else x.to(dtype)
         n, height, width, _ = x.shape
-        if self.folds:
-            y, expected = self.call(module, x), (n, height, width, COLOURS * self.folds[1] ** 2)
+        if self.shuffle_factors:
+            y, expected = self.call(module, x), (n, height, width, CHANNELS * self.shuffle_factors[1] ** 2)
         else:
             planes = x.permute(0, 3, 1, 2)
             planes = planes if self.channels_last else planes.contiguous()
@@ -106,15 +108,15 @@ class Network:
             expected = (n * 3 // self.channels, self.channels, height * self.scale, width * self.scale)
         if y.shape != expected:
             raise ModelError(f"{self.architecture}: the output is {list(y.shape)}, expected {list(expected)}")
-        return (y if self.folds else y.reshape(n, 3, *y.shape[2:]).permute(0, 2, 3, 1)).float()
+        return (y if self.shuffle_factors else y.reshape(n, 3, *y.shape[2:]).permute(0, 2, 3, 1)).float()
 
 
-def unit(pixels: Tensor) -> Tensor:
+def to_unit_range(pixels: Tensor) -> Tensor:
     """Integers as float32 in 0..1."""
     return pixels.to(torch.float32) / PEAKS[pixels.dtype]
 
 
-def rounded(y: Tensor, kind: torch.dtype) -> Tensor:
+def quantize(y: Tensor, kind: torch.dtype) -> Tensor:
     """Floats as integers over the whole range, clamped, rounded half to even, which has no bias. Contiguous."""
     traced = torch.jit.is_tracing() or torch.compiler.is_compiling()  # pyright: ignore[reportPrivateImportUsage]
     if y.device.type != "cpu" or kind not in OPENCV or traced:
@@ -125,7 +127,7 @@ def rounded(y: Tensor, kind: torch.dtype) -> Tensor:
     return torch.from_numpy(codes).view(y.shape)
 
 
-def grown(pictures: Tensor, height: int, width: int) -> Tensor:
+def pad_reflect(pictures: Tensor, height: int, width: int) -> Tensor:
     """n h w c grown at the bottom and the right: mirrored, and beyond a whole mirror image by its last line.
 
     Contiguous. On a GPU nothing here waits for it.

@@ -19,7 +19,7 @@ ALIGN = 64
 BLOCK = 1 << 17
 
 
-def compare(endpoints: Mapping[str, State]) -> None:
+def check_same_shapes(endpoints: Mapping[str, State]) -> None:
     """ModelError with the first differences in names, shapes and kinds (float or not) to the first endpoint."""
     (first, expected), *others = endpoints.items()
     for name, state in others:
@@ -43,7 +43,7 @@ def _differences(expected: State, state: State) -> Iterator[str]:
 
 
 @dataclass(frozen=True)
-class Entry:
+class TensorView:
     """Where one tensor lies in a row: from `offset` on, in the memory order that `strides` (in elements) tell."""
 
     name: str
@@ -65,7 +65,7 @@ class WeightPath:
     """
 
     def __init__(self, endpoints: Mapping[str, State], *, channels_last: bool = True) -> None:
-        compare(endpoints)
+        check_same_shapes(endpoints)
         self.names = tuple(endpoints)
         states = list(endpoints.values())
         self.layout, size = _layout(states[0], channels_last)
@@ -101,7 +101,7 @@ class WeightPath:
                 part.copy_(target)
 
 
-class LiveWeights:
+class MixedWeights:
     """One theta(alpha), `flat` [P] in `dtype` on the path's device. `write` changes the weights, never an address.
 
     `alpha` is what they are now, None before the first write; `writes` counts the times they changed.
@@ -110,7 +110,7 @@ class LiveWeights:
     def __init__(self, path: WeightPath, dtype: torch.dtype = torch.float32) -> None:
         self.path = path
         self.alpha: Alpha | None = None
-        self.writes = 0
+        self.weight_writes = 0
         self.flat = torch.zeros(path.stack.shape[1], dtype=dtype, device=path.stack.device)
 
     def write(self, alpha: Alpha) -> bool:
@@ -125,11 +125,11 @@ class LiveWeights:
         with torch.inference_mode():
             self.path.mix(alpha, self.flat)
         self.alpha = alpha
-        self.writes += 1
+        self.weight_writes += 1
         return True
 
 
-class Live(LiveWeights):
+class MixedModule(MixedWeights):
     """A module in evaluation mode whose tensors are views of the live weights.
 
     `module` is taken over: each Live needs one of its own.
@@ -141,21 +141,21 @@ class Live(LiveWeights):
         _point(self.module, path.layout, self.flat)
 
 
-def _layout(state: State, channels_last: bool) -> tuple[tuple[Entry, ...], int]:
-    entries: list[Entry] = []
+def _layout(state: State, channels_last: bool) -> tuple[tuple[TensorView, ...], int]:
+    entries: list[TensorView] = []
     size = 0
     for name, tensor in state.items():
         if tensor.is_floating_point():
             order = torch.channels_last if channels_last and tensor.ndim == 4 else torch.contiguous_format
             strides = torch.empty(tensor.shape, device="meta").contiguous(memory_format=order).stride()
-            entries.append(Entry(name, size, tuple(tensor.shape), strides))
+            entries.append(TensorView(name, size, tuple(tensor.shape), strides))
             size += -(-tensor.numel() // ALIGN) * ALIGN
     if not entries:
         raise ModelError("the endpoints hold no weights: all their tensors are integers")
     return tuple(entries), size
 
 
-def _point(module: nn.Module, layout: tuple[Entry, ...], flat: Tensor) -> None:
+def _point(module: nn.Module, layout: tuple[TensorView, ...], flat: Tensor) -> None:
     """Tied tensors are one object under several names: like `load_state_dict`, the last name wins."""
     live: dict[str, Tensor] = dict(module.named_buffers(remove_duplicate=False))
     live |= dict(module.named_parameters(remove_duplicate=False))

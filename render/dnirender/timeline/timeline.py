@@ -34,7 +34,7 @@ class Track:
 
 
 @dataclass(frozen=True)
-class _Stop:
+class _ResolvedKey:
     """A keyframe laid over a clip; `number` is its place on the path of the endpoints, None for a mix."""
 
     offset: Fraction
@@ -121,8 +121,8 @@ class Timeline:
         keys = self.keyframes
         return len(keys) > 1 and keys[0].alpha(endpoints) == keys[-1].alpha(endpoints)
 
-    def _stops(self, endpoints: Sequence[str], times: Sequence[Fraction | int]) -> list[_Stop]:
-        stops: list[_Stop] = []
+    def _stops(self, endpoints: Sequence[str], times: Sequence[Fraction | int]) -> list[_ResolvedKey]:
+        stops: list[_ResolvedKey] = []
         for count, key in enumerate(self.keyframes, 1):
             stop = self._stop(key, count, endpoints, times)
             before = self.keyframes[count - 2].position
@@ -135,14 +135,16 @@ class Timeline:
             stops.append(stop)
         return stops
 
-    def _stop(self, key: Keyframe, count: int, endpoints: Sequence[str], times: Sequence[Fraction | int]) -> _Stop:
+    def _stop(
+        self, key: Keyframe, count: int, endpoints: Sequence[str], times: Sequence[Fraction | int]
+    ) -> _ResolvedKey:
         number = float(key.value) if isinstance(key.value, Fraction) else None
         try:
-            return _Stop(key.position.offset(times), number, key.alpha(endpoints), key.easing or self.easing)
+            return _ResolvedKey(key.position.offset(times), number, key.alpha(endpoints), key.easing or self.easing)
         except TimelineError as error:
             raise at_key(key.text, count, error) from error
 
-    def _at(self, tick: int, ticks: Sequence[int], stops: Sequence[_Stop]) -> Alpha:
+    def _at(self, tick: int, ticks: Sequence[int], stops: Sequence[_ResolvedKey]) -> Alpha:
         index = bisect_right(ticks, tick) - 1
         if index < 0 or index == len(stops) - 1:
             return stops[max(index, 0)].alpha
@@ -174,7 +176,7 @@ def _fold(tick: int, first: int, last: int, loop: Loop) -> int:
     return first + min(phase, 2 * period - phase)
 
 
-def _between(start: _Stop, stop: _Stop, moved: float, extrapolate: bool) -> Alpha:
+def _between(start: _ResolvedKey, stop: _ResolvedKey, moved: float, extrapolate: bool) -> Alpha:
     """Alpha at `moved` of the way: along the path of the endpoints between two numbers, else straight."""
     if moved == 0 or start.alpha == stop.alpha:
         return start.alpha

@@ -16,7 +16,7 @@ from safetensors.torch import load_file
 from torch import Tensor
 
 from dnirender.errors import TrainingError
-from dnirender.train.losses import relative
+from dnirender.train.losses import relative_error
 
 Features = Callable[[Tensor], list[Tensor]]
 """n 3 h w RGB 0..1 to feature maps, the finest first."""
@@ -127,7 +127,7 @@ class Moments:
 
     def distance(self, wanted: Moments) -> Tensor:
         """(|m - m'|^2 / |m'|^2 + |C - C'|^2 / |C'|^2) / 2, the mean over n."""
-        return (relative(self.mean, wanted.mean) + relative(self.covariance, wanted.covariance)) / 2
+        return (relative_error(self.mean, wanted.mean) + relative_error(self.covariance, wanted.covariance)) / 2
 
     @property
     def power(self) -> Tensor:

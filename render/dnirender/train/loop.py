@@ -41,7 +41,7 @@ class Run:
         self.recipe, self.task, self.device = task.recipe, task, device
         torch.manual_seed(self.recipe.training.seed)
         self.net = task.network().to(device).to(memory_format=torch.channels_last)  # pyright: ignore[reportCallIssue]
-        untouched = [k for k, goal in enumerate(self.recipe.endpoints) if goal.untouched]
+        untouched = [k for k, goal in enumerate(self.recipe.endpoints) if goal.identity]
         self.space = Subspace(self.net, len(self.recipe.endpoints), untouched)
         self.mean = [v.detach().clone() for v in self.space.tensors()]
         task.to(device)

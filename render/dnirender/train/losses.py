@@ -17,7 +17,7 @@ def charbonnier(x: Tensor, epsilon: float = 1e-3) -> Tensor:
     return torch.sqrt(x * x + epsilon**2).mean()
 
 
-def unsteadiness(out: Tensor, again: Tensor, move: Tensor) -> Tensor:
+def noise_sensitivity(out: Tensor, again: Tensor, move: Tensor) -> Tensor:
     """How far `again`, n c h w, the output for the same pictures moved up and left by `move` (y, x) pixels, is from
     `out` where they overlap: `charbonnier`."""
     y, x = move.tolist()
@@ -25,13 +25,13 @@ def unsteadiness(out: Tensor, again: Tensor, move: Tensor) -> Tensor:
     return charbonnier(out[..., y:, x:] - again[..., :rows, :cols])
 
 
-def relative(found: Tensor, wanted: Tensor) -> Tensor:
+def relative_error(found: Tensor, wanted: Tensor) -> Tensor:
     """|found - wanted|^2 / |wanted|^2, for each of n, then averaged over n."""
     found, wanted = found.float().flatten(1), wanted.float().flatten(1)
     return ((found - wanted).square().sum(1) / wanted.square().sum(1)).mean()
 
 
-def variation(x: Tensor) -> Tensor:
+def total_variation(x: Tensor) -> Tensor:
     """The total variation of n c h w: mean absolute difference of neighbours."""
     return x.diff(dim=2).abs().mean() + x.diff(dim=3).abs().mean()
 

@@ -18,7 +18,7 @@ class _Model(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
 
-class Goal(_Model):
+class EndpointTarget(_Model):
     """One endpoint and what it is trained for."""
 
     name: str = Field(max_length=64, description="What keyframes and panels will call it.")
@@ -28,7 +28,7 @@ class Goal(_Model):
     )
     weight: Weight = Field(1.0, description="style: factor of the style's weight.")
     start: str | None = Field(None, description="Endpoint of `start` that it begins as.  [default: of the same name]")
-    untouched: bool = Field(False, description="Held at the identity: the picture itself.")
+    identity: bool = Field(False, description="Held at the identity: the picture itself.")
     share: Weight = Field(1.0, description="How often it is trained, relative to the others.")
 
     @model_validator(mode="after")
@@ -71,7 +71,9 @@ class Recipe(_Model):
     kind: Literal["relight", "style", "sketch", "detail"]
     photos: tuple[Path, ...] = Field(min_length=1, description="Folders of photographs, relative to the data folder.")
     held_out: tuple[str, ...] = Field((), description="How the names of photographs begin that are not trained on.")
-    endpoints: tuple[Goal, ...] = Field(min_length=2, max_length=64, description="In order of the path from 0 to 1.")
+    endpoints: tuple[EndpointTarget, ...] = Field(
+        min_length=2, max_length=64, description="In order of the path from 0 to 1."
+    )
     start: str | None = Field(None, description="A preset whose weights the training begins with.")
     stages: tuple[Stage, ...] = Field(min_length=1)
     training: Training = Field(default_factory=Training)  # pyright: ignore[reportArgumentType]
@@ -92,7 +94,7 @@ class Recipe(_Model):
         for stage in self.stages:
             if stage.endpoint not in ((*names, None) if stage.train != "base" else names):
                 raise ValueError(f"{stage.train}: endpoint is one of {', '.join(names)}, got {stage.endpoint!r}")
-        if self.kind == "style" and (bare := [g.name for g in self.endpoints if g.image is None and not g.untouched]):
+        if self.kind == "style" and (bare := [g.name for g in self.endpoints if g.image is None and not g.identity]):
             raise ValueError(f"{bare[0]}: a painted endpoint needs an image")
         if sum(goal.share for goal in self.endpoints) == 0:
             raise ValueError("every share is 0; one endpoint at least must be trained")
@@ -128,5 +130,5 @@ def choose(settings: dict[str, float], known: dict[str, float], kind: str) -> di
 
 
 def _fields(place: tuple[int | str, ...]) -> list[str]:
-    models: dict[str | int, type[BaseModel]] = {"endpoints": Goal, "stages": Stage, "training": Training}
+    models: dict[str | int, type[BaseModel]] = {"endpoints": EndpointTarget, "stages": Stage, "training": Training}
     return list((models.get(place[0], Recipe) if place else Recipe).model_fields)

@@ -8,10 +8,10 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from dnirender.networks.pixel_shuffle import regrouped
+from dnirender.networks.pixel_shuffle import reorder_channels
 
 
-def in_groups(module: Any, x: Tensor) -> Tensor:
+def forward_unshuffled(module: Any, x: Tensor) -> Tensor:
     """RGB n h w 3 to groups of scale x scale pixels, n h w 3*scale*scale: `module(x)` is what they unfold to.
 
     Convolutions run in the dtype of the weights; what they find is added to `x` in its own.
@@ -21,8 +21,8 @@ def in_groups(module: Any, x: Tensor) -> Tensor:
     for layer in body:
         h = layer(h)
     side: int = module.upscale
-    found = F.conv2d(h, regrouped(last.weight, side), None, last.stride, last.padding).permute(0, 2, 3, 1)
-    return found.to(x.dtype) + regrouped(last.bias, side) + _repeated(x, side * side)
+    found = F.conv2d(h, reorder_channels(last.weight, side), None, last.stride, last.padding).permute(0, 2, 3, 1)
+    return found.to(x.dtype) + reorder_channels(last.bias, side) + _repeated(x, side * side)
 
 
 def _repeated(x: Tensor, count: int) -> Tensor:

@@ -13,7 +13,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from dnirender.networks.architectures.gain import FoldedConv, GainNet, Light, lit
+from dnirender.networks.architectures.gain import GainHead, GainNet, UnshuffledConv, apply_gain
 
 WIDTHS = (32, 64, 80)
 BLOCKS = (2, 3, 1)  # residual blocks at 1/4, at 1/8, and at 1/4 again
@@ -62,7 +62,7 @@ class Convolution(nn.Conv2d):
         return super().forward(_bordered(input))
 
 
-class Stem(FoldedConv):
+class Stem(UnshuffledConv):
     """3x3 over folded pictures, borders repeated."""
 
     def __init__(self, outputs: int) -> None:
@@ -137,11 +137,11 @@ class PaintNet(GainNet):
         self.after = nn.ModuleList(Block(quarter) for _ in range(blocks[2]))
         self.upper = Normalised(Convolution(quarter, half))
         self.fine = Normalised(Convolution(half, half))
-        self.last = Light(half, 0)
+        self.last = GainHead(half, 0)
         nn.init.zeros_(self.last.weight)
         nn.init.zeros_(self.last.bias)  # pyright: ignore[reportArgumentType] - there is one
 
-    def in_groups(self, x: Tensor) -> Tensor:
+    def forward_unshuffled(self, x: Tensor) -> Tensor:
         half = F.relu(self.stem((x * CODES - MIDDLE).to(self.last.weight.dtype).permute(0, 3, 1, 2)))
         quarter = F.relu(self.down(half))
         for block in self.before:
@@ -154,7 +154,7 @@ class PaintNet(GainNet):
             h = block(h)
         h = F.relu(half + _twice(self.upper(h)))
         h = F.relu(self.fine(h))
-        return lit(x, self.last(_bordered(h), x.dtype))
+        return apply_gain(x, self.last(_bordered(h), x.dtype))
 
 
 def from_state_dict(state: Mapping[str, Tensor]) -> PaintNet:

@@ -12,7 +12,7 @@ from collections.abc import Mapping
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from dnirender.networks.architectures.gain import FoldedConv, GainNet, Light, lit
+from dnirender.networks.architectures.gain import GainHead, GainNet, UnshuffledConv, apply_gain
 
 WIDTHS = (32, 32, 48, 64, 64)
 REACH = (1, 2, 4)  # dilations at 1/32: the horizon must be seen from the top of the sky
@@ -31,17 +31,17 @@ class RelightNet(GainNet):
         super().__init__()
         half, *inner = widths
         self.widths = widths
-        self.stem = FoldedConv(half, 1)
+        self.stem = UnshuffledConv(half, 1)
         self.down = nn.ModuleList(nn.Conv2d(a, b, 3, 2, 1) for a, b in zip(widths, inner, strict=False))
         self.enc = nn.ModuleList(nn.Conv2d(c, c, 3, padding=1) for c in inner)
         self.deep = nn.ModuleList(nn.Conv2d(inner[-1], inner[-1], 3, padding=d, dilation=d) for d in REACH)
         self.up = nn.ModuleList(nn.Conv2d(b, a, 3, padding=1) for a, b in zip(widths, inner, strict=False))
         self.dec = nn.ModuleList(nn.Conv2d(c, c, 3, padding=1) for c in (half, *inner[:-1]))
         self.fine = nn.Conv2d(half, half, 3, padding=1)
-        self.last = Light(half, 1)
+        self.last = GainHead(half, 1)
         self._initialise()
 
-    def in_groups(self, x: Tensor) -> Tensor:
+    def forward_unshuffled(self, x: Tensor) -> Tensor:
         h = _act(self.stem(x.permute(0, 3, 1, 2).to(self.stem.weight.dtype)))
         skips: list[Tensor] = []
         for down, enc in zip(self.down, self.enc, strict=True):
@@ -54,7 +54,7 @@ class RelightNet(GainNet):
             h = skips.pop() + F.interpolate(up(h), scale_factor=2.0, mode="bilinear", align_corners=False)
             h = h + _act(dec(_act(h)))
         h = h + _act(self.fine(h))
-        return lit(x, self.last(h, x.dtype))
+        return apply_gain(x, self.last(h, x.dtype))
 
     def _initialise(self) -> None:
         """He's initialisation (with PyTorch's the context from 1/32 arrives a hundred times weaker); last zero."""

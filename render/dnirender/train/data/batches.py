@@ -65,7 +65,7 @@ def batch(
     scene = _cut(wide, 0, 0, window)
     target = relight(scene, alpha)
     added = torch.stack([noise(picture, rng) for picture in scene.picture])
-    gain = ((_grey(target) + 0.02) / (_grey(scene.picture) + 0.02)).clamp(max=1)
+    gain = ((_gray(target) + 0.02) / (_gray(scene.picture) + 0.02)).clamp(max=1)
     y, x = (pick(rng, SHIFT + 1) for _ in range(2))
     moved = _cut(wide, y, x, window).picture[: (count + 1) // 2 if uniform(rng) < 0.5 else 0]
     other = torch.stack([noise(picture, rng) for picture in moved]) if len(moved) else moved
@@ -108,7 +108,7 @@ def _view(layers: Tensor, size: tuple[int, int], least: float, rng: Generator) -
 
 
 def _weather(scene: Scene, rng: Generator) -> Scene:
-    """A third of the skies more or less covered by an even white or grey, and for some of these fog before the scene.
+    """A third of the skies more or less covered by an even white or gray, and for some of these fog before the scene.
 
     Web-cams see both so often that neither must be taken for a lamp. Fog is light of the sky in front of things, so it
     counts as sky: at height y, 0 at the bottom to 1 at the top, it covers `thickness` smoothstep((y - start) / 0.6).
@@ -144,5 +144,5 @@ def _exposed(scene: Scene, rng: Generator) -> Scene:
     return Scene(picture, scene.sky, scene.height, scene.behind * gain, scene.detail, scene.lamps, scene.glow)
 
 
-def _grey(x: Tensor) -> Tensor:
+def _gray(x: Tensor) -> Tensor:
     return x.mean(1, keepdim=True)

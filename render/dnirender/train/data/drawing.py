@@ -13,7 +13,7 @@ drawing and not a crossfade. Of a picture x the model measures, once for all med
 - strokes: what of y is finer than 2 pixels, smoothed along the same tangents.
 
 A line covers tanh((D - threshold) / softness) of its pixel (XDoG, Winnemoller et al., Computers & Graphics 2012). Paint
-changes a colour C by its density d to C - (C - C^2)(d - 1) (Bousseau et al., "Interactive watercolor rendering with
+changes a color C by its density d to C - (C - C^2)(d - 1) (Bousseau et al., "Interactive watercolor rendering with
 temporal coherence and abstraction", NPAR 2006): d is above 1 along the dark side of an edge, where pigment dries, and
 below 1 along its bright side, where paper shows.
 """
@@ -28,7 +28,7 @@ import numpy as np
 
 from dnirender.train.data.photos import Image
 
-Colour = tuple[float, float, float]
+Color = tuple[float, float, float]
 LUMA = np.array(((0.299, 0.587, 0.114),), np.float32)  # BT.601: weights of sRGB values, not of light
 STEP = 0.17  # of luminance, between two washes of watercolour
 SURROUND = 12.0  # pixels, sigma of what a tone is seen against
@@ -36,17 +36,17 @@ SURROUND = 12.0  # pixels, sigma of what a tone is seen against
 
 @dataclass(frozen=True)
 class Drawing:
-    """One medium. Colours are sRGB; shares are 0..1.
+    """One medium. Colors are sRGB; shares are 0..1.
 
     Tones t (1 is paper): `flat` is the share of the patches in place of the picture; `dodge` that of the tone over its
     surround in place of the tone; then 1 - `depth` (1 - t)^`power`. `strokes` is the height of strokes of graphite,
     `masses` the share of four levels of ink in place of the tone. `saturation` is a factor of the chroma, for which
     a light tone makes room. Tones 0..1 go from `shade` to `paper`.
 
-    Lines: `lines` is how much they cover, `coarse` the weight of the coarser of their two scales, `line` their colour;
+    Lines: `lines` is how much they cover, `coarse` the weight of the coarser of their two scales, `line` their color;
     `threshold` and `softness` are in units of D.
 
-    `wet` is how much of watercolour there is: soft steps of tone, colour that bleeds, pigment at edges, highlights left
+    `wet` is how much of watercolour there is: soft steps of tone, color that bleeds, pigment at edges, highlights left
     bare.
     """
 
@@ -57,13 +57,13 @@ class Drawing:
     strokes: float
     masses: float
     saturation: float
-    shade: Colour
-    paper: Colour
+    shade: Color
+    paper: Color
     lines: float
     coarse: float
     threshold: float
     softness: float
-    line: Colour
+    line: Color
     wet: float
 
 
@@ -118,7 +118,7 @@ INK = Drawing(
     line=(0.055, 0.06, 0.10),
     wet=0.0,
 )
-WATERCOLOUR = Drawing(
+WATERCOLOR = Drawing(
     flat=1.0,
     dodge=0.12,
     depth=0.90,
@@ -135,7 +135,7 @@ WATERCOLOUR = Drawing(
     line=(0.20, 0.14, 0.15),
     wet=1.0,
 )
-PATH = (PHOTO, PENCIL, INK, WATERCOLOUR)
+PATH = (PHOTO, PENCIL, INK, WATERCOLOR)
 NAMES = ("photo", "pencil", "ink", "watercolour")
 LEVELS = ((0.10, 0.17, 0.42), (0.25, 0.33, 0.28), (0.44, 0.56, 0.20))
 """Of ink: between the first two luminances the tone rises by the third number, from 0.10."""
@@ -143,10 +143,10 @@ LEVELS = ((0.10, 0.17, 0.42), (0.25, 0.33, 0.28), (0.44, 0.56, 0.20))
 
 @dataclass(frozen=True)
 class Study:
-    """A picture (h w 3, sRGB 0..1) and what `draw` needs to know about it; the rest is h w, but for the two of colour.
+    """A picture (h w 3, sRGB 0..1) and what `draw` needs to know about it; the rest is h w, but for the two of color.
 
     patches: h w 3, the picture in flat patches.
-    bleed: h w 3, the chroma (colour minus luminance) of the patches, blurred.
+    bleed: h w 3, the chroma (color minus luminance) of the patches, blurred.
     surround: luminance, blurred over `SURROUND`.
     fine, coarse: contours D at two scales, about -1..1.
     strokes: fine texture along the edges, about -1..1.
@@ -195,14 +195,14 @@ def draw(sheet: Study, medium: Drawing) -> Image:
     chroma *= medium.saturation
     tone = _tone(sheet, medium, y, patch)
     tone = tone - 0.5 * np.maximum(tone + chroma.max(2) - 1, 0)
-    colour = np.clip(tone[..., None] + chroma, 0, 1)
+    color = np.clip(tone[..., None] + chroma, 0, 1)
     if medium.wet:
-        colour = _paint(colour, patch, medium.wet)
+        color = _paint(color, patch, medium.wet)
     shade, paper, line = (np.array(c, np.float32) for c in (medium.shade, medium.paper, medium.line))
-    colour = shade + colour * (paper - shade)
+    color = shade + color * (paper - shade)
     contour = np.maximum(sheet.fine, medium.coarse * sheet.coarse)
     cover = medium.lines * np.tanh(np.maximum((contour - medium.threshold) / medium.softness, 0))
-    return np.clip(colour + cover[..., None] * (line - colour), 0, 1)
+    return np.clip(color + cover[..., None] * (line - color), 0, 1)
 
 
 def luma(picture: Image) -> Image:
@@ -211,7 +211,7 @@ def luma(picture: Image) -> Image:
 
 
 def _tone(sheet: Study, medium: Drawing, y: Image, patch: Image) -> Image:
-    """The tones before colour and lines, h w."""
+    """The tones before color and lines, h w."""
     tone = y + medium.wet * (_washes(y) - y)
     if medium.dodge:
         tone = tone + medium.dodge * (np.minimum(tone / (sheet.surround + 0.02), 1) - tone)
@@ -224,15 +224,15 @@ def _tone(sheet: Study, medium: Drawing, y: Image, patch: Image) -> Image:
     return tone
 
 
-def _paint(colour: Image, patch: Image, wet: float) -> Image:
+def _paint(color: Image, patch: Image, wet: float) -> Image:
     """Pigment gathers along the dark side of edges and leaves their bright side; highlights stay paper."""
     washes = _washes(patch)
     sharp = _blur(washes, 0.8)
     edge = np.tanh(7 * (_blur(washes, 5.0) - sharp)) + 0.8 * np.tanh(9 * (_blur(washes, 2.2) - sharp))
     density = wet * (0.8 * np.maximum(edge, 0) + 0.6 * np.minimum(edge, 0))[..., None]
-    colour = np.clip(colour - (colour - colour * colour) * density, 0, 1)
+    color = np.clip(color - (color - color * color) * density, 0, 1)
     bare = 0.85 * wet * _ramp(patch, 0.60, 0.95)[..., None]
-    return colour + bare * (1 - colour)
+    return color + bare * (1 - color)
 
 
 def _washes(y: Image) -> Image:

@@ -4,7 +4,7 @@ It makes the targets of the day-to-night effect. It needs to be told where the s
 that learns from it is not told. All light is linear (sRGB decoded), and everything that depends on the time of day is a
 `Light`, interpolated over alpha between four keys: day 0, golden hour 1/3, blue hour 2/3, night 1.
 
-For a pixel of colour I, sky coverage S and the sky's own colour B behind it, the scene's part is F = max(I - S B, 0),
+For a pixel of color I, sky coverage S and the sky's own color B behind it, the scene's part is F = max(I - S B, 0),
 
     out = grade(F) + S sky(height, detail) + lamps and the light they throw
 
@@ -21,13 +21,13 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-Colour = tuple[float, float, float]
+Color = tuple[float, float, float]
 LUMA = (0.2126, 0.7152, 0.0722)
 
 
 @dataclass(frozen=True)
 class Light:
-    """One time of day. Colours are linear RGB factors; `stops` is the exposure in powers of two.
+    """One time of day. Colors are linear RGB factors; `stops` is the exposure in powers of two.
 
     `shade` and `sun` tint dark and bright parts; `contrast` is the power of luminance about `PIVOT`; the sky goes from
     `horizon` over `middle` to `zenith`; `new_sky` is how much of the sky is replaced by that gradient, `clouds` the
@@ -35,13 +35,13 @@ class Light:
     """
 
     stops: float
-    shade: Colour
-    sun: Colour
+    shade: Color
+    sun: Color
     saturation: float
     contrast: float
-    horizon: Colour
-    middle: Colour
-    zenith: Colour
+    horizon: Color
+    middle: Color
+    zenith: Color
     new_sky: float
     clouds: float
     lamps: float
@@ -101,7 +101,7 @@ NIGHT = Light(
 )
 PATH = (DAY, GOLDEN, DUSK, NIGHT)
 NAMES = ("day", "golden", "dusk", "night")
-PIVOT = 0.18  # linear luminance of a mid-grey card
+PIVOT = 0.18  # linear luminance of a mid-gray card
 
 
 @dataclass(frozen=True)
@@ -111,7 +111,7 @@ class Scene:
     picture: 3 channels, sRGB 0..1.
     sky: 1 channel, how much of the pixel is sky, 0..1.
     height: 1 channel, 0 at the horizon to 1 overhead; free outside the sky.
-    behind: 3 channels, linear, the sky's colour as it is behind the pixel.
+    behind: 3 channels, linear, the sky's color as it is behind the pixel.
     detail: 1 channel, luminance of the sky at the pixel over its mean in the picture.
     lamps: 3 channels, linear light of lamps as the camera sees it at night, bloom included.
     glow: 3 channels, linear light that lamps throw on what surrounds them.
@@ -180,7 +180,7 @@ def to_srgb(x: Tensor) -> Tensor:
 
 def luminance(linear: Tensor) -> Tensor:
     """Relative luminance (BT.709 primaries), n 1 h w."""
-    return (linear * _colour(LUMA, linear)).sum(1, keepdim=True)
+    return (linear * _color(LUMA, linear)).sum(1, keepdim=True)
 
 
 def blur(x: Tensor, sigma: float) -> Tensor:
@@ -199,15 +199,15 @@ def blur(x: Tensor, sigma: float) -> Tensor:
 
 def _grade(linear: Tensor, now: Light) -> Tensor:
     y = luminance(linear)
-    colour = (y + now.saturation * (linear - y)).clamp(min=0)
+    color = (y + now.saturation * (linear - y)).clamp(min=0)
     part = y / (y + PIVOT)
-    shade, sun = _colour(now.shade, linear), _colour(now.sun, linear)
+    shade, sun = _color(now.shade, linear), _color(now.sun, linear)
     exposure = 2.0**now.stops * ((y + 1e-4) / PIVOT) ** (now.contrast - 1)
-    return colour * exposure * (shade + (sun - shade) * part)
+    return color * exposure * (shade + (sun - shade) * part)
 
 
 def _sky(scene: Scene, now: Light) -> Tensor:
-    low, mid, top = (_colour(c, scene.height) for c in (now.horizon, now.middle, now.zenith))
+    low, mid, top = (_color(c, scene.height) for c in (now.horizon, now.middle, now.zenith))
     h = scene.height
     lower, upper = (h / 0.4).clamp(0, 1), ((h - 0.4) / 0.6).clamp(0, 1)
     gradient = torch.lerp(torch.lerp(low, mid, _smooth(lower)), top, _smooth(upper))
@@ -226,15 +226,15 @@ def _smooth(t: Tensor) -> Tensor:
     return t * t * (3 - 2 * t)
 
 
-def _colour(colour: Colour, like: Tensor) -> Tensor:
-    return torch.tensor(colour, dtype=like.dtype, device=like.device).view(1, 3, 1, 1)
+def _color(color: Color, like: Tensor) -> Tensor:
+    return torch.tensor(color, dtype=like.dtype, device=like.device).view(1, 3, 1, 1)
 
 
-def _mix(a: float | Colour, b: float | Colour, t: float) -> float | Colour:
-    """Numbers arithmetically; colours, which are factors of light, geometrically, as exposures are in stops."""
+def _mix(a: float | Color, b: float | Color, t: float) -> float | Color:
+    """Numbers arithmetically; colors, which are factors of light, geometrically, as exposures are in stops."""
     if isinstance(a, tuple) and isinstance(b, tuple):
         red, green, blue = (x ** (1 - t) * y**t for x, y in zip(a, b, strict=True))
         return (red, green, blue)
     if isinstance(a, tuple) or isinstance(b, tuple):
-        raise TypeError("a colour and a number cannot be mixed")
+        raise TypeError("a color and a number cannot be mixed")
     return a + t * (b - a)

@@ -16,9 +16,9 @@ import torch
 import torch.nn.functional as F
 from torch import Generator, Tensor, nn
 
-from dnirender.networks.architectures.gain import SIDE, folded, lit
+from dnirender.networks.architectures.gain import SIDE, apply_gain, unshuffle
 from dnirender.networks.architectures.relight import RelightNet
-from dnirender.networks.pixel_shuffle import unfold
+from dnirender.networks.pixel_shuffle import pixel_shuffle
 from dnirender.timeline.timeline import path_position
 from dnirender.train.data import batches
 from dnirender.train.losses import charbonnier
@@ -84,7 +84,7 @@ class Relight(Task):
 
 def under(picture: Tensor, light: tuple[Tensor, Tensor]) -> Tensor:
     """n 3 h w under the gain and offset that the last layer gives, n h w 3."""
-    return unfold(lit(folded(picture), light), SIDE)
+    return pixel_shuffle(apply_gain(unshuffle(picture), light), SIDE)
 
 
 def picture_loss(out: Tensor, target: Tensor, lamps: Tensor, square: float) -> Tensor:

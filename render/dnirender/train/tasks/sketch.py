@@ -22,7 +22,7 @@ from dnirender.networks.architectures.relight import RelightNet
 from dnirender.train.data.drawing import NAMES, draw, mixed, study
 from dnirender.train.data.photos import exposure, load_photos, noise, pick, uniform, view
 from dnirender.train.data.relighting import to_linear, to_srgb
-from dnirender.train.losses import charbonnier, unsteadiness
+from dnirender.train.losses import charbonnier, noise_sensitivity
 from dnirender.train.recipe import Recipe, choose
 from dnirender.train.subspace import Mix
 from dnirender.train.task import Apply, Task
@@ -71,7 +71,9 @@ class Sketch(Task):
             "values": charbonnier(error),
             "gradients": self.settings["gradients"] * (charbonnier(error.diff(dim=2)) + charbonnier(error.diff(dim=3))),
             "tone": self.settings["tone"] * charbonnier(F.avg_pool2d(error, 16)),
-            "steadiness": self.settings["steadiness"] * (1 - mix[0]) * unsteadiness(out[: len(again)], again, move),
+            "steadiness": self.settings["steadiness"]
+            * (1 - mix[0])
+            * noise_sensitivity(out[: len(again)], again, move),
         }
 
     def _crop(self, side: int, rng: Generator) -> Tensor:

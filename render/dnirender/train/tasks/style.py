@@ -32,7 +32,7 @@ from dnirender.errors import TrainingError
 from dnirender.networks.architectures.paint import PaintNet
 from dnirender.train.data.photos import load_photos, pick, read, to_tensor, uniform, view
 from dnirender.train.features import Features, Moments, distilled_vgg19
-from dnirender.train.losses import lattice, periodicity, plainness, relative, unsteadiness, variation
+from dnirender.train.losses import lattice, noise_sensitivity, periodicity, plainness, relative_error, total_variation
 from dnirender.train.recipe import Recipe, choose
 from dnirender.train.subspace import Mix
 from dnirender.train.task import Apply, Task
@@ -97,14 +97,14 @@ class Style(Task):
                 before = self.phi(_resized(picture, float(scale)))
         strength = sum(part * w for part, w in zip(mix, self._weights, strict=True))
         terms = {
-            "content": settings["content"] * relative(found[-1], before[-1]),
+            "content": settings["content"] * relative_error(found[-1], before[-1]),
             "style": settings["style"] * strength * self._style_error(found, before, mix),
-            "variation": settings["variation"] * variation(out),
+            "variation": settings["variation"] * total_variation(out),
             "grid": settings["grid"] * lattice(out),
             "texture": settings["texture"] * self._texture_error(out, picture, mix),
         }
         if dice < 0.5:
-            terms["steadiness"] = 2 * settings["steadiness"] * unsteadiness(out, apply(moved), move)
+            terms["steadiness"] = 2 * settings["steadiness"] * noise_sensitivity(out, apply(moved), move)
         return terms
 
     def _style_error(self, found: list[Tensor], before: list[Tensor], mix: Mix) -> Tensor:

@@ -40,14 +40,14 @@ class Canvas:
         self.sky[here] *= 1 - part[..., 0]
         self.light[here] += part * ((0 if light is None else light[there]) - self.light[here])
 
-    def fill(self, points: list[tuple[float, float]], colour: Image, light: Image | None = None) -> None:
-        """A polygon of one colour; x, y in pixels."""
+    def fill(self, points: list[tuple[float, float]], color: Image, light: Image | None = None) -> None:
+        """A polygon of one color; x, y in pixels."""
         cover = np.zeros(self.sky.shape, np.uint8)
         cv2.fillPoly(cover, [np.array(points, np.float32).round().astype(np.int32)], 1)
         x, y, w, h = cv2.boundingRect(np.array(points, np.float32))
         box = (slice(max(y - 1, 0), max(y + h + 1, 0)), slice(max(x - 1, 0), max(x + w + 1, 0)))
         inside = cover[box] > 0
-        self.image[box][inside] = colour
+        self.image[box][inside] = color
         self.sky[box][inside] = 0
         self.light[box][inside] = 0 if light is None else light
 
@@ -85,8 +85,8 @@ def patch(rng: Generator, textures: list[Image], h: int, w: int, tint: Image | N
     y, x = (int(rng.integers(0, s - size + 1)) for s in source.shape[:2])
     piece = cv2.resize(source[y : y + size, x : x + size], (512, 512), interpolation=cv2.INTER_LINEAR)
     if tint is not None:
-        grey = piece.mean(2, keepdims=True)
-        piece = (tint * (1 + rng.uniform(0.2, 1) * (grey / grey.mean() - 1))).astype(np.float32)
+        gray = piece.mean(2, keepdims=True)
+        piece = (tint * (1 + rng.uniform(0.2, 1) * (gray / gray.mean() - 1))).astype(np.float32)
     piece = np.concatenate([piece, piece[:, ::-1]], 1)
     piece = np.concatenate([piece, piece[::-1]], 0)
     return np.tile(piece, (h // 1024 + 1, w // 1024 + 1, 1))[:h, :w].clip(0, 1)

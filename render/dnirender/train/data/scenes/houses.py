@@ -97,11 +97,11 @@ def _window(rng: Generator, tall: int, wide: int, glass: Image, room: Image, blu
     mirror the sky, the brighter are lit."""
     pale = rng.beta(0.8, 1.2)
     cream = np.array((0.62, 0.58, 0.50)) * rng.uniform(0.75, 1.15)
-    colour = glass * (0.55 + 0.95 * pale) if blue else glass + pale * (cream - glass) * 0.75
+    color = glass * (0.55 + 0.95 * pale) if blue else glass + pale * (cream - glass) * 0.75
     mirror = rng.uniform(0.05, 0.35)
     shine = np.linspace(1 + mirror, 1 - mirror, tall)[:, None, None]
     lit = np.clip((pale - 0.28) / 0.3, 0, 1)
-    image = np.broadcast_to(colour * shine, (tall, wide, 3)).copy()
+    image = np.broadcast_to(color * shine, (tall, wide, 3)).copy()
     fall = np.linspace(1.2, 0.8, tall)[:, None, None]
     light = np.broadcast_to(room * lit * (0.35 + 0.75 * pale) * fall, (tall, wide, 3)).copy()
     if rng.random() < 0.3:  # a curtain on either side

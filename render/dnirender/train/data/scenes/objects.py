@@ -56,11 +56,11 @@ def things(canvas: Canvas, rng: Generator, textures: list[Image]) -> None:
         canvas.put(cover.astype(np.float32), (piece * round_light).clip(0, 1).astype(np.float32), None, y, x)
 
 
-def lamp(canvas: Canvas, rng: Generator, horizon: int, depth: float, style: float, grey: float) -> None:
+def lamp(canvas: Canvas, rng: Generator, horizon: int, depth: float, style: float, gray: float) -> None:
     h, w = canvas.sky.shape
     base, tall = horizon + (h - horizon) * depth * 0.7, h * 0.75 * depth
     x, thick = rng.uniform(0, w), max(1.0, 5 * depth)
-    top, metal = base - tall, np.full(3, grey)
+    top, metal = base - tall, np.full(3, gray)
     canvas.fill([(x - thick, base), (x + thick, base), (x + thick / 2, top), (x - thick / 2, top)], metal)
     size = max(2.0, 13 * depth)
     pale = np.array((0.93, 0.91, 0.84)) * rng.uniform(0.85, 1.05)
@@ -118,7 +118,7 @@ def car(canvas: Canvas, rng: Generator, horizon: int, depth: float) -> None:
         y0: float,
         x1: float,
         y1: float,
-        colour: Image,
+        color: Image,
         light: tuple[float, float, float] | None = None,
         slope: float = 0,
     ) -> None:
@@ -128,7 +128,7 @@ def car(canvas: Canvas, rng: Generator, horizon: int, depth: float) -> None:
             (x + x1 * s, base - y0 * s),
             (x + x0 * s, base - y0 * s),
         ]
-        canvas.fill(points, colour, None if light is None else np.array(light))
+        canvas.fill(points, color, None if light is None else np.array(light))
 
     box(-half * 1.05, -0.06, half * 1.05, 0.10, np.full(3, 0.12))
     box(-half, 0.10, half, 0.58, paint)

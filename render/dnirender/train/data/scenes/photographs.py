@@ -46,7 +46,7 @@ SKIES = {
     "sunset_": SkyRule(0.46, bright=0.35),
 }
 NO_SKY = ("bunny_03", "bunny_057", "bunny_06")  # meadow, forest and title: bright, but no sky
-LEFT_OUT = ("Infinite-Sea", "bunny_0005", "bunny_0035", "skimage_grass", "skimage_gravel")  # drawn night, black, grey
+LEFT_OUT = ("Infinite-Sea", "bunny_0005", "bunny_0035", "skimage_grass", "skimage_gravel")  # drawn night, black, gray
 LIT = {"free_": 0.90, "skimage_rocket": 0.80}  # burning lamps: what is above this (mean of RGB) glows
 CARS = ("road_",)  # seen from behind: their tail lights are switched on
 

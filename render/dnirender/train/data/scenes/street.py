@@ -74,19 +74,19 @@ def _ridges(canvas: Canvas, rng: Generator, textures: list[Image], horizon: int)
             + h * 0.05 * noise(rng, 2, w, w / rng.uniform(1.5, 5), 0.5)[0]
         )
         cover = (y - line + rng.uniform(0.5, 6) * noise(rng, h, w, 24)).clip(0, 1)
-        colour = patch(rng, textures, h, w, rng.uniform(0.15, 0.5, 3) if rng.random() < 0.5 else None)
-        canvas.put(cover, colour + np.float32(0.7 * far) * (haze - colour))
+        color = patch(rng, textures, h, w, rng.uniform(0.15, 0.5, 3) if rng.random() < 0.5 else None)
+        canvas.put(cover, color + np.float32(0.7 * far) * (haze - color))
     ground = patch(rng, textures, h, w)
     canvas.put((y > horizon + h * 0.02 * noise(rng, 2, w, w / 3)[0]).astype(np.float32), ground)
 
 
 def _road(canvas: Canvas, rng: Generator, horizon: int) -> None:
     h, w = canvas.sky.shape
-    grey = rng.uniform(0.22, 0.55) + rng.normal(0, 0.02, 3)
-    colour = (grey * (1 + 0.06 * noise(rng, h, w, 200, 0.8)[..., None])).astype(np.float32)
+    gray = rng.uniform(0.22, 0.55) + rng.normal(0, 0.02, 3)
+    color = (gray * (1 + 0.06 * noise(rng, h, w, 200, 0.8)[..., None])).astype(np.float32)
     y = np.arange(h, dtype=np.float32)[:, None] + np.zeros((1, w), np.float32)
-    canvas.put((y > horizon).astype(np.float32), colour.clip(0, 1))
-    centre, kerb = w * rng.uniform(0.35, 0.65), grey + rng.uniform(0.05, 0.3)
+    canvas.put((y > horizon).astype(np.float32), color.clip(0, 1))
+    centre, kerb = w * rng.uniform(0.35, 0.65), gray + rng.uniform(0.05, 0.3)
     spread = rng.uniform(0.5, 1.2)
     for side in (-1, 1):
         canvas.fill(

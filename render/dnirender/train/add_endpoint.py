@@ -36,7 +36,7 @@ STEPS_OF_PREVIEW = (0.0, 0.25, 0.5, 0.75, 1.0)
 
 
 @dataclass(frozen=True)
-class Newcomer:
+class NewEndpoint:
     """A painting about to join `family`: its training, and the endpoint `start` that it is fine-tuned from."""
 
     family: Preset
@@ -66,7 +66,7 @@ def prepare(
     size: int,
     strength: float,
     start: str | None,
-) -> Newcomer:
+) -> NewEndpoint:
     """The training of `image` as endpoint `name` of `family`.
 
     UsageError: a name that is taken, a start that is no painter. ModelError: a family that is not one of painters.
@@ -89,7 +89,7 @@ def prepare(
             "kind": "style",
             "photos": [str(folder.resolve()) for folder in photos],
             "endpoints": [
-                {"name": bare, "untouched": True, "share": 0},
+                {"name": bare, "identity": True, "share": 0},
                 {"name": name, "image": str(image.resolve()), "size": size, "weight": strength},
             ],
             "stages": [{"train": "path", "endpoint": name, "steps": steps}],
@@ -99,7 +99,7 @@ def prepare(
     )
     task = Style(recipe, Path(), features)
     begin = start or min(painters, key=lambda key: _distance(task, painters[key]))
-    return Newcomer(family, name, task, begin, painters[begin], untouched)
+    return NewEndpoint(family, name, task, begin, painters[begin], untouched)
 
 
 def preview(run: Run, target: Path) -> None:
@@ -115,7 +115,7 @@ def preview(run: Run, target: Path) -> None:
     write_png(target, contact_sheet.sheet(rows, [""] * len(rows), columns, f"{run.recipe.name}, step {run.done}"))
 
 
-def write(newcomer: Newcomer, endpoints: Sequence[Weights], target: Path) -> None:
+def write(newcomer: NewEndpoint, endpoints: Sequence[Weights], target: Path) -> None:
     """The new preset at `target` and all its weights in a folder beside it, so that they can be moved together."""
     folder = target.parent / "weights" / newcomer.name
     with disk_errors(folder):
@@ -125,7 +125,9 @@ def write(newcomer: Newcomer, endpoints: Sequence[Weights], target: Path) -> Non
     about = {"architecture": "paint", "name": newcomer.name, "effect": newcomer.family.name}
     write_weights(folder / f"{newcomer.name}.safetensors", endpoints[1], about)
     files = {name: f"weights/{newcomer.name}/{name}.safetensors" for name in newcomer.names}
-    sections = newcomer.family.model_dump(mode="json", include={"layout", "encoding", "gif"}, exclude_defaults=True)
+    sections = newcomer.family.model_dump(
+        mode="json", include={"layout", "encoding", "animation"}, exclude_defaults=True
+    )
     bare = newcomer.task.recipe.names[0]
     sections = {"timeline": {"keyframes": f"0:{bare}, end:{newcomer.name}"}, **sections}
     write_preset(target, newcomer.name, f"{newcomer.family.name} with {newcomer.name}.", files, sections)
