@@ -886,7 +886,7 @@ def draw_walker(frame: npt.NDArray[np.uint8], eye: Eye, walker: tuple[float, flo
         return
     rng = np.random.default_rng(look)
     bright = 0.45 + 0.55 * lit(x, z)
-    gray = rng.decision([45, 70, 120, 190, 215])
+    gray = rng.choice([45, 70, 120, 190, 215])
     coat, cloth = (gray + rng.integers(-28, 29, 3)) * bright, (rng.integers(35, 90) + np.array([0, 2, 12])) * bright
     skin, hair = np.array([222, 178, 150]) * bright, rng.integers(25, 120) * np.array([1, 0.85, 0.7]) * bright
     foot, metre = eye.project(np.array([[x, 0, z]]))[0], FOCAL / depth
@@ -985,7 +985,7 @@ def build() -> Scene:
                     Car(side * 7.05, float(z), 0.0, paints[(index * 3 + side) % len(paints)], 1.0 + 0.08 * (index % 2))
                 )
     walkers = [
-        (side * float(rng.uniform(10.4, 12.6)), float(rng.uniform(19, 95)), float(rng.decision([-1.3, 1.25, 1.1])), n)
+        (side * float(rng.uniform(10.4, 12.6)), float(rng.uniform(19, 95)), float(rng.choice([-1.3, 1.25, 1.1])), n)
         for n, side in enumerate([-1, 1] * 11)
     ]
     sprites = [foliage(np.random.default_rng(SEED + n)) for n in range(3)]

@@ -176,7 +176,7 @@ def test_what_depends_on_where_a_picture_starts_has_no_reach():
 TABLE = np.random.default_rng(0)
 CUTS = [
     (int(TABLE.integers(1, 90)), int(TABLE.integers(1, 90)), int(TABLE.integers(0, 9)), int(multiple))
-    for multiple in TABLE.decision([1, 2, 4, 7, 8], 60)
+    for multiple in TABLE.choice([1, 2, 4, 7, 8], 60)
 ]
 
 

@@ -208,7 +208,7 @@ def _subtitle(out: av.container.OutputContainer, stream: av.stream.Stream, texts
         out.mux_one(packet)
 
 
-def finalize(sink, pictures, folder: Path, segment: int = 1 << 30) -> list[Path]:
+def deliver(sink, pictures, folder: Path, segment: int = 1 << 30) -> list[Path]:
     """What a render does with a sink: pictures in segments of so many frames, joined and named."""
     from dnirender.encoding.segment_file import SegmentReader, SegmentWriter
 

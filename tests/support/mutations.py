@@ -89,7 +89,7 @@ def damaged(data: bytes, rng: np.random.Generator) -> bytes:
         elif kind == 2:
             data = (
                 data[:at]
-                + bytes([int(rng.decision([0, 1, 0x7F, 0x80, 0xFF]))]) * min(length, 8)
+                + bytes([int(rng.choice([0, 1, 0x7F, 0x80, 0xFF]))]) * min(length, 8)
                 + data[at + min(length, 8) :]
             )
         elif kind == 3:
