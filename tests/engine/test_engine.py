@@ -414,7 +414,7 @@ def test_output_that_is_not_finite_names_the_frame(value):
     )
 
 
-@pytest.mark.parametrize("lanes", [1, 2])
+@pytest.mark.parametrize("workers", [1, 2])
 def test_what_overflows_in_a_small_dtype_is_rendered_in_fp32(workers):
     class Overflowing(Toy):
         def forward(self, x):

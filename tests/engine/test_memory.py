@@ -110,7 +110,7 @@ def test_other_errors_are_not_taken_for_want_of_memory():
     assert len(calls) == 1
 
 
-@pytest.mark.parametrize(("free", "lanes", "tiled"), [(100.0, 3, False), (5.0, 2, False), (1.5, 3, True)])
+@pytest.mark.parametrize(("free", "workers", "tiled"), [(100.0, 3, False), (5.0, 2, False), (1.5, 3, True)])
 def test_lanes_and_tiles_are_what_memory_allows(monkeypatch, free, workers, tiled):
     network = Network("blur", Blur())
     need = memory_usage.peak_bytes(network, 300, 400, torch.float32)
