@@ -313,7 +313,7 @@ def test_batchnorm_is_mixed_in_its_deployed_form(tmp_path, monkeypatch):
 
 @needs_models
 @pytest.mark.parametrize(
-    ("first", "second", "facts"),
+    ("first", "second", "metadata"),
     [
         ("realesr_general_x4v3", "realesr_general_wdn_x4v3", ("RealESRGAN Compact", 4, 3)),
         ("dncnn_color_sigma15", "dncnn_color_sigma50", ("DnCNN", 1, 3)),
