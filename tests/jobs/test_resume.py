@@ -209,7 +209,7 @@ def test_what_is_no_longer_to_be_had_is_told(tmp_path, job):
 def test_a_stop_while_tidying_up_leaves_a_whole_file_and_needs_no_leave_to_go_on(tmp_path, job, monkeypatch):
     target = tmp_path / "out.mkv"
     with monkeypatch.context() as patch, pytest.raises(Stop):
-        patch.setattr(work.Workspace, "tidy", lambda _: (_ for _ in ()).throw(Stop))
+        patch.setattr(work.Workspace, "cleanup", lambda _: (_ for _ in ()).throw(Stop))
         render(output=target, **job)
     before = hashes(target)
     assert leftovers(tmp_path)
@@ -303,7 +303,7 @@ def test_what_goes_wrong_in_the_source_keeps_what_was_done(tmp_path, job, monkey
 def test_another_job_does_not_take_leave_from_the_mark_of_one_that_is_done(tmp_path, job, monkeypatch):
     target = tmp_path / "out.mkv"
     with monkeypatch.context() as patch, pytest.raises(Stop):
-        patch.setattr(work.Workspace, "tidy", lambda _: (_ for _ in ()).throw(Stop))
+        patch.setattr(work.Workspace, "cleanup", lambda _: (_ for _ in ()).throw(Stop))
         render(output=target, **job)
     before = target.read_bytes()
     with pytest.raises(OutputError, match="out.mkv: exists already; -y overwrites it"):
