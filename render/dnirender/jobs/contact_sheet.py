@@ -27,7 +27,8 @@ def make_sheet(job: Job, positions: Sequence[str], values: Sequence[str], title:
     Returns what the engine chose. Raises RenderError.
     """
     check_target(job.output, job)
-    source = open_source(job.input, stream=job.video_stream, deinterlace=job.deinterlace, hdr=job.hdr)
+    options = job.decode
+    source = open_source(job.input, stream=options.video_stream, deinterlace=options.deinterlace, hdr=options.hdr)
     metadata = source.metadata
     alphas = [_alpha(value, job.preset) for value in values]
     chosen = ["0"] if is_still(job.input) else positions
