@@ -26,6 +26,8 @@ FIELDS = {name: found for name, (_, found) in (*PRESET_OPTIONS.items(), *JOB_OPT
 """By option: (field's name, field, flag)."""
 OLD_FLAGS = {"--segment": "--segment-frames", "--yes": "--overwrite"}
 """Flags of the version before, and what they are called now."""
+SHEET = ("frames", "alphas")
+"""Options of `sheet` alone."""
 ENGINE = ("device", "dtype", "backend", "threads", "tile")
 
 Inputs = Annotated[list[Path], typer.Argument(help="Videos, or still images to hold.", metavar="INPUT")]
@@ -149,13 +151,15 @@ def to_flags(message: str) -> str:
 
     def flag(match: re.Match[str]) -> str:
         name, value = match[1], match[2]
+        if name in SHEET:
+            return f"--{name} {value.strip(chr(39))}"
         _, field, own = FIELDS[name]
         text = max(own.names or (f"--{name.replace('_', '-')}",), key=len)
         if _is_switch(field):
             return f"--no-{name.replace('_', '-')}" if value == "False" and field.default is True else text
         return f"{text} {value.strip(chr(39))}"
 
-    names = "|".join(sorted(FIELDS, key=len, reverse=True))
+    names = "|".join(sorted([*FIELDS, *SHEET], key=len, reverse=True))
     message = re.sub(rf"(?<![\w.-])({names})=('[^']*'|[\w.+%:/-]*[\w%])", flag, message)
     return re.sub(rf"^({names}): ", lambda match: f"--{match[1].replace('_', '-')}: ", message)
 

@@ -27,7 +27,7 @@ from dnirender.cli.options import (
 from dnirender.cli.output import Console, ProgressBar, format_table, print_error
 from dnirender.cli.signals import InterruptedRender, command_line
 from dnirender.errors import ModelError, OutputError, PresetError, RenderError, UsageError
-from dnirender.jobs.options import JOB_OPTIONS
+from dnirender.jobs.options import JOB_OPTIONS, check_options
 from dnirender.preset import PRESET_OPTIONS
 from dnirender.version import __version__
 
@@ -102,7 +102,7 @@ def render_command(
         options["panels"] = ("source", "render")
     if compare and len(options.get("panels", chosen.layout.panels)) < 2:
         raise UsageError(f"--panels {','.join(options['panels'])}: a comparison needs two panels or more")
-    build_job(Path("input"), Path("output"), chosen, options)  # errors of options come before those of files
+    check_options(chosen, options)  # before the inputs are opened
     say = Console(quiet or as_json, verbose)
     pairs = list(zip(inputs, _outputs(inputs, output, name), strict=True))
 

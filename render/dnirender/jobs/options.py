@@ -145,6 +145,14 @@ def split_options(values: Mapping[str, Any]) -> tuple[dict[str, dict[str, Any]],
     return sections, groups
 
 
+def check_options(preset: Preset, values: Mapping[str, Any]) -> None:
+    """UsageError where an option is unknown or out of range, before anything is opened or imported."""
+    sections, groups = split_options(values)
+    apply_to_preset(preset, sections)
+    for group, fields in groups.items():
+        GROUPS[group](**fields)
+
+
 def apply_to_preset(preset: Preset, sections: Mapping[str, Mapping[str, Any]]) -> Preset:
     """The preset with these fields; encoder options are added to its own."""
     changed = {name: dict(fields) for name, fields in sections.items()}
