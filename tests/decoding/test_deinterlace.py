@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from dnirender import Job, Preset, UsageError, render
-from dnirender.decoding.deinterlace import deinterlaced
+from dnirender.decoding.deinterlace import deinterlace_frames
 from dnirender.decoding.open import open_source
 from support.clips import decoded, make_clip, tiny_endpoints
 
@@ -197,4 +197,4 @@ def test_frames_behind_the_last_are_not_asked_for():
             yield index, av.VideoFrame(16, 16, "gray")
         raise AssertionError("one more was asked for")
 
-    assert [index for index, _ in deinterlaced(frames(), 3)] == [0, 1, 2]
+    assert [index for index, _ in deinterlace_frames(frames(), 3)] == [0, 1, 2]

@@ -15,7 +15,7 @@ from dnirender.decoding.open import open_source
 from dnirender.decoding.video import VideoDecoder
 from dnirender.errors import MediaError, UsageError
 from dnirender.media.colorspace import ColorSpec
-from dnirender.media.images import read_picture
+from dnirender.media.images import read_image
 from support import clips as support_clips
 from support.clips import CLIPS, decoded, frame_number, make_clip, needs_shared, paint
 
@@ -443,7 +443,7 @@ def test_stills_are_held(tmp_path, suffix):
 def test_sixteen_bits_of_a_still_are_kept(tmp_path):
     image = (paint(5).astype(np.uint16) * 257) ^ 0x15
     cv2.imwrite(str(tmp_path / "deep.png"), image[..., ::-1])
-    assert np.array_equal(read_picture(tmp_path / "deep.png")[0], image)
+    assert np.array_equal(read_image(tmp_path / "deep.png")[0], image)
     assert open_source(tmp_path / "deep.png").metadata.depth == 16
 
 
@@ -458,7 +458,7 @@ def test_stills_stand_upright(tmp_path, orientation):
     exif = b"Exif\0\0" + tiff
     app1 = b"\xff\xe1" + struct.pack(">H", len(exif) + 2) + exif
     (tmp_path / "photo.jpg").write_bytes(data[:2] + app1 + data[2:])
-    image, _ = read_picture(tmp_path / "photo.jpg")
+    image, _ = read_image(tmp_path / "photo.jpg")
     assert image.shape == (64, 96, 3) and frame_number(image) == 42
 
 

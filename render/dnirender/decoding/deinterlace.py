@@ -32,7 +32,7 @@ def parity(frames: Iterable[VideoFrame], field_order: int) -> str | None:
     return PARITIES.get(field_order)
 
 
-def deinterlaced(
+def deinterlace_frames(
     frames: Iterator[tuple[int, VideoFrame]], stop: int, first_lines: str = "auto"
 ) -> Iterator[tuple[int, VideoFrame]]:
     """The same (index, frame) with whole pictures, each given once its successor is there.

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import BinaryIO, Literal
 
 from dnirender.errors import MediaError
-from dnirender.media.containers import check_pixels
+from dnirender.media.containers import check_pixel_count
 from dnirender.media.truncation import is_truncated, read_at
 
 MAX_BYTES = 1 << 29
@@ -24,7 +24,7 @@ SHORT, LONG, LONG8 = 3, 4, 16
 Order = Literal["little", "big"]
 
 
-def check_picture(path: Path) -> str:
+def check_image(path: Path) -> str:
     """What there is of a picture that lacks its end, empty if it is whole.
 
     Raises MediaError if it is no picture, or claims too much, or is cut off and not a JPEG: of the others OpenCV gives
@@ -40,7 +40,7 @@ def check_picture(path: Path) -> str:
         if torn:
             raise MediaError(f"{path}: is cut off before its first pixel")
         raise MediaError(f"{path}: cannot be read as a picture; expected PNG, JPEG, WebP, BMP or TIFF")
-    check_pixels(path, *size, MAX_PIXELS)
+    check_pixel_count(path, *size, MAX_PIXELS)
     if torn and head[:2] != JPEG:
         raise MediaError(f"{path}: is cut off, and of such a picture no part can be decoded")
     return "a part of the picture is there; --ignore-errors renders it" if torn else ""

@@ -27,7 +27,7 @@ class VideoMetadata:
     of `time_base`; `last_duration` is how long the last frame stands, in the same units. `sampling` is (luma samples
     per chroma sample across, down), None for RGB and gray. A coded picture becomes upright by `rotation` degrees
     counter-clockwise and then, where `mirrored`, by exchanging left and right. `stamps` are the frames' pts as the file
-    writes them, in `stream_base`; none where frames are told apart by their order alone (see `stamps`). `opacity`:
+    writes them, in `stream_time_base`; none where frames are told apart by their order alone (see `stamps`). `opacity`:
     frames say how opaque each pixel is. `parity` is that of interlaced frames: which lines are shown first, in bwdif's
     words. `mastering_peak` is the brightest that the display of an HDR grading could show, in cd/m2, where the file
     says so.
@@ -52,7 +52,7 @@ class VideoMetadata:
     still: bool = False
     mirrored: bool = False
     stamps: tuple[int, ...] = ()
-    stream_base: Fraction = Fraction(1)
+    stream_time_base: Fraction = Fraction(1)
     opacity: bool = False
     parity: str | None = None
     mastering_peak: float | None = None

@@ -6,7 +6,7 @@ from dataclasses import replace
 from fractions import Fraction
 from pathlib import Path
 
-from dnirender.decoding.image_header import check_picture
+from dnirender.decoding.image_header import check_image
 from dnirender.decoding.source import Source
 from dnirender.decoding.still import StillImage
 from dnirender.decoding.video import VideoDecoder
@@ -42,7 +42,7 @@ def open_source(
             return VideoDecoder.open(
                 path, stream, deinterlace=deinterlace, hdr=hdr, sdr_depth=sdr_depth, ignore_errors=ignore_errors
             )
-        torn = check_picture(path)
+        torn = check_image(path)
     except OSError as error:
         if isinstance(error, MediaError):
             raise

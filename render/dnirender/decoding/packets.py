@@ -77,7 +77,7 @@ def decode_first_frames(
     begin, first = None, list[VideoFrame]()
     try:
         for packet, frames in decode_packets(container, stream, forgiving=ignore_errors):
-            if begin is None and (packet.is_keyframe or not begins_anywhere(container)):
+            if begin is None and (packet.is_keyframe or not may_start_mid_gop(container)):
                 begin = packet.pts
             first += frames or ()
             if len(first) >= LOOKED_AT:
@@ -110,7 +110,7 @@ def decode_packets(
     context.options = {"max_pixels": str(MAX_PIXELS)} | ({} if forgiving else {"err_detect": "explode"})
     begun, keyed = False, None
     for packet in _demuxed(container, stream, forgiving):
-        keyed = packet.is_keyframe or not begins_anywhere(container) if keyed is None else keyed
+        keyed = packet.is_keyframe or not may_start_mid_gop(container) if keyed is None else keyed
         try:
             frames = cast("list[VideoFrame]", aside.decode(packet) if aside else packet.decode())
         except av.error.FFmpegError:
@@ -122,7 +122,7 @@ def decode_packets(
         yield packet, frames
 
 
-def begins_anywhere(container: InputContainer) -> bool:
+def may_start_mid_gop(container: InputContainer) -> bool:
     """Whether files of this format may begin between two keyframes, as recordings of broadcasts do."""
     return container.format.name in STREAMED
 

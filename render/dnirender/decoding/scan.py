@@ -23,7 +23,7 @@ from dnirender.decoding.packets import PacketList, codec_context_of, decode_firs
 from dnirender.decoding.timestamps import FrameTimestamps, resolve_timestamps
 from dnirender.errors import MediaError, UsageError
 from dnirender.media.colorspace import KR_KB, UNSPECIFIED, ColorSpec, guess_matrix
-from dnirender.media.containers import check_pixels, codec_of, fraction, is_cover, open_container
+from dnirender.media.containers import check_pixel_count, codec_of, fraction, is_cover, open_container
 from dnirender.media.pixel_formats import depth_of, has_opacity, is_yuv, opacity_of, sampling_of
 from dnirender.media.truncation import declared_sample_count, is_truncated
 
@@ -47,7 +47,7 @@ def scan(path: Path, number: int | None = None, *, ignore_errors: bool = False) 
         chosen = _choose(container, path, number)
         index = chosen.index  # a stream must not be asked anything after its container is closed
         if (context := codec_context_of(chosen)) is not None:
-            check_pixels(path, context.width, context.height)
+            check_pixel_count(path, context.width, context.height)
         packets = read_packets(container, chosen)
         warnings = _damage(container, chosen, packets, path)
         if warnings and not ignore_errors:
@@ -178,7 +178,7 @@ def _metadata(
         codec=stream.codec_context.name,
         warnings=tuple(f"{path.name}: {text}" for text in _warnings(color, leading, damage, times)),
         stamps=times.stamps[leading:],
-        stream_base=fraction(stream.time_base, Fraction(1, 90000)),
+        stream_time_base=fraction(stream.time_base, Fraction(1, 90000)),
     )
 
 

@@ -71,21 +71,21 @@ def gamut_matrix(primaries: int) -> Values:
     return np.linalg.inv(_to_xyz(PRIMARIES[1])) @ _to_xyz(known)
 
 
-def pq_light(codes: Values) -> Values:
+def pq_eotf(codes: Values) -> Values:
     """PQ codes in 0..1 as light in cd/m2: 10000 (max(E^(1/m2) - c1, 0) / (c2 - c3 E^(1/m2)))^(1/m1)."""
     m1, m2, c1, c2, c3 = _pq_constants()
     root = np.power(codes, 1 / m2)
     return 10000 * np.power(np.maximum(root - c1, 0) / (c2 - c3 * root), 1 / m1)
 
 
-def pq_code(light: Values) -> Values:
-    """Light in cd/m2 as PQ codes in 0..1: the inverse of `pq_light`."""
+def pq_inverse_eotf(light: Values) -> Values:
+    """Light in cd/m2 as PQ codes in 0..1: the inverse of `pq_eotf`."""
     m1, m2, c1, c2, c3 = _pq_constants()
     part = np.power(light / 10000, m1)
     return np.power((c1 + c2 * part) / (1 + c3 * part), m2)
 
 
-def hlg_scene(codes: Values) -> Values:
+def hlg_inverse_oetf(codes: Values) -> Values:
     """HLG codes in 0..1 as light of the scene in 0..1 (BT.2100-2, table 5)."""
     a = 0.17883277
     b = 1 - 4 * a
@@ -95,15 +95,15 @@ def hlg_scene(codes: Values) -> Values:
 
 def eetf(light: Values, peak: float) -> Values:
     """Light in cd/m2 of a display of this peak, as parts of WHITE on one whose peak that is."""
-    top = pq_code(np.array(peak))
-    most = float(pq_code(np.array(WHITE)) / top)
-    code = np.minimum(pq_code(light) / top, 1)
+    top = pq_inverse_eotf(np.array(peak))
+    most = float(pq_inverse_eotf(np.array(WHITE)) / top)
+    code = np.minimum(pq_inverse_eotf(light) / top, 1)
     if most >= 1:
         return np.minimum(light / WHITE, 1)
     knee = 1.5 * most - 0.5
     t = np.maximum(code - knee, 0) / (1 - knee)
     bent = (2 * t**3 - 3 * t**2 + 1) * knee + (t**3 - 2 * t**2 + t) * (1 - knee) + (3 * t**2 - 2 * t**3) * most
-    return pq_light(np.where(code < knee, code, bent) * top) / WHITE
+    return pq_eotf(np.where(code < knee, code, bent) * top) / WHITE
 
 
 def _light(image: Image, transfer: int, peak: float) -> Floats:
@@ -127,12 +127,12 @@ def _entries() -> Values:
 
 @lru_cache(maxsize=2)
 def _pq_table(peak: float) -> Floats:
-    return eetf(pq_light(_entries()), peak).astype(np.float32)
+    return eetf(pq_eotf(_entries()), peak).astype(np.float32)
 
 
 @lru_cache(maxsize=1)
 def _scene_table() -> Floats:
-    return hlg_scene(_entries()).astype(np.float32)
+    return hlg_inverse_oetf(_entries()).astype(np.float32)
 
 
 @lru_cache(maxsize=1)

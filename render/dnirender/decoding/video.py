@@ -20,7 +20,7 @@ from av.video.frame import VideoFrame
 from av.video.stream import VideoStream
 
 from dnirender.decoding import tonemap
-from dnirender.decoding.deinterlace import deinterlaced
+from dnirender.decoding.deinterlace import deinterlace_frames
 from dnirender.decoding.metadata import VideoMetadata
 from dnirender.decoding.packets import decode_packets
 from dnirender.decoding.scan import scan
@@ -100,11 +100,11 @@ class VideoDecoder(Source):
             if self._parity is None:
                 yield from decoded
                 return
-            yield from deinterlaced(decoded, len(self.metadata.pts), self._parity)
+            yield from deinterlace_frames(decoded, len(self.metadata.pts), self._parity)
 
     def _decoded(self, start: int) -> Generator[tuple[int, VideoFrame]]:
         """Frames with their index, from `start` or earlier to the last; MediaError at the first that is not there."""
-        stamps, earlier = self.metadata.stamps, int(EARLIER / self.metadata.stream_base)
+        stamps, earlier = self.metadata.stamps, int(EARLIER / self.metadata.stream_time_base)
         # A seek may come in behind the frame: a broken index, an open GOP, a transport stream without an index. Where
         # frames have no stamps, only counting from the first tells which one is which.
         for time in (stamps[start], stamps[start] - earlier, None) if start and stamps else (None,):
