@@ -26,7 +26,7 @@ base: version errors concurrency files frames
 timeline: easing keyframes parser timeline
 preset: preset
 media: truncation colorspace containers resize pixel_formats images
-decoding: timestamps deinterlace image_header metadata packets tonemap scan source still video open
+decoding: timestamps deinterlace image_header metadata concealment packets tonemap scan source still video open
 networks: pixel_shuffle checkpoint architectures.gain architectures.compact architectures.paint architectures.relight
     network weights loading
 layout: drawing contact_sheet alpha_track panels

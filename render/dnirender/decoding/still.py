@@ -1,4 +1,4 @@
-"""Still pictures as sources: one frame held for a number of frames."""
+"""A still image as a source: one image repeated for a number of frames."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from dnirender.media.images import read_image
 
 
 class StillImage(Source):
-    """A picture, held: every frame is the same pixels."""
+    """An image that is repeated for `num_frames` frames at `rate` frames per second."""
 
     def __init__(self, path: Path, num_frames: int, rate: Fraction) -> None:
         self._image, self._opacity = read_image(path)

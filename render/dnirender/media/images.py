@@ -33,9 +33,7 @@ def read_image(path: Path) -> tuple[Image, Opacity | None]:
     except OSError as error:
         raise MediaError(f"{path}: cannot be read ({error.strerror})") from error
     if _is_animated(data.tobytes()):
-        raise MediaError(
-            f"{path}: is an animated WebP or PNG, which is not supported; convert it to GIF or video"
-        )
+        raise MediaError(f"{path}: is an animated WebP or PNG, which is not supported; convert it to GIF or video")
     if image is None or image.dtype.name not in ("uint8", "uint16"):
         raise MediaError(f"{path}: cannot be read as an image of 8 or 16 bits")
     opacity = _upright_opacity(raw, image) if raw is not None and raw.ndim == 3 and raw.shape[2] == 4 else None
