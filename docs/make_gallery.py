@@ -16,7 +16,7 @@ from dnirender.engine.engine import Engine
 from dnirender.jobs.contact_sheet import make_sheet
 from dnirender.jobs.job import make_job
 from dnirender.layout.contact_sheet import sheet
-from dnirender.media.images import read_picture
+from dnirender.media.images import read_image
 from dnirender.networks.loading import load
 
 HERE = Path(__file__).parent
@@ -78,7 +78,7 @@ def contact_sheet(name: str, data: Path) -> None:
     target = HERE / "gallery" / f"{name}.png"
     file = SAMPLE if source is None else data / source
     make_sheet(make_job(file, target, preset=chosen, overwrite=True), frames.split(","), values.split(","), preset)
-    pixels = cv2.cvtColor(read_picture(target)[0], cv2.COLOR_RGB2BGR)
+    pixels = cv2.cvtColor(read_image(target)[0], cv2.COLOR_RGB2BGR)
     cv2.imwrite(str(target.with_suffix(".jpg")), pixels, [cv2.IMWRITE_JPEG_QUALITY, 82])
     target.unlink()
 
@@ -86,7 +86,7 @@ def contact_sheet(name: str, data: Path) -> None:
 def close_up(name: str, data: Path) -> None:
     """A part of a halved photograph enlarged by two, bicubic and along the path of `detail`; pixels shown as four."""
     source, top, left = CLOSE_UPS[name]
-    picture, _ = read_picture(data / source)
+    picture, _ = read_image(data / source)
     small = cv2.resize(picture, None, fx=0.5, fy=0.5, interpolation=cv2.INTER_AREA)[top : top + 90, left : left + 120]
     preset = Preset.load("detail")
     engine = Engine(*load({endpoint.name: endpoint.weights for endpoint in preset.network.endpoints}))

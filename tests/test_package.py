@@ -26,7 +26,7 @@ base: version errors options concurrency files frames
 timeline: easing keyframes parser timeline
 preset: preset
 media: truncation colorspace containers resize pixel_formats images
-decoding: timestamps deinterlace image_header metadata packets tonemap scan source still video open
+decoding: timestamps deinterlace image_header metadata concealment packets tonemap scan source still video open
 networks: pixel_shuffle checkpoint architectures.gain architectures.compact architectures.paint architectures.relight
     network weights loading
 layout: drawing contact_sheet alpha_track panels
@@ -169,7 +169,11 @@ def test_modules_and_classes_can_be_read_in_one_sitting():
 def test_the_architecture_page_shows_every_room_and_every_arrow():
     page = (REPO / "docs" / "architecture.md").read_text("utf-8")
     block = re.search(r"<!-- rooms -->\n```\n(.*?)```", page, re.DOTALL)[1]
-    shown = {line.split()[0]: set(line.partition("->")[2].partition("|")[0].split()) for line in block.splitlines() if "->" in line}
+    shown = {
+        line.split()[0]: set(line.partition("->")[2].partition("|")[0].split())
+        for line in block.splitlines()
+        if "->" in line
+    }
     place = places()
     arrows = {room: set() for room in dict.fromkeys(room for _, _, room in place.values()) if room != "base"}
     for name, (_, _, room) in place.items():

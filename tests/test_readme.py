@@ -33,7 +33,7 @@ def folder(tmp_path, monkeypatch):
     import torch
     from safetensors.torch import load_file
 
-    from dnirender.media.images import read_picture, write_png
+    from dnirender.media.images import read_image, write_png
     from dnirender.train import add_endpoint
 
     monkeypatch.chdir(tmp_path)
@@ -41,7 +41,7 @@ def folder(tmp_path, monkeypatch):
     make_clip(tmp_path / "other.mkv", frames=4, start_number=3)
     write_png(tmp_path / "photo.png", paint(1))
     (tmp_path / "photo.png").rename(tmp_path / "photo.jpg")  # read by content
-    assert read_picture(tmp_path / "photo.jpg")
+    assert read_image(tmp_path / "photo.jpg")
     files = tiny_endpoints(tmp_path, sharp=0.0, soft=-0.2)
     torch.save(load_file(files["soft"]), tmp_path / "soft.pth")
     monkeypatch.setattr(add_endpoint, "CROP", 64)

@@ -31,8 +31,8 @@ from judges import (
 from dnirender.decoding.open import open_source
 from dnirender.engine.engine import Engine
 from dnirender.frames import Image
-from dnirender.media.images import is_still, read_picture
-from dnirender.media.resize import narrowed
+from dnirender.media.images import is_still, read_image
+from dnirender.media.resize import limit_width
 from dnirender.networks.loading import load
 from dnirender.preset import Preset
 from dnirender.timeline.timeline import Timeline
@@ -72,9 +72,9 @@ class Walk:
 
 def photos(folder: Path) -> Photos:
     paths = [path for path in sorted(folder.iterdir()) if is_still(path)]
-    images = [read_picture(path)[0] for path in paths]
+    images = [read_image(path)[0] for path in paths]
     cameras = [f"{image.shape[1]}x{image.shape[0]}" for image in images]
-    return Photos([path.name for path in paths], cameras, [narrowed(image, WIDTH) for image in images])
+    return Photos([path.name for path in paths], cameras, [limit_width(image, WIDTH) for image in images])
 
 
 def grade(image: Image, strength: float, tint: Sequence[float] = TINTS["blue"]) -> Image:
@@ -229,7 +229,7 @@ def unsteadiness(render: Renderer, frames: Sequence[Image]) -> Figures:
 def measure(preset: Preset, data: Path, num_frames: int) -> Figures:
     bench = Bench(preset, data)
     source = open_source(data / "clips" / "road.mp4")
-    frames = [narrowed(frame.image, WIDTH) for frame in source.frames(range(num_frames))]
+    frames = [limit_width(frame.image, WIDTH) for frame in source.frames(range(num_frames))]
     return {
         "preset": preset.name,
         "parameters": bench.render.parameters,

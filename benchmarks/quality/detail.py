@@ -17,7 +17,7 @@ import torch
 import torch.nn.functional as F
 
 from dnirender.engine.engine import Engine
-from dnirender.media.images import is_still, read_picture
+from dnirender.media.images import is_still, read_image
 from dnirender.networks.loading import load
 from dnirender.preset import Preset
 from dnirender.timeline.timeline import Timeline
@@ -96,7 +96,7 @@ def main():
     features = squeezenet(given.features)
     print(f"{engine.network.parameters} parameters; each pair: PSNR in dB, perceptual distance (SqueezeNet)")
     for folder in given.pictures:
-        pictures = [read_picture(path)[0] for path in sorted(folder.iterdir()) if is_still(path)]
+        pictures = [read_image(path)[0] for path in sorted(folder.iterdir()) if is_still(path)]
         bicubic, path, blends = measure(engine, preset.endpoints, features, pictures)
         print(f"{folder.name}: {len(pictures)} pictures; bicubic {bicubic[0]:.3f} dB, {bicubic[1]:.4f}")
         print("alpha  path: dB, distance  blend: dB, distance")

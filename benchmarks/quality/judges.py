@@ -15,7 +15,7 @@ import numpy.typing as npt
 import torch
 
 from dnirender.frames import Image
-from dnirender.media.resize import fit
+from dnirender.media.resize import resize_to
 from dnirender.train.features import Features, gram
 
 SIDE = 256
@@ -240,5 +240,5 @@ def _root(matrix: Array) -> Array:
 def _tensor(picture: Image) -> torch.Tensor:
     height, width = picture.shape[:2]
     scale = SIDE / min(height, width)
-    small = fit(picture, round(width * scale), round(height * scale))
+    small = resize_to(picture, round(width * scale), round(height * scale))
     return torch.from_numpy(small).permute(2, 0, 1)[None].float() / 255

@@ -26,8 +26,8 @@ from judges import flicker, motion
 from dnirender.decoding.open import open_source
 from dnirender.engine.engine import Engine
 from dnirender.layout.panels import crossfade
-from dnirender.media.images import read_picture
-from dnirender.media.resize import narrowed
+from dnirender.media.images import read_image
+from dnirender.media.resize import limit_width
 from dnirender.networks.loading import load
 from dnirender.preset import Preset
 from dnirender.train.features import gram, squeezenet
@@ -178,13 +178,13 @@ def difference(a, b):
 
 
 def clip_frames(path, count):
-    return [narrowed(frame.image, WIDTH) for frame in open_source(path).frames(range(count))]
+    return [limit_width(frame.image, WIDTH) for frame in open_source(path).frames(range(count))]
 
 
 def unseen(data):
     """Every fiftieth picture of BSDS500, which no training has seen."""
     files = sorted((data / "photos" / "bsds").iterdir())[::50]
-    return [narrowed(read_picture(path)[0], WIDTH) for path in files]
+    return [limit_width(read_image(path)[0], WIDTH) for path in files]
 
 
 def plot(figures, target):
@@ -237,7 +237,7 @@ def measure(given):
     engine = Engine(*load({e.name: e.weights for e in preset.network.endpoints}))
     names = preset.endpoints
     paintings = [
-        narrowed(read_picture(given.data / goal.image)[0], 768) if goal.image else None for goal in recipe.endpoints
+        limit_width(read_image(given.data / goal.image)[0], 768) if goal.image else None for goal in recipe.endpoints
     ]
     eye = Eye(squeezenet(given.data / "perceptual"), paintings)
     pictures = unseen(given.data)

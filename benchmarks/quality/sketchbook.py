@@ -18,8 +18,8 @@ from judges import flicker, motion, structure
 from dnirender.decoding.open import open_source
 from dnirender.engine.engine import Engine
 from dnirender.layout.panels import crossfade
-from dnirender.media.images import read_picture
-from dnirender.media.resize import narrowed
+from dnirender.media.images import read_image
+from dnirender.media.resize import limit_width
 from dnirender.networks.loading import load
 from dnirender.preset import Preset
 from dnirender.train.data.drawing import draw, mixed, study
@@ -82,11 +82,11 @@ def main():
     engine = Engine(*load({e.name: e.weights for e in preset.network.endpoints}))
     names = preset.endpoints
     files = sorted((given.data / "photos" / "bsds").iterdir())[::50]
-    pictures = [narrowed(read_picture(path)[0], WIDTH) for path in files]
+    pictures = [limit_width(read_image(path)[0], WIDTH) for path in files]
     figures = {"pictures": len(pictures), "path": along(engine, pictures, names), "flicker": {}}
     for name in CLIPS:
         frames = open_source(given.data / "clips" / name).frames(range(given.frames))
-        figures["flicker"][name] = unsteadiness(engine, [narrowed(frame.image, WIDTH) for frame in frames], names)
+        figures["flicker"][name] = unsteadiness(engine, [limit_width(frame.image, WIDTH) for frame in frames], names)
     print(f"{len(pictures)} pictures, {engine.network.parameters} parameters, {engine.decision}")
     print("place                  error   photo   crossfade   lines   ratio")
     for place, row in figures["path"].items():

@@ -1,4 +1,4 @@
-"""The one way to put work on another thread."""
+"""The only place where work moves to another thread."""
 
 from __future__ import annotations
 
@@ -13,11 +13,11 @@ _END = object()
 
 
 def prefetch(items: Iterable[T], depth: int, name: str = "prefetch") -> Generator[T]:
-    """Yields the items unchanged and in order while a thread of its own computes up to `depth` of them ahead.
+    """Yields the items unchanged and in order while a worker thread computes up to `depth` of them ahead.
 
-    Beside those, the worker may hold one more in its hand. An exception raised by `items` is raised here, at its place
-    in the order. When the reader stops early, the worker ends after the item it is at, and a generator is closed on the
-    worker's thread: what it opened, it closes there.
+    The worker may hold one item more than the queue. An exception raised by `items` is raised here, in its place in the
+    order. When the consumer stops early, the worker stops after its current item. A generator is closed on the worker
+    thread, so resources are released by the thread that opened them.
     """
     ready: queue.Queue[Any] = queue.Queue(maxsize=depth)
     stop = threading.Event()
@@ -30,7 +30,7 @@ def prefetch(items: Iterable[T], depth: int, name: str = "prefetch") -> Generato
         return False
 
     def work() -> None:
-        last: object = _END
+        final: object = _END
         try:
             with contextlib.ExitStack() as stack:
                 if (close := getattr(items, "close", None)) is not None:
@@ -38,9 +38,9 @@ def prefetch(items: Iterable[T], depth: int, name: str = "prefetch") -> Generato
                 for item in items:
                     if not put((item,)):
                         break
-        except BaseException as error:  # noqa: BLE001 - it is raised again on the reader's thread
-            last = error
-        put(last)
+        except BaseException as error:  # noqa: BLE001 - it is raised again on the consumer's thread
+            final = error
+        put(final)
 
     worker = threading.Thread(target=work, name=name, daemon=True)
     worker.start()

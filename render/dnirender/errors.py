@@ -1,34 +1,34 @@
-"""What can go wrong, by who can mend it. Each type carries the exit code of the command line."""
+"""Exceptions, grouped by who can fix the problem. Each type carries the exit code of the command line."""
 
 
 class RenderError(Exception):
-    """The render itself failed."""
+    """Rendering failed. Base class of all errors of this package."""
 
     exit_code = 1
 
 
 class UsageError(RenderError, ValueError):
-    """An option or argument cannot be understood."""
+    """An option or argument is invalid."""
 
     exit_code = 2
 
 
 class TimelineError(UsageError):
-    """Keyframes, easings or loops that cannot be understood."""
+    """Keyframes, easings or loops are invalid."""
 
 
 class PresetError(UsageError):
-    """A preset is unknown, malformed or contradicts itself."""
+    """A preset is unknown, malformed or inconsistent."""
 
 
 class MediaError(RenderError, OSError):
-    """The input is missing, unreadable or damaged."""
+    """The input is missing, unreadable or corrupt."""
 
     exit_code = 3
 
 
 class ModelError(RenderError, ValueError):
-    """Weights cannot be loaded, do not fit each other, or yield values that are not finite."""
+    """Weights cannot be loaded, do not match each other, or produce non-finite values."""
 
     exit_code = 4
 
@@ -40,4 +40,4 @@ class OutputError(RenderError, OSError):
 
 
 class TrainingError(RenderError):
-    """A training lacks data, or its loss is no longer a number."""
+    """Training has no data, or its loss is not finite."""

@@ -1,4 +1,4 @@
-"""Outputs appear under their name in one step, when they are whole, or not at all."""
+"""Atomic output: a file is written under a temporary name and renamed once it is complete."""
 
 from __future__ import annotations
 
@@ -15,46 +15,47 @@ import av.error
 
 from dnirender.errors import MediaError, OutputError, RenderError
 
-NO_FOLDERS = {errno.EINVAL, errno.ENOTSUP, errno.EBADF}  # network file systems that cannot flush a folder
+# Raised by network file systems that do not support fsync on a directory.
+NO_DIRECTORY_FSYNC = {errno.EINVAL, errno.ENOTSUP, errno.EBADF}
 
 
-def part_path(target: Path) -> Path:
-    """Where `target` grows: beside it, hidden, this process's own, never too long where the target's name is not."""
-    mark = zlib.crc32(os.fsencode(target.name))
-    return target.with_name(f".{target.name[:40]}.{mark:08x}.{os.getpid()}.part")
+def temporary_path(target: Path) -> Path:
+    """The hidden file next to `target` that this process writes first; its name stays within the length limit."""
+    checksum = zlib.crc32(os.fsencode(target.name))
+    return target.with_name(f".{target.name[:40]}.{checksum:08x}.{os.getpid()}.part")
 
 
-def publish(part: Path, target: Path) -> None:
-    """Makes a finished file durable and gives it its name in one step."""
+def publish(temporary: Path, target: Path) -> None:
+    """Flushes a finished file to disk and renames it to `target` atomically. Raises OutputError."""
     with disk_errors(target):
-        with part.open("rb+") as file:
+        with temporary.open("rb+") as file:
             _flush(file.fileno())
-        part.replace(target)
+        temporary.replace(target)
         if os.name == "posix":
-            folder = os.open(target.parent, os.O_RDONLY)
+            directory = os.open(target.parent, os.O_RDONLY)
             try:
-                os.fsync(folder)
+                os.fsync(directory)
             except OSError as error:
-                if error.errno not in NO_FOLDERS:
+                if error.errno not in NO_DIRECTORY_FSYNC:
                     raise
             finally:
-                os.close(folder)
+                os.close(directory)
 
 
-def _flush(file: int) -> None:
-    """To the medium; on macOS fsync alone leaves what the disk has in its cache."""
+def _flush(descriptor: int) -> None:
+    """Writes a file to the medium. On macOS fsync alone does not flush the disk's own cache."""
     if sys.platform == "darwin":
         import fcntl
 
-        with contextlib.suppress(OSError):  # not on every file system
-            fcntl.fcntl(file, fcntl.F_FULLFSYNC)
+        with contextlib.suppress(OSError):  # some file systems do not support it
+            fcntl.fcntl(descriptor, fcntl.F_FULLFSYNC)
             return
-    os.fsync(file)
+    os.fsync(descriptor)
 
 
 @contextlib.contextmanager
 def disk_errors(target: Path) -> Generator[None]:
-    """Turns whatever the disk or the muxer says into one OutputError about the target."""
+    """Converts errors of the disk and of the muxer to an OutputError that names `target`."""
     try:
         yield
     except RenderError:
@@ -64,26 +65,27 @@ def disk_errors(target: Path) -> Generator[None]:
 
 
 def error_text(error: BaseException) -> str:
-    """The system's or FFmpeg's own words for what happened."""
+    """The message of the operating system or of FFmpeg."""
     return getattr(error, "strerror", None) or str(error)
 
 
-SAMPLE = 1 << 16  # bytes of the source that are looked at, at each of three places
+SAMPLE_BYTES = 1 << 16  # read at the start, in the middle and at the end
 
 
 def sample_hash(path: Path) -> str:
-    """Tells a file from others by its size and a look at three places. MediaError: it cannot be read."""
+    """Identifies a file by its size and a hash of three samples of its content. Raises MediaError."""
     try:
         size = path.stat().st_size
         with path.open("rb") as file:
-            looks = b""
-            for place in (0, size // 2, max(0, size - SAMPLE)):
-                file.seek(place)
-                looks += file.read(SAMPLE)
+            samples = b""
+            for position in (0, size // 2, max(0, size - SAMPLE_BYTES)):
+                file.seek(position)
+                samples += file.read(SAMPLE_BYTES)
     except OSError as error:
         raise MediaError(f"{path}: cannot be read ({error.strerror})") from error
-    return f"{size} {short_sha256(looks)}"
+    return f"{size} {short_sha256(samples)}"
 
 
 def short_sha256(data: bytes) -> str:
+    """The first 16 hex digits of a SHA-256 digest."""
     return hashlib.sha256(data).hexdigest()[:16]

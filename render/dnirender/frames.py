@@ -1,4 +1,4 @@
-"""Pixels with their place in time, and the one way to put work on another thread."""
+"""Frames, batches of frames, and conversion between 8 and 16 bits."""
 
 from __future__ import annotations
 
@@ -9,21 +9,21 @@ import numpy as np
 import numpy.typing as npt
 
 Image = npt.NDArray[Any]
-"""RGB picture [h, w, 3], contiguous; uint8 (0..255) or uint16 (0..65535), full range, transfer as in the source.
+"""RGB image [h, w, 3], contiguous; uint8 (0..255) or uint16 (0..65535), full range, transfer as in the source.
 
-What is written may have a fourth channel, its opacity; colors are never multiplied by it.
+Output images may have an alpha channel [h, w, 4]; alpha is straight, never premultiplied.
 """
 Opacity = npt.NDArray[Any]
-"""How opaque each pixel is [h, w], from 0 to the top of its dtype; uint8 or uint16."""
+"""Opacity of each pixel [h, w], from 0 (transparent) to the maximum of its dtype; uint8 or uint16."""
 Alpha = tuple[float, ...]
-"""One coefficient per endpoint, in the order of the endpoints."""
+"""Mixing coefficients, one per endpoint, in the order of the endpoints."""
 
 
 @dataclass(frozen=True)
 class Frame:
-    """A decoded picture. `index` counts from the first frame of the source; `pts` is in the source's time base.
+    """A decoded frame. `index` counts from the first frame of the source; `pts` is in the source's time base.
 
-    `opacity` is of the image's dtype; it goes around the network, so it keeps its size when the image is scaled.
+    `opacity` has the dtype of the image. It bypasses the network, so it keeps its size when the image is scaled.
     """
 
     index: int
@@ -34,21 +34,21 @@ class Frame:
 
 @dataclass(frozen=True)
 class Batch:
-    """Frames of one size and dtype that are rendered together under one alpha."""
+    """Frames of equal size and dtype that are rendered together with the same alpha."""
 
     frames: tuple[Frame, ...]
     alpha: Alpha
 
 
 def to_uint8(image: Image) -> npt.NDArray[np.uint8]:
-    """The picture in 8 bits, rounded to nearest."""
+    """Converts an image to 8 bits, rounded to nearest."""
     if image.dtype == np.uint8:
         return image
     return ((image.astype(np.uint32) + 128) // 257).astype(np.uint8)
 
 
 def to_uint16(image: Image) -> npt.NDArray[np.uint16]:
-    """The picture in 16 bits, so that 255 becomes 65535."""
+    """Converts an image to 16 bits; 255 becomes 65535."""
     if image.dtype == np.uint16:
         return image
     return image.astype(np.uint16) * np.uint16(257)

@@ -158,7 +158,7 @@ def test_an_animated_picture_is_not_taken_for_a_still(here, capsys):
     assert dnirender(capsys, "clip.mp4", *MODELS, "-o", "loop.webp")[0] == 0
     code, _, err = dnirender(capsys, "info", "loop.webp")
     assert code == 3
-    assert "loop.webp: is animated" in err
+    assert "loop.webp: is an animated WebP or PNG" in err
 
 
 def test_width_and_height_are_a_box_that_keeps_the_aspect(here, capsys):
@@ -279,8 +279,8 @@ BAD = [
     (["missing.mp4", *MODELS], 3, "missing.mp4: no such file"),
     ([".", *MODELS], 3, ".: is a folder, expected a video or a picture"),
     (["empty.mp4", *MODELS], 3, "empty.mp4: is empty"),
-    (["text.mp4", *MODELS], 3, "text.mp4: cannot be opened as a video or picture"),
-    (["text.png", *MODELS], 3, "text.png: cannot be read as a picture"),
+    (["text.mp4", *MODELS], 3, "text.mp4: cannot be opened as a video or image"),
+    (["text.png", *MODELS], 3, "text.png: cannot be read as an image"),
     (["clip.mp4", "-m", "day=day.safetensors", "-m", "night=gone.pth"], 4, "gone.pth"),
     (["clip.mp4", "-m", "day=day.safetensors", "-m", "night=text.mp4"], 4, "text.mp4"),
     (["clip.mp4", "-m", "day=day.safetensors", "-m", "night=wide.safetensors"], 4, "does not fit day.safetensors"),

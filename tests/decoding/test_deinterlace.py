@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from dnirender import Preset, UsageError, render
-from dnirender.decoding.deinterlace import deinterlaced
+from dnirender.decoding.deinterlace import deinterlace_frames
 from dnirender.decoding.open import open_source
 from dnirender.jobs.job import make_job
 from support.clips import decoded, make_clip, tiny_endpoints
@@ -198,4 +198,4 @@ def test_frames_behind_the_last_are_not_asked_for():
             yield index, av.VideoFrame(16, 16, "gray")
         raise AssertionError("one more was asked for")
 
-    assert [index for index, _ in deinterlaced(frames(), 3)] == [0, 1, 2]
+    assert [index for index, _ in deinterlace_frames(frames(), 3)] == [0, 1, 2]

@@ -6,7 +6,17 @@ import pytest
 
 from dnirender import UsageError, render
 from dnirender.decoding.open import open_source
-from dnirender.decoding.tonemap import HLG, PQ, SDR, eetf, gamut_matrix, hlg_scene, pq_code, pq_light, tone_map
+from dnirender.decoding.tonemap import (
+    HLG,
+    PQ,
+    SDR,
+    eetf,
+    gamut_matrix,
+    hlg_inverse_oetf,
+    pq_eotf,
+    pq_inverse_eotf,
+    tone_map,
+)
 from dnirender.jobs.job import make_job
 from dnirender.jobs.plan import make_plan
 from dnirender.media.colorspace import ColorSpec
@@ -25,7 +35,7 @@ def ramp():
 
 
 def signal_of(nits, peak=1000.0):
-    codes = np.rint(pq_code(np.array(nits, float)) * 65535).astype(np.uint16)
+    codes = np.rint(pq_inverse_eotf(np.array(nits, float)) * 65535).astype(np.uint16)
     return tone_map(np.full((1, 1, 3), codes), color(PQ), peak, 16)[0, 0] / 65535
 
 
@@ -43,12 +53,12 @@ def test_black_is_black_white_white_gray_gray_and_brighter_never_darker(transfer
 
 
 def test_the_curves_are_those_of_the_standard():
-    assert pq_code(np.array([0.1, 100, 203, 1000, 10000])) == pytest.approx(
+    assert pq_inverse_eotf(np.array([0.1, 100, 203, 1000, 10000])) == pytest.approx(
         [0.0623, 0.5081, 0.5807, 0.7518, 1], abs=1e-4
     )
     codes = np.linspace(0, 1, 999)
-    assert pq_code(pq_light(codes)) == pytest.approx(codes, abs=1e-6)
-    assert hlg_scene(np.array([0, 0.5, 1.0])) == pytest.approx([0, 1 / 12, 1], abs=1e-6)
+    assert pq_inverse_eotf(pq_eotf(codes)) == pytest.approx(codes, abs=1e-6)
+    assert hlg_inverse_oetf(np.array([0, 0.5, 1.0])) == pytest.approx([0, 1 / 12, 1], abs=1e-6)
     # BT.2087: BT.2020 to BT.709.
     expected = [[1.6605, -0.5876, -0.0728], [-0.1246, 1.1329, -0.0083], [-0.0182, -0.1006, 1.1187]]
     assert gamut_matrix(9) == pytest.approx(np.array(expected), abs=1e-4)
@@ -67,7 +77,7 @@ def test_paper_lands_where_the_method_says():
 def test_what_is_no_brighter_than_sdr_comes_back_as_it_was():
     signal = np.random.default_rng(1).random((40, 50, 3)) * 0.7
     light = 203 * signal**2.4 @ np.linalg.inv(gamut_matrix(9)).T
-    codes = np.rint(pq_code(light) * 65535).astype(np.uint16)
+    codes = np.rint(pq_inverse_eotf(light) * 65535).astype(np.uint16)
     for depth, slack in ((8, 0.51 / 255), (16, 1e-3)):
         mapped = tone_map(codes, color(PQ), 1000.0, depth)
         mapped = mapped / np.iinfo(mapped.dtype).max
@@ -80,9 +90,9 @@ def test_what_is_no_brighter_than_sdr_comes_back_as_it_was():
 @pytest.mark.parametrize("transfer", [PQ, HLG])
 def test_tables_and_strips_give_what_the_equations_give(transfer):
     codes = np.random.default_rng(2).integers(0, 65536, (300, 1000, 3)).astype(np.uint16)
-    light = pq_light(codes / 65535.0)
+    light = pq_eotf(codes / 65535.0)
     if transfer == HLG:
-        scene = hlg_scene(codes / 65535.0)
+        scene = hlg_inverse_oetf(codes / 65535.0)
         light = 1000 * scene * (scene @ [0.2627, 0.6780, 0.0593])[..., None] ** 0.2
     exact = np.clip(eetf(light, 1000.0) @ gamut_matrix(9).T, 0, 1) ** (1 / 2.4) * 255
     clear = exact > 16

@@ -15,7 +15,7 @@ from dnirender.decoding.open import open_source
 from dnirender.decoding.video import VideoDecoder
 from dnirender.errors import MediaError, UsageError
 from dnirender.media.colorspace import ColorSpec
-from dnirender.media.images import read_picture
+from dnirender.media.images import read_image
 from support import clips as support_clips
 from support.clips import CLIPS, decoded, frame_number, make_clip, needs_shared, paint
 
@@ -74,7 +74,7 @@ def test_frames_that_are_never_shown_do_not_count(tmp_path):
     cut = make_clip(tmp_path / "edited.mp4", pts=range(-5, 7), time_base=Fraction(1, 25))
     source = open_source(cut)
     assert [frame_number(frame.image) for frame in all_frames(source)] == list(range(5, 12))
-    assert not any("refer to what came before" in text for text in source.metadata.warnings)
+    assert not any("reference frames before the start" in text for text in source.metadata.warnings)
     clip = make_clip(tmp_path / "clip.webm", frames=6, codec="libvpx", options={"g": "100"})
     with av.open(str(clip)) as plain, av.open(str(tmp_path / "hidden.webm"), "w") as out:
         twin, first = out.add_stream_from_template(plain.streams.video[0]), b""
@@ -96,7 +96,7 @@ def test_frames_that_the_decoder_leaves_out_are_missed(clip):
     pts = source.metadata.pts
 
     def claim(*claimed):
-        source.metadata = replace(source.metadata, pts=claimed, stamps=claimed)
+        source.metadata = replace(source.metadata, pts=claimed, stream_pts=claimed)
 
     claim(*pts[:7], (pts[6] + pts[7]) / 2, *pts[7:])
     with pytest.raises(
@@ -192,9 +192,7 @@ def test_color_tags_are_read(tmp_path, codec, matrix, primaries, transfer, full)
 def test_missing_tags_are_guessed_and_told(tmp_path):
     metadata = open_source(make_clip(tmp_path / "clip.mp4", frames=1)).metadata
     assert metadata.color == ColorSpec(6, False, guessed=True)
-    assert metadata.warnings == (
-        "clip.mp4: carries no color tags; read as bt601, limited range (guessed from the size)",
-    )
+    assert metadata.warnings == ("clip.mp4: has no color tags; read as bt601, limited range (guessed from the size)",)
 
 
 @pytest.mark.parametrize(
@@ -268,7 +266,7 @@ def test_frames_before_the_first_keyframe_are_left_out_and_told(tmp_path):
             out.mux_one(packet)
     source = open_source(tmp_path / "cut.ts")
     assert [frame_number(frame.image) for frame in all_frames(source)] == list(range(5, 20))
-    assert any("its first 2 frame(s) refer to what came before" in text for text in source.metadata.warnings)
+    assert any("its first 2 frame(s) reference frames before the start" in text for text in source.metadata.warnings)
 
 
 # What goes wrong, in the words that the user meets.
@@ -286,7 +284,7 @@ def text_of(path, **kwargs):
 def test_missing_folder_and_empty(tmp_path):
     (tmp_path / "empty.mp4").touch()
     assert text_of(tmp_path / "none.mp4") == ": no such file"
-    assert text_of(tmp_path) == ": is a folder, expected a video or a picture"
+    assert text_of(tmp_path) == ": is a folder, expected a video or an image"
     assert text_of(tmp_path / "empty.mp4") == ": is empty"
     assert text_of(tmp_path / ("x" * 300)).startswith(": cannot be read (File name too long")
 
@@ -294,7 +292,7 @@ def test_missing_folder_and_empty(tmp_path):
 @pytest.mark.parametrize("name", ["noise.mp4", "noise.mkv", "noise.xyz"])
 def test_garbage(tmp_path, name):
     (tmp_path / name).write_bytes(np.random.default_rng(0).bytes(5000))
-    assert text_of(tmp_path / name).startswith(": cannot be opened as a video or picture (")
+    assert text_of(tmp_path / name).startswith(": cannot be opened as a video or image (")
 
 
 @pytest.mark.parametrize(
@@ -322,13 +320,13 @@ def test_playlists_are_refused(tmp_path, clip, name):
         "list.sdp": "v=0\no=- 0 0 IN IP4 127.0.0.1\ns=x\nc=IN IP4 127.0.0.1\nt=0 0\nm=video 5000 RTP/AVP 96\n",
     }
     (tmp_path / name).write_text(texts.get(name, texts["list.m3u8"]))
-    assert text_of(tmp_path / name).startswith(": cannot be opened as a video or picture (")
+    assert text_of(tmp_path / name).startswith(": cannot be opened as a video or image (")
 
 
 def test_a_picture_under_the_name_of_a_video_is_called_so(tmp_path):
     cv2.imwrite(str(tmp_path / "p.png"), paint(3))
     (tmp_path / "p.png").rename(tmp_path / "p.mp4")
-    assert "(its content is a playlist, or of another format than its name says)" in text_of(tmp_path / "p.mp4")
+    assert "(its content is a playlist or does not match its file extension)" in text_of(tmp_path / "p.mp4")
 
 
 def test_no_video_stream_and_nothing_but_a_cover(tmp_path, clip):
@@ -374,18 +372,18 @@ def test_a_picture_that_changes_its_size_is_refused_where_it_does(tmp_path):
         assert [frame_number(frame.image) for frame in before] == list(range(5))
     assert text_of(whole, deinterlace="bwdif") == text_of(whole)
     assert text_of(whole) == (
-        ": the picture changes from 96x64 to 64x64 at frame 5 (0.20 s); cut the file there and render the parts"
+        ": the frame size changes from 96x64 to 64x64 at frame 5 (0.20 s); split the file there and render each piece"
     )
 
 
 @pytest.mark.parametrize(
     ("first", "second", "mode", "text"),
     [
-        ("yuv420p", "yuv420p10le", "off", "from yuv420p to yuv420p10le"),
-        ("yuv420p", "yuvj420p", "off", "to full range"),
-        ("yuvj420p", "yuv420p", "bwdif", "to limited range"),
+        ("yuv420p", "yuv420p10le", "off", "the pixel format changes from yuv420p to yuv420p10le"),
+        ("yuv420p", "yuvj420p", "off", "the color range changes to full"),
+        ("yuvj420p", "yuv420p", "bwdif", "the color range changes to limited"),
         ("yuv420p", "yuv444p", "off", ""),
-        ("yuv420p", "yuv444p", "bwdif", "from yuv420p to yuv444p"),
+        ("yuv420p", "yuv444p", "bwdif", "the pixel format changes from yuv420p to yuv444p"),
     ],
 )
 def test_pixels_that_change_their_meaning_are_refused_where_they_do(tmp_path, first, second, mode, text):
@@ -404,7 +402,7 @@ def test_pixels_that_change_their_meaning_are_refused_where_they_do(tmp_path, fi
     whole.write_bytes(b"".join(part.read_bytes() for part in parts))
     if text:
         assert text_of(whole, deinterlace=mode) == (
-            f": the pixels change {text} at frame 5 (0.20 s); cut the file there and render the parts"
+            f": {text} at frame 5 (0.20 s); split the file there and render each piece"
         )
     else:
         assert [frame_number(frame.image) for frame in all_frames(open_source(whole))] == list(range(5)) * 2
@@ -443,7 +441,7 @@ def test_stills_are_held(tmp_path, suffix):
 def test_sixteen_bits_of_a_still_are_kept(tmp_path):
     image = (paint(5).astype(np.uint16) * 257) ^ 0x15
     cv2.imwrite(str(tmp_path / "deep.png"), image[..., ::-1])
-    assert np.array_equal(read_picture(tmp_path / "deep.png")[0], image)
+    assert np.array_equal(read_image(tmp_path / "deep.png")[0], image)
     assert open_source(tmp_path / "deep.png").metadata.depth == 16
 
 
@@ -458,15 +456,15 @@ def test_stills_stand_upright(tmp_path, orientation):
     exif = b"Exif\0\0" + tiff
     app1 = b"\xff\xe1" + struct.pack(">H", len(exif) + 2) + exif
     (tmp_path / "photo.jpg").write_bytes(data[:2] + app1 + data[2:])
-    image, _ = read_picture(tmp_path / "photo.jpg")
+    image, _ = read_image(tmp_path / "photo.jpg")
     assert image.shape == (64, 96, 3) and frame_number(image) == 42
 
 
 def test_pictures_that_are_none(tmp_path):
     (tmp_path / "noise.png").write_bytes(b"no picture at all")
-    assert text_of(tmp_path / "noise.png") == ": cannot be read as a picture; expected PNG, JPEG, WebP, BMP or TIFF"
+    assert text_of(tmp_path / "noise.png") == ": cannot be read as an image; expected PNG, JPEG, WebP, BMP or TIFF"
     cv2.imwrite(str(tmp_path / "float.tiff"), np.zeros((4, 4, 3), np.float32))
-    assert text_of(tmp_path / "float.tiff") == ": cannot be read as a picture of 8 or 16 bits"
+    assert text_of(tmp_path / "float.tiff") == ": cannot be read as an image of 8 or 16 bits"
 
 
 @pytest.mark.skipif(os.name != "posix" or os.geteuid() == 0, reason="root may read everything")

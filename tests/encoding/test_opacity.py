@@ -16,7 +16,7 @@ from dnirender.encoding.encoders import choose_pix_fmt
 from dnirender.encoding.sink import FrameTiming
 from dnirender.frames import to_uint8
 from dnirender.media.colorspace import ColorSpec
-from dnirender.media.images import read_picture
+from dnirender.media.images import read_image
 from dnirender.media.pixel_formats import opacity_of, to_frame
 from dnirender.media.resize import with_opacity
 from support.clips import decoded, deliver, frame_number, make_clip, paint, preset_of
@@ -157,7 +157,7 @@ def test_the_opacity_of_a_still_is_turned_as_exif_says(tmp_path, orientation, tu
     chunk = b"eXIfMM\0*\0\0\0\x08" + struct.pack(">HHHIHHI", 1, 0x0112, 3, 1, orientation, 0, 0)
     exif = struct.pack(">I", len(chunk) - 4) + chunk + struct.pack(">I", zlib.crc32(chunk))
     (tmp_path / "p.png").write_bytes(data[:33] + exif + data[33:])
-    image, opacity = read_picture(tmp_path / "p.png")
+    image, opacity = read_image(tmp_path / "p.png")
     assert np.array_equal(image, paint(5))
     assert np.array_equal(opacity, glass(5))
 
@@ -213,7 +213,7 @@ def test_opacity_comes_out_as_it_went_in(tmp_path, endpoints, name, options, dep
     report = render(clip, tmp_path / name, preset=preset, keyframes="0:0,end:0", dtype="fp32")
     assert not any("transparency" in text for text in report.warnings)
     if "%" in name:
-        found = [read_picture(tmp_path / (name % number))[1] for number in range(4)]
+        found = [read_image(tmp_path / (name % number))[1] for number in range(4)]
     else:
         found = opacities(tmp_path / name)
     assert len(found) == 4
@@ -269,7 +269,7 @@ def test_a_gif_without_holes_has_no_opacity(tmp_path, clip, endpoints):
 def test_a_boomerang_keeps_it(tmp_path, endpoints):
     clip = make_glass(tmp_path / "clip.mkv", "ffv1", "yuva420p")
     render(clip, tmp_path / "b%d.png", preset=preset_of(endpoints), keyframes="0:0,end:0", boomerang=True)
-    found = [read_picture(tmp_path / f"b{number}.png")[1] for number in range(6)]
+    found = [read_image(tmp_path / f"b{number}.png")[1] for number in range(6)]
     for number, opacity in zip([0, 1, 2, 3, 2, 1], found, strict=True):
         assert np.array_equal(opacity, glass(number))
 
@@ -288,7 +288,7 @@ def test_where_it_cannot_go_it_is_dropped_and_told(tmp_path, endpoints, name, se
     report = render(clip, tmp_path / name, preset=preset_of(endpoints, **sections), keyframes="0:0,end:0")
     assert "clip.mkv: transparency is dropped" in report.warnings
     if "%" in name:
-        assert read_picture(tmp_path / "out0.png")[1] is None
+        assert read_image(tmp_path / "out0.png")[1] is None
     else:
         assert [frame_number(image) for _, image in decoded(tmp_path / name)] == list(range(4))
 

@@ -27,10 +27,10 @@ from dnirender.encoding.sink import FrameTiming
 from dnirender.encoding.stream_copy import StreamPlan, TimeRange, plan_streams
 from dnirender.encoding.video import VideoSink
 from dnirender.errors import MediaError, OutputError, UsageError
-from dnirender.files import part_path
+from dnirender.files import temporary_path
 from dnirender.media.colorspace import ColorSpec
 from dnirender.media.containers import container_of
-from dnirender.media.images import read_picture
+from dnirender.media.images import read_image
 from support.clips import CLIPS, decoded, deliver, frame_number, leftovers, make_clip, needs_shared, packets, paint
 
 SPEED = {
@@ -341,7 +341,7 @@ def test_any_name_that_a_file_can_have(tmp_path, name):
 
 def test_parts_of_different_targets_differ(tmp_path):
     names = [f"{'long ' * 20}{number}.mp4" for number in range(20)]
-    parts = {part_path(tmp_path / name) for name in names}
+    parts = {temporary_path(tmp_path / name) for name in names}
     assert len(parts) == 20 and {part.parent for part in parts} == {tmp_path}
 
 
@@ -419,7 +419,7 @@ def test_numbered_pictures_are_the_pictures(tmp_path, kind):
     deliver(ImageSequenceSink(tmp_path / "f_%03d.png", range(3)), images, tmp_path, segment=2)
     assert sorted(path.name for path in tmp_path.iterdir()) == ["f_000.png", "f_001.png", "f_002.png"]
     for number, image in enumerate(images):
-        assert np.array_equal(read_picture(tmp_path / f"f_{number:03d}.png")[0], image)
+        assert np.array_equal(read_image(tmp_path / f"f_{number:03d}.png")[0], image)
 
 
 def test_media_made_for_tests_is_what_it_says(tmp_path):

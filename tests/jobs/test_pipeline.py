@@ -17,7 +17,7 @@ from dnirender.jobs.job import make_job
 from dnirender.jobs.plan import make_plan
 from dnirender.jobs.prepare import prepare
 from dnirender.jobs.render import run
-from dnirender.media.images import read_picture, write_png
+from dnirender.media.images import read_image, write_png
 from support.clips import decoded, frame_number, leftovers, make_clip, packets, paint, preset_of, tiny_endpoints
 
 LOSSLESS = {"codec": "ffv1", "pix_fmt": "yuv444p"}
@@ -149,7 +149,7 @@ def test_numbered_pictures(tmp_path, clip, endpoints):
     render(clip, tmp_path / "f_%03d.png", preset=preset_of(endpoints), end="3")
     made = sorted(tmp_path.glob("f_*.png"))
     assert [path.name for path in made] == ["f_000.png", "f_001.png", "f_002.png"]
-    assert [frame_number(read_picture(path)[0]) for path in made] == [0, 1, 2]
+    assert [frame_number(read_image(path)[0]) for path in made] == [0, 1, 2]
 
 
 def test_scaling_comes_before_the_network_and_keeps_the_aspect(tmp_path, clip, endpoints):

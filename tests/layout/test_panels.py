@@ -8,7 +8,7 @@ from dnirender.layout.alpha_track import AlphaTrack
 from dnirender.layout.contact_sheet import sheet
 from dnirender.layout.drawing import ACCENT
 from dnirender.layout.panels import check_panels, compare, compare_size, crossfade, layout
-from dnirender.media.resize import fit
+from dnirender.media.resize import resize_to
 
 SIZES = [(16, 16), (33, 17), (64, 48), (101, 57), (320, 180), (181, 321)]
 DTYPES = [np.uint8, np.uint16]
@@ -157,7 +157,7 @@ def test_small_panels_grow_to_the_largest_or_all_to_the_size_asked():
 @pytest.mark.parametrize("size", [(10, 10), (200, 100), (33, 91)])
 def test_fit_keeps_a_flat_picture_flat(dtype, size):
     flat = np.full((41, 67, 3), 200, dtype)
-    fitted = fit(flat, *size)
+    fitted = resize_to(flat, *size)
     assert fitted.dtype == dtype
     assert fitted.shape == (size[1], size[0], 3)
     assert (fitted == 200).all()
@@ -166,12 +166,12 @@ def test_fit_keeps_a_flat_picture_flat(dtype, size):
 def test_fit_grows_without_blocks():
     edge = np.zeros((8, 2, 3), np.uint8)
     edge[:, 1] = 200
-    assert len(np.unique(fit(edge, 16, 64))) > 4
+    assert len(np.unique(resize_to(edge, 16, 64))) > 4
 
 
 def test_fit_leaves_the_right_size_alone():
     image = noise(31, 17)
-    assert fit(image, 31, 17) is image
+    assert resize_to(image, 31, 17) is image
 
 
 @pytest.mark.parametrize("width", [128, 640, 3840])

@@ -16,7 +16,7 @@ from torch import nn
 
 from dnirender.cli.main import main
 from dnirender.errors import ModelError, PresetError, TrainingError, UsageError
-from dnirender.media.images import read_picture, write_png
+from dnirender.media.images import read_image, write_png
 from dnirender.networks.architectures import paint
 from dnirender.preset import Preset
 from dnirender.train import add_endpoint, loop
@@ -241,9 +241,9 @@ def test_a_recipe_becomes_a_preset_that_renders(studio, capsys):
             "architecture": "paint", "effect": "tiny", "license": "MIT", "name": "one", "seed": "0", "steps": "4",
         }  # fmt: skip
         assert {file.get_tensor(name).dtype for name in file.keys()} == {torch.float16}  # noqa: SIM118
-    sheet, _ = read_picture(studio / "tiny" / "weights" / "tiny.jpg")
+    sheet, _ = read_image(studio / "tiny" / "weights" / "tiny.jpg")
     assert sheet.shape[1] > 3 * 128
-    plot, _ = read_picture(studio / "tiny" / "weights" / "tiny.loss.png")
+    plot, _ = read_image(studio / "tiny" / "weights" / "tiny.loss.png")
     assert len(np.unique(plot.reshape(-1, 3), axis=0)) > 4
     assert len((studio / "tiny" / "weights" / "tiny.log.jsonl").read_text().splitlines()) == 4
     assert main(["data/photos/0.png", "-p", "tiny/tiny.yaml", "-k", "0:0,1:1", "-o", "out.gif"]) == 0
@@ -312,7 +312,7 @@ NO_MOVE = (torch.tensor((0, 0)), torch.tensor(1.0), torch.tensor(1.0))  # shift,
 
 def test_the_style_loss_is_least_at_the_painting_itself(studio):
     task = Style(Recipe.checked(STYLE, "tiny"), studio / "data", studio / "data" / "perceptual")
-    painting = torch.from_numpy(read_picture(studio / "data" / "a.png")[0]).permute(2, 0, 1)[None] / 255
+    painting = torch.from_numpy(read_image(studio / "data" / "a.png")[0]).permute(2, 0, 1)[None] / 255
     painting = nn.functional.interpolate(painting, scale_factor=2 / 3, mode="bilinear", antialias=True)
     batch = (torch.rand_like(painting), torch.rand_like(painting), *NO_MOVE)
     at = task.loss(lambda _: painting, (0.0, 1.0), batch)["style"]

@@ -1,1 +1,1 @@
-"""Sources and their frames."""
+"""Opens videos and images and decodes their frames."""

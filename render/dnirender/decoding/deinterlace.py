@@ -1,7 +1,7 @@
-"""Interlaced video as whole pictures, one for each of its frames.
+"""Deinterlaces video with FFmpeg's bwdif, one progressive frame per interlaced frame.
 
-A frame of interlaced video holds the even lines of one moment and the odd lines of another. FFmpeg's bwdif keeps the
-lines that are shown first and makes the others from these, from both neighbouring frames and from what was there.
+An interlaced frame holds two fields, its even and its odd lines, captured at different times. bwdif keeps the field
+that is displayed first and interpolates the lines of the other one from both fields and from the neighboring frames.
 """
 
 from __future__ import annotations
@@ -18,65 +18,68 @@ from dnirender.errors import MediaError, RenderError
 from dnirender.media.containers import fraction
 
 MODES = ("auto", "off", "bwdif")
-# How AVFieldOrder tells which lines are shown first: top, bottom, stored top first but shown bottom first, and so on.
+# Which field is displayed first, by AVFieldOrder: TT, BB, TB (top stored first, bottom displayed first), BT.
 PARITIES = {2: "tff", 3: "bff", 4: "bff", 5: "tff"}
 
 
-def parity(frames: Iterable[VideoFrame], field_order: int) -> str | None:
-    """bwdif's name for the lines that are shown first; None where nothing says that there are two moments in a frame.
+def detect_parity(frames: Iterable[VideoFrame], field_order: int) -> str | None:
+    """bwdif's `parity`: which field is displayed first; None for progressive video.
 
-    What frames say of themselves comes before what the stream says of all.
+    Flags of the frames take precedence over the stream's `field_order` (an AVFieldOrder).
     """
     if any(frame.interlaced_frame for frame in frames):
         return "auto"
     return PARITIES.get(field_order)
 
 
-def deinterlaced(
-    frames: Iterator[tuple[int, VideoFrame]], stop: int, first_lines: str = "auto"
+def deinterlace_frames(
+    frames: Iterator[tuple[int, VideoFrame]], stop: int, parity: str = "auto"
 ) -> Iterator[tuple[int, VideoFrame]]:
-    """The same (index, frame) with whole pictures, each given once its successor is there.
+    """Deinterlaces (index, frame) pairs; each is yielded after its successor has been read.
 
-    Indices are consecutive, frames of one size and format, and `stop - 1` is the last that there is. The first picture
-    is made without a frame before it: whoever wants it as it is in the whole starts one earlier. MediaError of `frames`
-    is raised once what came before it has been given, so that all that can be decoded can be rendered.
+    Indices must be consecutive, frames of equal size and format, and `stop - 1` the index of the video's last frame.
+    The first frame is interpolated without its predecessor; for the same result as from the start of the video, begin
+    one frame earlier. A MediaError of `frames` is raised after the frames before it have been yielded. Raises
+    RenderError if bwdif drops, repeats or reorders frames.
     """
     graph: Graph | None = None
-    failure: MediaError | None = None
-    due, ended = 0, False
+    pending_error: MediaError | None = None
+    expected, ended = 0, False
     while not ended:
         try:
             index, frame = next(frames)
         except MediaError as error:
-            ended, failure = True, error
+            ended, pending_error = True, error
         else:
             if graph is None:
-                graph, due = _graph(frame, first_lines), index
+                graph, expected = _bwdif_graph(frame, parity), index
             frame.pts, frame.time_base = index, Fraction(1)
             graph.vpush(frame)
             ended = index == stop - 1
         if ended and graph:
             graph.vpush(None)
-        for made in _pulled(graph) if graph else ():
-            if made.pts is None or made.pts * fraction(made.time_base, Fraction(1)) != due:
-                raise RenderError(f"bwdif gave the picture of another moment than frame {due}; use --deinterlace off")
-            yield due, made
-            due += 1
-    if failure:
-        raise failure
+        for output in _pull_frames(graph) if graph else ():
+            if output.pts is None or output.pts * fraction(output.time_base, Fraction(1)) != expected:
+                raise RenderError(
+                    f"bwdif gave the picture of another moment than frame {expected}; use --deinterlace off"
+                )
+            yield expected, output
+            expected += 1
+    if pending_error:
+        raise pending_error
 
 
-def _graph(frame: VideoFrame, first_lines: str) -> Graph:
+def _bwdif_graph(frame: VideoFrame, parity: str) -> Graph:
     graph = Graph()
     source = graph.add_buffer(width=frame.width, height=frame.height, format=frame.format, time_base=Fraction(1))
-    made = graph.add("bwdif", f"mode=send_frame:parity={first_lines}:deint=all")
-    source.link_to(made)
-    made.link_to(graph.add("buffersink"))
+    bwdif = graph.add("bwdif", f"mode=send_frame:parity={parity}:deint=all")
+    source.link_to(bwdif)
+    bwdif.link_to(graph.add("buffersink"))
     graph.configure()
     return graph
 
 
-def _pulled(graph: Graph) -> Iterator[VideoFrame]:
+def _pull_frames(graph: Graph) -> Iterator[VideoFrame]:
     with contextlib.suppress(av.error.BlockingIOError, av.error.EOFError):
         while True:
             yield graph.vpull()

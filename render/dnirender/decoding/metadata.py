@@ -1,4 +1,4 @@
-"""What is known of a source before its frames are decoded."""
+"""Metadata of a source, known before its frames are decoded."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from dnirender.media.colorspace import ColorSpec
 
 @dataclass(frozen=True)
 class StreamMetadata:
-    """One stream of a container, as `dnirender info` tells it."""
+    """One stream of a container, as `dnirender info` shows it."""
 
     index: int
     kind: str
@@ -21,16 +21,19 @@ class StreamMetadata:
 
 @dataclass(frozen=True)
 class VideoMetadata:
-    """What is known of a source before its first frame is rendered.
+    """Metadata of one video stream, or of a still image.
 
-    `width` and `height` are those of the upright picture; `pts` has one entry per frame, strictly increasing, in units
-    of `time_base`; `last_duration` is how long the last frame stands, in the same units. `sampling` is (luma samples
-    per chroma sample across, down), None for RGB and gray. A coded picture becomes upright by `rotation` degrees
-    counter-clockwise and then, where `mirrored`, by exchanging left and right. `stamps` are the frames' pts as the file
-    writes them, in `stream_base`; none where frames are told apart by their order alone (see `stamps`). `opacity`:
-    frames say how opaque each pixel is. `parity` is that of interlaced frames: which lines are shown first, in bwdif's
-    words. `mastering_peak` is the brightest that the display of an HDR grading could show, in cd/m2, where the file
-    says so.
+    width, height: size in pixels of the upright image
+    sampling: luma samples per chroma sample, (horizontally, vertically); None for RGB and gray
+    rotation, mirrored: a coded frame becomes upright by rotating it by `rotation` degrees counterclockwise, then, if
+        `mirrored`, by flipping it horizontally
+    pts: one presentation time per frame, strictly increasing, in units of `time_base`
+    last_duration: duration of the last frame, in units of `time_base`
+    stream_pts: presentation times as the decoder returns them, in units of `stream_time_base`; empty if the file has
+        none and frames are identified by their order (see `timestamps`)
+    opacity: whether frames have alpha
+    parity: which field of interlaced frames is displayed first, as a value of bwdif's `parity`; None if progressive
+    mastering_peak: peak luminance of the mastering display in cd/m2, None if unknown
     """
 
     width: int
@@ -51,29 +54,29 @@ class VideoMetadata:
     warnings: tuple[str, ...] = ()
     still: bool = False
     mirrored: bool = False
-    stamps: tuple[int, ...] = ()
-    stream_base: Fraction = Fraction(1)
+    stream_pts: tuple[int, ...] = ()
+    stream_time_base: Fraction = Fraction(1)
     opacity: bool = False
     parity: str | None = None
     mastering_peak: float | None = None
 
     @property
     def seconds(self) -> tuple[Fraction, ...]:
-        """The time of every frame in seconds."""
+        """The presentation time of every frame in seconds."""
         return tuple(pts * self.time_base for pts in self.pts)
 
     @property
     def duration(self) -> Fraction:
-        """Seconds from the first frame's start to the last frame's end."""
+        """Seconds from the start of the first frame to the end of the last one."""
         return (self.pts[-1] + self.last_duration - self.pts[0]) * self.time_base
 
     @property
     def frame_rate(self) -> Fraction:
-        """Frames per second on average."""
+        """Average frames per second; 25 if the duration is zero."""
         return Fraction(len(self.pts)) / self.duration if self.duration else Fraction(25)
 
     @property
     def variable_frame_rate(self) -> bool:
-        """Whether frames stand for lengths that differ by more than the rounding of the time base."""
+        """Whether frame durations differ by more than the rounding of the time base."""
         steps = [after - before for before, after in zip(self.pts, self.pts[1:], strict=False)]
         return bool(steps) and max(steps) - min(steps) > 1

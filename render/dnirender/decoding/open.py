@@ -1,4 +1,4 @@
-"""Opens any supported input as a source of frames."""
+"""Opens a video or a still image as a source of frames."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from dataclasses import replace
 from fractions import Fraction
 from pathlib import Path
 
-from dnirender.decoding.image_header import check_picture
+from dnirender.decoding.image_header import check_image
 from dnirender.decoding.source import Source
 from dnirender.decoding.still import StillImage
 from dnirender.decoding.video import VideoDecoder
@@ -25,15 +25,16 @@ def open_source(
     still_rate: Fraction = Fraction(24),
     ignore_errors: bool = False,
 ) -> Source:
-    """A video, or a still picture held for `still_frames` frames.
+    """Opens a video, or a still image that is repeated for `still_frames` frames at `still_rate` frames per second.
 
-    Raises MediaError if it is neither, or not whole; with `ignore_errors` what is there is given, and warnings say so.
+    The other options are those of `VideoDecoder.open`. Raises MediaError if the file is neither, or if it is truncated;
+    with `ignore_errors` a truncated file is opened and `metadata.warnings` says what is missing.
     """
     try:
         if not path.exists():
             raise MediaError(f"{path}: no such file")
         if path.is_dir():
-            raise MediaError(f"{path}: is a folder, expected a video or a picture")
+            raise MediaError(f"{path}: is a folder, expected a video or an image")
         if not path.is_file():
             raise MediaError(f"{path}: is a device or a pipe, expected a file; record it into one first")
         if path.stat().st_size == 0:
@@ -42,15 +43,15 @@ def open_source(
             return VideoDecoder.open(
                 path, stream, deinterlace=deinterlace, hdr=hdr, sdr_depth=sdr_depth, ignore_errors=ignore_errors
             )
-        torn = check_picture(path)
+        truncation = check_image(path)
     except OSError as error:
         if isinstance(error, MediaError):
             raise
         raise MediaError(f"{path}: cannot be read ({error.strerror})") from error
-    if torn and not ignore_errors:
-        raise MediaError(f"{path}: is cut off: {torn}")
+    if truncation and not ignore_errors:
+        raise MediaError(f"{path}: is cut off: {truncation}")
     still = StillImage(path, still_frames, still_rate)
-    if torn:
-        told = f"{path.name}: is cut off: a part of the picture is there; what is missing is gray"
-        still.metadata = replace(still.metadata, warnings=(*still.metadata.warnings, told))
+    if truncation:
+        warning = f"{path.name}: is truncated; the missing part of the image is gray"
+        still.metadata = replace(still.metadata, warnings=(*still.metadata.warnings, warning))
     return still

@@ -1,4 +1,4 @@
-"""The packets of one video stream and the frames that the decoder makes of them."""
+"""Demuxes and decodes one video stream."""
 
 from __future__ import annotations
 
@@ -19,122 +19,133 @@ from dnirender.decoding.timestamps import PacketTimestamps
 from dnirender.errors import MediaError
 from dnirender.media.containers import MAX_PIXELS, codec_of, demux, fraction, opacity_decoder
 
-LOOKED_AT = 5  # frames: a broadcast may begin with one that is not flagged as interlaced
-MAX_ERRORS = 32  # failures of reading, one after the other, before a file counts as ended
-STREAMED = {"mpegts", "mpeg", "mpegvideo", "h264", "hevc", "m4v", "obu"}
+# Frames decoded to detect interlacing: a broadcast may begin with a frame that is not flagged.
+PROBE_FRAMES = 5
+MAX_READ_ERRORS = 32  # reading stops after this many failures
+STREAMABLE = {"mpegts", "mpeg", "mpegvideo", "h264", "hevc", "m4v", "obu"}
 
 
 @dataclass(frozen=True)
 class PacketList:
-    """What the packets of a file say: those that give frames in decoding order; the time at which any stream ends.
+    """The timestamps of the packets that produce frames, in decoding order, and the end of the file.
 
-    `torn`: a stream's last packet is shorter than it should be. `error` ended the reading early.
+    `end` is the time in seconds at which the last of all streams ends. `truncated`: the last packet of a stream is
+    incomplete. `error`: the message of the error that ended reading early.
     """
 
     frames: list[PacketTimestamps]
     end: Fraction
-    torn: bool
+    truncated: bool
     error: str | None
 
 
 def codec_context_of(stream: VideoStream) -> VideoCodecContext | None:
-    """None where no decoder answers to the stream's codec, which the types do not say."""
+    """The stream's codec context, None if there is no decoder for its codec (missing in PyAV's types)."""
     return cast("VideoCodecContext | None", stream.codec_context)
 
 
 def read_packets(container: InputContainer, stream: VideoStream) -> PacketList:
+    """Reads all packets of the file without decoding them. Does not raise FFmpegError."""
     frames: list[PacketTimestamps] = []
-    end, behind, error = Fraction(0), 0, None
-    torn: dict[int, bool] = {}
+    end, position, error = Fraction(0), 0, None
+    last_is_corrupt: dict[int, bool] = {}
     try:
         for packet in demux(container):
             if packet.size:
-                torn[packet.stream.index] = packet.is_corrupt
-                behind = (packet.pos or 0) + packet.size
+                last_is_corrupt[packet.stream.index] = packet.is_corrupt
+                position = (packet.pos or 0) + packet.size
             if packet.pts is not None:
                 end = max(end, (packet.pts + (packet.duration or 0)) * fraction(packet.time_base, Fraction(0)))
-            if packet.stream.index == stream.index and _gives_frame(packet, stream):
+            if packet.stream.index == stream.index and _has_frame(packet, stream):
                 frames.append(PacketTimestamps(packet.pts, packet.dts, packet.duration or 0, packet.is_keyframe))
-    except av.error.FFmpegError as stop:
-        error = stop.strerror
-    if frames and torn[stream.index]:
+    except av.error.FFmpegError as failure:
+        error = failure.strerror
+    if frames and last_is_corrupt[stream.index]:
         frames.pop()
-    rest = container.format.name == "yuv4mpegpipe" and container.size > behind  # FFmpeg passes over a torn picture
-    return PacketList(frames, end, any(torn.values()) or rest, error)
+    # FFmpeg skips an incomplete last frame of this format without an error.
+    remainder = container.format.name == "yuv4mpegpipe" and container.size > position
+    return PacketList(frames, end, any(last_is_corrupt.values()) or remainder, error)
 
 
-def _gives_frame(packet: Packet[Any], stream: VideoStream) -> bool:
+def _has_frame(packet: Packet[Any], stream: VideoStream) -> bool:
+    """Whether decoding the packet produces a frame that is displayed."""
     if packet.is_discard or not packet.size:
         return False
-    # VP8 stores pictures that are only referred to as packets of their own; bit 4 says whether one is shown.
+    # VP8 stores reference frames that are not displayed in packets of their own; bit 4 is set for displayed frames.
     return codec_of(stream) != "vp8" or bool(bytes(packet)[0] & 0x10)
 
 
 def decode_first_frames(
     container: InputContainer, stream: VideoStream, path: Path, ignore_errors: bool
 ) -> tuple[list[VideoFrame], int | None]:
-    """The first few frames that can be decoded, and the pts at which showing should begin: the first keyframe's."""
-    begin, first = None, list[VideoFrame]()
+    """Decodes the first PROBE_FRAMES frames; also returns the pts of the first frame to display.
+
+    With `ignore_errors` that is the pts of the first keyframe, because frames before it may be corrupt; else the pts of
+    the first decoded frame. Raises MediaError if no frame can be decoded.
+    """
+    keyframe_pts, first = None, list[VideoFrame]()
     try:
-        for packet, frames in decode_packets(container, stream, forgiving=ignore_errors):
-            if begin is None and (packet.is_keyframe or not begins_anywhere(container)):
-                begin = packet.pts
+        for packet, frames in decode_packets(container, stream, ignore_errors=ignore_errors):
+            if keyframe_pts is None and (packet.is_keyframe or not may_start_mid_gop(container)):
+                keyframe_pts = packet.pts
             first += frames or ()
-            if len(first) >= LOOKED_AT:
+            if len(first) >= PROBE_FRAMES:
                 break
     except av.error.FFmpegError as error:
         if not first:
             raise MediaError(f"{path}: its first frame cannot be decoded ({error.strerror})") from error
     if not first:
         raise MediaError(f"{path}: none of its frames can be decoded")
-    return first[:LOOKED_AT], begin if ignore_errors else first[0].pts
+    return first[:PROBE_FRAMES], keyframe_pts if ignore_errors else first[0].pts
 
 
 def decode_packets(
-    container: InputContainer, stream: VideoStream, *, forgiving: bool = False
+    container: InputContainer, stream: VideoStream, *, ignore_errors: bool = False
 ) -> Iterator[tuple[Packet[Any], list[VideoFrame] | None]]:
-    """Every packet of the stream with the frames that came out of the decoder behind it.
+    """Yields every packet of the stream with the frames that the decoder returned for it.
 
-    A decoder on its own conceals damage where it can. Strictly, it stops at the least of it, and its FFmpegError is
-    raised; only where a recording began between two keyframes may packets fail, until a frame has come out. Forgiving,
-    a packet that cannot be decoded comes with None; one thread decodes, so that the failure is that packet's and always
-    the same. What a decoder conceals without an error or a mark on the frame passes for a frame.
+    By default any decoding error raises FFmpegError (`err_detect` is set to `explode`, because FFmpeg's decoders
+    conceal errors otherwise). Only if a recording starts between two keyframes may packets fail, until the first frame
+    has been decoded. With `ignore_errors`, a packet that cannot be decoded is yielded with None, and decoding uses one
+    thread, so that the error is attributed to the right packet. Errors that a decoder conceals without reporting them
+    or marking the frame as corrupt are not detected.
     """
     context = codec_context_of(stream)
     if context is None:
         raise av.error.DecoderNotFoundError(0, "there is no decoder for it")
-    aside = opacity_decoder(stream)
-    context = aside or context
-    context.thread_type = "NONE" if forgiving else "AUTO"
-    # The size is checked here too, because that of the stream may be another than that of the container's header.
-    context.options = {"max_pixels": str(MAX_PIXELS)} | ({} if forgiving else {"err_detect": "explode"})
-    begun, keyed = False, None
-    for packet in _demuxed(container, stream, forgiving):
-        keyed = packet.is_keyframe or not begins_anywhere(container) if keyed is None else keyed
+    alpha_context = opacity_decoder(stream)
+    context = alpha_context or context
+    context.thread_type = "NONE" if ignore_errors else "AUTO"
+    # The size is limited here too because the stream may declare another one than the container.
+    context.options = {"max_pixels": str(MAX_PIXELS)} | ({} if ignore_errors else {"err_detect": "explode"})
+    has_frame, starts_at_keyframe = False, None
+    for packet in _demux_one(container, stream, ignore_errors):
+        if starts_at_keyframe is None:
+            starts_at_keyframe = packet.is_keyframe or not may_start_mid_gop(container)
         try:
-            frames = cast("list[VideoFrame]", aside.decode(packet) if aside else packet.decode())
+            frames = cast("list[VideoFrame]", alpha_context.decode(packet) if alpha_context else packet.decode())
         except av.error.FFmpegError:
-            if not forgiving and (begun or keyed):
+            if not ignore_errors and (has_frame or starts_at_keyframe):
                 raise
             yield packet, None
             continue
-        begun = begun or bool(frames)
+        has_frame = has_frame or bool(frames)
         yield packet, frames
 
 
-def begins_anywhere(container: InputContainer) -> bool:
+def may_start_mid_gop(container: InputContainer) -> bool:
     """Whether files of this format may begin between two keyframes, as recordings of broadcasts do."""
-    return container.format.name in STREAMED
+    return container.format.name in STREAMABLE
 
 
-def _demuxed(container: InputContainer, stream: VideoStream, forgiving: bool) -> Iterator[Packet[Any]]:
-    """The packets of one stream, the empty one that flushes the decoder last. Forgiving: over errors of reading too."""
-    for _ in range(MAX_ERRORS):
+def _demux_one(container: InputContainer, stream: VideoStream, ignore_errors: bool) -> Iterator[Packet[Any]]:
+    """The packets of one stream, then an empty packet to flush the decoder. `ignore_errors` covers read errors too."""
+    for _ in range(MAX_READ_ERRORS):
         try:
             yield from demux(container, stream)
             return
         except av.error.FFmpegError:
-            if not forgiving:
+            if not ignore_errors:
                 raise
     flush: Packet[Any] = Packet()
     flush.stream = stream

@@ -1,4 +1,4 @@
-"""What is known of a source, and what every source can do: give its frames."""
+"""The interface of a source of frames."""
 
 from __future__ import annotations
 
@@ -10,29 +10,29 @@ from dnirender.frames import Frame
 
 
 class Source:
-    """Something that gives frames: a video file, or a still picture held for a number of frames."""
+    """A source of frames: a video file, or a still image that is repeated for a number of frames."""
 
     def __init__(self, path: Path, metadata: VideoMetadata) -> None:
         self.path = path
         self.metadata = metadata
-        self.concealed_frames: set[int] = set()  # with --ignore-errors: the frames given so far that show another one
+        self.concealed_frames: set[int] = set()  # yielded so far; only with ignore_errors
 
     def frames(self, indices: Sequence[int]) -> Iterator[Frame]:
-        """The frames at `indices`, which must increase, decoded in one pass from the nearest keyframe.
+        """Yields the frames at `indices`, which must increase, decoded in one pass from the nearest keyframe.
 
-        Raises MediaError where the file yields other frames than the scan promised, unless errors are ignored: then a
-        frame that cannot be decoded shows the one before it (at the beginning: the first that can), and is counted in
-        `repaired`.
+        Raises MediaError where the decoded frames differ from `metadata`. With `ignore_errors`, a frame that cannot be
+        decoded is replaced by the last decodable frame before it (at the start: by the first one), and its index is
+        added to `concealed_frames`.
         """
         raise NotImplementedError
 
     def concealment_warnings(self) -> tuple[str, ...]:
-        """What to tell the user of the frames given so far, when all have been."""
+        """Warnings about concealed frames; complete once all frames have been yielded."""
         if not self.concealed_frames:
             return ()
         first, metadata = min(self.concealed_frames), self.metadata
         at = float((metadata.pts[first] - metadata.pts[0]) * metadata.time_base)
         return (
             f"{self.path.name}: {len(self.concealed_frames)} of {len(metadata.pts)} frames could not be decoded, "
-            f"the first at frame {first}, {at:.1f} s: each shows the one before it",
+            f"the first at frame {first}, {at:.1f} s: each is replaced by the frame before it",
         )

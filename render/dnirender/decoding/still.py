@@ -1,4 +1,4 @@
-"""Still pictures as sources: one frame held for a number of frames."""
+"""A still image as a source: one image repeated for a number of frames."""
 
 from __future__ import annotations
 
@@ -12,14 +12,14 @@ from dnirender.decoding.metadata import VideoMetadata
 from dnirender.decoding.source import Source
 from dnirender.frames import Frame
 from dnirender.media.colorspace import ColorSpec
-from dnirender.media.images import read_picture
+from dnirender.media.images import read_image
 
 
 class StillImage(Source):
-    """A picture, held: every frame is the same pixels."""
+    """An image that is repeated for `num_frames` frames at `rate` frames per second."""
 
     def __init__(self, path: Path, num_frames: int, rate: Fraction) -> None:
-        self._image, self._opacity = read_picture(path)
+        self._image, self._opacity = read_image(path)
         depth = 8 if self._image.dtype == np.uint8 else 16
         height, width = self._image.shape[:2]
         metadata = VideoMetadata(

@@ -33,7 +33,7 @@ from dnirender.encoding.stream_copy import StreamCopier, StreamPlan, TimeRange
 from dnirender.errors import MediaError, OutputError, UsageError
 from dnirender.files import disk_errors, error_text
 from dnirender.frames import Image
-from dnirender.media.containers import container_of, create_container, read_video
+from dnirender.media.containers import container_of, create_container, frame_times_and_crc32
 from dnirender.media.pixel_formats import to_frame
 
 OPACITY = "matroska_block_additional"  # where VP9 in Matroska and WebM keeps it
@@ -217,7 +217,7 @@ class VideoSink:
 
     def _read_back(self, joined: Path) -> tuple[list[Fraction], int]:
         try:
-            return read_video(joined)
+            return frame_times_and_crc32(joined)
         except (MediaError, av.error.FFmpegError) as error:
             raise OutputError(f"{self._target}: cannot be read back ({error}); nothing was published") from error
 

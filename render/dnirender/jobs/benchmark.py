@@ -62,7 +62,7 @@ def _measured(job: Job) -> BenchmarkResult:
     prepared = prepare(make_plan(job))
     startup = time.perf_counter() - began
     plan, engine = prepared.plan, prepared.engine
-    frame = resize.fit(next(iter(plan.source.frames(plan.selection.indices[:1]))).image, *plan.size)
+    frame = resize.resize_to(next(iter(plan.source.frames(plan.selection.indices[:1]))).image, *plan.size)
     per_forward = engine.seconds_per_frame(frame)
     networks = per_forward * plan.forwards / plan.num_frames
     count = min(len(plan.selection.indices), MOST, max(FEWEST, int(SECONDS / max(networks, 1e-6))))
@@ -95,7 +95,7 @@ def _without_networks(prepared: PreparedJob, tick: Callable[[], None]) -> None:
     recorder = sink.new_encoder()
     with SegmentWriter(plan.job.output.with_suffix(".part"), recorder.header) as part:
         for number, frame in enumerate(plan.source.frames(plan.selection.indices)):
-            picture = resize.fit(resize.fit(frame.image, *plan.size), *prepared.output_size)
+            picture = resize.resize_to(resize.resize_to(frame.image, *plan.size), *prepared.output_size)
             part.extend(recorder.record(number, sink.convert(picture)))
             tick()
         part.extend(recorder.flush())

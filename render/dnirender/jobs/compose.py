@@ -31,7 +31,7 @@ def make_composer(prepared: PreparedJob) -> Callable[[int, Frame, Renders], Imag
         alpha = selection.alphas[number]
         panels = [(name, _panel(plan, name, frame, alpha, renders)) for name in layout.panels]
         if track is None:
-            return resize.fit(panels[0][1], *size)
+            return resize.resize_to(panels[0][1], *size)
         return compose.compare(panels, track, (frame.index - first) / span, labels=layout.labels, size=size)
 
     return draw

@@ -37,7 +37,7 @@ def make_sheet(job: Job, positions: Sequence[str], values: Sequence[str], title:
     size = scaled_size(job, metadata)
     engine = load_engine(job)
     engine.autotune(size[1], size[0], len(indices) * len(alphas), metadata.depth)
-    frames = [replace(frame, image=resize.fit(frame.image, *size)) for frame in source.frames(indices)]
+    frames = [replace(frame, image=resize.resize_to(frame.image, *size)) for frame in source.frames(indices)]
     renders = (images[0] for _, images in engine(Batch((frame,), alpha) for frame in frames for alpha in alphas))
     rows = [[next(renders) for _ in alphas] for _ in frames]
     labels = [_label(index, metadata) for index in indices]

@@ -93,7 +93,7 @@ def _composed(prepared: PreparedJob, numbers: Sequence[int]) -> Generator[tuple[
     """The path of every frame from the file to the picture that is encoded."""
     plan = prepared.plan
     decoded = prefetch(plan.source.frames([plan.selection.indices[n] for n in numbers]), DECODED_AHEAD, "decode")
-    scaled = (replace(frame, image=resize.fit(frame.image, *plan.size)) for frame in decoded)
+    scaled = (replace(frame, image=resize.resize_to(frame.image, *plan.size)) for frame in decoded)
     rendered = prefetch(_rendered(prepared.engine, plan, numbers, scaled), RENDERED_AHEAD, "render")
     with closing(decoded), closing(rendered):
         draw = make_composer(prepared)

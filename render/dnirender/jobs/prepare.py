@@ -297,4 +297,4 @@ def estimate_seconds(prepared: PreparedJob) -> float:
     """How long the networks will take: what a few runs of the first frame take, times the frames that they see."""
     plan = prepared.plan
     frame = next(iter(plan.source.frames(plan.selection.indices[:1])))
-    return prepared.engine.seconds_per_frame(resize.fit(frame.image, *plan.size)) * plan.forwards
+    return prepared.engine.seconds_per_frame(resize.resize_to(frame.image, *plan.size)) * plan.forwards

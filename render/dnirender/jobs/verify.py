@@ -20,7 +20,7 @@ from dnirender.encoding.video import VideoSink
 from dnirender.errors import MediaError, UsageError
 from dnirender.files import sample_hash
 from dnirender.jobs.frame_selection import timing_and_range
-from dnirender.media.containers import CONTAINERS, container_of, demux, fraction, open_container, read_video
+from dnirender.media.containers import CONTAINERS, container_of, demux, fraction, frame_times_and_crc32, open_container
 from dnirender.media.truncation import is_truncated
 
 MILLISECOND = Fraction(1, 1000)
@@ -62,7 +62,7 @@ def verify(path: Path, source: Path | None = None) -> list[Check]:
         )
     ]
     if provenance.crc32 is not None:
-        same = read_video(path)[1] == provenance.crc32
+        same = frame_times_and_crc32(path)[1] == provenance.crc32
         checks.append(Check("video", same, "the same bytes" if same else "other bytes than were written"))
     opened = open_source(
         clip,

@@ -8,7 +8,7 @@ import numpy as np
 
 from dnirender.frames import Image, to_uint8
 from dnirender.layout.drawing import ACCENT, QUIET, TEXT, new_canvas, paint, text_coverage
-from dnirender.media.resize import fit
+from dnirender.media.resize import resize_to
 
 SHEET_WIDTH = 2400
 SMALLEST_TEXT = 7  # height of capitals in pixels
@@ -47,5 +47,5 @@ def sheet(
     for y, images, label in zip(ys, rows, row_labels, strict=True):
         paint(canvas, text, y + (cell_height - text) // 2, text_coverage(label, text), QUIET)
         for x, image in zip(xs, images, strict=True):
-            canvas[y : y + cell_height, x : x + cell_width] = fit(to_uint8(image), cell_width, cell_height)
+            canvas[y : y + cell_height, x : x + cell_width] = resize_to(to_uint8(image), cell_width, cell_height)
     return canvas

@@ -14,7 +14,7 @@ from dnirender.errors import UsageError
 from dnirender.frames import Alpha, Image, to_uint8, to_uint16
 from dnirender.layout.alpha_track import AlphaTrack
 from dnirender.layout.drawing import draw_label, new_canvas
-from dnirender.media.resize import fit
+from dnirender.media.resize import resize_to
 
 PANELS = ("source", "render", "crossfade")
 """Panels that every effect has; the name of each endpoint is a panel too."""
@@ -76,7 +76,7 @@ def compare(
     canvas = new_canvas(width, height, np.dtype(np.uint16 if depth16 else np.uint8))
     for (label, image), (x, y) in zip(panels, _corners(panel_width, panel_height, len(panels)), strict=True):
         cell = canvas[y : y + panel_height, x : x + panel_width]
-        cell[:] = fit(to_uint16(image) if depth16 else to_uint8(image), panel_width, panel_height)
+        cell[:] = resize_to(to_uint16(image) if depth16 else to_uint8(image), panel_width, panel_height)
         if labels:
             draw_label(cell, label)
     if track is not None:

@@ -1,1 +1,1 @@
-"""What reading and writing media share."""
+"""Containers, pixel formats, color conversion and images, shared by decoding and encoding."""

@@ -1,4 +1,4 @@
-"""Media files opened for reading and for writing, alike in every supported version of PyAV."""
+"""Opens media files for reading and writing, in the same way with every supported version of PyAV."""
 
 from __future__ import annotations
 
@@ -19,100 +19,104 @@ from av.video.stream import VideoStream
 
 from dnirender.errors import MediaError
 
-# Containers of media files; playlists and network formats, which could pull in other files, are left out.
-READABLE = (
+# Demuxers that may be used. Playlists and network formats are left out because they can open other files.
+READABLE_FORMATS = (
     "mov,mp4,m4a,3gp,3g2,mj2,matroska,webm,avi,mpegts,mpeg,mpegvideo,flv,ogg,asf,nut,gif,apng,mxf,wav,"
     "h264,hevc,obu,ivf,m4v,yuv4mpegpipe,dv,rm"
 )
-# From version 19 on PyAV reads tags that are not UTF-8 by itself; before, such a file would not open without this.
-TAGS: dict[str, Any] = {"metadata_errors": "surrogateescape"} if int(av.__version__.split(".")[0]) < 19 else {}
+# Before version 19 PyAV cannot open files whose tags are not UTF-8 without this option.
+METADATA_ERRORS: dict[str, Any] = (
+    {"metadata_errors": "surrogateescape"} if int(av.__version__.split(".")[0]) < 19 else {}
+)
 
 
-# 8192x8192, twice the largest format of video. A header can claim more, and a kilobyte of packets can mean it: every
-# frame of this size costs 0.2 GB here, and as much for each step on its way.
+# 8192x8192, twice the area of 8K video. A file of a kilobyte can declare more, and a frame of this size takes 0.2 GB in
+# each step of the pipeline.
 MAX_PIXELS = 1 << 26
 
 
-def check_pixels(path: Path, width: int, height: int, most: int = MAX_PIXELS) -> None:
-    """MediaError if a header announces a picture that is too large to be true."""
-    if width * height > most:
-        raise MediaError(f"{path}: announces {width}x{height} pixels, expected at most {most}; scale it down first")
+def check_pixel_count(path: Path, width: int, height: int, limit: int = MAX_PIXELS) -> None:
+    """Raises MediaError if a header declares an implausibly large frame."""
+    if width * height > limit:
+        raise MediaError(f"{path}: declares {width}x{height} pixels, expected at most {limit}; scale it down first")
 
 
 def fraction(value: Any, default: Fraction) -> Fraction:
-    """A rational of any PyAV: 18 gives Fraction or None, 19 AVRational that is falsy when unset."""
+    """Converts PyAV's rational: a Fraction or None in version 18, an AVRational that is falsy when unset in 19."""
     return Fraction(value.numerator, value.denominator) if value else default
 
 
 def open_container(path: Path) -> InputContainer:
-    """Opens a media file for reading: a file only, never a protocol, a playlist or a device; else MediaError."""
-    options = {"format_whitelist": READABLE, "protocol_whitelist": "file"}
+    """Opens a media file for reading. Protocols, playlists and devices are refused. Raises MediaError."""
+    options = {"format_whitelist": READABLE_FORMATS, "protocol_whitelist": "file"}
     try:
-        return av.open(f"file:{path.resolve()}", "r", options=options, **TAGS)
+        return av.open(f"file:{path.resolve()}", "r", options=options, **METADATA_ERRORS)
     except (av.error.FFmpegError, ValueError) as error:
-        raise MediaError(f"{path}: cannot be opened as a video or picture ({_why(error)})") from error
+        raise MediaError(f"{path}: cannot be opened as a video or image ({_reason(error)})") from error
 
 
 def demux(container: InputContainer, *streams: Any) -> Iterator[Packet[Any]]:
-    """The packets of these streams, or of all, then an empty one for each.
+    """The packets of these streams (default: all), then an empty packet for each stream.
 
-    PyAV raises IndexError behind the last of them where a stream began that was not there when the file was opened.
+    PyAV raises IndexError at the end if a stream appeared after the file was opened; it is ignored.
     """
     with contextlib.suppress(IndexError):
         yield from container.demux(*streams)
 
 
 def create_container(file: Path | BinaryIO, form: str, options: Mapping[str, str] | None = None) -> OutputContainer:
-    """Opens a media file of FFmpeg's format `form` for writing; nothing is written before its header."""
+    """Opens a media file of FFmpeg's format `form` for writing; writing starts with its header."""
     name = f"file:{file.resolve()}" if isinstance(file, Path) else file
-    return av.open(name, "w", format=form, container_options=dict(options or {}), **TAGS)
+    return av.open(name, "w", format=form, container_options=dict(options or {}), **METADATA_ERRORS)
 
 
 def opacity_decoder(stream: VideoStream) -> VideoCodecContext | None:
-    """What decodes a stream whose opacity the stream's own decoder would not see: VP8 and VP9 hide it in packets beside
-    their packets, which only libvpx looks at. None for all others."""
-    known: Any = stream.codec_context  # None where no decoder answers to the codec
-    name = {"vp8": "libvpx", "vp9": "libvpx-vp9"}.get(known.name if known else "")
-    marks = {key.lower(): value for key, value in stream.metadata.items()}
-    if name is None or marks.get("alpha_mode") != "1":
+    """A decoder that also decodes the alpha channel of VP8 and VP9; None for other streams.
+
+    VP8 and VP9 store alpha as side data of their packets, which only libvpx reads.
+    """
+    context: Any = stream.codec_context  # None if there is no decoder for the codec
+    name = {"vp8": "libvpx", "vp9": "libvpx-vp9"}.get(context.name if context else "")
+    tags = {key.lower(): value for key, value in stream.metadata.items()}
+    if name is None or tags.get("alpha_mode") != "1":
         return None
     return cast(VideoCodecContext, av.CodecContext.create(name, "r"))
 
 
-def _why(error: Exception) -> str:
-    # What the whitelist refuses FFmpeg calls an invalid argument.
+def _reason(error: Exception) -> str:
+    # FFmpeg reports a format that is not in the whitelist as an invalid argument.
     if isinstance(error, av.error.ArgumentError):
-        return "its content is a playlist, or of another format than its name says"
+        return "its content is a playlist or does not match its file extension"
     return getattr(error, "strerror", None) or str(error)
 
 
 def is_cover(stream: Any) -> bool:
-    """Whether a video stream is an attached picture: one to FFmpeg, but not one to render."""
+    """Whether a video stream is cover art, which is not rendered."""
     return bool(stream.disposition & Disposition.attached_pic)
 
 
 def codec_of(stream: Any) -> str:
-    """The name of a stream's codec, `unknown` where no decoder answers to it."""
+    """The name of a stream's codec, `unknown` if there is no decoder for it."""
     return stream.codec_context.name if stream.codec_context is not None else "unknown"
 
 
 CONTAINERS = {".mp4": "mp4", ".m4v": "mp4", ".mov": "mov", ".mkv": "matroska", ".webm": "webm"}
 
 
-def read_video(path: Path) -> tuple[list[Fraction], int]:
-    """The times in seconds, in order, at which a file's video has a frame, and the CRC-32 of the video's packets."""
-    shown: list[int] = []
-    check = 0
+def frame_times_and_crc32(path: Path) -> tuple[list[Fraction], int]:
+    """The sorted times in seconds of a file's video frames, and the CRC-32 of its video packets."""
+    frame_pts: list[int] = []
+    crc32 = 0
     with open_container(path) as container:
         stream = container.streams.video[0]
         base = fraction(stream.time_base, Fraction(1))
         for packet in demux(container, stream):
-            check = zlib.crc32(bytes(packet), check)
+            crc32 = zlib.crc32(bytes(packet), crc32)
             if packet.size and not packet.is_discard and packet.pts is not None:
-                shown.append(packet.pts)
-    return sorted(pts * base for pts in shown), check
+                frame_pts.append(packet.pts)
+    return sorted(pts * base for pts in frame_pts), crc32
 
 
 def container_of(target: Path) -> str:
-    """The FFmpeg name of the container that the target's extension asks for."""
+    """FFmpeg's name of the container that the extension of `target` selects. Raises KeyError for other extensions."""
     return CONTAINERS[target.suffix.lower()]

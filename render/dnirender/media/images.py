@@ -1,4 +1,4 @@
-"""Still pictures: held as a source, written as numbered PNG files."""
+"""Reads still images and writes PNG files."""
 
 from __future__ import annotations
 
@@ -9,74 +9,74 @@ import cv2
 import numpy as np
 
 from dnirender.errors import MediaError, OutputError
-from dnirender.files import disk_errors, part_path, publish
+from dnirender.files import disk_errors, publish, temporary_path
 from dnirender.frames import Image, Opacity
 
 STILL_SUFFIXES = {".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff", ".webp"}
 
 
 def is_still(path: Path) -> bool:
-    """Whether the name is that of a picture rather than a video."""
+    """Whether the file extension is that of a still image."""
     return path.suffix.lower() in STILL_SUFFIXES
 
 
-def read_picture(path: Path) -> tuple[Image, Opacity | None]:
-    """An upright RGB picture of 8 or 16 bits, and how opaque it is, if it says so."""
+def read_image(path: Path) -> tuple[Image, Opacity | None]:
+    """Reads an image: upright RGB of 8 or 16 bits, and its opacity (None without alpha). Raises MediaError."""
     try:
         data = np.fromfile(path, np.uint8)
-        if data[:2].tobytes() == b"\xff\xd8":  # of a JPEG that is cut off OpenCV gives nothing, without this mark
+        if data[:2].tobytes() == b"\xff\xd8":  # OpenCV decodes a truncated JPEG only with an end marker
             data = np.append(data, np.frombuffer(b"\xff\xd9", np.uint8))
         image = cv2.imdecode(data, cv2.IMREAD_COLOR | cv2.IMREAD_ANYDEPTH)
         raw = cv2.imdecode(data, cv2.IMREAD_UNCHANGED)
     except cv2.error as error:
-        raise MediaError(f"{path}: cannot be read as a picture ({error.err})") from error
+        raise MediaError(f"{path}: cannot be read as an image ({error.err})") from error
     except OSError as error:
         raise MediaError(f"{path}: cannot be read ({error.strerror})") from error
     if _is_animated(data.tobytes()):
-        raise MediaError(f"{path}: is animated, and of moving pictures only GIF and video are read; convert it first")
+        raise MediaError(f"{path}: is an animated WebP or PNG, which is not supported; convert it to GIF or video")
     if image is None or image.dtype.name not in ("uint8", "uint16"):
-        raise MediaError(f"{path}: cannot be read as a picture of 8 or 16 bits")
+        raise MediaError(f"{path}: cannot be read as an image of 8 or 16 bits")
     opacity = _upright_opacity(raw, image) if raw is not None and raw.ndim == 3 and raw.shape[2] == 4 else None
     return cast(Image, cv2.cvtColor(image, cv2.COLOR_BGR2RGB)), opacity
 
 
 def _upright_opacity(raw: Image, upright: Image) -> Opacity:
-    """The opacity of a picture as stored, turned as its colors were: OpenCV gives a fourth channel only unturned."""
+    """The alpha channel of `raw`, oriented like `upright`: OpenCV returns alpha only without the EXIF rotation."""
     for mirrored in (raw, raw[:, ::-1]):
         for turns in range(4):
-            turned = np.rot90(mirrored, turns)
-            if turned.shape[:2] == upright.shape[:2] and np.array_equal(turned[..., :3], upright):
-                return np.ascontiguousarray(turned[..., 3])
+            rotated = np.rot90(mirrored, turns)
+            if rotated.shape[:2] == upright.shape[:2] and np.array_equal(rotated[..., :3], upright):
+                return np.ascontiguousarray(rotated[..., 3])
     return np.ascontiguousarray(cv2.resize(raw[..., 3], (upright.shape[1], upright.shape[0])))
 
 
 def _is_animated(data: bytes) -> bool:
-    """Whether these are the bytes of an animated WebP or PNG."""
+    """Whether the file content is an animated WebP or PNG."""
     webp = data[:4] == b"RIFF" and data[8:16] == b"WEBPVP8X" and b"ANIM" in data[16:64]
     return webp or (data[:8] == b"\x89PNG\r\n\x1a\n" and b"acTL" in data[:128])
 
 
 def write_png(target: Path, image: Image) -> None:
-    """Writes one picture under its name when it is whole."""
-    part = part_path(target)
+    """Writes an image as a PNG file, atomically. Raises OutputError."""
+    temporary = temporary_path(target)
     try:
         with disk_errors(target):
-            part.write_bytes(encode_png(image))
-        publish(part, target)
+            temporary.write_bytes(encode_png(image))
+        publish(temporary, target)
     finally:
-        part.unlink(missing_ok=True)
+        temporary.unlink(missing_ok=True)
 
 
 def encode_png(image: Image) -> bytes:
-    """The bytes of a PNG file of the picture [h, w, 3 or 4]."""
+    """Encodes an image [h, w, 3 or 4] as PNG. Raises OutputError."""
     order = cv2.COLOR_RGBA2BGRA if image.shape[2] == 4 else cv2.COLOR_RGB2BGR
-    done, data = cv2.imencode(".png", cv2.cvtColor(image, order))
-    if not done:
-        raise OutputError(f"a picture of {image.shape[1]}x{image.shape[0]} could not be encoded as PNG")
+    success, data = cv2.imencode(".png", cv2.cvtColor(image, order))
+    if not success:
+        raise OutputError(f"an image of {image.shape[1]}x{image.shape[0]} could not be encoded as PNG")
     return data.tobytes()
 
 
 def decode_png(data: bytes) -> Image:
-    """The picture that `encode_png` was given."""
+    """Decodes the output of `encode_png`."""
     image = cast(Image, cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_UNCHANGED))
     return cast(Image, cv2.cvtColor(image, cv2.COLOR_BGRA2RGBA if image.shape[2] == 4 else cv2.COLOR_BGR2RGB))

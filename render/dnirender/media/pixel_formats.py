@@ -1,7 +1,7 @@
-"""Decoded frames of any pixel format as RGB pictures, and RGB pictures as frames for an encoder.
+"""Converts decoded frames of any pixel format to RGB images, and RGB images to frames for an encoder.
 
-Planes of luma and chroma go through the matrix of `color`; swscale only rearranges (packed, semi-planar and big-endian
-formats have a planar twin of the same numbers) and unpacks RGB and palettes.
+Luma and chroma planes are converted by `colorspace`. swscale only rearranges samples (packed, semi-planar and
+big-endian formats have a planar little-endian equivalent with the same values) and unpacks RGB and palettes.
 """
 
 from __future__ import annotations
@@ -22,12 +22,12 @@ SAMPLING_NAMES = {(2, 2): "420", (2, 1): "422", (1, 1): "444", (4, 1): "411", (1
 
 
 def depth_of(form: VideoFormat) -> int:
-    """Bits of the deepest component."""
+    """The largest bit depth of the components."""
     return max(component.bits for component in form.components)
 
 
 def depth_of_name(pix_fmt: str | None, default: int) -> int:
-    """Bits of the deepest component of the format of this name, `default` where there is none."""
+    """The largest bit depth of the named pixel format, `default` if the name is empty or unknown."""
     try:
         return depth_of(VideoFormat(pix_fmt)) if pix_fmt else default
     except ValueError:
@@ -35,21 +35,21 @@ def depth_of_name(pix_fmt: str | None, default: int) -> int:
 
 
 def is_yuv(form: VideoFormat) -> bool:
-    """Whether there is chroma beside luma: neither RGB, palette nor gray."""
+    """Whether the format has luma and chroma: neither RGB, palette nor gray."""
     return not form.is_rgb and not form.has_palette and len(form.components) >= 3
 
 
 def sampling_of(form: VideoFormat) -> tuple[int, int] | None:
-    """(luma samples per chroma sample across, down); None where there is no chroma."""
+    """Luma samples per chroma sample, (horizontally, vertically); None without chroma."""
     if not is_yuv(form):
         return None
     return round(1024 / form.chroma_width(1024)), round(1024 / form.chroma_height(1024))
 
 
 def to_rgb(frame: VideoFrame, color: ColorSpec, path: Path) -> Image:
-    """A decoded frame as an RGB picture: 8 bits where the source has 8 or fewer, else 16; opacity is left out.
+    """Converts a decoded frame to an RGB image without alpha: uint8 for up to 8 bits, else uint16.
 
-    Raises MediaError, which names `path`, for pixels that are neither RGB, palette, gray nor Y'CbCr.
+    Raises MediaError, which names `path`, for pixel formats that are neither RGB, palette, gray nor Y'CbCr.
     """
     form = frame.format
     depth = depth_of(form)
@@ -57,54 +57,53 @@ def to_rgb(frame: VideoFrame, color: ColorSpec, path: Path) -> Image:
         return _from_rgb(frame, depth)
     if depth < 8 or depth > 16 or form.name.startswith("xyz"):
         raise MediaError(f"{path}: pixels of format {form.name} are not supported; convert the file to yuv420p first")
-    if not _one_plane_each(form, len(frame.planes)):
-        frame = frame.reformat(format=_planar_twin(form))
+    if not _is_plain_planar(form, len(frame.planes)):
+        frame = frame.reformat(format=_planar_equivalent(form))
     count = 3 if is_yuv(form) else 1
     return planes_to_rgb(_planes(frame, depth)[:count], depth, color)
 
 
 def has_opacity(form: VideoFormat) -> bool:
-    """Whether pixels may say how opaque they are: by a component of their own or by their palette."""
+    """Whether the format can store alpha, in a component or in its palette."""
     return form.has_palette or any(component.is_alpha for component in form.components)
 
 
 def opacity_of(frame: VideoFrame) -> Opacity:
-    """How opaque each pixel of a frame is, full range, with as many bits as `to_rgb` gives; the format must tell."""
+    """The alpha of a frame [h, w], full range, in the dtype of `to_rgb`. The format must store alpha."""
     form, depth = frame.format, depth_of(frame.format)
     if form.is_planar and len(frame.planes) == 4 and not form.is_big_endian:
         codes = _rows(cast(Any, frame.planes[3]), np.dtype(np.uint8 if depth == 8 else "<u2"))
         codes = codes[: frame.height, : frame.width]
-        return codes.copy() if depth == 8 else _widened(codes, depth)
-    # Big-endian formats that are planar have a twin; swscale leaves the opacity of all others as it is.
+        return codes.copy() if depth == 8 else _expand_depth(codes, depth)
+    # Planar big-endian formats have a little-endian equivalent; for all others swscale leaves alpha unchanged.
     if form.is_planar and form.is_big_endian:
         return opacity_of(frame.reformat(format=form.name.replace("be", "le")))
-    kind = "rgba" if depth <= 8 else "rgba64le"
-    return np.ascontiguousarray(frame.to_ndarray(format=kind)[..., 3])
+    packed = "rgba" if depth <= 8 else "rgba64le"
+    return np.ascontiguousarray(frame.to_ndarray(format=packed)[..., 3])
 
 
 def carries_opacity(pix_fmt: str) -> bool:
-    """Whether `to_frame` puts the fourth channel of a picture into frames of this format."""
+    """Whether `to_frame` stores the fourth channel of an image in frames of this format."""
     form = av.VideoFormat(pix_fmt)
     return has_opacity(form) and len(form.components) == 4
 
 
 def to_frame(image: Image, pix_fmt: str, color: ColorSpec) -> VideoFrame:
-    """An RGB picture as a frame of format `pix_fmt`, tagged with its color.
+    """Converts an RGB image to a frame of format `pix_fmt`, tagged with its matrix and range.
 
-    A fourth channel becomes its opacity where the format has a place for it and is dropped where not; without one all
-    is opaque.
+    A fourth channel is stored as alpha if the format has it, else dropped. Without a fourth channel, alpha is opaque.
     """
     form = av.VideoFormat(pix_fmt)
-    carried = image.shape[2] == 4 and carries_opacity(pix_fmt)
-    image = image if carried else np.ascontiguousarray(image[..., :3])
+    with_alpha = image.shape[2] == 4 and carries_opacity(pix_fmt)
+    image = image if with_alpha else np.ascontiguousarray(image[..., :3])
     if form.is_rgb:
         return _to_rgb_frame(image, form)
-    twin = av.VideoFormat(_planar_twin(form, carried), image.shape[1], image.shape[0])
-    frame = VideoFrame(image.shape[1], image.shape[0], twin.name)
-    depth = depth_of(twin)
-    planes = rgb_to_planes(np.ascontiguousarray(image[..., :3]), sampling_of(twin) or (1, 1), depth, color)
-    _fill(frame, [*planes[: len(frame.planes)], *([_narrowed(image[..., 3], depth)] if carried else [])])
-    if twin.name != pix_fmt:
+    planar = av.VideoFormat(_planar_equivalent(form, with_alpha), image.shape[1], image.shape[0])
+    frame = VideoFrame(image.shape[1], image.shape[0], planar.name)
+    depth = depth_of(planar)
+    planes = rgb_to_planes(np.ascontiguousarray(image[..., :3]), sampling_of(planar) or (1, 1), depth, color)
+    _fill(frame, [*planes[: len(frame.planes)], *([_reduce_depth(image[..., 3], depth)] if with_alpha else [])])
+    if planar.name != pix_fmt:
         frame = frame.reformat(format=pix_fmt)
     frame.colorspace, frame.color_range = color.matrix, 2 if color.full_range else 1
     return frame
@@ -113,9 +112,9 @@ def to_frame(image: Image, pix_fmt: str, color: ColorSpec) -> VideoFrame:
 def _from_rgb(frame: VideoFrame, depth: int) -> Image:
     if not _deep_planar_rgb(frame.format):
         return frame.to_ndarray(format="rgb24" if depth <= 8 else "rgb48le")
-    # swscale shifts 10 bits up to 16, so that white would be 65472.
+    # swscale scales 10 bits to 16 by a shift, so white would become 65472.
     green, blue, red = _planes(frame, depth)[:3]
-    return _widened(np.stack([red, green, blue], axis=2), depth)
+    return _expand_depth(np.stack([red, green, blue], axis=2), depth)
 
 
 def _to_rgb_frame(image: Image, form: VideoFormat) -> VideoFrame:
@@ -124,21 +123,21 @@ def _to_rgb_frame(image: Image, form: VideoFormat) -> VideoFrame:
         frame = VideoFrame.from_ndarray(image, format=packed[0] if image.dtype == np.uint8 else packed[1])
         return frame if frame.format.name == form.name else frame.reformat(format=form.name)
     depth = depth_of(form)
-    red, green, blue, *opacity = np.moveaxis(_narrowed(image, depth), 2, 0)
+    red, green, blue, *opacity = np.moveaxis(_reduce_depth(image, depth), 2, 0)
     frame = VideoFrame(image.shape[1], image.shape[0], form.name)
     opacity = opacity or [np.full(red.shape, (1 << depth) - 1, np.uint16)]
     _fill(frame, [green, blue, red, *opacity][: len(frame.planes)])
     return frame
 
 
-def _widened(codes: Plane, depth: int) -> Plane:
-    """Full-range codes of 9 to 16 bits as 16 bits, rounded to nearest: the top stays the top."""
+def _expand_depth(codes: Plane, depth: int) -> Plane:
+    """Scales full-range values of 9 to 16 bits to 16 bits, rounded to nearest; the maximum becomes 65535."""
     top = (1 << depth) - 1
     return ((codes.astype(np.uint32) * 65535 + top // 2) // top).astype(np.uint16)
 
 
-def _narrowed(codes: Plane, depth: int) -> Plane:
-    """Full-range codes of 8 or 16 bits as `depth` bits, rounded to nearest: what `_widened` made comes back."""
+def _reduce_depth(codes: Plane, depth: int) -> Plane:
+    """Scales full-range values of 8 or 16 bits to `depth` bits, rounded to nearest; inverse of `_expand_depth`."""
     if depth == 8:
         return to_uint8(codes)
     top = (1 << depth) - 1
@@ -149,12 +148,13 @@ def _deep_planar_rgb(form: VideoFormat) -> bool:
     return form.is_rgb and form.is_planar and not form.is_big_endian and 8 < depth_of(form) <= 16
 
 
-def _one_plane_each(form: VideoFormat, planes: int) -> bool:
+def _is_plain_planar(form: VideoFormat, planes: int) -> bool:
+    """Whether every component has a plane of its own, little-endian."""
     return planes == len(form.components) and not form.is_big_endian
 
 
-def _planar_twin(form: VideoFormat, opacity: bool = False) -> str:
-    """The planar little-endian format with the same sampling and depth: a rearrangement, not a conversion."""
+def _planar_equivalent(form: VideoFormat, opacity: bool = False) -> str:
+    """The planar little-endian format with the same subsampling and depth, to which conversion is lossless."""
     depth, sampling = depth_of(form), sampling_of(form)
     suffix = "" if depth == 8 else f"{depth}le"
     if sampling is None:
@@ -162,15 +162,15 @@ def _planar_twin(form: VideoFormat, opacity: bool = False) -> str:
     return f"yuv{'a' if opacity else ''}{SAMPLING_NAMES[sampling]}p{suffix}"
 
 
-def _rows(plane: Any, kind: np.dtype[Any]) -> Plane:
-    """The memory of a plane as rows, line padding included."""
-    return np.frombuffer(plane, kind).reshape(-1, plane.line_size // kind.itemsize)
+def _rows(plane: Any, dtype: np.dtype[Any]) -> Plane:
+    """A view of a plane's memory [rows, samples], including line padding."""
+    return np.frombuffer(plane, dtype).reshape(-1, plane.line_size // dtype.itemsize)
 
 
 def _planes(frame: VideoFrame, depth: int) -> list[Plane]:
-    """All planes without line padding; copies, since the decoder may reuse its memory."""
-    kind = np.dtype(np.uint8 if depth == 8 else "<u2")
-    return [_rows(plane, kind)[: plane.height, : plane.width].copy() for plane in frame.planes]
+    """Copies all planes without line padding; the decoder may reuse its memory."""
+    dtype = np.dtype(np.uint8 if depth == 8 else "<u2")
+    return [_rows(plane, dtype)[: plane.height, : plane.width].copy() for plane in frame.planes]
 
 
 def _fill(frame: VideoFrame, planes: list[Plane]) -> None:

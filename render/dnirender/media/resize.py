@@ -1,4 +1,4 @@
-"""Pictures at another size."""
+"""Resizes images."""
 
 from __future__ import annotations
 
@@ -8,8 +8,8 @@ import numpy as np
 from dnirender.frames import Image, Opacity
 
 
-def fit(image: Image, width: int, height: int) -> Image:
-    """The picture at exactly width x height: area-averaged when it shrinks, bicubic when it grows."""
+def resize_to(image: Image, width: int, height: int) -> Image:
+    """Resizes to exactly width x height: area averaging to shrink, bicubic to enlarge. No copy if the size matches."""
     if image.shape[:2] == (height, width):
         return image
     shrinks = width * height < image.shape[0] * image.shape[1]
@@ -17,16 +17,16 @@ def fit(image: Image, width: int, height: int) -> Image:
 
 
 def with_opacity(image: Image, opacity: Opacity | None) -> Image:
-    """The picture [h, w, 3] with its opacity, brought to its size, as a fourth channel; unchanged where there is none.
+    """Appends the opacity, resized to the image, as a fourth channel; returns the image unchanged if it is None.
 
-    Both are of one dtype.
+    `image` is [h, w, 3]; both have the same dtype.
     """
     if opacity is None:
         return image
-    return np.dstack([image, fit(opacity, image.shape[1], image.shape[0])])
+    return np.dstack([image, resize_to(opacity, image.shape[1], image.shape[0])])
 
 
-def narrowed(image: Image, width: int) -> Image:
-    """The picture with a width of `width` at most, in its own proportions."""
+def limit_width(image: Image, width: int) -> Image:
+    """Shrinks an image to at most `width` columns, keeping the aspect ratio."""
     scale = min(1.0, width / image.shape[1])
-    return fit(image, round(image.shape[1] * scale), max(1, round(image.shape[0] * scale)))
+    return resize_to(image, round(image.shape[1] * scale), max(1, round(image.shape[0] * scale)))

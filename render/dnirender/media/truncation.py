@@ -1,14 +1,14 @@
-"""Whether a file is as long as it says itself, from the sizes and end marks in its structure: a few seeks, no decoding.
+"""Detects truncated files from the sizes and end markers in their structure: a few seeks, no decoding.
 
 MP4/MOV (boxes), Matroska/WebM (elements), AVI (RIFF), GIF (trailer), PNG (IEND), FLV (size of the last tag), Ogg (end
-of stream), IVF, MPEG-PS (packs), MXF (KLV), ASF (file size), MPEG-TS (whole packets of 188, 192 or 204 bytes).
+of stream), IVF, MPEG-PS (packs), MXF (KLV), ASF (file size), MPEG-TS (complete packets of 188, 192 or 204 bytes).
 
-What cannot be known: a cut exactly between two packets of MPEG-TS, MPEG-PS, FLV, NUT, MXF, IVF without a frame count,
-Matroska/WebM of unknown length (live), or between two fragments of MP4; and any cut of an elementary stream (.h264,
-.hevc, .m4v, .obu), which is a file like any other. There a torn last packet still shows when it is read or decoded. The
-sound or the duration that a header announces may tell more; `scan` compares it.
+Undetectable here: truncation exactly between two packets of MPEG-TS, MPEG-PS, FLV, NUT, MXF, IVF without a frame count,
+Matroska/WebM of unknown length (live), or between two fragments of MP4; and any truncation of an elementary stream
+(.h264, .hevc, .m4v, .obu). An incomplete last packet is still detected when it is read or decoded, and `scan` compares
+the duration in the header with the packets.
 
-Nothing here trusts a size: it is compared with the file's length, never allocated, and a walk ends after MAX_STEPS.
+Declared sizes are not trusted: they are compared with the file size, never allocated. Parsing stops after MAX_STEPS.
 """
 
 from __future__ import annotations
@@ -18,8 +18,8 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import BinaryIO
 
-MAX_STEPS = 2_000_000  # about three seconds; longer files of tiny packets are believed
-Walk = Callable[[BinaryIO, int], bool]
+MAX_STEPS = 2_000_000  # about three seconds; files with more elements count as complete
+Parser = Callable[[BinaryIO, int], bool]
 
 BOXES = {
     *(b"ftyp", b"styp", b"moov", b"mdat", b"moof", b"mfra", b"free", b"skip", b"wide", b"udta", b"meta", b"uuid"),
@@ -33,48 +33,48 @@ MXF_KEY = bytes.fromhex("060e2b34")
 
 
 def is_truncated(path: Path) -> bool:
-    """Whether the file lacks its end by its own account; False also where its format does not tell. Raises OSError."""
+    """Whether the file is shorter than its structure declares; False for formats that do not tell. Raises OSError."""
     with path.open("rb") as file:
         length = os.fstat(file.fileno()).st_size
         head = file.read(16)
-        walk = _walk_for(file, head)
-        return walk is not None and walk(file, length)
+        parser = _find_parser(file, head)
+        return parser is not None and parser(file, length)
 
 
-def _walk_for(file: BinaryIO, head: bytes) -> Walk | None:
-    marks: list[tuple[int, bytes, Walk]] = [
-        (0, b"\x1aE\xdf\xa3", _matroska),
-        (0, b"RIFF", _riff),
-        (0, b"GIF8", _gif),
-        (0, b"\x89PNG\r\n\x1a\n", _png),
-        (0, b"FLV", _flv),
-        (0, b"OggS", _ogg),
-        (0, b"DKIF", _ivf),
-        (0, b"\0\0\x01\xba", _program_stream),
-        (0, MXF_KEY, _mxf),
-        (0, ASF_HEADER, _asf),
+def _find_parser(file: BinaryIO, head: bytes) -> Parser | None:
+    signatures: list[tuple[bytes, Parser]] = [
+        (b"\x1aE\xdf\xa3", _matroska),
+        (b"RIFF", _riff),
+        (b"GIF8", _gif),
+        (b"\x89PNG\r\n\x1a\n", _png),
+        (b"FLV", _flv),
+        (b"OggS", _ogg),
+        (b"DKIF", _ivf),
+        (b"\0\0\x01\xba", _program_stream),
+        (MXF_KEY, _mxf),
+        (ASF_HEADER, _asf),
     ]
     if head[4:8] in BOXES:
         return _boxes
-    found = next((walk for at, mark, walk in marks if head[at : at + len(mark)] == mark), None)
+    match = next((parser for signature, parser in signatures if head.startswith(signature)), None)
     size = _packet_size(file)
-    return found or ((lambda _, length: length % size != 0) if size else None)
+    return match or ((lambda _, length: length % size != 0) if size else None)
 
 
 def declared_sample_count(path: Path) -> int:
-    """How many samples the tables of an MP4 claim without listing them, each at least a byte; 0 for other formats.
+    """The number of samples that an MP4 declares without listing each, at least a byte long; 0 for other formats.
 
-    FFmpeg makes an entry for each: a file of 20 kB could ask for gigabytes.
+    FFmpeg allocates an entry for each sample: a file of 20 kB could allocate gigabytes.
     """
     with path.open("rb") as file:
         length = os.fstat(file.fileno()).st_size
-        return sum(_claims(file, 0, length)) if read_at(file, 4, 4) in BOXES else 0
+        return sum(_declared_counts(file, 0, length)) if read_at(file, 4, 4) in BOXES else 0
 
 
-def _claims(file: BinaryIO, start: int, stop: int, depth: int = 0) -> Iterator[int]:
+def _declared_counts(file: BinaryIO, start: int, stop: int, depth: int = 0) -> Iterator[int]:
     for kind, _, content, end in boxes(file, start, stop):
         if kind in NESTED and depth < len(NESTED):
-            yield from _claims(file, content, min(end, stop), depth + 1)
+            yield from _declared_counts(file, content, min(end, stop), depth + 1)
         elif kind == b"stsz":
             head = read_at(file, content, 12)
             yield int.from_bytes(head[8:12], "big") if any(head[4:8]) else 0
@@ -89,9 +89,9 @@ def read_at(file: BinaryIO, position: int, count: int) -> bytes:
 
 
 def boxes(file: BinaryIO, start: int, stop: int) -> Iterator[tuple[bytes, int, int, int]]:
-    """(type, start, start of the content, announced end) of every MP4 box between two positions.
+    """(type, start, start of the content, declared end) of every MP4 box between two positions.
 
-    The last one may announce an end behind `stop`. A rest too short for a box comes as type b"", unless it is padding.
+    The last box may declare an end beyond `stop`. A remainder too short for a box has the type b"", unless it is zeros.
     """
     for _ in range(MAX_STEPS):
         head = read_at(file, start, min(16, stop - start)) if start < stop else b""
@@ -130,11 +130,11 @@ def _matroska(file: BinaryIO, length: int) -> bool:
         if kind_size + value_size > len(head):
             return True
         if kind_size > 4 or value_size > 8:
-            return False  # no element begins here: not for us to judge
+            return False  # not an element: unknown
         unknown = (1 << 7 * value_size) - 1
         size = int.from_bytes(head[kind_size : kind_size + value_size], "big") & unknown
         at += kind_size + value_size
-        if size == unknown:  # the children of a live file follow
+        if size == unknown:  # live: the children follow
             if int.from_bytes(head[:kind_size], "big") not in (SEGMENT, CLUSTER):
                 return False
             continue
@@ -149,7 +149,7 @@ def _riff(file: BinaryIO, length: int) -> bool:
     while (head := read_at(file, at, 8))[:4] == b"RIFF":
         size = int.from_bytes(head[4:8], "little")
         if len(head) == 8 and size in (0, 0xFFFFFFFF):
-            return False  # recorded live
+            return False  # live recording
         at += 8 + size
         if len(head) < 8 or at > length:
             return True
@@ -161,28 +161,28 @@ def _gif(file: BinaryIO, length: int) -> bool:
     head = read_at(file, 0, 13)
     if len(head) < 13:
         return True
-    at = 13 + _table(head[10])
+    at = 13 + _color_table_size(head[10])
     for _ in range(MAX_STEPS):
-        mark = read_at(file, at, 1)
-        if mark == b"!":
+        introducer = read_at(file, at, 1)
+        if introducer == b"!":
             at = _sub_blocks(file, at + 2)
-        elif mark == b",":
+        elif introducer == b",":
             flags = read_at(file, at + 9, 1)
-            at = _sub_blocks(file, at + 11 + _table(flags[0])) if flags else length + 1
+            at = _sub_blocks(file, at + 11 + _color_table_size(flags[0])) if flags else length + 1
         else:
-            return mark != b";"
+            return introducer != b";"
         if at > length:
             return True
     return False
 
 
-def _table(flags: int) -> int:
-    """Bytes of a color table in a GIF."""
+def _color_table_size(flags: int) -> int:
+    """The size in bytes of a GIF color table."""
     return 3 << (flags & 7) + 1 if flags & 0x80 else 0
 
 
 def _sub_blocks(file: BinaryIO, at: int) -> int:
-    """The position behind a chain of sub-blocks in a GIF; far away where it does not end."""
+    """The position after a chain of GIF sub-blocks; beyond any file if the chain has no end."""
     for _ in range(MAX_STEPS):
         size = read_at(file, at, 1)
         if not size:
@@ -221,10 +221,10 @@ def _ogg(file: BinaryIO, length: int) -> bool:
 
 def _ivf(file: BinaryIO, length: int) -> bool:
     head = read_at(file, 0, 32)
-    at, announced = int.from_bytes(head[6:8], "little"), int.from_bytes(head[24:28], "little")
+    at, declared = int.from_bytes(head[6:8], "little"), int.from_bytes(head[24:28], "little")
     for number in range(MAX_STEPS):
         if at == length:
-            return number < announced < MAX_STEPS  # written last: zero or anything in a file recorded live
+            return number < declared < MAX_STEPS  # written last: zero or arbitrary in a live recording
         frame = read_at(file, at, 12)
         at += 12 + int.from_bytes(frame[:4], "little")
         if len(frame) < 12 or at > length:
@@ -237,7 +237,7 @@ def _program_stream(file: BinaryIO, length: int) -> bool:
     for _ in range(MAX_STEPS):
         head = read_at(file, at, 14)
         if not head.strip(b"\0") or (len(head) >= 4 and head[:3] != b"\0\0\x01"):
-            return False  # the end, padding, or nothing to count on
+            return False  # the end, padding, or unknown
         if head[3:4] == b"\xb9":
             return False
         if head[3:4] == b"\xba":
@@ -269,15 +269,15 @@ def _asf(file: BinaryIO, length: int) -> bool:
     at = head.find(ASF_PROPERTIES)
     flags = int.from_bytes(head[at + 88 : at + 92], "little")
     if at < 0 or flags & 1:
-        return len(head) < 30  # recorded live: the size is not set
+        return len(head) < 30  # live recording: the size is not set
     return int.from_bytes(head[at + 40 : at + 48], "little") > length
 
 
 def _packet_size(file: BinaryIO) -> int | None:
-    """Bytes of a transport stream's packets by its sync bytes, None if it is none."""
+    """The packet size in bytes of an MPEG transport stream, from its sync bytes; None for other files."""
     head = read_at(file, 0, 5 * 204)
     for size, at in ((188, 0), (192, 4), (204, 0)):
-        marks = head[at::size]
-        if len(marks) > 1 and set(marks) == {0x47}:
+        sync_bytes = head[at::size]
+        if len(sync_bytes) > 1 and set(sync_bytes) == {0x47}:
             return size
     return None

@@ -14,12 +14,12 @@ from ruamel.yaml import YAML
 from safetensors.torch import save
 
 from dnirender.engine.engine import Engine
-from dnirender.files import disk_errors, part_path, publish
+from dnirender.files import disk_errors, publish, temporary_path
 from dnirender.frames import Alpha, Image
 from dnirender.layout import panels as compose
 from dnirender.layout.contact_sheet import sheet as draw_sheet
 from dnirender.media import resize
-from dnirender.media.images import read_picture, write_png
+from dnirender.media.images import read_image, write_png
 from dnirender.networks.loading import load
 from dnirender.preset import SCHEMA_LINE, Preset
 from dnirender.train.recipe import Recipe
@@ -77,7 +77,7 @@ def contact_sheet(preset: Preset, pictures: Sequence[Path], target: Path, title:
     rows: list[list[Image]] = []
     labels: list[str] = []
     for path in pictures:
-        picture = resize.narrowed(read_picture(path)[0], side)
+        picture = resize.limit_width(read_image(path)[0], side)
         renders = [engine.render(picture, alpha) for alpha in alphas]
         rows += [renders, [compose.crossfade(renders[::2], alpha) for alpha in alphas]]
         labels += [path.stem[:16], "crossfade"]
@@ -138,7 +138,7 @@ def _along(ends: int) -> list[Alpha]:
 
 
 def _write(target: Path, data: bytes) -> None:
-    part = part_path(target)
+    part = temporary_path(target)
     try:
         with disk_errors(target):
             part.write_bytes(data)

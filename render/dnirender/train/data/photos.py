@@ -14,7 +14,7 @@ from torch import Generator, Tensor
 
 from dnirender.errors import TrainingError
 from dnirender.frames import to_uint8
-from dnirender.media.images import is_still, read_picture
+from dnirender.media.images import is_still, read_image
 
 Image = MatLike
 """h w 3 RGB, float32 0..1."""
@@ -30,7 +30,7 @@ def pictures(folders: Iterable[Path], held_out: Sequence[str] = ()) -> list[Path
 
 def read(path: Path, long_side: int | None = None) -> Image:
     """A picture, made smaller (never larger) so that its long side is `long_side`. MediaError: it cannot be read."""
-    pixels = to_uint8(read_picture(path)[0])
+    pixels = to_uint8(read_image(path)[0])
     scale = long_side / max(pixels.shape[:2]) if long_side else 1.0
     if scale < 1:
         pixels = cv2.resize(pixels, None, fx=scale, fy=scale, interpolation=cv2.INTER_AREA)
