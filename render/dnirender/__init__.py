@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 from dnirender.version import __version__ as __version__
 
 if TYPE_CHECKING:
+    from dnirender.decoding.clip import open_clip as open
     from dnirender.engine.engine import Engine
     from dnirender.errors import (
         MediaError,
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
         TimelineError,
         UsageError,
     )
+    from dnirender.jobs.frames import render_frames
     from dnirender.jobs.job import Job
     from dnirender.jobs.render import Report, render
     from dnirender.networks.weights import WeightPath
@@ -44,8 +46,12 @@ _HOMES = {
     "TimelineError": "errors",
     "UsageError": "errors",
     "WeightPath": "networks.weights",
+    "open": "decoding.clip",
     "render": "jobs.render",
+    "render_frames": "jobs.frames",
 }
+_NAMES = {"open": "open_clip"}  # where the name at home is another
+_ROOMS = {"networks"}  # reachable after `import dnirender`
 
 __all__ = [
     "Engine",
@@ -61,11 +67,15 @@ __all__ = [
     "TimelineError",
     "UsageError",
     "WeightPath",
+    "open",
     "render",
+    "render_frames",
 ]
 
 
 def __getattr__(name: str) -> Any:
     if name in _HOMES:
-        return getattr(importlib.import_module(f"dnirender.{_HOMES[name]}"), name)
+        return getattr(importlib.import_module(f"dnirender.{_HOMES[name]}"), _NAMES.get(name, name))
+    if name in _ROOMS:
+        return importlib.import_module(f"dnirender.{name}")
     raise AttributeError(f"module 'dnirender' has no attribute {name!r}")

@@ -1,1 +1,20 @@
-"""Checkpoints, networks and the mixing of their weights."""
+"""Checkpoints, networks, and the mixing of their weights."""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from dnirender.networks.loading import load
+    from dnirender.networks.modules import from_modules
+
+_HOMES = {"load": "loading", "from_modules": "modules"}  # imported when asked for: torch takes seconds
+
+__all__ = ["from_modules", "load"]
+
+
+def __getattr__(name: str) -> Any:
+    if name in _HOMES:
+        return getattr(importlib.import_module(f"dnirender.networks.{_HOMES[name]}"), name)
+    raise AttributeError(f"module 'dnirender.networks' has no attribute {name!r}")

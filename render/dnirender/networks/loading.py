@@ -64,7 +64,7 @@ def load(endpoints: Mapping[str, Path]) -> tuple[Network, WeightPath]:
                 f"expected {_describe(networks[first])}; endpoints must be fine-tuned from one another"
             )
     for network in networks.values():
-        _deploy_batchnorm(network.module)
+        deploy_batchnorm(network.module)
     states = {name: network.module.state_dict() for name, network in networks.items()}
     check_same_shapes({labels[name]: state for name, state in states.items()})
     return networks[first], WeightPath(states, channels_last=networks[first].channels_last)
@@ -164,7 +164,7 @@ def _line(error: Exception) -> str:
     return " ".join(lines[:2])[:200] or type(error).__name__
 
 
-def _deploy_batchnorm(module: nn.Module) -> None:
+def deploy_batchnorm(module: nn.Module) -> None:
     """Makes every BatchNorm gamma' x + beta', with mean 0, variance 1 and eps 0 left in its buffers."""
     for norm in module.modules():
         if (

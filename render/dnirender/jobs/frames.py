@@ -1,0 +1,65 @@
+"""Rendering frames from memory to memory, without files."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence, Sized
+from fractions import Fraction
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from dnirender.errors import UsageError
+from dnirender.frames import Alpha, Batch, Frame, Image
+from dnirender.jobs.job import Keyframes, make_job
+from dnirender.jobs.prepare import load_engine
+from dnirender.preset import DEFAULT_PRESET, Preset
+from dnirender.timeline.timeline import Timeline
+
+FIRST_FRAMES = 64  # resolved at once where the number of frames is not known; doubled when they are used up
+
+
+def render_frames(
+    frames: Iterable[Image],
+    keyframes: Keyframes | None = None,
+    *,
+    preset: str | Path | Preset = DEFAULT_PRESET,
+    fps: float | Fraction = 25,
+    **options: Any,
+) -> Iterator[Image]:
+    """Yields every frame rendered, in order, as it becomes ready.
+
+    `frames` are images [h, w, 3], RGB, uint8 or uint16, of one size; each comes back in its own dtype, `scale` times as
+    large. `keyframes` is a text, a list of tuples or a Timeline; times in it count at `fps`. Positions that depend on
+    the last frame (`end`, `50%`, `-1`) need frames that have a `len`. `options` are those of the engine: device, dtype,
+    backend, threads, tile. UsageError: an option, a key, or a frame of another form, with its number.
+    """
+    job = make_job("frames", "frames.mkv", preset, keyframes=keyframes, **options)
+    count = len(frames) if isinstance(frames, Sized) else None
+    relative = [str(key.position) for key in job.timeline.keyframes if key.position.is_relative]
+    if count is None and relative:
+        raise UsageError(f"keyframes: {relative[0]} depends on the last frame; give frames that have a len")
+    engine = load_engine(job)
+    alphas = _alphas(job.timeline, job.preset.endpoints, Fraction(fps), count)
+    pairs = enumerate(zip(frames, alphas, strict=False))  # alphas never end where the number of frames is not known
+    batches = (Batch((Frame(n, n, _checked(n, image)),), alpha) for n, (image, alpha) in pairs)
+    return (image for _, images in engine(batches) for image in images)
+
+
+def _alphas(timeline: Timeline, endpoints: Sequence[str], fps: Fraction, count: int | None) -> Iterator[Alpha]:
+    done, size = 0, count or FIRST_FRAMES
+    while True:
+        track = timeline.resolve(endpoints, [number / fps for number in range(size)])
+        yield from track.alphas[done:]
+        if count is not None:
+            return
+        done, size = size, 2 * size
+
+
+def _checked(number: int, image: Any) -> Image:
+    if not isinstance(image, np.ndarray) or image.ndim != 3 or image.shape[2] != 3:
+        got = f"shape {list(image.shape)}" if isinstance(image, np.ndarray) else type(image).__name__
+        raise UsageError(f"frame {number}: expected an array [h, w, 3], got {got}")
+    if image.dtype not in (np.uint8, np.uint16):
+        raise UsageError(f"frame {number}: expected uint8 or uint16, got {image.dtype}")
+    return image
