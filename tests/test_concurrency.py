@@ -1,4 +1,4 @@
-"""Laws of pictures in 8 and 16 bits, and of work on another thread."""
+"""Conversion between 8 and 16 bits, and prefetching on another thread: invariants."""
 
 import threading
 import time
@@ -16,12 +16,12 @@ def threads(name="prefetch"):
     return [thread for thread in threading.enumerate() if thread.name == name]
 
 
-def test_eight_bits_survive_sixteen_and_every_sixteen_goes_to_the_nearest_eight():
-    eight = np.arange(256, dtype=np.uint8).reshape(16, 16)
-    assert np.array_equal(to_uint8(to_uint16(eight)), eight)
-    assert to_uint16(eight).min() == 0 and to_uint16(eight).max() == 65535
-    sixteen = np.arange(65536, dtype=np.uint16).reshape(256, 256)
-    assert np.array_equal(to_uint8(sixteen), np.rint(sixteen / 257).astype(np.uint8))
+def test_8_bits_survive_16_and_16_bits_round_to_the_nearest_8():
+    image8 = np.arange(256, dtype=np.uint8).reshape(16, 16)
+    assert np.array_equal(to_uint8(to_uint16(image8)), image8)
+    assert to_uint16(image8).min() == 0 and to_uint16(image8).max() == 65535
+    image16 = np.arange(65536, dtype=np.uint16).reshape(256, 256)
+    assert np.array_equal(to_uint8(image16), np.rint(image16 / 257).astype(np.uint8))
 
 
 @settings(max_examples=30, deadline=None)
@@ -30,7 +30,7 @@ def test_prefetch_changes_nothing(items, depth):
     assert list(prefetch(iter(items), depth)) == items
 
 
-def test_an_error_is_raised_at_its_place():
+def test_an_error_is_raised_in_its_place_in_the_order():
     def items():
         yield 1
         yield 2
@@ -39,7 +39,7 @@ def test_an_error_is_raised_at_its_place():
     got = []
     with pytest.raises(ValueError, match="third"):
         got.extend(prefetch(items(), 4))
-    assert got == [] or got == [1, 2]  # `extend` may drop what it had
+    assert got == [] or got == [1, 2]  # `extend` may discard items on an error
     reader = prefetch(items(), 4)
     assert [next(reader), next(reader)] == [1, 2]
     with pytest.raises(ValueError, match="third"):
@@ -47,7 +47,7 @@ def test_an_error_is_raised_at_its_place():
     assert not threads()
 
 
-def test_an_interrupt_on_the_worker_reaches_the_reader():
+def test_an_interrupt_on_the_worker_reaches_the_consumer():
     def items():
         yield 1
         raise KeyboardInterrupt
@@ -59,7 +59,7 @@ def test_an_interrupt_on_the_worker_reaches_the_reader():
 
 
 @pytest.mark.parametrize("depth", [1, 3])
-def test_the_worker_is_never_more_than_its_depth_and_one_ahead(depth):
+def test_the_worker_is_at_most_depth_plus_one_items_ahead(depth):
     made = []
 
     def items():
@@ -67,14 +67,14 @@ def test_the_worker_is_never_more_than_its_depth_and_one_ahead(depth):
             made.append(number)
             yield number
 
-    for taken, number in enumerate(prefetch(items(), depth), 1):
+    for num_read, number in enumerate(prefetch(items(), depth), 1):
         time.sleep(0.002)
-        assert number == taken - 1
-        assert len(made) <= taken + depth + 1
+        assert number == num_read - 1
+        assert len(made) <= num_read + depth + 1
     assert len(made) == 50
 
 
-def test_the_worker_does_run_ahead():
+def test_the_worker_runs_ahead():
     ahead = threading.Event()
 
     def items():
@@ -89,7 +89,7 @@ def test_the_worker_does_run_ahead():
     reader.close()
 
 
-def test_a_reader_that_stops_early_ends_the_worker_and_closes_the_generator_there():
+def test_stopping_early_ends_the_worker_which_closes_the_generator():
     closed = []
 
     def items():
@@ -107,18 +107,18 @@ def test_a_reader_that_stops_early_ends_the_worker_and_closes_the_generator_ther
     assert not threads("worker")
 
 
-def test_an_error_in_the_reader_ends_the_worker():
+def test_an_error_in_the_consumer_ends_the_worker():
     def consume():
         for number in prefetch(iter(range(1000)), 2, "worker"):
             if number == 3:
-                raise RuntimeError("reader")
+                raise RuntimeError("consumer")
 
-    with pytest.raises(RuntimeError, match="reader"):
+    with pytest.raises(RuntimeError, match="consumer"):
         consume()
     assert not threads("worker")
 
 
-def test_an_error_while_the_source_closes_is_not_lost():
+def test_an_error_of_close_is_raised():
     class Items:
         def __iter__(self):
             return iter([1])
@@ -131,7 +131,7 @@ def test_an_error_while_the_source_closes_is_not_lost():
     assert not threads()
 
 
-def test_nothing_runs_before_the_first_item_is_asked_for():
+def test_nothing_runs_before_the_first_item_is_requested():
     reader = prefetch(iter([1]), 1, "worker")
     assert not threads("worker")
     assert list(reader) == [1]

@@ -1,4 +1,4 @@
-"""Laws of deinterlacing: one whole picture per frame, at its time, the same whatever range is asked for."""
+"""Deinterlacing: one progressive frame per interlaced frame, at its time, and equal for every range."""
 
 from fractions import Fraction
 
@@ -16,29 +16,29 @@ COUNT = 12
 PTS = [3, 10, 11, 40, 41, 90, 200, 999, 1000, 1001, 1010, 2000]
 
 
-def moment(time, size=(96, 64)):
-    """A gray picture [h, w] of a bar with soft edges that has moved by 3 pixels per unit of time."""
+def field_image(time, size=(96, 64)):
+    """A gray image [h, w] of a bar with soft edges that moves by 3 pixels per unit of time."""
     width, height = size
     columns = np.arange(width)
     bar = np.clip(12 - np.abs(columns - 16 - 3 * time), 0, 8) / 8
     return np.tile(40 + 160 * bar, (height, 1))
 
 
-def woven(number, bottom_first=False):
-    """Frame `number`: the lines of two moments."""
-    early, late = moment(2 * number), moment(2 * number + 1)
+def interlaced_image(number, bottom_first=False):
+    """Frame `number`: two fields of different times."""
+    early, late = field_image(2 * number), field_image(2 * number + 1)
     frame = late.copy()
     frame[bottom_first::2] = early[bottom_first::2]
     return frame
 
 
 def noise(number, _bottom_first):
-    """A frame in which every line depends on all of its neighbours in space and time."""
+    """Noise, so that every deinterlaced line depends on all neighbors in space and time."""
     return np.random.default_rng(number).integers(16, 236, (64, 96)).astype(float)
 
 
-def make_woven(path, codec="libx264", pix_fmt="gray", bottom_first=False, picture=woven, **options):
-    """An interlaced clip of gray pictures with uneven times."""
+def make_interlaced(path, codec="libx264", pix_fmt="gray", bottom_first=False, make_image=interlaced_image, **options):
+    """Writes an interlaced clip of gray frames at irregular times."""
     depth = 10 if "10" in pix_fmt else 8
     order = "bb" if bottom_first else "tt"
     settings = {"libx264": {"qp": "0", "g": "5", "bf": "2", "x264-params": "bff=1" if bottom_first else "tff=1"}}
@@ -47,7 +47,7 @@ def make_woven(path, codec="libx264", pix_fmt="gray", bottom_first=False, pictur
         stream.width, stream.height, stream.pix_fmt = 96, 64, pix_fmt
         stream.codec_context.time_base = Fraction(1, 1000)
         for number, pts in enumerate(PTS):
-            codes = picture(number, bottom_first) * (1 << (depth - 8))
+            codes = make_image(number, bottom_first) * (1 << (depth - 8))
             frame = av.VideoFrame(96, 64, pix_fmt)
             kind = np.uint16 if depth > 8 else np.uint8
             for index, plane in enumerate(frame.planes):
@@ -62,7 +62,7 @@ def make_woven(path, codec="libx264", pix_fmt="gray", bottom_first=False, pictur
 
 
 def flagged(frame, lines):
-    """The frame, saying of itself that it is interlaced: its attributes cannot be written."""
+    """The frame, flagged as interlaced by a filter, because PyAV's attributes are read-only."""
     graph = av.filter.Graph()
     graph.link_nodes(
         graph.add_buffer(template=None, width=96, height=64, format=frame.format, time_base=Fraction(1)),
@@ -73,12 +73,12 @@ def flagged(frame, lines):
     return graph.vpull()
 
 
-def pictures(path, mode, indices=range(COUNT)):
+def read_frames(path, mode, indices=range(COUNT)):
     return list(open_source(path, deinterlace=mode).frames(indices))
 
 
 def combing(image):
-    """How much a line differs from the mean of those above and below."""
+    """The mean difference between a line and the mean of its neighbors."""
     lines = image[..., 0].astype(float) / np.iinfo(image.dtype).max
     return np.abs(lines[1:-1] - (lines[:-2] + lines[2:]) / 2).mean()
 
@@ -94,69 +94,69 @@ def combing(image):
         ("ffv1", "gray"),
     ],
 )
-def test_a_frame_becomes_one_whole_picture_at_its_time(tmp_path, codec, pix_fmt, bottom_first):
-    path = make_woven(tmp_path / "clip.mkv", codec, pix_fmt, bottom_first)
-    plain, whole = pictures(path, "off"), pictures(path, "auto")
-    assert [frame.index for frame in whole] == list(range(COUNT))
-    assert [frame.pts for frame in whole] == [frame.pts for frame in plain] == PTS
-    for before, after in zip(plain, whole, strict=True):
+def test_every_frame_becomes_one_progressive_frame_at_its_time(tmp_path, codec, pix_fmt, bottom_first):
+    path = make_interlaced(tmp_path / "clip.mkv", codec, pix_fmt, bottom_first)
+    plain, progressive = read_frames(path, "off"), read_frames(path, "auto")
+    assert [frame.index for frame in progressive] == list(range(COUNT))
+    assert [frame.pts for frame in progressive] == [frame.pts for frame in plain] == PTS
+    for before, after in zip(plain, progressive, strict=True):
         assert after.image.dtype == before.image.dtype == (np.uint16 if "10" in pix_fmt else np.uint8)
         early = slice(int(bottom_first), None, 2)
-        assert np.array_equal(after.image[early], before.image[early])  # the lines that are shown first stay
+        assert np.array_equal(after.image[early], before.image[early])  # the first field is unchanged
         assert combing(after.image) < combing(before.image) / 5
-        # All lines of the moving bar are alike in one moment; what bwdif makes of the others is near that.
-        off = np.abs(after.image[:, 8:-8].astype(float) - before.image[early][:1, 8:-8]).mean()
-        assert off < 0.03 * np.iinfo(after.image.dtype).max
+        # In one field all lines of the moving bar are equal; the interpolated lines must be close to them.
+        error = np.abs(after.image[:, 8:-8].astype(float) - before.image[early][:1, 8:-8]).mean()
+        assert error < 0.03 * np.iinfo(after.image.dtype).max
 
 
 @pytest.mark.parametrize("pix_fmt", ["gray", "gray10le"])
 @pytest.mark.parametrize("suffix", [".mkv", ".mp4"])
-def test_any_range_equals_the_same_frames_of_the_whole(tmp_path, pix_fmt, suffix):
-    path = make_woven(tmp_path / f"clip{suffix}", pix_fmt=pix_fmt, picture=noise)
-    whole = pictures(path, "bwdif")
+def test_any_range_equals_the_same_frames_of_the_full_video(tmp_path, pix_fmt, suffix):
+    path = make_interlaced(tmp_path / f"clip{suffix}", pix_fmt=pix_fmt, make_image=noise)
+    expected = read_frames(path, "bwdif")
     for start in range(COUNT):
         for stop in {start + 1, min(start + 3, COUNT), COUNT}:
-            part = pictures(path, "bwdif", range(start, stop))
-            assert [frame.index for frame in part] == list(range(start, stop))
-            assert all(np.array_equal(frame.image, whole[frame.index].image) for frame in part)
-    some = pictures(path, "bwdif", [1, 4, 5, 11])
-    assert [frame.index for frame in some] == [1, 4, 5, 11]
-    assert all(np.array_equal(frame.image, whole[frame.index].image) for frame in some)
+            frames = read_frames(path, "bwdif", range(start, stop))
+            assert [frame.index for frame in frames] == list(range(start, stop))
+            assert all(np.array_equal(frame.image, expected[frame.index].image) for frame in frames)
+    selected = read_frames(path, "bwdif", [1, 4, 5, 11])
+    assert [frame.index for frame in selected] == [1, 4, 5, 11]
+    assert all(np.array_equal(frame.image, expected[frame.index].image) for frame in selected)
 
 
-def test_what_does_not_move_stays(tmp_path):
-    path = make_woven(tmp_path / "clip.mkv", picture=lambda *_: moment(5))
-    for before, after in zip(pictures(path, "off"), pictures(path, "bwdif"), strict=True):
+def test_static_content_is_unchanged(tmp_path):
+    path = make_interlaced(tmp_path / "clip.mkv", make_image=lambda *_: field_image(5))
+    for before, after in zip(read_frames(path, "off"), read_frames(path, "bwdif"), strict=True):
         assert np.abs(before.image.astype(int) - after.image).max() <= 1
 
 
-def test_whole_frames_are_left_alone_unless_asked(tmp_path):
+def test_progressive_video_is_deinterlaced_only_on_request(tmp_path):
     path = make_clip(tmp_path / "clip.mkv", codec="ffv1", pix_fmt="yuv444p")
     assert open_source(path).metadata.parity is None
-    for (_, plain), frame in zip(decoded(path), pictures(path, "auto"), strict=True):
+    for (_, plain), frame in zip(decoded(path), read_frames(path, "auto"), strict=True):
         assert np.abs(plain.astype(int) - frame.image).max() <= 2
     assert not any("interlaced" in text for text in open_source(path).metadata.warnings)
-    assert [frame.index for frame in pictures(path, "bwdif")] == list(range(COUNT))
+    assert [frame.index for frame in read_frames(path, "bwdif")] == list(range(COUNT))
 
 
-def test_one_frame_alone(tmp_path):
+def test_a_video_of_one_frame(tmp_path):
     path = make_clip(tmp_path / "clip.mkv", frames=1, codec="ffv1", pix_fmt="yuv444p")
-    assert len(pictures(path, "bwdif", [0])) == 1
+    assert len(read_frames(path, "bwdif", [0])) == 1
 
 
-def test_colors_are_the_same_behind_the_filter(tmp_path):
+def test_deinterlacing_keeps_colors(tmp_path):
     for number, (matrix, full) in enumerate([(1, True), (6, False), (9, True)]):
         path = make_clip(
             tmp_path / f"{number}.mkv", frames=3, codec="ffv1", pix_fmt="yuv420p10le", matrix=matrix, full_range=full
         )
-        for before, after in zip(pictures(path, "off", range(3)), pictures(path, "bwdif", range(3)), strict=True):
+        for before, after in zip(read_frames(path, "off", range(3)), read_frames(path, "bwdif", range(3)), strict=True):
             assert np.array_equal(before.image[0::2][1], after.image[0::2][1])
             assert np.abs(before.image.astype(int) - after.image).mean() < 2000
 
 
 def test_opacity_is_deinterlaced_too(tmp_path):
-    path = make_woven(tmp_path / "clip.mkv", "ffv1", "yuva420p")
-    assert all(np.array_equal(frame.opacity, np.full((64, 96), 128)) for frame in pictures(path, "auto"))
+    path = make_interlaced(tmp_path / "clip.mkv", "ffv1", "yuva420p")
+    assert all(np.array_equal(frame.opacity, np.full((64, 96), 128)) for frame in read_frames(path, "auto"))
 
 
 @pytest.mark.parametrize(
@@ -170,13 +170,13 @@ def test_opacity_is_deinterlaced_too(tmp_path):
         ("bwdif", None),
     ],
 )
-def test_what_is_done_is_told(tmp_path, mode, text):
-    told = open_source(make_woven(tmp_path / "clip.mkv"), deinterlace=mode).metadata.warnings
-    assert [warning for warning in told if "interlaced" in warning] == ([text] if text else [])
+def test_deinterlacing_is_reported(tmp_path, mode, text):
+    warnings = open_source(make_interlaced(tmp_path / "clip.mkv"), deinterlace=mode).metadata.warnings
+    assert [warning for warning in warnings if "interlaced" in warning] == ([text] if text else [])
 
 
 def test_a_job_deinterlaces(tmp_path):
-    path = make_woven(tmp_path / "clip.mkv", pix_fmt="yuv420p")
+    path = make_interlaced(tmp_path / "clip.mkv", pix_fmt="yuv420p")
     files = tiny_endpoints(tmp_path)
     endpoints = [{"name": name, "weights": file} for name, file in files.items()]
     lossless = {"codec": "ffv1", "pix_fmt": "yuv444p"}
@@ -192,10 +192,10 @@ def test_a_job_deinterlaces(tmp_path):
         make_job(path, tmp_path / "o.mkv", preset, deinterlace="yadif")
 
 
-def test_frames_behind_the_last_are_not_asked_for():
+def test_no_frame_is_read_after_the_last():
     def frames():
         for index in range(3):
             yield index, av.VideoFrame(16, 16, "gray")
-        raise AssertionError("one more was asked for")
+        raise AssertionError("read past the last frame")
 
     assert [index for index, _ in deinterlace_frames(frames(), 3)] == [0, 1, 2]

@@ -1,4 +1,4 @@
-"""Laws of tone mapping: what the published curves say, at every code, and nothing that happens unasked."""
+"""Tone mapping: equals the standard curves at every code value, and happens only on request."""
 
 import av
 import numpy as np
@@ -22,7 +22,7 @@ from dnirender.jobs.plan import make_plan
 from dnirender.media.colorspace import ColorSpec
 from support.clips import decoded, frame_number, make_clip, preset_of, tiny_endpoints
 
-PAPER = 0.9033  # the signal of 203 cd/m2 of 1000: knee 0.6586, T 0.3333, E2 0.7387, 159 cd/m2
+DIFFUSE_WHITE = 0.9033  # the signal of 203 cd/m2 of 1000: knee 0.6586, T 0.3333, E2 0.7387, 159 cd/m2
 
 
 def color(transfer, primaries=9):
@@ -30,7 +30,7 @@ def color(transfer, primaries=9):
 
 
 def ramp():
-    """Every code of 16 bits, gray [256, 256, 3]."""
+    """Every 16-bit code value, gray [256, 256, 3]."""
     return np.repeat(np.arange(65536, dtype=np.uint16).reshape(256, 256, 1), 3, 2)
 
 
@@ -41,7 +41,7 @@ def signal_of(nits, peak=1000.0):
 
 @pytest.mark.parametrize("depth", [8, 10, 16])
 @pytest.mark.parametrize("transfer", [PQ, HLG])
-def test_black_is_black_white_white_gray_gray_and_brighter_never_darker(transfer, depth):
+def test_black_white_and_gray_are_kept_and_the_curve_is_monotonic(transfer, depth):
     levels = tone_map(ramp(), color(transfer), 1000.0, depth)
     assert levels.dtype == (np.uint8 if depth == 8 else np.uint16)
     top = np.iinfo(levels.dtype).max
@@ -65,16 +65,18 @@ def test_the_curves_are_those_of_the_standard():
     assert gamut_matrix(1) == pytest.approx(np.eye(3), abs=1e-12)
 
 
-def test_paper_lands_where_the_method_says():
-    assert signal_of(203) == pytest.approx([PAPER] * 3, abs=5e-4)
+def test_diffuse_white_has_the_documented_level():
+    assert signal_of(203) == pytest.approx([DIFFUSE_WHITE] * 3, abs=5e-4)
     three_quarters = np.full((1, 1, 3), round(0.75 * 65535), np.uint16)  # HLG's reference white, BT.2408
-    assert tone_map(three_quarters, color(HLG), 1000.0, 16) / 65535 == pytest.approx(PAPER, abs=2e-3)
+    assert tone_map(three_quarters, color(HLG), 1000.0, 16) / 65535 == pytest.approx(DIFFUSE_WHITE, abs=2e-3)
     assert signal_of(1000) == pytest.approx([1] * 3) and signal_of(4000) == pytest.approx([1] * 3)
     assert signal_of(1000, peak=4000.0).max() < 0.995 and signal_of(4000, peak=4000.0) == pytest.approx([1] * 3)
-    assert signal_of(100, peak=150.0) == pytest.approx([(100 / 203) ** (1 / 2.4)] * 3, abs=5e-4)  # nothing to bend
+    assert signal_of(100, peak=150.0) == pytest.approx(
+        [(100 / 203) ** (1 / 2.4)] * 3, abs=5e-4
+    )  # below the peak of SDR: linear
 
 
-def test_what_is_no_brighter_than_sdr_comes_back_as_it_was():
+def test_light_below_sdr_white_is_unchanged():
     signal = np.random.default_rng(1).random((40, 50, 3)) * 0.7
     light = 203 * signal**2.4 @ np.linalg.inv(gamut_matrix(9)).T
     codes = np.rint(pq_inverse_eotf(light) * 65535).astype(np.uint16)
@@ -82,13 +84,13 @@ def test_what_is_no_brighter_than_sdr_comes_back_as_it_was():
         mapped = tone_map(codes, color(PQ), 1000.0, depth)
         mapped = mapped / np.iinfo(mapped.dtype).max
         assert np.abs(mapped**2.4 - signal**2.4).max() < 3 * slack
-        # A dark part of a bright color is a small difference of large codes, so there their rounding shows.
+        # Small components of bright colors are differences of large code values and amplify their rounding.
         clear = signal > 0.1
         assert np.abs(mapped - signal)[clear].max() < slack + 1e-3
 
 
 @pytest.mark.parametrize("transfer", [PQ, HLG])
-def test_tables_and_strips_give_what_the_equations_give(transfer):
+def test_tables_and_strips_equal_the_equations(transfer):
     codes = np.random.default_rng(2).integers(0, 65536, (300, 1000, 3)).astype(np.uint16)
     light = pq_eotf(codes / 65535.0)
     if transfer == HLG:
@@ -103,7 +105,7 @@ def test_tables_and_strips_give_what_the_equations_give(transfer):
 
 @pytest.mark.parametrize("size", [(1, 1), (4, 1), (1, 4), (3, 7)])
 @pytest.mark.parametrize("transfer", [PQ, HLG])
-def test_any_size_is_taken(size, transfer):
+def test_any_size_is_supported(size, transfer):
     codes = np.full((*size, 3), 30000, np.uint16)
     result = tone_map(codes, color(transfer), 1000.0, 8)
     assert result.shape == codes.shape and len(np.unique(result)) == 1
@@ -135,12 +137,12 @@ def tags_of(path):
 
 
 @pytest.mark.parametrize(("transfer", "name"), [(PQ, "PQ"), (HLG, "HLG")])
-def test_hdr_stays_hdr_unless_asked(tmp_path, transfer, name):
+def test_hdr_stays_hdr_unless_requested(tmp_path, transfer, name):
     clip = hdr_clip(tmp_path / "clip.mp4", transfer)
     text = f"clip.mp4: is HDR ({name}); the networks see its code values and the tags are kept (--hdr tonemap makes it SDR)"
-    for mode, told in (("auto", [text]), ("keep", []), ("tonemap", [])):
+    for mode, warnings in (("auto", [text]), ("keep", []), ("tonemap", [])):
         source = open_source(clip, hdr=mode)
-        assert [warning for warning in source.metadata.warnings if "HDR" in warning] == told
+        assert [warning for warning in source.metadata.warnings if "HDR" in warning] == warnings
         image = next(source.frames([1])).image
         assert frame_number(image) == 1
         if mode == "tonemap":
@@ -150,29 +152,29 @@ def test_hdr_stays_hdr_unless_asked(tmp_path, transfer, name):
 
 
 @pytest.mark.parametrize("pix_fmt", [None, "yuv420p10le"])
-def test_a_tone_mapped_render_is_sdr_and_says_so(tmp_path, pix_fmt):
+def test_a_tone_mapped_render_is_sdr_and_tagged_as_sdr(tmp_path, pix_fmt):
     clip = hdr_clip(tmp_path / "clip.mp4")
     encoding = {"crf": 4} | ({"pix_fmt": pix_fmt} if pix_fmt else {})
     job = make_job(clip, tmp_path / "o.mp4", tiny_preset(tmp_path, **encoding), hdr="tonemap")
     assert make_plan(job).source.metadata.depth == (10 if pix_fmt else 8)
     render(clip, tmp_path / "o.mp4", preset=tiny_preset(tmp_path, **encoding), keyframes="0:0,end:0", hdr="tonemap")
     assert tags_of(tmp_path / "o.mp4") == (pix_fmt or "yuv420p", 1, 1, 1, 1)
-    wanted = next(open_source(clip, hdr="tonemap").frames([2])).image
-    found = decoded(tmp_path / "o.mp4")[2][1]
-    assert frame_number(found) == 2
-    assert np.abs(found.astype(int) - wanted).mean() < 5
+    expected = next(open_source(clip, hdr="tonemap").frames([2])).image
+    result = decoded(tmp_path / "o.mp4")[2][1]
+    assert frame_number(result) == 2
+    assert np.abs(result.astype(int) - expected).mean() < 5
     render(clip, tmp_path / "k.mp4", preset=tiny_preset(tmp_path), keyframes="0:0,end:0", hdr="keep")
     assert tags_of(tmp_path / "k.mp4") == ("yuv420p10le", 9, 1, 9, 16)
 
 
-def test_sdr_has_nothing_to_map(tmp_path):
+def test_sdr_is_not_tone_mapped(tmp_path):
     clip = make_clip(tmp_path / "clip.mkv", frames=2, codec="ffv1", matrix=1, primaries=1, transfer=1, full_range=False)
-    plain, asked = open_source(clip), open_source(clip, hdr="tonemap")
-    assert asked.metadata.warnings == (
+    plain, tone_mapped = open_source(clip), open_source(clip, hdr="tonemap")
+    assert tone_mapped.metadata.warnings == (
         *plain.metadata.warnings,
         "clip.mkv: is not HDR; --hdr tonemap has nothing to do",
     )
-    assert np.array_equal(next(plain.frames([1])).image, next(asked.frames([1])).image)
+    assert np.array_equal(next(plain.frames([1])).image, next(tone_mapped.frames([1])).image)
 
 
 def test_the_peak_of_the_mastering_display_is_read(tmp_path):

@@ -1,4 +1,4 @@
-"""Laws of sources: what the scan promises is what decoding gives, from wherever it starts - or a true error."""
+"""Decoding: equals the scan, for every start frame, or raises an accurate error."""
 
 import itertools
 import os
@@ -54,23 +54,23 @@ def all_frames(source):
 
 
 @pytest.mark.parametrize("name", MAKES)
-def test_the_scan_promises_what_is_decoded_and_any_range_equals_the_whole(tmp_path, name):
+def test_decoding_matches_the_scan_and_any_range_equals_the_full_video(tmp_path, name):
     make = dict(MAKES[name])
     path = make_clip(tmp_path / f"clip{make.pop('suffix')}", size=(64, 48), **make)
     source = open_source(path)
-    whole = all_frames(source)
-    assert [frame_number(frame.image) for frame in whole] == list(range(12))
-    assert [frame.index for frame in whole] == list(range(12))
+    expected = all_frames(source)
+    assert [frame_number(frame.image) for frame in expected] == list(range(12))
+    assert [frame.index for frame in expected] == list(range(12))
     assert source.metadata.seconds == tuple(time for time, _ in decoded(path))
     for start in range(12):
-        part = list(source.frames(range(start, min(start + 3, 12))))
-        assert [frame.index for frame in part] == list(range(start, min(start + 3, 12)))
-        for frame in part:
-            assert np.array_equal(frame.image, whole[frame.index].image)
+        frames = list(source.frames(range(start, min(start + 3, 12))))
+        assert [frame.index for frame in frames] == list(range(start, min(start + 3, 12)))
+        for frame in frames:
+            assert np.array_equal(frame.image, expected[frame.index].image)
             assert frame.pts == source.metadata.pts[frame.index]
 
 
-def test_frames_that_are_never_shown_do_not_count(tmp_path):
+def test_frames_that_are_not_displayed_are_not_counted(tmp_path):
     cut = make_clip(tmp_path / "edited.mp4", pts=range(-5, 7), time_base=Fraction(1, 25))
     source = open_source(cut)
     assert [frame_number(frame.image) for frame in all_frames(source)] == list(range(5, 12))
@@ -79,7 +79,7 @@ def test_frames_that_are_never_shown_do_not_count(tmp_path):
     with av.open(str(clip)) as plain, av.open(str(tmp_path / "hidden.webm"), "w") as out:
         twin, first = out.add_stream_from_template(plain.streams.video[0]), b""
         for packet in [p for p in plain.demux(video=0) if p.size]:
-            if packet.pts == 40:  # the first picture once more, not to be shown: bit 4 of VP8's first byte is clear
+            if packet.pts == 40:  # the first frame again, not displayed: bit 4 of VP8's first byte is clear
                 hidden = av.Packet(bytes([first[0] & ~0x10]) + first[1:])
                 hidden.pts = hidden.dts = 20
                 hidden.time_base, hidden.stream, hidden.is_keyframe = packet.time_base, twin, True
@@ -91,7 +91,7 @@ def test_frames_that_are_never_shown_do_not_count(tmp_path):
     assert [frame_number(frame.image) for frame in all_frames(source)] == list(range(6))
 
 
-def test_frames_that_the_decoder_leaves_out_are_missed(clip):
+def test_frames_that_the_decoder_drops_are_an_error(clip):
     source = open_source(clip)
     pts = source.metadata.pts
 
@@ -109,13 +109,13 @@ def test_frames_that_the_decoder_leaves_out_are_missed(clip):
         all_frames(source)
 
 
-def test_single_frames_of_a_range_are_given_in_order(clip):
+def test_single_frames_of_a_range_are_yielded_in_order(clip):
     source = open_source(clip)
     assert [frame_number(frame.image) for frame in source.frames([1, 2, 7, 11])] == [1, 2, 7, 11]
     assert list(source.frames([])) == []
 
 
-def test_facts_tell_time_as_the_file_does(tmp_path):
+def test_metadata_has_the_times_of_the_file(tmp_path):
     path = make_clip(
         tmp_path / "vfr.mp4", frames=4, pts=[900, 1000, 1500, 1501], time_base=Fraction(1, 1000), b_frames=2
     )
@@ -129,7 +129,7 @@ def test_facts_tell_time_as_the_file_does(tmp_path):
     assert open_source(make_clip(tmp_path / "one.mp4", frames=1)).metadata.duration == Fraction(1, 25)
 
 
-def test_milliseconds_are_not_taken_for_a_variable_rate(tmp_path):
+def test_rounding_to_milliseconds_is_not_a_variable_frame_rate(tmp_path):
     metadata = open_source(make_clip(tmp_path / "ntsc.mkv", frames=20, rate=Fraction(30000, 1001))).metadata
     assert not metadata.variable_frame_rate
     assert float(metadata.frame_rate) == pytest.approx(29.97, rel=0.01)
@@ -137,7 +137,7 @@ def test_milliseconds_are_not_taken_for_a_variable_rate(tmp_path):
 
 @pytest.mark.parametrize("degrees", [0, 90, 180, 270])
 @pytest.mark.parametrize("suffix", [".mp4", ".mov"])
-def test_rotated_clips_come_upright(tmp_path, degrees, suffix):
+def test_rotated_clips_are_decoded_upright(tmp_path, degrees, suffix):
     source = open_source(make_clip(tmp_path / f"clip{suffix}", frames=3, rotation=degrees, sar=Fraction(4, 3)))
     metadata = source.metadata
     assert (metadata.width, metadata.height, metadata.rotation) == (96, 64, degrees)
@@ -169,7 +169,7 @@ def test_all_eight_orientations_follow_the_display_matrix(tmp_path, a, b, c, d):
 
 @needs_shared
 @pytest.mark.parametrize("name", ["rotated_90.mov", "nasa_13013_rotated.mp4", "vfr_rotated_180_audio.mp4"])
-def test_real_rotated_clips_are_turned(name):
+def test_real_rotated_clips_are_decoded_upright(name):
     source = open_source(CLIPS / "edge" / name)
     image = next(source.frames([0])).image
     assert source.metadata.rotation in (90, 180, 270)
@@ -189,7 +189,7 @@ def test_color_tags_are_read(tmp_path, codec, matrix, primaries, transfer, full)
     assert any("is HDR" in text for text in metadata.warnings) == (transfer in (16, 18))
 
 
-def test_missing_tags_are_guessed_and_told(tmp_path):
+def test_missing_color_tags_are_guessed_and_reported(tmp_path):
     metadata = open_source(make_clip(tmp_path / "clip.mp4", frames=1)).metadata
     assert metadata.color == ColorSpec(6, False, guessed=True)
     assert metadata.warnings == ("clip.mp4: has no color tags; read as bt601, limited range (guessed from the size)",)
@@ -210,7 +210,7 @@ def test_missing_tags_are_guessed_and_told(tmp_path):
     ],
 )
 @pytest.mark.parametrize("size", [(96, 64), (97, 65)])
-def test_lossless_pictures_are_read_as_they_were_painted(tmp_path, pix_fmt, depth, sampling, size):
+def test_lossless_frames_are_read_exactly(tmp_path, pix_fmt, depth, sampling, size):
     source = open_source(make_clip(tmp_path / "clip.mkv", frames=2, codec="ffv1", pix_fmt=pix_fmt, size=size))
     metadata, image = source.metadata, next(source.frames([1])).image
     assert (metadata.width, metadata.height) == size
@@ -237,7 +237,7 @@ def test_a_gif_is_a_video(tmp_path):
     assert source.metadata.seconds == (0, Fraction(1, 10), Fraction(1, 5))
 
 
-def test_streams_are_numbered_among_the_pictures_that_move(tmp_path):
+def test_streams_are_numbered_among_the_video_streams(tmp_path):
     with av.open(str(tmp_path / "two.mkv"), "w") as out:
         streams = [out.add_stream("ffv1", rate=25) for _ in range(2)]
         for number, stream in enumerate(streams):
@@ -256,7 +256,7 @@ def test_streams_are_numbered_among_the_pictures_that_move(tmp_path):
         open_source(tmp_path / "two.mkv", stream=2)
 
 
-def test_frames_before_the_first_keyframe_are_left_out_and_told(tmp_path):
+def test_frames_before_the_first_keyframe_are_skipped_and_reported(tmp_path):
     make_clip(tmp_path / "whole.mp4", frames=20, options=GOP)
     with av.open(str(tmp_path / "whole.mp4")) as source, av.open(str(tmp_path / "cut.ts"), "w") as out:
         stream = source.streams.video[0]
@@ -269,10 +269,10 @@ def test_frames_before_the_first_keyframe_are_left_out_and_told(tmp_path):
     assert any("its first 2 frame(s) reference frames before the start" in text for text in source.metadata.warnings)
 
 
-# What goes wrong, in the words that the user meets.
+# Error messages.
 
 
-def text_of(path, **kwargs):
+def error_message(path, **kwargs):
     with pytest.raises(MediaError) as caught:
         source = open_source(path, **kwargs)
         all_frames(source)
@@ -283,16 +283,16 @@ def text_of(path, **kwargs):
 
 def test_missing_folder_and_empty(tmp_path):
     (tmp_path / "empty.mp4").touch()
-    assert text_of(tmp_path / "none.mp4") == ": no such file"
-    assert text_of(tmp_path) == ": is a folder, expected a video or an image"
-    assert text_of(tmp_path / "empty.mp4") == ": is empty"
-    assert text_of(tmp_path / ("x" * 300)).startswith(": cannot be read (File name too long")
+    assert error_message(tmp_path / "none.mp4") == ": no such file"
+    assert error_message(tmp_path) == ": is a folder, expected a video or an image"
+    assert error_message(tmp_path / "empty.mp4") == ": is empty"
+    assert error_message(tmp_path / ("x" * 300)).startswith(": cannot be read (File name too long")
 
 
 @pytest.mark.parametrize("name", ["noise.mp4", "noise.mkv", "noise.xyz"])
 def test_garbage(tmp_path, name):
     (tmp_path / name).write_bytes(np.random.default_rng(0).bytes(5000))
-    assert text_of(tmp_path / name).startswith(": cannot be opened as a video or image (")
+    assert error_message(tmp_path / name).startswith(": cannot be opened as a video or image (")
 
 
 @pytest.mark.parametrize(
@@ -320,23 +320,23 @@ def test_playlists_are_refused(tmp_path, clip, name):
         "list.sdp": "v=0\no=- 0 0 IN IP4 127.0.0.1\ns=x\nc=IN IP4 127.0.0.1\nt=0 0\nm=video 5000 RTP/AVP 96\n",
     }
     (tmp_path / name).write_text(texts.get(name, texts["list.m3u8"]))
-    assert text_of(tmp_path / name).startswith(": cannot be opened as a video or image (")
+    assert error_message(tmp_path / name).startswith(": cannot be opened as a video or image (")
 
 
-def test_a_picture_under_the_name_of_a_video_is_called_so(tmp_path):
+def test_an_image_with_a_video_extension_is_reported(tmp_path):
     cv2.imwrite(str(tmp_path / "p.png"), paint(3))
     (tmp_path / "p.png").rename(tmp_path / "p.mp4")
-    assert "(its content is a playlist or does not match its file extension)" in text_of(tmp_path / "p.mp4")
+    assert "(its content is a playlist or does not match its file extension)" in error_message(tmp_path / "p.mp4")
 
 
-def test_no_video_stream_and_nothing_but_a_cover(tmp_path, clip):
+def test_no_video_stream_and_only_cover_art(tmp_path, clip):
     with av.open(str(clip)) as source, av.open(str(tmp_path / "sound.mp4"), "w") as out:
         twin = out.add_stream_from_template(source.streams.audio[0])
         for packet in source.demux(source.streams.audio[0]):
             if packet.size:
                 packet.stream = twin
                 out.mux_one(packet)
-    assert text_of(tmp_path / "sound.mp4") == ": has no video stream"
+    assert error_message(tmp_path / "sound.mp4") == ": has no video stream"
     with av.open(str(clip)) as source, av.open(str(tmp_path / "cover.mp4"), "w") as out:
         twin = out.add_stream_from_template(source.streams.audio[0])
         cover = out.add_stream("png", rate=1)
@@ -348,30 +348,30 @@ def test_no_video_stream_and_nothing_but_a_cover(tmp_path, clip):
             if packet.size:
                 packet.stream = twin
                 out.mux_one(packet)
-    assert text_of(tmp_path / "cover.mp4") == ": has no video stream"
+    assert error_message(tmp_path / "cover.mp4") == ": has no video stream"
 
 
 def test_unknown_codecs(tmp_path):
     path = make_clip(tmp_path / "clip.mkv", frames=2, codec="ffv1", audio="flac")
     data = path.read_bytes()
     path.write_bytes(data.replace(b"V_FFV1", b"V_ZZZZ").replace(b"V_MS/VFW/FOURCC", b"V_MS/VFW/FOURXX"))
-    assert text_of(path).startswith(": its first frame cannot be decoded (")
+    assert error_message(path).startswith(": its first frame cannot be decoded (")
     path.write_bytes(data.replace(b"A_FLAC", b"A_ZZZZ"))
     assert [metadata.codec for metadata in open_source(path).metadata.streams] == ["ffv1", "unknown"]
 
 
-def test_a_picture_that_changes_its_size_is_refused_where_it_does(tmp_path):
-    parts = [
+def test_a_change_of_the_frame_size_is_refused(tmp_path):
+    pieces = [
         make_clip(tmp_path / f"{width}.ts", frames=5, size=(width, 64), pts=range(first, first + 18000, 3600))
         for width, first in ((96, 3600), (64, 21600))
     ]
-    whole = tmp_path / "whole.ts"
-    whole.write_bytes(b"".join(part.read_bytes() for part in parts))
+    joined = tmp_path / "joined.ts"
+    joined.write_bytes(b"".join(piece.read_bytes() for piece in pieces))
     for mode in ("off", "bwdif"):
-        before = open_source(whole, deinterlace=mode).frames(range(5))
+        before = open_source(joined, deinterlace=mode).frames(range(5))
         assert [frame_number(frame.image) for frame in before] == list(range(5))
-    assert text_of(whole, deinterlace="bwdif") == text_of(whole)
-    assert text_of(whole) == (
+    assert error_message(joined, deinterlace="bwdif") == error_message(joined)
+    assert error_message(joined) == (
         ": the frame size changes from 96x64 to 64x64 at frame 5 (0.20 s); split the file there and render each piece"
     )
 
@@ -386,8 +386,8 @@ def test_a_picture_that_changes_its_size_is_refused_where_it_does(tmp_path):
         ("yuv420p", "yuv444p", "bwdif", "the pixel format changes from yuv420p to yuv444p"),
     ],
 )
-def test_pixels_that_change_their_meaning_are_refused_where_they_do(tmp_path, first, second, mode, text):
-    parts = [
+def test_a_change_of_the_pixel_format_is_refused(tmp_path, first, second, mode, text):
+    pieces = [
         make_clip(
             tmp_path / f"{pix_fmt}.ts",
             frames=5,
@@ -398,36 +398,36 @@ def test_pixels_that_change_their_meaning_are_refused_where_they_do(tmp_path, fi
         )
         for pix_fmt, start in ((first, 3600), (second, 21600))
     ]
-    whole = tmp_path / "whole.ts"
-    whole.write_bytes(b"".join(part.read_bytes() for part in parts))
+    joined = tmp_path / "joined.ts"
+    joined.write_bytes(b"".join(piece.read_bytes() for piece in pieces))
     if text:
-        assert text_of(whole, deinterlace=mode) == (
+        assert error_message(joined, deinterlace=mode) == (
             f": {text} at frame 5 (0.20 s); split the file there and render each piece"
         )
     else:
-        assert [frame_number(frame.image) for frame in all_frames(open_source(whole))] == list(range(5)) * 2
+        assert [frame_number(frame.image) for frame in all_frames(open_source(joined))] == list(range(5)) * 2
 
 
 @pytest.mark.parametrize("mode", ["off", "bwdif"])
-def test_damage_is_told_with_what_was_decoded(tmp_path, mode):
+def test_a_decoding_error_states_what_was_decoded(tmp_path, mode):
     path = make_clip(tmp_path / "clip.mkv", frames=20)
     with av.open(str(path)) as container:
         broken = [bytes(packet) for packet in container.demux(video=0) if packet.size][8]
     path.write_bytes(path.read_bytes().replace(broken, bytes(len(broken))))
-    assert text_of(path, deinterlace=mode).startswith(
+    assert error_message(path, deinterlace=mode).startswith(
         ": damaged: the first 8 of 20 frames could be decoded (0.3 of 0.8 s)"
     )
-    assert "; --end 8 renders what is whole, --ignore-errors " in text_of(path, deinterlace=mode)
+    assert "; --end 8 renders what is whole, --ignore-errors " in error_message(path, deinterlace=mode)
     assert [frame_number(frame.image) for frame in open_source(path, deinterlace=mode).frames(range(8))] == list(
         range(8)
     )
 
 
-# Still pictures.
+# Still images.
 
 
 @pytest.mark.parametrize("suffix", [".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff", ".webp", ".PNG"])
-def test_stills_are_held(tmp_path, suffix):
+def test_still_images_are_repeated(tmp_path, suffix):
     path = tmp_path / f"still{suffix}"
     assert cv2.imwrite(str(path), paint(9)[..., ::-1])
     source = open_source(path, still_frames=5, still_rate=Fraction(10))
@@ -438,18 +438,18 @@ def test_stills_are_held(tmp_path, suffix):
     assert frame_number(frames[1].image) == 9
 
 
-def test_sixteen_bits_of_a_still_are_kept(tmp_path):
+def test_still_images_keep_16_bits(tmp_path):
     image = (paint(5).astype(np.uint16) * 257) ^ 0x15
     cv2.imwrite(str(tmp_path / "deep.png"), image[..., ::-1])
     assert np.array_equal(read_image(tmp_path / "deep.png")[0], image)
     assert open_source(tmp_path / "deep.png").metadata.depth == 16
 
 
-EXIF = {1: 0, 3: 2, 6: 1, 8: 3}  # orientation: quarter turns counter-clockwise that the stored picture has had
+EXIF = {1: 0, 3: 2, 6: 1, 8: 3}  # orientation: counterclockwise quarter turns of the stored image
 
 
 @pytest.mark.parametrize("orientation", EXIF)
-def test_stills_stand_upright(tmp_path, orientation):
+def test_still_images_are_read_upright(tmp_path, orientation):
     stored = np.ascontiguousarray(np.rot90(paint(42), EXIF[orientation]))
     data = cv2.imencode(".jpg", stored[..., ::-1])[1].tobytes()
     tiff = b"MM\0*\0\0\0\x08" + struct.pack(">HHHIHHI", 1, 0x0112, 3, 1, orientation, 0, 0)
@@ -460,19 +460,21 @@ def test_stills_stand_upright(tmp_path, orientation):
     assert image.shape == (64, 96, 3) and frame_number(image) == 42
 
 
-def test_pictures_that_are_none(tmp_path):
-    (tmp_path / "noise.png").write_bytes(b"no picture at all")
-    assert text_of(tmp_path / "noise.png") == ": cannot be read as an image; expected PNG, JPEG, WebP, BMP or TIFF"
+def test_files_that_are_not_images(tmp_path):
+    (tmp_path / "noise.png").write_bytes(b"not an image at all")
+    assert (
+        error_message(tmp_path / "noise.png") == ": cannot be read as an image; expected PNG, JPEG, WebP, BMP or TIFF"
+    )
     cv2.imwrite(str(tmp_path / "float.tiff"), np.zeros((4, 4, 3), np.float32))
-    assert text_of(tmp_path / "float.tiff") == ": cannot be read as an image of 8 or 16 bits"
+    assert error_message(tmp_path / "float.tiff") == ": cannot be read as an image of 8 or 16 bits"
 
 
 @pytest.mark.skipif(os.name != "posix" or os.geteuid() == 0, reason="root may read everything")
-def test_files_that_may_not_be_read(tmp_path, clip):
+def test_files_without_read_permission(tmp_path, clip):
     cv2.imwrite(str(tmp_path / "p.png"), paint(1))
     for path in (clip, tmp_path / "p.png"):
         path.chmod(0)
-        assert "Permission denied" in text_of(path)
+        assert "Permission denied" in error_message(path)
 
 
 def test_video_open_is_open_source(clip):

@@ -1,4 +1,4 @@
-"""Laws of the way from Y'CbCr planes to RGB and back, and of every pixel format that carries them."""
+"""Conversion between Y'CbCr planes and RGB, and every pixel format: invariants."""
 
 from pathlib import Path
 
@@ -24,7 +24,7 @@ from dnirender.media.colorspace import (
 )
 from dnirender.media.pixel_formats import depth_of, sampling_of, to_frame, to_rgb
 
-HERE = Path("clip.mp4")
+PATH = Path("clip.mp4")
 SAMPLINGS = {"444": (1, 1), "422": (2, 1), "420": (2, 2), "411": (4, 1), "440": (1, 2), "410": (4, 4)}
 
 
@@ -34,7 +34,7 @@ def noise(height, width, depth=8, seed=0):
 
 
 def smooth(height, width, depth=8):
-    """A picture of all hues without edges: what is lost of it is rounding, not chroma detail."""
+    """An image of all hues without edges: its error is rounding, not lost chroma detail."""
     y, x = np.mgrid[0:height, 0:width].astype(np.float64)
     waves = [np.sin(x / 23 + y / 31), np.sin(x / 37 - y / 29 + 1), np.sin(y / 41 + x / 53 + 2)]
     top, kind = (255, np.uint8) if depth == 8 else (65535, np.uint16)
@@ -93,7 +93,7 @@ def test_full_resolution_has_no_error_beyond_rounding_for_any_color():
 
 @settings(max_examples=60, deadline=None)
 @given(st.integers(1, 19), st.integers(1, 19), st.sampled_from(sorted(SAMPLINGS)), st.sampled_from([8, 10]))
-def test_every_size_keeps_its_shape_and_a_flat_picture_its_color(height, width, sampling, depth):
+def test_every_size_keeps_its_shape_and_a_flat_image_its_color(height, width, sampling, depth):
     color, (across, down) = ColorSpec(1, False), SAMPLINGS[sampling]
     image = np.full((height, width, 3), (200, 100, 50), np.uint8).astype(np.uint8 if depth == 8 else np.uint16)
     image = image * (257 if depth > 8 else 1)
@@ -107,9 +107,9 @@ def test_every_size_keeps_its_shape_and_a_flat_picture_its_color(height, width, 
 
 @settings(max_examples=60, deadline=None)
 @given(st.integers(1, 23), st.integers(1, 23), st.sampled_from(sorted(SAMPLINGS)))
-def test_chroma_that_nothing_has_changed_comes_back_as_it_was(width, height, sampling):
+def test_downsampling_inverts_upsampling(width, height, sampling):
     across, down = SAMPLINGS[sampling]
-    assume(down < 4 or height % 4 != 2)  # there a row of chroma is left with too little of itself
+    assume(down < 4 or height % 4 != 2)  # there the last chroma row cannot be recovered
     size = -(-height // down), -(-width // across)
     chroma = np.random.default_rng(0).integers(0, 256, size).astype(np.float32)
     assert np.allclose(downsample(upsample(chroma, width, height), size[1], size[0]), chroma, atol=1e-3)
@@ -117,7 +117,7 @@ def test_chroma_that_nothing_has_changed_comes_back_as_it_was(width, height, sam
 
 @settings(max_examples=30, deadline=None)
 @given(st.integers(2, 12), st.integers(2, 12), st.sampled_from(sorted(SAMPLINGS)))
-def test_a_horizontal_ramp_of_chroma_lies_where_the_left_sample_is(rows, columns, sampling):
+def test_chroma_is_sited_at_the_left_luma_sample(rows, columns, sampling):
     across, down = SAMPLINGS[sampling]
     ramp = np.tile(np.arange(columns, dtype=np.float32) * across, (rows, 1))
     full = upsample(ramp, columns * across, rows * down)
@@ -127,7 +127,7 @@ def test_a_horizontal_ramp_of_chroma_lies_where_the_left_sample_is(rows, columns
         assert np.allclose(downsample(full, columns, rows)[:, 1:-1], ramp[:, 1:-1])
 
 
-def test_a_vertical_ramp_of_chroma_lies_between_two_rows():
+def test_chroma_is_sited_between_two_luma_rows():
     ramp = np.tile(np.arange(8, dtype=np.float32)[:, None] * 2 + 0.5, (1, 4))
     full = upsample(ramp, 8, 16)
     assert np.allclose(full[1:-1], np.arange(1, 15)[:, None])
@@ -137,23 +137,25 @@ def test_a_vertical_ramp_of_chroma_lies_between_two_rows():
 @pytest.mark.parametrize("depth", [8, 10])
 @pytest.mark.parametrize("sampling", [(1, 1), (2, 1), (1, 2), (2, 2), (4, 1), (4, 4)])
 @pytest.mark.parametrize(("height", "width"), [(67, 30), (32, 8), (5, 41)])
-def test_strips_equal_the_whole_picture(monkeypatch, height, width, sampling, depth):
+def test_strips_equal_the_full_image(monkeypatch, height, width, sampling, depth):
     image = noise(height, width, depth)
     monkeypatch.setattr("dnirender.media.colorspace.STRIP", 1 << 30)
-    whole = rgb_to_planes(image, sampling, depth, ColorSpec(1, False))
-    back = planes_to_rgb(whole, depth, ColorSpec(1, False))
+    expected_planes = rgb_to_planes(image, sampling, depth, ColorSpec(1, False))
+    expected_image = planes_to_rgb(expected_planes, depth, ColorSpec(1, False))
     monkeypatch.setattr("dnirender.media.colorspace.STRIP", 4 * width)
     planes = rgb_to_planes(image, sampling, depth, ColorSpec(1, False))
-    again = planes_to_rgb(whole, depth, ColorSpec(1, False))
-    for found, wanted in zip([*planes, again], [*whole, back], strict=True):
-        assert found.shape == wanted.shape
-        assert abs(found.astype(int) - wanted).max() <= (0 if depth == 8 else 1)  # OpenCV's last bit depends on the row
+    result_image = planes_to_rgb(expected_planes, depth, ColorSpec(1, False))
+    for result, expected in zip([*planes, result_image], [*expected_planes, expected_image], strict=True):
+        assert result.shape == expected.shape
+        assert abs(result.astype(int) - expected).max() <= (
+            0 if depth == 8 else 1
+        )  # OpenCV's last bit depends on the row
 
 
 @pytest.mark.parametrize("sampling", [(2, 1), (2, 2)])
 @pytest.mark.parametrize("depth", [8, 10, 16])
 @pytest.mark.parametrize(("height", "width"), [(1, 2), (7, 9), (360, 641), (5, 3)])
-def test_pairs_of_columns_equal_widened_chroma_under_the_matrix(height, width, depth, sampling):
+def test_half_width_chroma_equals_upsampling_and_the_matrix(height, width, depth, sampling):
     rng, top = np.random.default_rng(height), (1 << depth) - 1
     kind = np.uint8 if depth == 8 else np.uint16
     sizes = [(height, width), *[(-(-height // sampling[1]), -(-width // 2))] * 2]
@@ -163,8 +165,8 @@ def test_pairs_of_columns_equal_widened_chroma_under_the_matrix(height, width, d
     cb, cr = ((upsample(plane, width, height).astype(float) - chroma_offset) / chroma_span for plane in chroma)
     rgb = np.stack([(y.astype(float) - luma_offset) / luma_span, cb, cr], -1) @ to_rgb_matrix(1).T
     peak = 255 if depth == 8 else 65535
-    found = planes_to_rgb(planes, depth, ColorSpec(1, False))
-    assert abs(found - (rgb * peak).clip(0, peak)).max() <= 0.5 + 1e-6 * peak
+    result = planes_to_rgb(planes, depth, ColorSpec(1, False))
+    assert abs(result - (rgb * peak).clip(0, peak)).max() <= 0.5 + 1e-6 * peak
 
 
 def test_gray_has_no_hue_and_reaches_black_and_white():
@@ -182,7 +184,7 @@ def test_untagged_video_is_guessed_by_its_height(height, matrix):
     assert guess_matrix(height) == matrix
 
 
-def test_color_tells_itself():
+def test_color_specs_have_a_description():
     assert str(ColorSpec(1, False)) == "bt709, limited range"
     assert str(ColorSpec(9, False, 9, 16)) == "bt2020, limited range, PQ"
     assert str(ColorSpec(6, True, guessed=True)) == "bt601, full range (guessed from the size)"
@@ -202,12 +204,12 @@ def test_limited_range_agrees_with_an_accurate_swscale(matrix):
     theirs = av.VideoFrame.from_ndarray(image).reformat(
         format="yuv444p", dst_colorspace=space, dst_color_range="MPEG", interpolation=accurate
     )
-    bias, error = difference(to_rgb(theirs, color, HERE), image)
+    bias, error = difference(to_rgb(theirs, color, PATH), image)
     assert bias <= 0.1 and error <= 0.6
     ours = to_frame(image, "yuv444p", color)
-    for mine, other in zip(ours.planes, theirs.planes, strict=True):
-        mine, other = (np.frombuffer(plane, np.uint8).astype(int) for plane in (mine, other))
-        assert np.abs(mine - other).mean() <= 0.1
+    for our_plane, their_plane in zip(ours.planes, theirs.planes, strict=True):
+        our_codes, their_codes = (np.frombuffer(plane, np.uint8).astype(int) for plane in (our_plane, their_plane))
+        assert np.abs(our_codes - their_codes).mean() <= 0.1
 
 
 PLANAR = "yuv420p yuv422p yuv444p yuv411p yuv410p yuv440p yuv420p10le yuv422p10le yuv444p12le yuv444p16le yuva420p"
@@ -217,13 +219,13 @@ RGB = "rgb24 bgr24 rgba bgr0 gbrp gbrap rgb48le gbrp10le gbrp12le gbrp16le gbrap
 
 @pytest.mark.parametrize("pix_fmt", (PLANAR + " " + PACKED + " " + RGB).split())
 @pytest.mark.parametrize("full", [False, True], ids=["limited", "full"])
-def test_a_picture_survives_every_pixel_format(pix_fmt, full):
+def test_an_image_survives_every_pixel_format(pix_fmt, full):
     form = av.VideoFormat(pix_fmt)
     image, color = smooth(96, 128, 8 if depth_of(form) == 8 else 16), ColorSpec(1, full)
     frame = to_frame(image, pix_fmt, color)
     assert frame.format.name == pix_fmt
     assert form.is_rgb or (frame.colorspace, frame.color_range) == (1, 2 if full else 1)
-    back = to_rgb(frame, color, HERE)
+    back = to_rgb(frame, color, PATH)
     assert back.dtype == image.dtype
     bias, error = difference(back, image)
     coarse = (sampling_of(form) or (1, 1))[0] == 4
@@ -233,7 +235,7 @@ def test_a_picture_survives_every_pixel_format(pix_fmt, full):
 @pytest.mark.parametrize("pix_fmt", ["gbrp10le", "gbrp12le", "gbrp16le"])
 def test_deep_rgb_reaches_white(pix_fmt):
     white = np.full((4, 4, 3), 65535, np.uint16)
-    assert (to_rgb(to_frame(white, pix_fmt, ColorSpec(1, False)), ColorSpec(1, False), HERE) == 65535).all()
+    assert (to_rgb(to_frame(white, pix_fmt, ColorSpec(1, False)), ColorSpec(1, False), PATH) == 65535).all()
 
 
 @pytest.mark.parametrize("pix_fmt", ["gray", "gray10le", "gray16le", "ya8"])
@@ -241,11 +243,11 @@ def test_gray_keeps_the_luma(pix_fmt):
     image, color = smooth(32, 48), ColorSpec(1, True)
     kr, kb = KR_KB[1]
     luma = image @ np.array([kr, 1 - kr - kb, kb])
-    back = to_rgb(to_frame(image, pix_fmt, color), color, HERE)
+    back = to_rgb(to_frame(image, pix_fmt, color), color, PATH)
     assert np.abs(back[..., 0] / (257 if back.dtype == np.uint16 else 1) - luma).max() <= 1
 
 
-def test_pictures_on_a_palette_are_read():
+def test_palette_frames_are_converted():
     graph = av.filter.Graph()
     image = cv2.resize(noise(4, 4), (32, 32), interpolation=cv2.INTER_NEAREST)
     source = graph.add_buffer(width=32, height=32, format=av.VideoFormat("rgb24"), time_base=av.time_base and 1)
@@ -260,10 +262,10 @@ def test_pictures_on_a_palette_are_read():
     source.push(None)
     frame = graph.vpull()
     assert frame.format.name == "pal8"
-    assert np.abs(to_rgb(frame, ColorSpec(6, False), HERE).astype(int) - image).mean() < 2
+    assert np.abs(to_rgb(frame, ColorSpec(6, False), PATH).astype(int) - image).mean() < 2
 
 
 @pytest.mark.parametrize("pix_fmt", ["monow", "xyz12le"])
-def test_pixels_that_are_no_colors_are_refused(pix_fmt):
+def test_unsupported_pixel_formats_are_refused(pix_fmt):
     with pytest.raises(MediaError, match=rf"^clip.mp4: pixels of format {pix_fmt} are not supported; convert"):
-        to_rgb(av.VideoFrame(8, 8, pix_fmt), ColorSpec(1, False), HERE)
+        to_rgb(av.VideoFrame(8, 8, pix_fmt), ColorSpec(1, False), PATH)

@@ -1,4 +1,4 @@
-"""Media for the tests: tiny clips whose pictures carry their own number, and networks whose output is known beforehand."""
+"""Media for the tests: tiny clips whose frames carry their own number, and networks with a known output."""
 
 import tempfile
 from collections.abc import Sequence
@@ -14,10 +14,10 @@ SHARED = REPO.parent / "shared"
 CLIPS = SHARED / "data" / "clips"
 needs_shared = pytest.mark.skipif(not CLIPS.is_dir(), reason="the shared clips (../shared/data/clips) are absent")
 
-# Two references and ten cells of a number: nine bits and their parity.
+# A frame has twelve cells: a white and a black reference, nine bits of its number and their parity.
 COLUMNS, ROWS = 4, 3
 BITS = COLUMNS * ROWS - 3
-ON, OFF = (235, 205, 160), (25, 35, 60)  # warm and cool, so that swapped channels show
+ON, OFF = (235, 205, 160), (25, 35, 60)  # warm and cool, so that swapped channels are detected
 
 CONTAINERS = {".mp4": "mp4", ".m4v": "mp4", ".mov": "mov", ".mkv": "matroska", ".webm": "webm"}
 FAST = {
@@ -30,7 +30,7 @@ FAST = {
 
 
 def paint(number: int, size: tuple[int, int] = (96, 64)) -> np.ndarray:
-    """A picture [h, w, 3] uint8 of `size` (width, height) that carries `number` (below 512) in its cells."""
+    """An image [h, w, 3] uint8 of `size` (width, height) that encodes `number` (below 512) in its cells."""
     bits = [number >> bit & 1 for bit in range(BITS)]
     cells = np.array([1, 0, *bits, sum(bits) % 2], bool).reshape(ROWS, COLUMNS)
     width, height = size
@@ -40,9 +40,9 @@ def paint(number: int, size: tuple[int, int] = (96, 64)) -> np.ndarray:
 
 
 def frame_number(image: np.ndarray) -> int:
-    """The number that `paint` put into a picture of any size, also once it is compressed, darkened or in 16 bits.
+    """Decodes the number that `paint` encoded, at any size, also from a compressed, darkened or 16-bit image.
 
-    Fails where there is none: a picture on its side, a crop, a blend of two frames.
+    Raises AssertionError if there is none: a rotated or cropped image, a blend of two frames.
     """
     gray = np.asarray(image, np.float64)
     gray = gray.mean(axis=2) if gray.ndim == 3 else gray
@@ -64,7 +64,7 @@ def frame_number(image: np.ndarray) -> int:
     assert not ((levels > 0.3) & (levels < 0.7)).any(), f"no painted number: the cells are {levels.round(2)}"
     *bits, parity = (levels > 0.5).astype(int).tolist()
     assert sum(bits) % 2 == parity, f"no painted number: the parity of {bits} is not {parity}"
-    return sum(bit << place for place, bit in enumerate(bits))
+    return sum(bit << position for position, bit in enumerate(bits))
 
 
 def make_clip(
@@ -97,17 +97,17 @@ def make_clip(
     container_options: dict[str, str] | None = None,
     start_number: int = 0,
 ) -> Path:
-    """Writes a clip whose picture i (upright) is `paint(start_number + i, size)`, and returns its path.
+    """Writes a clip whose upright frame i is `paint(start_number + i, size)`, and returns its path.
 
-    `pts` (strictly increasing, in `time_base`) makes it variable; without it frames follow at `rate`. `audio` and
-    `subtitles` name codecs (True: aac, or opus in webm; mov_text or subrip), audio one or several, which begin at
-    `audio_start` seconds, each or all, with tones that rise, so that every moment sounds different. `rotation` is
-    counter-clockwise, written as a display matrix over pictures that lie on their side. `languages` are those of the
-    audio streams.
+    `pts` (strictly increasing, in `time_base`) makes the frame rate variable; the default is a constant `rate`. `audio`
+    and `subtitles` name codecs (True: aac, or opus in webm; mov_text or subrip). `audio` may name several; they start at
+    `audio_start` seconds (one value for all, or one each) and are rising tones, so that no two moments sound alike.
+    `rotation` is counterclockwise, written as a display matrix with frames that are stored rotated. `languages` are
+    those of the audio streams.
     """
     form = CONTAINERS[path.suffix]
     base = time_base or (1 / Fraction(rate) if pts is None else Fraction(1, 90000))
-    stamps = list(pts) if pts is not None else [round(i / Fraction(rate) / base) for i in range(frames)]
+    frame_pts = list(pts) if pts is not None else [round(i / Fraction(rate) / base) for i in range(frames)]
     width, height = (size[1], size[0]) if rotation % 180 else size
     extra = {"video_track_timescale": str(base.denominator)} if form in ("mp4", "mov") else {}
     with av.open(f"file:{path}", "w", format=form, container_options=extra | (container_options or {})) as out:
@@ -143,20 +143,22 @@ def make_clip(
                     for i, (a, b, title) in enumerate(chapters)
                 ]
             )
-        for index, stamp in enumerate(stamps):
+        for index, frame_time in enumerate(frame_pts):
             image = np.rot90(paint(start_number + index, size), -rotation // 90)
             frame = _frame(np.ascontiguousarray(image), pix_fmt, matrix, full_range)
-            frame.pts, frame.time_base = stamp, base
+            frame.pts, frame.time_base = frame_time, base
             out.mux(video.encode(frame))
         out.mux(video.encode(None))
         length = (
-            audio_seconds if audio_seconds is not None else float((stamps[-1] - stamps[0]) * base + 1 / Fraction(rate))
+            audio_seconds
+            if audio_seconds is not None
+            else float((frame_pts[-1] - frame_pts[0]) * base + 1 / Fraction(rate))
         )
         starts = [audio_start] * len(tracks) if isinstance(audio_start, float | int) else audio_start
         for number, (track, start) in enumerate(zip(tracks, starts, strict=True)):
-            _sing(out, track, length, start, 220.0 * (number + 1))
+            _write_tone(out, track, length, start, 220.0 * (number + 1))
         if text_stream is not None:
-            _subtitle(out, text_stream, texts, subs == "mov_text")
+            _write_subtitles(out, text_stream, texts, subs == "mov_text")
     return path
 
 
@@ -164,16 +166,18 @@ def _frame(image: np.ndarray, pix_fmt: str, matrix: int, full_range: bool | None
     frame = av.VideoFrame.from_ndarray(image, format="rgb24")
     spaces = {1: "ITU709", 9: "ITU709"}
     form = av.VideoFormat(pix_fmt)
-    wide = "JPEG" if full_range or pix_fmt.startswith("yuvj") else "MPEG"
-    target = frame.reformat(format=pix_fmt, dst_colorspace=spaces.get(matrix, "ITU601"), dst_color_range=wide)
+    color_range = "JPEG" if full_range or pix_fmt.startswith("yuvj") else "MPEG"
+    target = frame.reformat(format=pix_fmt, dst_colorspace=spaces.get(matrix, "ITU601"), dst_color_range=color_range)
     if not form.is_rgb:
         target.colorspace = matrix
         target.color_range = 0 if full_range is None else 2 if full_range else 1
     return target
 
 
-def _sing(out: av.container.OutputContainer, track: av.AudioStream, seconds: float, start: float, hertz: float) -> None:
-    """A tone of `seconds` that rises by 600 Hz each, encoded in pieces of the encoder's own size."""
+def _write_tone(
+    out: av.container.OutputContainer, track: av.AudioStream, seconds: float, start: float, hertz: float
+) -> None:
+    """Encodes a tone that rises by 600 Hz per second, in frames of the encoder's size."""
     channels = track.codec_context.layout.nb_channels
     total, step = round(seconds * 48000), 960
     resampler = av.AudioResampler(
@@ -191,48 +195,48 @@ def _sing(out: av.container.OutputContainer, track: av.AudioStream, seconds: flo
         )
         frame = av.AudioFrame.from_ndarray(wave, format="flt", layout=track.codec_context.layout.name)
         frame.sample_rate, frame.time_base, frame.pts = 48000, Fraction(1, 48000), first + round(start * 48000)
-        for piece in resampler.resample(frame):
-            out.mux(track.encode(piece))
-    for piece in resampler.resample(None):
-        out.mux(track.encode(piece))
+        for resampled in resampler.resample(frame):
+            out.mux(track.encode(resampled))
+    for resampled in resampler.resample(None):
+        out.mux(track.encode(resampled))
     out.mux(track.encode(None))
 
 
-def _subtitle(out: av.container.OutputContainer, stream: av.stream.Stream, texts, counted: bool) -> None:
+def _write_subtitles(out: av.container.OutputContainer, stream: av.stream.Stream, texts, length_prefix: bool) -> None:
     for start, length, text in texts:
         data = text.encode()
-        packet = av.Packet(len(data).to_bytes(2, "big") + data if counted else data)
+        packet = av.Packet(len(data).to_bytes(2, "big") + data if length_prefix else data)
         packet.stream, packet.time_base = stream, Fraction(1, 1000)
         packet.pts = packet.dts = round(start * 1000)
         packet.duration = round(length * 1000)
         out.mux_one(packet)
 
 
-def deliver(sink, pictures, folder: Path, segment: int = 1 << 30) -> list[Path]:
-    """What a render does with a sink: pictures in segments of so many frames, joined and named."""
+def deliver(sink, images, folder: Path, segment: int = 1 << 30) -> list[Path]:
+    """Encodes images with a sink in segments of `segment` frames and joins them, as a render does."""
     from dnirender.encoding.segment_file import SegmentReader, SegmentWriter
 
-    pictures, paths = list(pictures), []
+    images, paths = list(images), []
     with tempfile.TemporaryDirectory(prefix=".scratch", dir=folder) as scratch:
-        for start in range(0, len(pictures), segment):
+        for start in range(0, len(images), segment):
             paths.append(Path(scratch, f"{start}.part"))
-            recorder = sink.new_encoder()
-            with SegmentWriter(paths[-1], recorder.header) as part:
-                for index, image in enumerate(pictures[start : start + segment], start):
-                    part.extend(recorder.record(index, sink.convert(image)))
-                part.extend(recorder.flush())
-        with SegmentReader(paths) as parts:
-            files = sink.finalize(parts, Path(scratch))
+            encoder = sink.new_encoder()
+            with SegmentWriter(paths[-1], encoder.header) as writer:
+                for index, image in enumerate(images[start : start + segment], start):
+                    writer.extend(encoder.record(index, sink.convert(image)))
+                writer.extend(encoder.flush())
+        with SegmentReader(paths) as reader:
+            files = sink.finalize(reader, Path(scratch))
         for file, target in files:
             file.replace(target)
     return [target for _, target in files]
 
 
 def tiny_endpoints(folder: Path, **biases: float | Sequence[float]) -> dict[str, Path]:
-    """Weights of a residual 1x network per name that adds `bias` (one number or R, G, B; pictures are 0..1) to its input.
+    """Writes weights of one residual 1x network per name, which adds its bias (one number or R, G, B) to its input.
 
-    Without arguments: `day`, which changes nothing, and `night`, 0.4 darker. The output at any mix of the endpoints is
-    the input plus the same mix of their biases, clamped to 0..1.
+    Images are in 0..1. The default is `day`, which changes nothing, and `night`, which is 0.4 darker. The output for any
+    mix of the endpoints is the input plus the same mix of their biases, clamped to 0..1.
     """
     from safetensors.numpy import save_file
 
@@ -249,7 +253,7 @@ def tiny_endpoints(folder: Path, **biases: float | Sequence[float]) -> dict[str,
 
 
 def preset_of(files: dict[str, Path], name: str = "test", **sections):
-    """A preset of these networks, in order; `sections` as in its file."""
+    """A preset of these networks, in order; `sections` are those of a preset file."""
     from dnirender import Preset
 
     endpoints = [{"name": end, "weights": file} for end, file in files.items()]
@@ -262,7 +266,7 @@ def _open(path: Path) -> av.container.InputContainer:
 
 
 def decoded(path: Path, index: int = 0) -> list[tuple[Fraction, np.ndarray]]:
-    """Every frame of a file's video stream `index` as (seconds, RGB picture), by a plain decode with swscale."""
+    """Decodes video stream `index` to (seconds, RGB image), with PyAV and swscale only."""
     with _open(path) as container:
         stream = container.streams.video[index]
         return [
@@ -272,7 +276,7 @@ def decoded(path: Path, index: int = 0) -> list[tuple[Fraction, np.ndarray]]:
 
 
 def packets(path: Path, kind: str, index: int = 0) -> list[tuple[Fraction, bytes]]:
-    """Every packet of stream `index` of a kind as (seconds, bytes), in the order of the file."""
+    """The packets of stream `index` of a kind as (seconds, bytes), in file order."""
     with _open(path) as container:
         stream = [s for s in container.streams if s.type == kind][index]
         return [
@@ -285,12 +289,12 @@ def _exact(value) -> Fraction:
 
 
 def leftovers(folder: Path) -> list[str]:
-    """Names in a folder that begin with a dot or end in .part: what an unfinished output would leave."""
+    """Names in a folder that start with a dot or end in .part: the temporary files of unfinished outputs."""
     return sorted(path.name for path in folder.iterdir() if path.name.startswith(".") or path.suffix == ".part")
 
 
 def feature_network(folder):
-    """The distilled VGG19 that trainings look through, with random weights."""
+    """Writes the distilled VGG19 of the perceptual loss, with random weights."""
     import torch
     from safetensors.torch import save_file
 

@@ -1,5 +1,4 @@
-"""What the tests of exact delivery share: the clips of tests/support/clips.py, a render that changes nothing, and what a
-plain decode finds in a file, measured without the code that is tested."""
+"""Helpers for tests of exact output: clips, an identity render, and measurements of a file with PyAV only."""
 
 import importlib.util
 from fractions import Fraction
@@ -14,7 +13,7 @@ import numpy as np
 from dnirender import Preset
 from dnirender.jobs.job import make_job
 
-# A copy of its own: what is changed below is not changed for other tests.
+# A separate module object, so that the changes below do not affect other tests.
 _spec = importlib.util.spec_from_file_location("clips", Path(__file__).with_name("clips.py"))
 clips = importlib.util.module_from_spec(_spec)
 _spec.loader.exec_module(clips)
@@ -30,13 +29,13 @@ HAS_TORCH = importlib.util.find_spec("torch") is not None
 MILLISECOND = Fraction(1, 1000)
 FAST = clips.FAST | {"libx264": {"preset": "ultrafast", "crf": "8", "bf": "2", "g": "6"}}
 FAST |= {"libvpx-vp9": clips.FAST["libvpx-vp9"] | {"lag-in-frames": "8"}}
-# From preset 10 on SVT-AV1 4.1 loses whole cells of small painted pictures, whatever the quality.
+# From preset 10 on SVT-AV1 4.1 loses cells of small painted frames at any quality.
 FAST |= {"libsvtav1": {"preset": "8", "crf": "16"}}
 clips.FAST = FAST
 
 
 class Identity:
-    """In place of the engine where there is no torch: every picture comes back as it is."""
+    """Replaces the engine if torch is not installed; returns every frame unchanged."""
 
     device, network = SimpleNamespace(type="cpu"), SimpleNamespace(scale=1)
     dtype, backend, choice, workers, tile, writes, threads = "fp32", "none", "", 1, None, 0, 1
@@ -54,7 +53,7 @@ class Identity:
 
 
 def preset_of(folder, **sections):
-    """A preset of two networks that change nothing."""
+    """A preset of two identity networks."""
     if HAS_TORCH:
         files = clips.tiny_endpoints(folder, one=0.0, two=0.0)
     else:
@@ -66,7 +65,7 @@ def preset_of(folder, **sections):
 
 
 def identity(source, target, codec="libx264", pix_fmt=None, options=None, **job):
-    """Renders `source` to `target` through a network that changes nothing, and returns the report."""
+    """Renders `source` to `target` with an identity network and returns the report."""
     from dnirender.jobs.plan import make_plan
     from dnirender.jobs.prepare import prepare
     from dnirender.jobs.render import run
@@ -78,7 +77,7 @@ def identity(source, target, codec="libx264", pix_fmt=None, options=None, **job)
 
 
 def numbered(path):
-    """(numbers, seconds) of the frames that a plain decode shows."""
+    """The painted numbers and the times in seconds of all frames."""
     frames = decoded(path)
     return [frame_number(image) for _, image in frames], [time for time, _ in frames]
 
@@ -89,39 +88,39 @@ def time_base(path):
 
 
 def sound_data(path, index=0):
-    """The bytes of a sound without what belongs to the container: headers of ADTS, and the cuts between PCM packets."""
+    """The audio packets without container-specific parts: ADTS headers, and the boundaries of PCM packets."""
     with clips._open(path) as container:
         adts = "mpegts" in container.format.name and container.streams.audio[index].codec_context.name == "aac"
         plain = container.streams.audio[index].codec_context.name.startswith("pcm_")
-    parts = [data[7 if data[1] & 1 else 9 :] if adts else data for _, data in packets(path, "audio", index)]
-    return [b"".join(parts)] if plain else parts
+    payloads = [data[7 if data[1] & 1 else 9 :] if adts else data for _, data in packets(path, "audio", index)]
+    return [b"".join(payloads)] if plain else payloads
 
 
 def start(path, kind, index=0):
-    """Seconds at which the first packet of a stream is shown or heard."""
+    """The earliest presentation time of a stream in seconds."""
     return min(time for time, _ in packets(path, kind, index))
 
 
 @cache
 def heard(path, index=0, rate=24000):
-    """(seconds of the first sample, mono samples at `rate`) of a sound as it is decoded, priming taken off."""
+    """Decoded audio as (seconds of the first sample, mono samples at `rate`), without encoder priming."""
     with clips._open(path) as container:
         stream = container.streams.audio[index]
         resampler = av.AudioResampler(format="flt", layout="mono", rate=rate)
-        first, parts = None, []
+        first, blocks = None, []
         for frame in container.decode(stream):
             first = frame.pts * clips._exact(frame.time_base) if first is None else first
             frame.pts = None
-            parts += [piece.to_ndarray()[0] for piece in resampler.resample(frame)]
-        parts += [piece.to_ndarray()[0] for piece in resampler.resample(None)]
-    return first, np.concatenate(parts)
+            blocks += [block.to_ndarray()[0] for block in resampler.resample(frame)]
+        blocks += [block.to_ndarray()[0] for block in resampler.resample(None)]
+    return first, np.concatenate(blocks)
 
 
 def lag(a, b, index=0, rate=24000, widest=0.03, later=0):
-    """Seconds by which the sound of `b` comes later than that of `a`, each against its own first frame of video, or, for
-    a part of `a`, against the frame that is `later` there.
+    """The delay in seconds of the audio of `b` relative to `a`, by the maximum of their normalized cross-correlation.
 
-    Where the two agree best, by their normalised correlation, which must be there at all.
+    Audio times are relative to the first video frame of each file; if `b` is an excerpt of `a`, it starts `later` seconds
+    into `a`. Raises AssertionError if the sounds do not correlate.
     """
     sounds = [(heard(path, index, rate), decoded(path)[0][0] + begins) for path, begins in ((a, later), (b, 0))]
     (start_a, wave_a), (start_b, wave_b) = [(float(first - video), wave) for (first, wave), video in sounds]
@@ -133,7 +132,7 @@ def lag(a, b, index=0, rate=24000, widest=0.03, later=0):
         if high - low < min(len(wave_a), len(wave_b)) // 2:
             continue
         x, y = wave_a[low:high], wave_b[low + offset : high + offset]
-        alike = float(x @ y) / (float(np.linalg.norm(x) * np.linalg.norm(y)) + 1e-9)
-        best = max(best, (alike, -abs(shift), shift / rate))
-    assert best[0] > 0.7, f"these are different sounds: they agree by {best[0]:.2f} at most"
+        correlation = float(x @ y) / (float(np.linalg.norm(x) * np.linalg.norm(y)) + 1e-9)
+        best = max(best, (correlation, -abs(shift), shift / rate))
+    assert best[0] > 0.7, f"these are different sounds: their correlation is {best[0]:.2f} at most"
     return best[-1]

@@ -1,6 +1,6 @@
-"""Seeded damage to files, and workers that open what comes of it, as a render does with its input.
+"""Seeded random corruption of files, and worker processes that open the corrupt files as a render opens its input.
 
-Run as a program it is such a worker: it takes case numbers on standard input and answers each with one line of JSON.
+Run as a program, this module is a worker: it reads case numbers from standard input and answers each with a line of JSON.
 """
 
 import json
@@ -18,7 +18,7 @@ import numpy as np
 SEED = 5
 HANG_SECONDS = 10
 MEMORY = 1 << 30  # beyond the imports
-TRUNCATIONS = 1_000_000  # case TRUNCATIONS + 100 * seed + percent cuts a seed there
+TRUNCATIONS = 1_000_000  # case TRUNCATIONS + 100 * seed + percent truncates a seed to that size
 
 MEDIA = (
     *("h264-aac.mp4", "faststart.mp4", "fragmented.mp4", "prores.mov", "h264.mkv", "ffv1.mkv", "vp9-opus.webm"),
@@ -28,7 +28,7 @@ OTHERS = ("weights.safetensors", "weights.pth", "effect.yaml")
 
 
 def make_seeds(folder: Path) -> list[Path]:
-    """The files that are damaged: tiny, of every kind that is read, 24 frames where they move."""
+    """Writes the files to corrupt: tiny, of every supported kind, videos of 24 frames."""
     import cv2
     import torch
     from safetensors.torch import save_file
@@ -39,12 +39,12 @@ def make_seeds(folder: Path) -> list[Path]:
     forms = {".ts": "mpegts", ".avi": "avi", ".gif": "gif"}
     before, support_clips.CONTAINERS = support_clips.CONTAINERS, support_clips.CONTAINERS | forms
     gop = {"options": {"g": "6"}}
-    fast, parts = {"movflags": "faststart"}, {"movflags": "frag_keyframe+empty_moov+default_base_moof"}
+    fast, fragmented = {"movflags": "faststart"}, {"movflags": "frag_keyframe+empty_moov+default_base_moof"}
     try:
         for name, make in {
             "h264-aac.mp4": {"audio": "aac", "b_frames": 2, **gop},
             "faststart.mp4": {"audio": "aac", "b_frames": 2, "container_options": fast, **gop},
-            "fragmented.mp4": {"container_options": parts, **gop},
+            "fragmented.mp4": {"container_options": fragmented, **gop},
             "prores.mov": {"codec": "prores_ks", "pix_fmt": "yuv422p10le", "container_options": fast},
             "h264.mkv": {"b_frames": 2, "audio": "aac", **gop},
             "ffv1.mkv": {"codec": "ffv1"},
@@ -70,21 +70,23 @@ def make_seeds(folder: Path) -> list[Path]:
     return [folder / name for name in (*MEDIA, *OTHERS)]
 
 
-def damaged(data: bytes, rng: np.random.Generator) -> bytes:
-    """One to four of: bits flipped, bytes replaced, a range zeroed, cut out, doubled or moved, the end cut off."""
+def corrupt(data: bytes, rng: np.random.Generator) -> bytes:
+    """Applies one to four of: flip bits, replace bytes, zero, remove, repeat or move a range, truncate."""
     for _ in range(rng.integers(1, 5)):
         size = len(data)
         if size < 2:
             return data
-        at = int(rng.integers(size) ** 2 // size) if rng.random() < 0.3 else int(rng.integers(size))  # headers matter
+        at = (
+            int(rng.integers(size) ** 2 // size) if rng.random() < 0.3 else int(rng.integers(size))
+        )  # more often in the header
         length = int(min(size - at, 2 ** rng.uniform(0, np.log2(size))))
         to = int(rng.integers(size))
         piece, rest = data[at : at + length], data[at + length :]
         kind = rng.integers(8)
         if kind <= 1:
             changed = bytearray(data)
-            for place in rng.integers(0, size, int(rng.integers(1, 9))) if kind else (at,):
-                changed[place] ^= 1 << int(rng.integers(8))
+            for position in rng.integers(0, size, int(rng.integers(1, 9))) if kind else (at,):
+                changed[position] ^= 1 << int(rng.integers(8))
             data = bytes(changed)
         elif kind == 2:
             data = (
@@ -106,17 +108,20 @@ def damaged(data: bytes, rng: np.random.Generator) -> bytes:
 
 
 def case(number: int, seeds: list[Path]) -> tuple[Path, bytes]:
-    """The seed of a case, and what became of it."""
+    """The seed file of a case, and its corrupted content."""
     if number >= TRUNCATIONS:
         seed, percent = seeds[(number - TRUNCATIONS) // 100], number % 100
         data = seed.read_bytes()
         return seed, data[: len(data) * percent // 100]
     seed = seeds[number % len(seeds)]
-    return seed, damaged(seed.read_bytes(), np.random.default_rng([SEED, number]))
+    return seed, corrupt(seed.read_bytes(), np.random.default_rng([SEED, number]))
 
 
 def attempt(path: Path) -> dict[str, str]:
-    """What comes of a file: `whole` or the error's text, strictly and with errors ignored. Other errors are raised."""
+    """Opens a file: `whole` if it is complete, or the error's text, strictly and with `ignore_errors`.
+
+    Unexpected errors are raised.
+    """
     from dnirender.decoding.open import open_source
     from dnirender.errors import MediaError, ModelError, PresetError
     from dnirender.networks.checkpoint import load_state_dict
@@ -125,8 +130,8 @@ def attempt(path: Path) -> dict[str, str]:
     def media(ignore_errors: bool) -> str:
         try:
             source = open_source(path, ignore_errors=ignore_errors)
-            due = range(len(source.metadata.pts))
-            assert [frame.index for frame in source.frames(due)] == list(due)
+            indices = range(len(source.metadata.pts))
+            assert [frame.index for frame in source.frames(indices)] == list(indices)
         except MediaError as error:
             return one_line(error)
         return "whole"
@@ -147,13 +152,13 @@ def attempt(path: Path) -> dict[str, str]:
         return {"strict": other(load_state_dict, ModelError)}
     if path.suffix == ".yaml":
         return {"strict": other(Preset.load, PresetError)}
-    found = {"strict": media(False), "ignored": media(True)}
-    assert found["strict"] != "whole" or found["ignored"] == "whole", found
-    return found
+    outcome = {"strict": media(False), "ignored": media(True)}
+    assert outcome["strict"] != "whole" or outcome["ignored"] == "whole", outcome
+    return outcome
 
 
 def _peak() -> int:
-    """Bytes that were resident at most since the last call, where the system tells."""
+    """Peak resident memory in bytes since the last call; 0 if unknown."""
     status = Path("/proc/self/status")
     if not status.exists():
         return 0
@@ -163,7 +168,7 @@ def _peak() -> int:
 
 
 def work(folder: Path) -> None:
-    """Answers case numbers until there are none."""
+    """Answers case numbers until the input ends."""
 
     seeds = [folder / name for name in (*MEDIA, *OTHERS)]
     base = min(_peak(), _peak())
@@ -173,7 +178,7 @@ def work(folder: Path) -> None:
         path.write_bytes(data)
         try:
             answer = attempt(path)
-        except Exception as error:  # noqa: BLE001 - whatever is no proper refusal is what is looked for
+        except Exception as error:  # noqa: BLE001 - any unexpected error is a failure of the case
             answer = {"broken": f"{type(error).__name__}: {error}"[:300]}
         print(json.dumps(answer | {"seed": seed.name, "memory": _peak() - base}), flush=True)  # noqa: T201
     path.unlink()
@@ -181,7 +186,7 @@ def work(folder: Path) -> None:
 
 @dataclass(frozen=True)
 class Outcome:
-    """What a case ended in: `strict` and `ignored` as in `attempt`, or in `broken` what must not happen."""
+    """The outcome of a case: `strict` and `ignored` as in `attempt`; `broken` describes an unacceptable failure."""
 
     number: int
     seed: str = ""
@@ -192,7 +197,7 @@ class Outcome:
 
 
 class Worker:
-    """A process that answers cases; a new one takes the place of one that crashed or hangs."""
+    """A process that answers cases; it is restarted if it crashes or hangs."""
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
@@ -223,7 +228,7 @@ class Worker:
         self._process.stdin.write(f"{number}\n")
         self._process.stdin.flush()
         try:
-            line = self._lines.get(timeout=HANG_SECONDS + 120 * self._fresh)  # a new process imports first
+            line = self._lines.get(timeout=HANG_SECONDS + 120 * self._fresh)  # a new process needs time to import
         except queue.Empty:
             self.close()
             self._start()
@@ -240,7 +245,7 @@ class Worker:
         return outcome
 
     def close(self) -> None:
-        """Ends the process."""
+        """Kills the process."""
         self._process.kill()
         self._process.wait()
         self._listener.join()
@@ -249,7 +254,7 @@ class Worker:
 
 
 def run_cases(folder: Path, numbers: Iterable[int], workers: int = 2) -> list[Outcome]:
-    """The outcomes of many cases, in the order of their numbers."""
+    """The outcomes of many cases, sorted by their numbers."""
     todo: queue.Queue[int] = queue.Queue()
     for number in numbers:
         todo.put(number)
