@@ -240,7 +240,7 @@ BAD = [
     (["clip.mp4", "-k", ""], 2, "keyframes: there are none; expected POSITION:VALUE[@EASING], for example 0:0,end:1"),
     (["clip.mp4", "-k", "0:2"], 2, "keyframes: "),
     (["clip.mp4", *MODELS, "-k", "0:dawn"], 2, 'unknown endpoint "dawn"; this preset has day, night'),
-    (["clip.mp4", *MODELS, "-k", "-99:0"], 2, "frame -99 lies before the first frame"),
+    (["clip.mp4", *MODELS, "-k", "-99:0"], 2, "frame -99 is before the first frame"),
     (["clip.mp4", "--easing", "smoth"], 2, 'unknown easing "smoth"; did you mean smooth?'),
     (["clip.mp4", "--loop", "twice"], 2, "'twice' is not one of 'none', 'repeat', 'ping-pong'"),
     (["clip.mp4", "-p", "nihgt"], 2, "unknown preset 'nihgt'; there is day-to-night, detail, painters, "),
