@@ -262,7 +262,7 @@ BAD = [
     (["clip.mp4", *MODELS, "--batch", "0"], 2, "Invalid value for '--batch': "),
     (["clip.mp4", *MODELS, "--codec", "h265"], 2, "--codec h265: unknown encoder"),
     (["clip.mp4", *MODELS, "--codec", "aac"], 2, "--codec aac: encodes audio, expected a video encoder"),
-    (["clip.mp4", *MODELS, "--codec", "libx264", "-o", "o.webm"], 2, "--codec libx264: webm cannot hold it; choose another codec"),
+    (["clip.mp4", *MODELS, "--codec", "libx264", "-o", "o.webm"], 2, "--codec libx264: webm does not support it; choose another codec"),
     (["clip.mp4", *MODELS, "--crf", "77"], 2, "options: encoding.crf: expected less than or equal to 63, got 77"),
     (["clip.mp4", *MODELS, "--pix-fmt", "rgb24"], 2, "--pix-fmt rgb24: libx264 takes yuv420p"),
     (["clip.mp4", *MODELS, "-e", "preset"], 2, "-e preset: expected KEY=VALUE"),

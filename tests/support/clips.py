@@ -216,11 +216,11 @@ def deliver(sink, pictures, folder: Path, segment: int = 1 << 30) -> list[Path]:
     with tempfile.TemporaryDirectory(prefix=".scratch", dir=folder) as scratch:
         for start in range(0, len(pictures), segment):
             paths.append(Path(scratch, f"{start}.part"))
-            recorder = sink.new_encoder()
-            with SegmentWriter(paths[-1], recorder.header) as part:
+            encoder = sink.new_encoder()
+            with SegmentWriter(paths[-1], encoder.header) as part:
                 for index, image in enumerate(pictures[start : start + segment], start):
-                    part.extend(recorder.record(index, sink.convert(image)))
-                part.extend(recorder.flush())
+                    part.extend(encoder.encode(index, sink.convert(image)))
+                part.extend(encoder.flush())
         with SegmentReader(paths) as parts:
             files = sink.finalize(parts, Path(scratch))
         for file, target in files:

@@ -98,8 +98,8 @@ class PreparedJob:
         provenance = _provenance(plan, "" if self.partial else short_hash(self.workspace.job))
         if job.boomerang:
             return BoomerangSink(VideoSink(job.output, self.spec, plan.times, provenance=provenance), plan.order)
-        companions = None if plan.source.metadata.still else (job.input, plan.streams, plan.selection.cut)
-        return VideoSink(job.output, self.spec, plan.times, companions, provenance, ignore_errors=job.ignore_errors)
+        copied_streams = None if plan.source.metadata.still else (job.input, plan.streams, plan.selection.cut)
+        return VideoSink(job.output, self.spec, plan.times, copied_streams, provenance, ignore_errors=job.ignore_errors)
 
 
 def is_rendered(job: Job) -> bool:
