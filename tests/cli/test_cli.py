@@ -271,7 +271,7 @@ BAD = [
     (["clip.mp4", *MODELS, "--width", "7"], 2, "options: layout.width: expected greater than or equal to 16, got 7"),
     (["clip.mp4", *MODELS, "--fps", "12"], 2, "--fps applies to GIF, WebP, APNG and stills"),
     (["clip.mp4", *MODELS, "--fps", "0", "-o", "o.gif"], 2, "--fps 0: expected more than 0"),
-    (["clip.mp4", *MODELS, "--panels", "source,left"], 2, "there is no panel 'left'; choose from source, render, crossfade, day, night"),
+    (["clip.mp4", *MODELS, "--panels", "source,left"], 2, "unknown panel 'left'; choose from source, render, crossfade, day, night"),
     (["clip.mp4", *MODELS, "-o", "out.avi"], 2, "out.avi: unknown output format '.avi'"),
     (["clip.mp4", "clip.mp4", *MODELS], 2, "two inputs would both be written to clip.day-night.mp4"),
     (["clip.mp4", "b.mp4", *MODELS, "-o", "o.mp4"], 2, "-o o.mp4: there are 2 inputs; name a folder"),
