@@ -1,1 +1,1 @@
-"""Checkpoints, networks and the mixing of their weights."""
+"""Loads checkpoints as networks and mixes their weights."""
