@@ -15,6 +15,7 @@ import tempfile
 from pathlib import Path
 
 from dnirender.jobs.benchmark import make_clip
+from dnirender.jobs.job import make_job
 
 CASES = (
     ("day-to-night", 1920, 1080),
@@ -34,7 +35,6 @@ def child(name, clip, data, limit, folder):
     import torch
 
     from dnirender.engine import memory_usage
-    from dnirender.jobs.job import Job
     from dnirender.jobs.plan import make_plan
     from dnirender.jobs.prepare import load_engine, prepare
     from dnirender.jobs.render import run
@@ -50,7 +50,7 @@ def child(name, clip, data, limit, folder):
     else:
         preset = Preset.load(name)
     memory_usage.free_memory = lambda _: int(limit - resident())
-    plan = make_plan(Job(clip, folder / f"{name}.{clip.stem}.out.mp4", preset, device="cpu"))
+    plan = make_plan(make_job(clip, folder / f"{name}.{clip.stem}.out.mp4", preset, device="cpu"))
     engine = load_engine(plan.job)
     before = resident()
     ready = prepare(plan, engine)

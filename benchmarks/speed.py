@@ -48,7 +48,7 @@ from dnirender.encoding.encoders import encoder_options
 from dnirender.engine import calibration as probe
 from dnirender.engine.engine import Engine
 from dnirender.frames import Batch, Frame
-from dnirender.jobs.job import Job
+from dnirender.jobs.job import make_job
 from dnirender.jobs.plan import make_plan
 from dnirender.jobs.prepare import prepare
 from dnirender.jobs.render import run
@@ -400,7 +400,7 @@ def ours(clip, preset, target, *, width=None, moving=True, engine=None):
     """`render(frames)`, with an alpha that changes a little at every frame, or never, so that the encoder has the same
     to do; the engine has chosen for a long job."""
     changes = {"timeline": {"keyframes": "0:0.3, 1000:0.4" if moving else "0:0.3"}, "layout": {"width": width}}
-    job = Job(input=clip, output=target, preset=preset.override(changes), overwrite=True, device="cpu")
+    job = make_job(clip, target, preset.override(changes), overwrite=True, device="cpu")
     plan = make_plan(job)
     if engine is None:
         network, path = load({end.name: end.weights for end in preset.network.endpoints})

@@ -11,9 +11,10 @@ from pathlib import Path
 
 import cv2
 
-from dnirender import Job, Preset, render
+from dnirender import Preset, render
 from dnirender.engine.engine import Engine
 from dnirender.jobs.contact_sheet import make_sheet
+from dnirender.jobs.job import make_job
 from dnirender.layout.contact_sheet import sheet
 from dnirender.media.images import read_picture
 from dnirender.networks.loading import load
@@ -76,7 +77,7 @@ def contact_sheet(name: str, data: Path) -> None:
     chosen = Preset.load(preset).override({"layout": {"width": width}})
     target = HERE / "gallery" / f"{name}.png"
     file = SAMPLE if source is None else data / source
-    make_sheet(Job(file, target, preset=chosen, overwrite=True), frames.split(","), values.split(","), preset)
+    make_sheet(make_job(file, target, preset=chosen, overwrite=True), frames.split(","), values.split(","), preset)
     pixels = cv2.cvtColor(read_picture(target)[0], cv2.COLOR_RGB2BGR)
     cv2.imwrite(str(target.with_suffix(".jpg")), pixels, [cv2.IMWRITE_JPEG_QUALITY, 82])
     target.unlink()

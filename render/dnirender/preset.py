@@ -8,7 +8,8 @@ from __future__ import annotations
 import difflib
 import json
 import os
-from collections.abc import Callable, Mapping
+import warnings
+from collections.abc import Mapping
 from functools import cached_property
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self, cast
@@ -18,12 +19,12 @@ from ruamel.yaml import YAML
 from ruamel.yaml.error import YAMLError
 
 from dnirender.errors import PresetError
+from dnirender.options import MAX_SHOWN, Flag, first_error, offered, shorten
 from dnirender.timeline.easing import parse_easing, parse_number
 from dnirender.timeline.timeline import Timeline
 
 DEFAULT_PRESET = "day-to-night"
 MAX_BYTES = 1 << 17  # the parser takes 30 us per byte of the worst kind; a timeline has up to 100,000 characters
-MAX_SHOWN = 200  # characters of a value that an error repeats
 SCHEMA_LINE = "# yaml-language-server: $schema=schema.json\n"
 
 Side = Annotated[int, Field(ge=16, le=16384)]
@@ -79,10 +80,21 @@ class NetworkSettings(_Model):
 class TimelineSettings(_Model):
     """When alpha is what."""
 
-    keyframes: str = Field("0:0, end:1", description="POSITION:VALUE[@EASING], separated by commas.")
-    easing: str = Field("linear", description="For keyframes that name none.")
-    loop: Literal["none", "repeat", "ping-pong"] = Field("none", description="What alpha does after the last keyframe.")
-    extrapolate: bool = Field(False, description="Allow values outside 0..1 and negative weights.")
+    keyframes: Annotated[
+        str, Flag("timeline", names=("-k", "--keyframes"), parse=lambda text: text.removeprefix("="))  # -k=0:0
+    ] = Field(
+        "0:0, end:1",
+        description="POSITION:VALUE[@EASING],... e.g. 0:0,120:1 or 0:day,2.5s:dusk@smooth,end:night.",
+    )
+    easing: Annotated[str, Flag("timeline")] = Field(
+        "linear", description="For keyframes that name none, e.g. smooth, easeInOutCubic."
+    )
+    loop: Annotated[Literal["none", "repeat", "ping-pong"], Flag("timeline")] = Field(
+        "none", description="What alpha does after the last keyframe."
+    )
+    extrapolate: Annotated[bool, Flag("timeline")] = Field(
+        False, description="Allow values outside 0..1 and negative weights."
+    )
 
     @model_validator(mode="after")
     def _parses(self) -> Self:
@@ -98,23 +110,40 @@ class TimelineSettings(_Model):
 class Layout(_Model):
     """What a frame of the output shows."""
 
-    panels: tuple[str, ...] = Field(
-        ("render",), min_length=1, max_length=16, description="source, render, crossfade, or an endpoint's name."
+    panels: Annotated[
+        tuple[str, ...],
+        Flag("comparison", text=str, parse=lambda text: tuple(name.strip() for name in text.split(","))),
+    ] = Field(
+        ("render",),
+        min_length=1,
+        max_length=16,
+        description="source, render, crossfade, or endpoints, separated by commas.",
     )
     labels: bool = Field(True, description="Write each panel's name into it.")
-    width: Side | None = Field(None, description="Scale the source to this width before the network.")
-    height: Side | None = Field(None, description="Scale the source to this height before the network.")
+    width: Annotated[Side | None, Flag("input", text=int | None)] = Field(
+        None, description="Scale the source to this width before the network."
+    )
+    height: Annotated[Side | None, Flag("input", text=int | None)] = Field(
+        None, description="Scale the source to this height before the network."
+    )
 
 
 class Encoding(_Model):
     """How a video is written."""
 
-    codec: str = Field("auto", description="auto: libx264, or libvpx-vp9 for webm.")
-    crf: Annotated[int, Field(ge=0, le=63)] | None = Field(None, description="None: 17 for libx264, 30 for libvpx-vp9.")
-    pix_fmt: str | None = Field(None, description="None: the source's chroma sampling and depth.")
-    options: dict[str, str] = Field(default_factory=dict[str, str], description="The encoder's own options.")
-    audio: bool = Field(True, description="Keep the sound.")
-    subtitles: bool = Field(True, description="Keep the subtitles.")
+    codec: Annotated[str, Flag("output")] = Field("auto", description="Encoder.  [auto: libx264, for webm libvpx-vp9]")
+    crf: Annotated[Annotated[int, Field(ge=0, le=63)] | None, Flag("output", text=int | None)] = Field(
+        None, description="Quality, lower is better.  [default: 17 for libx264, 30 for libvpx-vp9]"
+    )
+    pix_fmt: Annotated[str | None, Flag("output")] = Field(
+        None, description="Pixel format.  [default: the source's chroma sampling and depth]"
+    )
+    options: Annotated[
+        dict[str, str],
+        Flag("output", names=("-e",), option="encoder_options", metavar="KEY=VALUE", text=list[str]),
+    ] = Field(default_factory=dict[str, str], description="An option of the encoder; repeat.")
+    audio: Annotated[bool, Flag("output", fingerprint=False)] = Field(True, description="Copy the audio.")
+    subtitles: Annotated[bool, Flag("output", fingerprint=False)] = Field(True, description="Copy the subtitles.")
 
 
 class Animation(_Model):
@@ -137,6 +166,11 @@ class Preset(_Model):
     layout: Layout = Field(default_factory=Layout)  # pyright: ignore[reportArgumentType]
     encoding: Encoding = Field(default_factory=Encoding)  # pyright: ignore[reportArgumentType]
     animation: Animation = Field(default_factory=Animation)  # pyright: ignore[reportArgumentType]
+
+    @model_validator(mode="before")
+    @classmethod
+    def _renamed(cls, data: Any) -> Any:
+        return read_renamed(data, {"gif": "animation"})
 
     @cached_property
     def endpoints(self) -> tuple[str, ...]:
@@ -168,13 +202,15 @@ class Preset(_Model):
         try:
             return cls.model_validate(data)
         except ValidationError as error:
-            raise PresetError(f"{where}: {first_error(error)}") from error
+            raise PresetError(f"{where}: {first_error(error, _fields)}") from error
 
     def override(self, changes: Mapping[str, Mapping[str, Any]], where: str = "options") -> Preset:
         """This preset with fields of its sections replaced, checked again."""
         data = self.model_dump()
         for section, fields in changes.items():
-            data[section] = data[section] | dict(fields)
+            old = data.get(section)
+            mixes = isinstance(old, dict) and isinstance(cast(object, fields), Mapping)
+            data[section] = cast("dict[str, Any]", old) | dict(fields) if mixes else fields
         return self.checked(data, where)
 
 
@@ -228,43 +264,27 @@ def read_yaml(path: Path) -> object:
         mark = getattr(error, "problem_mark", None)
         at = f" line {mark.line + 1}:" if mark is not None else ""
         raise PresetError(
-            f"{path}:{at} not valid YAML ({_short(getattr(error, 'problem', None) or lines[0])})"
+            f"{path}:{at} not valid YAML ({shorten(getattr(error, 'problem', None) or lines[0])})"
         ) from error
     except OSError as error:
         raise PresetError(f"{path}: cannot be read ({error.strerror})") from error
 
 
-def _short(text: str) -> str:
-    return text if len(text) <= MAX_SHOWN else text[:MAX_SHOWN] + "..."
+def read_renamed(data: Any, names: Mapping[str, str]) -> Any:
+    """Keys of the version before as they are called now, with a FutureWarning that says so."""
+    if not isinstance(data, dict):
+        return data
+    found = cast("dict[str, Any]", data)
+    for old, new in names.items():
+        if old in found and new not in found:
+            warnings.warn(f"{old}: is called {new} now; the old name will go in the next version", FutureWarning, 2)
+            found = {new if key == old else key: value for key, value in found.items()}
+    return found
 
 
 def schema() -> str:
     """The JSON Schema of presets, as committed in presets/schema.json."""
     return json.dumps(Preset.model_json_schema(), indent=2) + "\n"
-
-
-def first_error(error: ValidationError, fields: Callable[[tuple[int | str, ...]], list[str]] | None = None) -> str:
-    """The first of pydantic's errors in one line: key path, what was expected, what was found.
-
-    `fields` names the keys that are known at a key path; without it those of a preset.
-    """
-    details = error.errors(include_url=False)
-    # A misspelt key is missing too: what is written says more than what is not.
-    detail = next((found for found in details if found["type"] == "extra_forbidden"), details[0])
-    place = "".join(f"[{part}]" if isinstance(part, int) else f".{_short(part)}" for part in detail["loc"]).lstrip(".")
-    others = f" (and {error.error_count() - 1} more)" if error.error_count() > 1 else ""
-    found = detail["input"]
-    if detail["type"] == "extra_forbidden":
-        known = (fields or _fields)(detail["loc"][:-1])
-        close = difflib.get_close_matches(str(detail["loc"][-1]), known, 1)
-        hint = f"did you mean {close[0]}?" if close else f"expected one of {', '.join(known)}"
-        return f"{place}: unknown key; {hint}{others}"
-    if detail["type"] == "missing":
-        return f"{place}: is missing{others}"
-    message = detail["msg"].removeprefix("Value error, ").removeprefix("Input ")
-    message = message.replace("should be", "expected", 1) if message.startswith("should be") else message
-    shown = "" if isinstance(found, dict | list | tuple) else f", got {_short(repr(found))}"
-    return f"{place or 'preset'}: {message}{shown}{others}"
 
 
 def _fields(place: tuple[int | str, ...]) -> list[str]:
@@ -280,3 +300,11 @@ def _fields(place: tuple[int | str, ...]) -> list[str]:
         return list(Preset.model_fields)
     model = Endpoint if "endpoints" in place else models.get(cast(str, place[0]), Preset)
     return list(model.model_fields)
+
+
+PRESET_OPTIONS = {
+    name: (section, found)
+    for section, model in {"timeline": TimelineSettings, "layout": Layout, "encoding": Encoding}.items()
+    for name, found in offered(model).items()
+}
+"""By option: the section, and (field's name, field, flag)."""

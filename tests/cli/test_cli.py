@@ -118,7 +118,7 @@ def test_a_clip_too_short_for_the_range_is_named_and_the_others_are_rendered(her
     make_clip(here / "short.mp4", frames=3)
     code, _, err = dnirender(capsys, "short.mp4", "clip.mp4", *MODELS, "--start", "8", "-o", "out")
     assert code == 2
-    assert "error: short.mp4: --start 8 --end end: no frame of 3 lies in this range" in err
+    assert "error: short.mp4: --start 8, --end end: no frame of 3 lies in this range" in err
     assert [path.name for path in (here / "out").iterdir()] == ["clip.day-night.mp4"]
 
 
@@ -253,24 +253,24 @@ BAD = [
     (["clip.mp4", *MODELS, "--start", "soon"], 2, "--start soon: unknown position"),
     (["clip.mp4", *MODELS, "--compare", "--panels", "render"], 2, "--panels render: a comparison needs two panels or more"),
     (["clip.mp4", *MODELS, "-o", "f_%s.png"], 2, "f_%s.png: expected one number in the pattern, as in frame_%04d.png"),
-    (["clip.mp4", *MODELS, "-o", "o.gif", "--fps", "1001"], 2, "--fps 1001: expected more than 0 and at most 1000"),
+    (["clip.mp4", *MODELS, "-o", "o.gif", "--fps", "1001"], 2, "--fps: expected more than 0 and at most 1000, got 1001"),
     (["sheet", "clip.mp4", *MODELS[:4], "--alphas", "0,1.5"], 2, "--alphas 1.5: 1.5 is outside 0..1"),
     (["sheet", "clip.mp4", *MODELS[:4], "--frames", "soon"], 2, "--frames soon: unknown position"),
-    (["clip.mp4", *MODELS, "--start", "8", "--end", "4"], 2, "--start 8 --end 4: no frame of 12 lies in this range"),
+    (["clip.mp4", *MODELS, "--start", "8", "--end", "4"], 2, "--start 8, --end 4: no frame of 12 lies in this range"),
     (["clip.mp4", *MODELS, "--video-stream", "3"], 2, "--video-stream 3: clip.mp4 has 1 video stream(s), numbered from 0"),
     (["clip.mp4", *MODELS, "--device", "tpu"], 2, "tpu"),
-    (["clip.mp4", *MODELS, "--batch", "0"], 2, "Invalid value for '--batch': "),
+    (["clip.mp4", *MODELS, "--batch", "0"], 2, "--batch: expected greater than or equal to 1, got 0"),
     (["clip.mp4", *MODELS, "--codec", "h265"], 2, "--codec h265: unknown encoder"),
     (["clip.mp4", *MODELS, "--codec", "aac"], 2, "--codec aac: encodes audio, expected a video encoder"),
     (["clip.mp4", *MODELS, "--codec", "libx264", "-o", "o.webm"], 2, "--codec libx264: webm does not support it; choose another codec"),
     (["clip.mp4", *MODELS, "--crf", "77"], 2, "options: encoding.crf: expected less than or equal to 63, got 77"),
-    (["clip.mp4", *MODELS, "--pix-fmt", "rgb24"], 2, "--pix-fmt rgb24: libx264 takes yuv420p"),
+    (["clip.mp4", *MODELS, "--pix-fmt", "rgb24"], 2, "--pix-fmt rgb24: libx264 supports yuv420p"),
     (["clip.mp4", *MODELS, "-e", "preset"], 2, "-e preset: expected KEY=VALUE"),
     (["clip.mp4", *MODELS, "-e", "speed=9"], 2, "libx264 has no option speed"),
     (["clip.mp4", *MODELS, "-e", "preset=warp"], 2, "--codec libx264: cannot encode 96x64 yuv420p"),
     (["clip.mp4", *MODELS, "--width", "7"], 2, "options: layout.width: expected greater than or equal to 16, got 7"),
     (["clip.mp4", *MODELS, "--fps", "12"], 2, "--fps applies to GIF, WebP, APNG and stills"),
-    (["clip.mp4", *MODELS, "--fps", "0", "-o", "o.gif"], 2, "--fps 0: expected more than 0"),
+    (["clip.mp4", *MODELS, "--fps", "0", "-o", "o.gif"], 2, "--fps: expected more than 0"),
     (["clip.mp4", *MODELS, "--panels", "source,left"], 2, "unknown panel 'left'; choose from source, render, crossfade, day, night"),
     (["clip.mp4", *MODELS, "-o", "out.avi"], 2, "out.avi: unknown output format '.avi'"),
     (["clip.mp4", "clip.mp4", *MODELS], 2, "two inputs would both be written to clip.day-night.mp4"),

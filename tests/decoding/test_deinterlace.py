@@ -6,9 +6,10 @@ import av
 import numpy as np
 import pytest
 
-from dnirender import Job, Preset, UsageError, render
+from dnirender import Preset, UsageError, render
 from dnirender.decoding.deinterlace import deinterlaced
 from dnirender.decoding.open import open_source
+from dnirender.jobs.job import make_job
 from support.clips import decoded, make_clip, tiny_endpoints
 
 COUNT = 12
@@ -188,7 +189,7 @@ def test_a_job_deinterlaces(tmp_path):
         combs[mode] = np.mean([combing(image) for _, image in decoded(tmp_path / f"{mode}.mkv")])
     assert combs["auto"] == combs["bwdif"] < combs["off"] / 5
     with pytest.raises(UsageError, match=r"--deinterlace yadif: expected auto, off, bwdif"):
-        Job(path, tmp_path / "o.mkv", preset, deinterlace="yadif")
+        make_job(path, tmp_path / "o.mkv", preset, deinterlace="yadif")
 
 
 def test_frames_behind_the_last_are_not_asked_for():

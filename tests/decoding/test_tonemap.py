@@ -4,9 +4,10 @@ import av
 import numpy as np
 import pytest
 
-from dnirender import Job, UsageError, render
+from dnirender import UsageError, render
 from dnirender.decoding.open import open_source
 from dnirender.decoding.tonemap import HLG, PQ, SDR, eetf, gamut_matrix, hlg_scene, pq_code, pq_light, tone_map
+from dnirender.jobs.job import make_job
 from dnirender.jobs.plan import make_plan
 from dnirender.media.colorspace import ColorSpec
 from support.clips import decoded, frame_number, make_clip, preset_of, tiny_endpoints
@@ -142,7 +143,7 @@ def test_hdr_stays_hdr_unless_asked(tmp_path, transfer, name):
 def test_a_tone_mapped_render_is_sdr_and_says_so(tmp_path, pix_fmt):
     clip = hdr_clip(tmp_path / "clip.mp4")
     encoding = {"crf": 4} | ({"pix_fmt": pix_fmt} if pix_fmt else {})
-    job = Job(clip, tmp_path / "o.mp4", tiny_preset(tmp_path, **encoding), hdr="tonemap")
+    job = make_job(clip, tmp_path / "o.mp4", tiny_preset(tmp_path, **encoding), hdr="tonemap")
     assert make_plan(job).source.metadata.depth == (10 if pix_fmt else 8)
     render(clip, tmp_path / "o.mp4", preset=tiny_preset(tmp_path, **encoding), keyframes="0:0,end:0", hdr="tonemap")
     assert tags_of(tmp_path / "o.mp4") == (pix_fmt or "yuv420p", 1, 1, 1, 1)
@@ -174,4 +175,4 @@ def test_the_peak_of_the_mastering_display_is_read(tmp_path):
 
 def test_other_modes_are_refused(tmp_path):
     with pytest.raises(UsageError, match=r"--hdr flat: expected auto, keep, tonemap"):
-        Job(tmp_path / "a.mp4", tmp_path / "o.mp4", tiny_preset(tmp_path), hdr="flat")
+        make_job(tmp_path / "a.mp4", tmp_path / "o.mp4", tiny_preset(tmp_path), hdr="flat")

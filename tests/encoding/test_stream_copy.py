@@ -255,7 +255,7 @@ def test_covers_and_second_videos_are_named(tmp_path):
     plans = [str(plan) for plan in plan_streams(tmp_path / "clip.mp4", "mp4", 0, audio=True, subtitles=True)]
     assert plans == [
         "video #1 (h264): drop (only one video stream is rendered)",
-        "video #2 (png): drop (cover art shows the original video)",
+        "video #2 (png): drop (cover art is not rendered)",
     ]
 
 

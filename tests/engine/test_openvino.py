@@ -59,7 +59,7 @@ def made(module, seed):
     return module
 
 
-OURS = {"call": lambda module, x: module.forward_unshuffled(x), "folds": (2, 2), "fp32_input": True}
+OURS = {"call": lambda module, x: module.forward_unshuffled(x), "shuffle_factors": (2, 2), "fp32_input": True}
 
 
 def small_compact():
@@ -73,7 +73,7 @@ def networks(kind):
         "relight": (lambda: RelightNet((16, 16, 16)), OURS | {"multiple": 32}),
         "compact": (
             small_compact,
-            {"call": compact.forward_unshuffled, "folds": (1, 2), "scale": 2, "fp32_input": True},
+            {"call": compact.forward_unshuffled, "shuffle_factors": (1, 2), "scale": 2, "fp32_input": True},
         ),
         "tied": (Tied, {"scale": 2}),
         "gray": (Gray, {"channels": 1}),

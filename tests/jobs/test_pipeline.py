@@ -8,11 +8,12 @@ import cv2
 import numpy as np
 import pytest
 
-from dnirender import Job, render
+from dnirender import render
 from dnirender.encoding.sink import FrameTiming
 from dnirender.errors import ModelError, OutputError, UsageError
 from dnirender.jobs import compose
 from dnirender.jobs.frame_selection import boomerang_order, thin
+from dnirender.jobs.job import make_job
 from dnirender.jobs.plan import make_plan
 from dnirender.jobs.prepare import prepare
 from dnirender.jobs.render import run
@@ -176,7 +177,7 @@ def _lefts(width):
 
 @pytest.mark.usefixtures("one_lane")
 def test_weights_are_written_only_when_alpha_changes(tmp_path, clip, endpoints):
-    plan = make_plan(Job(clip, tmp_path / "out.mp4", preset_of(endpoints, timeline={"keyframes": "0:0.5"})))
+    plan = make_plan(make_job(clip, tmp_path / "out.mp4", preset_of(endpoints, timeline={"keyframes": "0:0.5"})))
     prepared = prepare(plan)
     assert run(prepared).weight_writes == plan.weight_writes == 1
 
@@ -184,7 +185,7 @@ def test_weights_are_written_only_when_alpha_changes(tmp_path, clip, endpoints):
 @pytest.mark.usefixtures("one_lane")
 def test_the_plan_counts_what_the_render_does(tmp_path, clip, endpoints):
     preset = preset_of(endpoints, layout={"panels": ["source", "render", "crossfade"]})
-    prepared = prepare(make_plan(Job(clip, tmp_path / "out.mp4", preset)))
+    prepared = prepare(make_plan(make_job(clip, tmp_path / "out.mp4", preset)))
     assert (prepared.plan.num_frames, prepared.plan.distinct_alphas) == (12, 12)
     # At the ends the render is an endpoint itself, and the other endpoint is not needed.
     assert prepared.plan.forwards == 10 * 3 + 2 * 1
@@ -220,7 +221,7 @@ def test_progress_is_told_every_frame(tmp_path, clip, endpoints):
 
 
 def test_a_job_can_be_sent_to_another_process(tmp_path, clip, endpoints):
-    job = Job(clip, tmp_path / "out.mp4", preset_of(endpoints))
+    job = make_job(clip, tmp_path / "out.mp4", preset_of(endpoints))
     assert pickle.loads(pickle.dumps(job)) == job
 
 
@@ -281,7 +282,7 @@ def still(tmp_path):
 @pytest.mark.parametrize("suffix", [".gif", ".mp4"])
 def test_a_range_of_a_still_starts_its_own_clock(tmp_path, endpoints, suffix):
     plan = make_plan(
-        Job(still(tmp_path), tmp_path / f"out{suffix}", preset_of(endpoints), start="2", end="6", fps=Fraction(10))
+        make_job(still(tmp_path), tmp_path / f"out{suffix}", preset_of(endpoints), start="2", end="6", fps=Fraction(10))
     )
     keyed = plan.job.timeline.resolve(("day", "night"), [Fraction(i, 10) for i in range(4)])
     assert plan.selection.alphas == keyed.alphas
@@ -290,7 +291,7 @@ def test_a_range_of_a_still_starts_its_own_clock(tmp_path, endpoints, suffix):
 
 def test_the_boomerang_of_a_closed_cycle_meets_its_end_in_the_middle(tmp_path, endpoints):
     preset = preset_of(endpoints, timeline={"keyframes": "0:0,3:1,6:0"})
-    plan = make_plan(Job(still(tmp_path), tmp_path / "out.gif", preset, boomerang=True))
+    plan = make_plan(make_job(still(tmp_path), tmp_path / "out.gif", preset, boomerang=True))
     assert plan.num_frames == 12
     assert plan.selection.alphas[-1] == plan.selection.alphas[0] == (1.0, 0.0)
 
@@ -299,7 +300,7 @@ def test_keys_in_time_stand_on_the_track_where_their_frames_are(tmp_path, endpoi
     pts = [60 * tenth for tenth in (0, 1, 2, 3, 4, 9, 14)]
     clip = make_clip(tmp_path / "vfr.mp4", frames=7, pts=pts, time_base=Fraction(1, 600))
     preset = preset_of(endpoints, timeline={"keyframes": "0:0, 0.3s:1, 1.4s:0"})
-    keys = compose._keys(make_plan(Job(clip, tmp_path / "out.mp4", preset)))
+    keys = compose._keys(make_plan(make_job(clip, tmp_path / "out.mp4", preset)))
     assert [place for place, _ in keys] == pytest.approx([0, 3 / 6, 1])
 
 

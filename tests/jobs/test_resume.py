@@ -14,9 +14,10 @@ from fractions import Fraction
 import av
 import pytest
 
-from dnirender import Job, MediaError, OutputError, render
+from dnirender import MediaError, OutputError, render
 from dnirender.jobs import finish, pipeline
 from dnirender.jobs import workspace as work
+from dnirender.jobs.job import make_job
 from dnirender.jobs.plan import make_plan
 from dnirender.jobs.prepare import prepare
 from dnirender.jobs.render import run
@@ -35,7 +36,7 @@ class Stop(Exception):
 def job(clip, endpoints):
     """Twelve frames in segments of four, without a loss."""
     preset = preset_of(endpoints, encoding=LOSSLESS, animation={"fps": 25})
-    return {"input": clip, "preset": preset, "keyframes": "0:0,11:1", "dtype": "fp32", "segment": 4}
+    return {"input": clip, "preset": preset, "keyframes": "0:0,11:1", "dtype": "fp32", "segment_frames": 4}
 
 
 def stop_after(count, error=Stop):
@@ -93,7 +94,13 @@ def test_a_boomerang_goes_on(tmp_path, job, after):
 def test_pictures_do_not_depend_on_segments_batches_or_a_stop(tmp_path, job):
     made = []
     for number, changes in enumerate(
-        [{"segment": 100}, {"segment": 1}, {"segment": 5, "batch": 4}, {"segment": 3}, {"segment": None}]
+        [
+            {"segment_frames": 100},
+            {"segment_frames": 1},
+            {"segment_frames": 5, "batch": 4},
+            {"segment_frames": 3},
+            {"segment_frames": None},
+        ]
     ):
         target = tmp_path / f"{number}.mkv"
         if number == 3:
@@ -209,7 +216,7 @@ def test_what_is_no_longer_to_be_had_is_told(tmp_path, job):
 def test_a_stop_while_tidying_up_leaves_a_whole_file_and_needs_no_leave_to_go_on(tmp_path, job, monkeypatch):
     target = tmp_path / "out.mkv"
     with monkeypatch.context() as patch, pytest.raises(Stop):
-        patch.setattr(work.Workspace, "tidy", lambda _: (_ for _ in ()).throw(Stop))
+        patch.setattr(work.Workspace, "cleanup", lambda _: (_ for _ in ()).throw(Stop))
         render(output=target, **job)
     before = hashes(target)
     assert leftovers(tmp_path)
@@ -248,7 +255,7 @@ def test_what_is_done_can_be_published(tmp_path, job, suffix, count):
         assert [t for t, _ in decoded(partial)] == [Fraction(i, 25) for i in range(count)]
         assert 0 < max(t for t, _ in packets(partial, "audio")) < Fraction(count, 25)
     with pytest.raises(Stop):  # the segments are those that were begun with
-        render(output=target, keep_partial=True, progress=stop_after(count + 2), **job | {"segment": 100})
+        render(output=target, keep_partial=True, progress=stop_after(count + 2), **job | {"segment_frames": 100})
     assert not count or [frame_number(image) for _, image in decoded(partial)] == list(range(count))
     assert render(output=target, **job).resumed == count
 
@@ -303,7 +310,7 @@ def test_what_goes_wrong_in_the_source_keeps_what_was_done(tmp_path, job, monkey
 def test_another_job_does_not_take_leave_from_the_mark_of_one_that_is_done(tmp_path, job, monkeypatch):
     target = tmp_path / "out.mkv"
     with monkeypatch.context() as patch, pytest.raises(Stop):
-        patch.setattr(work.Workspace, "tidy", lambda _: (_ for _ in ()).throw(Stop))
+        patch.setattr(work.Workspace, "cleanup", lambda _: (_ for _ in ()).throw(Stop))
         render(output=target, **job)
     before = target.read_bytes()
     with pytest.raises(OutputError, match="out.mkv: exists already; -y overwrites it"):
@@ -365,7 +372,7 @@ def test_why_a_render_stopped_is_told_though_what_is_done_cannot_be_published(tm
 def job_of(job, output, **changes):
     preset = job["preset"].override({"timeline": {"keyframes": job["keyframes"]}})
     rest = {key: value for key, value in job.items() if key not in ("keyframes", "preset", "input")}
-    return Job(job["input"], output, preset, **rest | changes)
+    return make_job(job["input"], output, preset, **rest | changes)
 
 
 def test_lost_frames_are_counted_over_stops_and_not_smuggled_into_a_job_that_ignores_nothing(tmp_path, job):
@@ -415,7 +422,7 @@ def wait_for(condition, process, seconds=60):
 def long_job(tmp_path, endpoints):
     make_clip(tmp_path / "long.mp4", frames=300, size=(320, 180), audio="aac")
     models = [f"--model={name}={name}.safetensors" for name in endpoints]
-    return ["long.mp4", *models, "-o", "out.mp4", "--segment", "20", "--no-progress", "--dtype", "fp32"]
+    return ["long.mp4", *models, "-o", "out.mp4", "--segment-frames", "20", "--no-progress", "--dtype", "fp32"]
 
 
 def parts(folder):

@@ -105,8 +105,8 @@ def test_a_damaged_part_is_missing(tmp_path):
 def test_two_runs_on_one_target_are_kept_apart_and_a_dead_one_does_not_stand_in_the_way(tmp_path):
     target = tmp_path / "out.mp4"
     program = (
-        "import sys; from pathlib import Path; from dnirender.jobs.workspace import Work\n"
-        "with Work(Path(sys.argv[1]), {}): print('held', flush=True); sys.stdin.read()"
+        "import sys; from pathlib import Path; from dnirender.jobs.workspace import Workspace\n"
+        "with Workspace(Path(sys.argv[1]), {}): print('held', flush=True); sys.stdin.read()"
     )
     other = subprocess.Popen(
         [sys.executable, "-c", program, target], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True

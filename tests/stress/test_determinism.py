@@ -31,7 +31,9 @@ def test_pictures_depend_on_nothing_but_the_job(tmp_path, name):
     for backend in ("torch", "openvino"):
         wanted = rendered(f"{backend}.mkv", backend=backend, threads=2)
         assert len(wanted) == 14
-        for number, options in enumerate([{"batch": 4}, {"segment": 1}, {"segment": 5, "batch": 4}, {"segment": 1000}]):
+        for number, options in enumerate(
+            [{"batch": 4}, {"segment_frames": 1}, {"segment_frames": 5, "batch": 4}, {"segment_frames": 1000}]
+        ):
             assert rendered(f"{backend}{number}.mkv", backend=backend, threads=2, **options) == wanted, options
         for stop in (3, 9):
 
@@ -41,8 +43,8 @@ def test_pictures_depend_on_nothing_but_the_job(tmp_path, name):
 
             target = f"{backend}stopped{stop}.mkv"
             with pytest.raises(Stop):
-                rendered(target, backend=backend, threads=2, segment=2, progress=progress)
-            assert rendered(target, backend=backend, threads=2, segment=2) == wanted, (backend, stop)
+                rendered(target, backend=backend, threads=2, segment_frames=2, progress=progress)
+            assert rendered(target, backend=backend, threads=2, segment_frames=2) == wanted, (backend, stop)
         rendered(f"{backend}one.mkv", backend=backend, threads=1)
         pairs = zip(decoded(tmp_path / f"{backend}one.mkv"), decoded(tmp_path / f"{backend}.mkv"), strict=True)
         apart = max(np.abs(one.astype(int) - two).max() for (_, one), (_, two) in pairs)

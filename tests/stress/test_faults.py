@@ -12,12 +12,13 @@ from types import SimpleNamespace
 import av.error
 import pytest
 
-from dnirender import Job, OutputError, Preset, RenderError
+from dnirender import OutputError, Preset, RenderError
 from dnirender.decoding import video as decode_module
 from dnirender.encoding import video as encode
 from dnirender.engine.engine import Engine
 from dnirender.jobs import plan, render
 from dnirender.jobs import prepare as ready_module
+from dnirender.jobs.job import make_job
 from support.clips import decoded, leftovers, make_clip, tiny_endpoints
 
 FRAMES, SEGMENT = 60, 12
@@ -109,7 +110,7 @@ def prepared(tmp_path_factory):
     engines = []
 
     def run(target, **options):
-        job = Job(clip, target, preset, dtype="fp32", threads=1, segment=SEGMENT, **options)
+        job = make_job(clip, target, preset, dtype="fp32", threads=1, segment_frames=SEGMENT, **options)
         made = ready_module.prepare(plan.make_plan(job), engines[0] if engines else None)
         engines[:] = [made.engine]
         return render.run(made)

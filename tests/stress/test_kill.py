@@ -26,7 +26,7 @@ def job(folder, name):
     models = [f"--model={end}={folder / end}.safetensors" for end in ("day", "night")]
     return [
         *(str(folder / "clip.mp4"), *models, "-o", str(folder / name), "-y", "-q", "--no-progress"),
-        *("--segment", str(SEGMENT), "--dtype", "fp32", "-e", "preset=ultrafast"),
+        *("--segment-frames", str(SEGMENT), "--dtype", "fp32", "-e", "preset=ultrafast"),
     ]
 
 

@@ -11,7 +11,8 @@ from typing import ClassVar
 import av
 import numpy as np
 
-from dnirender import Job, Preset
+from dnirender import Preset
+from dnirender.jobs.job import make_job
 
 # A copy of its own: what is changed below is not changed for other tests.
 _spec = importlib.util.spec_from_file_location("clips", Path(__file__).with_name("clips.py"))
@@ -72,7 +73,7 @@ def identity(source, target, codec="libx264", pix_fmt=None, options=None, **job)
 
     encoding = {"codec": codec, "options": FAST[codec] if options is None else options}
     preset = preset_of(source.parent, encoding=encoding | ({"pix_fmt": pix_fmt} if pix_fmt else {}))
-    plan = make_plan(Job(source, target, preset, dtype="fp32", device="cpu", backend="torch", **job))
+    plan = make_plan(make_job(source, target, preset, dtype="fp32", device="cpu", backend="torch", **job))
     return run(prepare(plan, None if HAS_TORCH else Identity()))
 
 

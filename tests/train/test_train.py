@@ -21,6 +21,7 @@ from dnirender.networks.architectures import paint
 from dnirender.preset import Preset
 from dnirender.train import add_endpoint, loop
 from dnirender.train.features import DISTILLED, Moments, distilled_vgg19, gram
+from dnirender.train.losses import lattice, periodicity, plainness
 from dnirender.train.recipe import Recipe
 from dnirender.train.subspace import Subspace
 from dnirender.train.task import Task
@@ -306,27 +307,94 @@ def test_a_painting_joins_only_painters(studio):
         prepare(name="night")
 
 
+NO_MOVE = (torch.tensor((0, 0)), torch.tensor(1.0), torch.tensor(1.0))  # shift, no second pass, scale
+
+
 def test_the_style_loss_is_least_at_the_painting_itself(studio):
     task = Style(Recipe.checked(STYLE, "tiny"), studio / "data", studio / "data" / "perceptual")
     painting = torch.from_numpy(read_picture(studio / "data" / "a.png")[0]).permute(2, 0, 1)[None] / 255
     painting = nn.functional.interpolate(painting, scale_factor=2 / 3, mode="bilinear", antialias=True)
-    batch = (torch.rand_like(painting), torch.rand_like(painting), torch.tensor((0, 0)), torch.tensor(1.0))
+    batch = (torch.rand_like(painting), torch.rand_like(painting), *NO_MOVE)
     at = task.loss(lambda _: painting, (0.0, 1.0), batch)["style"]
     away = task.loss(lambda x: x, (0.0, 1.0), batch)["style"]
     assert at < 0.5 * away
-    assert task.loss(lambda x: x, (1.0, 0.0), batch)["style"] < 1e-6  # untouched: the picture's own style is aimed at
+    assert task.loss(lambda x: x, (1.0, 0.0), batch)["style"] < 1e-6  # the identity aims at the photograph's own style
 
 
 def test_a_flat_picture_of_the_right_color_is_not_yet_painted(studio):
     task = Style(Recipe.checked(STYLE, "tiny"), studio / "data", studio / "data" / "perceptual")
     task.phi = lambda x: [x]
-    strokes = 0.5 + 0.4 * (torch.arange(8) % 2 * 2.0 - 1).expand(1, 3, 8, 8)
+    strokes = 0.5 + 0.4 * (torch.arange(64) % 2 * 2.0 - 1).expand(1, 3, 64, 64)
     task.goals = [None, [Moments.of(strokes)]]
-    batch = (strokes, strokes, torch.tensor((0, 0)), torch.tensor(1.0))
+    batch = (strokes, strokes, *NO_MOVE)
     flat, turned = torch.full_like(strokes, 0.5), strokes.mT
-    costs = [task.loss(lambda _, out=out: out, (0.0, 1.0), batch)["style"] for out in (flat, turned)]
+    costs = []
+    for out in (flat, turned):
+        task.restore({"errors": []})
+        costs.append(task.loss(lambda _, out=out: out, (0.0, 1.0), batch)["style"])
     assert costs[0] == pytest.approx(task.settings["style"] / 2)  # the covariance's half, missed wholly
     assert costs[1] == pytest.approx(0, abs=1e-6)
+
+
+def test_style_is_matched_over_the_batch_so_that_each_image_may_take_a_part_of_the_palette(studio):
+    task = Style(Recipe.checked(STYLE, "tiny"), studio / "data", studio / "data" / "perceptual")
+    task.phi = lambda x: [x]
+    dark, bright = torch.full((1, 3, 64, 64), 0.2), torch.full((1, 3, 64, 64), 0.8)
+    task.goals = [None, [Moments.of(torch.cat([dark, bright], 3))]]
+    halves = torch.cat([dark, bright])
+    cost = task.loss(lambda _: halves, (0.0, 1.0), (halves, halves, *NO_MOVE))["style"]
+    assert cost == pytest.approx(0, abs=1e-6)
+    task.restore({"errors": []})
+    assert task.loss(lambda _: dark, (0.0, 1.0), (dark, dark, *NO_MOVE))["style"] > 1
+
+
+def test_moments_of_earlier_steps_count_and_the_gradient_is_that_of_this_batch(studio):
+    task = Style(Recipe.checked(STYLE, "tiny"), studio / "data", studio / "data" / "perceptual")
+    task.phi = lambda x: [x]
+    dark, bright = torch.full((1, 3, 64, 64), 0.2), torch.full((1, 3, 64, 64), 0.8)
+    task.goals = [None, [Moments.of(torch.cat([dark, bright], 3))]]
+    after = []
+    for _ in range(12):
+        for out in (dark, bright):
+            shown = out.clone().requires_grad_()
+            cost = task.loss(lambda _, shown=shown: shown, (0.0, 1.0), (out, out, *NO_MOVE))["style"]
+            after.append(float(cost.detach()))
+    assert after[-1] < 0.2 * after[0]
+    (gradient,) = torch.autograd.grad(cost, shown)
+    assert gradient.abs().max() > 0
+    other = Style(Recipe.checked(STYLE, "tiny"), studio / "data", studio / "data" / "perceptual")
+    other.phi, other.goals = task.phi, task.goals
+    other.restore(task.state())
+    last = (0.0, 1.0), (dark, dark, *NO_MOVE)
+    assert other.loss(lambda _: dark, *last)["style"] == task.loss(lambda _: dark, *last)["style"]
+
+
+def test_the_lattice_is_what_repeats_with_the_strides_and_nothing_else():
+    torch.manual_seed(0)
+    noise = 0.5 + 0.05 * torch.randn(2, 3, 128, 128)
+    for period in (2, 4, 8):
+        waves = 0.5 + 0.05 * torch.cos(2 * torch.pi * torch.arange(128) / period).expand(2, 3, 128, 128)
+        assert lattice(waves) > 50 * lattice(noise)
+    odd = 0.5 + 0.05 * torch.cos(2 * torch.pi * torch.arange(128) / 9.3).expand(2, 3, 128, 128)
+    assert lattice(odd) < 0.1 * lattice(waves)
+
+
+def test_periodicity_is_log_2_for_noise_and_grows_for_one_repeated_wave():
+    torch.manual_seed(0)
+    noise = 0.5 + 0.1 * torch.randn(1, 3, 256, 256)
+    assert float(periodicity(noise).mean()) == pytest.approx(0.69, abs=0.06)
+    wave = noise + 0.3 * torch.cos(2 * torch.pi * torch.arange(256) / 7).expand(1, 3, 256, 256)
+    assert periodicity(wave).min() > periodicity(noise).max() + 1
+    assert periodicity(torch.full((1, 3, 64, 64), 0.5)).isfinite().all()
+
+
+def test_plain_windows_count_wholly_and_busy_ones_hardly():
+    plain, busy = (
+        torch.full((1, 3, 64, 64), 0.4),
+        torch.rand(1, 3, 8, 8).repeat_interleave(8, 2).repeat_interleave(8, 3),
+    )
+    assert plainness(plain).item() == pytest.approx(1)
+    assert plainness(busy).item() < 0.05
 
 
 def test_between_two_paintings_the_mixture_of_their_styles_is_aimed_at(studio):

@@ -5,65 +5,40 @@ from __future__ import annotations
 import json
 from dataclasses import asdict
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated, Any
 
 import typer
 
 from dnirender.cli.app import app
 from dnirender.cli.options import (
+    ENGINE,
     AsJson,
-    Backend,
-    Device,
-    Dtype,
-    Height,
+    GroupedCommand,
     Models,
     PresetOption,
-    Threads,
-    Tile,
-    VideoStream,
-    Width,
+    build_job,
     choose_preset,
-    drop_none,
+    with_options,
 )
 from dnirender.cli.output import format_table
 
-if TYPE_CHECKING:
-    pass
 
-
-@app.command(name="bench")
+@app.command(name="bench", cls=GroupedCommand)
+@with_options(("video_stream", "width", "height", *ENGINE))
 def bench_command(
+    options: dict[str, Any],
     source: Annotated[
         Path | None, typer.Argument(help="A video; without one a clip is made.", metavar="[INPUT]")
     ] = None,
     preset: PresetOption = None,
     model: Models = None,
-    video_stream: VideoStream = None,
-    device: Device = "auto",
-    dtype: Dtype = "auto",
-    backend: Backend = "auto",
-    threads: Threads = None,
-    tile: Tile = None,
-    width: Width = None,
-    height: Height = None,
     as_json: AsJson = False,
 ) -> None:
     """Measure how fast this machine renders, and what bounds it."""
     from dnirender.jobs.benchmark import bench
-    from dnirender.jobs.job import Job
 
     name, chosen = choose_preset(preset, model)
-    job = Job(
-        source or Path("bench.mp4"),
-        Path(f"bench.{name}.mp4"),
-        chosen.override({"layout": drop_none(width=width, height=height)}),
-        video_stream=video_stream,
-        device=device,
-        dtype=dtype,
-        backend=backend,
-        threads=threads,
-        tile=tile,
-    )
+    job = build_job(source or Path("bench.mp4"), Path(f"bench.{name}.mp4"), chosen, options)
     figures = bench(job, sample=source is None)
     if as_json:
         typer.echo(json.dumps(asdict(figures)))

@@ -8,16 +8,19 @@ from typing import Any
 import typer
 
 from dnirender.cli.app import app
-from dnirender.cli.options import AsJson, Input, VideoStream
+from dnirender.cli.options import AsJson, GroupedCommand, Input, with_options
 from dnirender.cli.output import format_table
 
 
-@app.command(name="info")
-def info_command(source: Input, video_stream: VideoStream = None, as_json: AsJson = False) -> None:
+@app.command(name="info", cls=GroupedCommand)
+@with_options(("video_stream",))
+def info_command(source: Input, options: dict[str, Any], as_json: AsJson = False) -> None:
     """Tell what INPUT is: streams, frames, time stamps, color."""
     from dnirender.decoding.open import open_source
 
-    metadata = open_source(source, stream=video_stream, ignore_errors=True).metadata  # warnings tell of damage
+    metadata = open_source(
+        source, stream=options.get("video_stream"), ignore_errors=True
+    ).metadata  # warnings tell of damage
     rate_kind = "variable" if metadata.variable_frame_rate else "constant"
     data: dict[str, Any] = {
         "input": str(source),

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import sys
+import warnings
 from collections.abc import Sequence
 
 from dnirender.cli import bench, info, presets, sheet, train, verify
 from dnirender.cli.app import app
-from dnirender.cli.output import print_error
+from dnirender.cli.options import new_flags, to_flags
+from dnirender.cli.output import print_error, print_warning
 from dnirender.cli.render import INTERRUPTED
 from dnirender.cli.signals import handle_signals
 from dnirender.errors import RenderError
@@ -18,13 +20,16 @@ COMMANDS = (presets, info, sheet, bench, verify, train)
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Runs the command line and returns the exit code: 0, or that of the error, or 130 or 143 when stopped."""
-    words = list(sys.argv[1:] if arguments is None else arguments)
+    words, renamed = new_flags(list(sys.argv[1:] if arguments is None else arguments))
+    for warning in renamed:
+        print_warning(warning)
+    warnings.showwarning = _show_warning
     heard: list[int] = []
     try:
         with handle_signals() as heard:
             result = app(args=words, prog_name="dnirender", standalone_mode=False, obj=words)
     except RenderError as error:
-        return print_error(str(error), error.exit_code)
+        return print_error(to_flags(str(error)), error.exit_code)
     except KeyboardInterrupt:
         return _interrupted(heard)
     except Exception as error:
@@ -37,6 +42,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if result == 130:  # typer turns an interrupt into this exit code
         return _interrupted(heard)
     return result if isinstance(result, int) else 0
+
+
+def _show_warning(message: Warning | str, category: type[Warning], *_: object, **__: object) -> None:
+    """A FutureWarning is meant for the user; others are for developers, who see them in the tests."""
+    if issubclass(category, FutureWarning):
+        print_warning(str(message))
 
 
 def _interrupted(heard: list[int]) -> int:

@@ -1,50 +1,171 @@
-"""Options that several commands share."""
+"""Flags, most of them derived from the options in `preset.py` and `jobs/options.py`."""
 
 from __future__ import annotations
 
-import math
-from fractions import Fraction
+import functools
+import inspect
+import re
+from collections.abc import Callable, Collection, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, get_args, get_origin
 
 import typer
+from pydantic.fields import FieldInfo
+from typer.core import TyperCommand
 
 from dnirender.errors import UsageError
-from dnirender.preset import DEFAULT_PRESET, Preset
+from dnirender.jobs.options import JOB_OPTIONS
+from dnirender.preset import DEFAULT_PRESET, PRESET_OPTIONS, Preset
 
 if TYPE_CHECKING:
     from dnirender.jobs.job import Job
 
+GROUPS = ("timeline", "input", "output", "comparison", "speed", "safety", "messages")
+"""The headings of `--help`, in order."""
+FIELDS = {name: found for name, (_, found) in (*PRESET_OPTIONS.items(), *JOB_OPTIONS.items())}
+"""By option: (field's name, field, flag)."""
+OLD_FLAGS = {"--segment": "--segment-frames", "--yes": "--overwrite"}
+"""Flags of the version before, and what they are called now."""
+SHEET = ("frames", "alphas")
+"""Options of `sheet` alone."""
+ENGINE = ("device", "dtype", "backend", "threads", "tile")
 
-Inputs = Annotated[list[Path], typer.Argument(help="Videos, or still pictures to hold.", metavar="INPUT")]
-Input = Annotated[Path, typer.Argument(help="A video or a picture.", metavar="INPUT")]
+Inputs = Annotated[list[Path], typer.Argument(help="Videos, or still images to hold.", metavar="INPUT")]
+Input = Annotated[Path, typer.Argument(help="A video or an image.", metavar="INPUT")]
 PresetOption = Annotated[
-    str | None, typer.Option("-p", "--preset", help=f"A shipped preset or FILE.yaml.  [default: {DEFAULT_PRESET}]")
+    str | None,
+    typer.Option(
+        "-p",
+        "--preset",
+        help=f"A shipped preset or FILE.yaml.  [default: {DEFAULT_PRESET}]",
+        rich_help_panel="timeline",
+    ),
 ]
 Models = Annotated[
     list[str] | None,
-    typer.Option("-m", "--model", metavar="NAME=FILE", help="An endpoint of your own, instead of a preset's; repeat."),
+    typer.Option(
+        "-m",
+        "--model",
+        metavar="NAME=FILE",
+        help="An endpoint of your own, instead of a preset's; repeat.",
+        rich_help_panel="timeline",
+    ),
 ]
-Device = Annotated[str, typer.Option(help="auto, cpu, cuda or cuda:N.")]
-Dtype = Annotated[Literal["auto", "fp32", "bf16", "fp16"], typer.Option(help="Precision of the networks.")]
-Backend = Annotated[Literal["auto", "torch", "openvino"], typer.Option(help="What runs the networks on a CPU.")]
-Threads = Annotated[int | None, typer.Option(min=1, max=1024, help="CPU threads of the networks.")]
-Tile = Annotated[
-    int | None,
-    typer.Option(min=1, max=16384, help="Side of tiles, in source pixels.  [default: whole, tiles where memory asks]"),
+AsJson = Annotated[
+    bool, typer.Option("--json", help="Print a line of JSON for each output.", rich_help_panel="messages")
 ]
-Width = Annotated[int | None, typer.Option(help="Scale to this width before the network.")]
-Height = Annotated[int | None, typer.Option(help="Scale to this height before the network.")]
-Extrapolate = Annotated[bool, typer.Option("--extrapolate", help="Allow values outside 0..1.")]
-VideoStream = Annotated[int | None, typer.Option(min=0, help="Which video stream, counted from 0.")]
-Overwrite = Annotated[bool, typer.Option("-y", "--yes", help="Overwrite the output.")]
-AsJson = Annotated[bool, typer.Option("--json", help="Print a line of JSON for each output.")]
-Quiet = Annotated[bool, typer.Option("-q", "--quiet", help="Say nothing but errors.")]
-Verbose = Annotated[bool, typer.Option("-v", "--verbose", help="Say what was chosen and why.")]
+Quiet = Annotated[bool, typer.Option("-q", "--quiet", help="Print errors only.", rich_help_panel="messages")]
+Verbose = Annotated[
+    bool, typer.Option("-v", "--verbose", help="Print what was chosen and why.", rich_help_panel="messages")
+]
+
+
+class GroupedCommand(TyperCommand):
+    """A command whose help lists its options under the headings of `GROUPS`."""
+
+    def format_options(self, ctx: Any, formatter: Any) -> None:
+        records: dict[str, list[tuple[str, str]]] = {group: [] for group in GROUPS}
+        for parameter in self.get_params(ctx):
+            if (record := parameter.get_help_record(ctx)) is not None and parameter.param_type_name == "option":
+                records[getattr(parameter, "rich_help_panel", None) or "messages"].append(record)
+        for group, lines in records.items():
+            if lines:
+                with formatter.section(group.capitalize()):
+                    formatter.write_dl(lines)
+
+
+def with_options(names: Collection[str]) -> Callable[[Callable[..., None]], Callable[..., None]]:
+    """Adds the flags of these options to a command, which gets the values that were set as the dict `options`."""
+
+    def decorate(command: Callable[..., None]) -> Callable[..., None]:
+        own = [p for p in inspect.signature(command, eval_str=True).parameters.values() if p.name != "options"]
+        added = [_parameter(name) for name in names]
+
+        @functools.wraps(command)
+        def run(**values: Any) -> None:
+            options = {name: _parsed(name, values.pop(name)) for name in names}
+            command(**values, options={name: value for name, value in options.items() if value is not None})
+
+        parameters = [*own, *added]
+        run.__signature__ = inspect.Signature(  # pyright: ignore[reportAttributeAccessIssue]
+            [p.replace(kind=inspect.Parameter.KEYWORD_ONLY) for p in parameters]
+        )
+        run.__annotations__ = {p.name: p.annotation for p in parameters} | {"return": None}
+        return run
+
+    return decorate
+
+
+def _parameter(name: str) -> inspect.Parameter:
+    _, field, flag = FIELDS[name]
+    switch = _is_switch(field)
+    flags = flag.names or (f"--{'no-' if field.default is True else ''}{name.replace('_', '-')}",)
+    text = (field.description or "") if field.default is not True else f"Do not {_lower(field.description or '')}"
+    option = typer.Option(*flags, help=text, metavar=flag.metavar, rich_help_panel=flag.group)
+    kind = bool if switch else (flag.text or _plain(field.annotation))
+    kind = kind if switch or type(None) in get_args(kind) else kind | None
+    return inspect.Parameter(
+        name,
+        inspect.Parameter.KEYWORD_ONLY,
+        default=False if switch else None,
+        annotation=Annotated[kind, option],
+    )
+
+
+def _is_switch(field: FieldInfo) -> bool:
+    return isinstance(field.default, bool)
+
+
+def _plain(annotation: Any) -> Any:
+    return get_args(annotation)[0] if get_origin(annotation) is Annotated else annotation
+
+
+def _lower(text: str) -> str:
+    return text[:1].lower() + text[1:]
+
+
+def _parsed(name: str, value: Any) -> Any:
+    """The field's value; None where the flag is not set."""
+    _, field, flag = FIELDS[name]
+    if _is_switch(field):
+        return None if not value else not field.default
+    if value is None or value == []:
+        return None
+    if name == "encoder_options":
+        return parse_pairs(value, "-e", "KEY=VALUE")
+    return flag.parse(value) if flag.parse else value
+
+
+def new_flags(words: list[str]) -> tuple[list[str], list[str]]:
+    """A command line with the flags of the version before as they are called now, and what to say of each."""
+    heads = [word.partition("=") for word in words]
+    notes = [
+        f"{head} is called {OLD_FLAGS[head]} now; the old name will go" for head, _, _ in heads if head in OLD_FLAGS
+    ]
+    return [OLD_FLAGS.get(head, head) + mark + rest for head, mark, rest in heads], notes
+
+
+def to_flags(message: str) -> str:
+    """An error or warning of the library, which speaks of fields (`crf=60`, `audio=False`), in the flags of this
+    command line."""
+
+    def flag(match: re.Match[str]) -> str:
+        name, value = match[1], match[2]
+        if name in SHEET:
+            return f"--{name} {value.strip(chr(39))}"
+        _, field, own = FIELDS[name]
+        text = max(own.names or (f"--{name.replace('_', '-')}",), key=len)
+        if _is_switch(field):
+            return f"--no-{name.replace('_', '-')}" if value == "False" and field.default is True else text
+        return f"{text} {value.strip(chr(39))}"
+
+    names = "|".join(sorted([*FIELDS, *SHEET], key=len, reverse=True))
+    message = re.sub(rf"(?<![\w.-])({names})=('[^']*'|[\w.+%:/-]*[\w%])", flag, message)
+    return re.sub(rf"^({names}): ", lambda match: f"--{match[1].replace('_', '-')}: ", message)
 
 
 def choose_preset(preset: str | None, models: list[str] | None) -> tuple[str, Preset]:
-    """The preset and the name that default outputs carry."""
+    """The preset, and the name that default outputs carry."""
     if not models:
         chosen = preset or DEFAULT_PRESET
         return Path(chosen).stem if "." in chosen else chosen, Preset.load(chosen)
@@ -59,6 +180,7 @@ def choose_preset(preset: str | None, models: list[str] | None) -> tuple[str, Pr
 
 
 def parse_pairs(texts: list[str] | None, option: str, form: str) -> dict[str, str]:
+    """`KEY=VALUE` texts as a dict. UsageError: another form, or a key twice."""
     pairs: dict[str, str] = {}
     for text in texts or []:
         key, mark, value = text.partition("=")
@@ -70,29 +192,8 @@ def parse_pairs(texts: list[str] | None, option: str, form: str) -> dict[str, st
     return pairs
 
 
-def parse_panels(compare: bool, panels: str | None, preset: Preset) -> tuple[str, ...] | None:
-    if panels is not None:
-        named = tuple(panel.strip() for panel in panels.split(","))
-        if compare and len(named) < 2:
-            raise UsageError(f"--panels {panels}: a comparison needs two panels or more")
-        return named
-    return ("source", "render") if compare and len(preset.layout.panels) < 2 else None
+def build_job(source: Path, target: Path, preset: Preset, options: Mapping[str, Any]) -> Job:
+    """The job of a command; its imports are heavy."""
+    from dnirender.jobs.job import make_job
 
-
-def parse_fps(fps: float | None) -> Fraction | None:
-    if fps is None:
-        return None
-    if not math.isfinite(fps):
-        raise UsageError(f"--fps {fps}: expected a number")
-    return Fraction(fps).limit_denominator(1001)
-
-
-def make_job(source: Path, target: Path, settings: dict[str, Any]) -> Job:
-    from dnirender.jobs.job import Job
-
-    return Job(source, target, **settings)
-
-
-def drop_none(**options: Any) -> dict[str, Any]:
-    """The options that were given."""
-    return {key: value for key, value in options.items() if value is not None}
+    return make_job(source, target, preset, **options)

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import typer
 
+from dnirender.cli.options import to_flags
 from dnirender.timeline.timeline import path_position
 
 if TYPE_CHECKING:
@@ -20,6 +21,12 @@ def print_error(message: str, code: int) -> int:
     with contextlib.suppress(OSError):  # a pipe that nobody reads any more
         typer.echo(f"error: {_on_one_line(message)}", err=True)
     return code
+
+
+def print_warning(message: str) -> None:
+    """One line on standard error."""
+    with contextlib.suppress(OSError):
+        typer.echo(f"warning: {_on_one_line(message)}", err=True)
 
 
 def _on_one_line(text: str) -> str:
@@ -38,7 +45,8 @@ class Console:
             typer.echo(text, err=True)
 
     def warn(self, text: str) -> None:
-        self.line(f"warning: {_on_one_line(text)}")
+        if not self._quiet:
+            print_warning(to_flags(text))
 
     def detail(self, text: str) -> None:
         if self._verbose:

@@ -6,38 +6,29 @@ import json
 from collections.abc import Callable, Sequence
 from dataclasses import asdict
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from dnirender.cli.app import app
 from dnirender.cli.options import (
     AsJson,
-    Backend,
-    Device,
-    Dtype,
-    Extrapolate,
-    Height,
+    GroupedCommand,
     Inputs,
     Models,
-    Overwrite,
     PresetOption,
     Quiet,
-    Threads,
-    Tile,
     Verbose,
-    VideoStream,
-    Width,
+    build_job,
     choose_preset,
-    drop_none,
-    make_job,
-    parse_fps,
-    parse_pairs,
-    parse_panels,
+    to_flags,
+    with_options,
 )
 from dnirender.cli.output import Console, ProgressBar, format_table, print_error
 from dnirender.cli.signals import InterruptedRender, command_line
 from dnirender.errors import ModelError, OutputError, PresetError, RenderError, UsageError
+from dnirender.jobs.options import JOB_OPTIONS, check_options
+from dnirender.preset import PRESET_OPTIONS
 from dnirender.version import __version__
 
 if TYPE_CHECKING:
@@ -56,10 +47,12 @@ def _version(asked: bool) -> None:
         raise typer.Exit
 
 
-@app.command(name="render", hidden=True)
+@app.command(name="render", hidden=True, cls=GroupedCommand)
+@with_options([*PRESET_OPTIONS, *JOB_OPTIONS])
 def render_command(
     context: typer.Context,
     inputs: Inputs,
+    options: dict[str, Any],
     output: Annotated[
         Path | None,
         typer.Option(
@@ -67,126 +60,49 @@ def render_command(
             "--output",
             help="mp4 mov mkv webm gif webp apng or a %04d.png pattern; a folder for several inputs.  "
             "[default: STEM.PRESET.mp4 here]",
-        ),
-    ] = None,
-    overwrite: Overwrite = False,
-    keyframes: Annotated[
-        str | None,
-        typer.Option(
-            "-k", "--keyframes", help="POSITION:VALUE[@EASING],... e.g. 0:0,120:1 or 0:day,2.5s:dusk@smooth,end:night."
+            rich_help_panel="output",
         ),
     ] = None,
     preset: PresetOption = None,
     model: Models = None,
-    easing: Annotated[
-        str | None, typer.Option(help="For keyframes that name none, e.g. smooth, easeInOutCubic.")
-    ] = None,
-    loop: Annotated[
-        Literal["none", "repeat", "ping-pong"] | None, typer.Option(help="What alpha does after the last keyframe.")
-    ] = None,
-    extrapolate: Extrapolate = False,
-    boomerang: Annotated[bool, typer.Option("--boomerang", help="Frames run forth and back; no sound.")] = False,
-    start: Annotated[str | None, typer.Option(help="First frame rendered: 48, 2s, 0:02, 50%.")] = None,
-    end: Annotated[str | None, typer.Option(help="First frame not rendered any more.")] = None,
-    video_stream: VideoStream = None,
-    ignore_errors: Annotated[
-        bool, typer.Option("--ignore-errors", help="Render what is there of a damaged input.")
+    compare: Annotated[
+        bool,
+        typer.Option(
+            "--compare",
+            help="Panels in parallel over a plot of alpha.  [default panels: source,render]",
+            rich_help_panel="comparison",
+        ),
     ] = False,
-    deinterlace: Annotated[
-        Literal["auto", "off", "bwdif"], typer.Option(help="Whole pictures from interlaced frames.")
-    ] = "auto",
-    hdr: Annotated[
-        Literal["auto", "keep", "tonemap"], typer.Option(help="HDR as it is (auto says so), or made SDR first.")
-    ] = "auto",
-    device: Device = "auto",
-    dtype: Dtype = "auto",
-    backend: Backend = "auto",
-    batch: Annotated[
-        int | None, typer.Option(min=1, max=1024, help="Frames per pass.  [default: 1 on CPU, 4 on CUDA]")
-    ] = None,
-    threads: Threads = None,
-    tile: Tile = None,
-    segment: Annotated[
-        int | None, typer.Option(min=1, help="Frames that are kept at once.  [default: about 10 s of work]")
-    ] = None,
-    restart: Annotated[bool, typer.Option("--restart", help="Forget what earlier runs have finished.")] = False,
-    keep_partial: Annotated[
-        bool, typer.Option("--keep-partial", help="If stopped, publish what is done as STEM.partial.EXT.")
-    ] = False,
-    strict: Annotated[
-        bool, typer.Option("--strict", help="Refuse to leave out what the output cannot hold of the input.")
-    ] = False,
-    codec: Annotated[str | None, typer.Option(help="Encoder.  [default: libx264, webm: libvpx-vp9]")] = None,
-    crf: Annotated[int | None, typer.Option(help="Quality, lower is better.  [default: 17, webm: 30]")] = None,
-    pix_fmt: Annotated[str | None, typer.Option(help="Pixel format.  [default: as the source]")] = None,
-    encoder_option: Annotated[
-        list[str] | None, typer.Option("-e", metavar="KEY=VALUE", help="An option of the encoder; repeat.")
-    ] = None,
-    no_audio: Annotated[bool, typer.Option("--no-audio", help="Leave the sound out.")] = False,
-    no_subtitles: Annotated[bool, typer.Option("--no-subtitles", help="Leave the subtitles out.")] = False,
-    width: Width = None,
-    height: Height = None,
-    fps: Annotated[float | None, typer.Option(help="Frames per second of GIFs and stills.")] = None,
-    compare: Annotated[bool, typer.Option("--compare", help="Panels side by side over a track of alpha.")] = False,
-    panels: Annotated[
-        str | None, typer.Option(help="source, render, crossfade, or endpoints.  [default: source,render]")
-    ] = None,
     dry_run: Annotated[
-        bool, typer.Option("--dry-run", help="Check everything, print the plan, render nothing.")
+        bool,
+        typer.Option("--dry-run", help="Check everything, print the plan, render nothing.", rich_help_panel="safety"),
     ] = False,
     as_json: AsJson = False,
-    no_progress: Annotated[bool, typer.Option("--no-progress", help="No progress bar.")] = False,
+    no_progress: Annotated[
+        bool, typer.Option("--no-progress", help="No progress bar.", rich_help_panel="messages")
+    ] = False,
     quiet: Quiet = False,
     verbose: Verbose = False,
     version: Annotated[  # noqa: ARG001 - the callback answers
-        bool, typer.Option("--version", callback=_version, is_eager=True, help="Show the version and exit.")
+        bool,
+        typer.Option(
+            "--version", callback=_version, is_eager=True, help="Print the version.", rich_help_panel="messages"
+        ),
     ] = False,
 ) -> None:
-    """Render INPUT through networks whose weights are mixed along a timeline of keyframes."""
+    """Render INPUT through networks whose weights are mixed along a timeline of keyframes.
+
+    \b
+    dnirender clip.mp4                                   day to night over the whole clip
+    dnirender clip.mp4 -p painters -k "0:photo,end:starry_night" -o painted.mp4
+    dnirender clip.mp4 -m sharp=a.pth -m soft=b.pth -k 0:0,120:1
+    """
     name, chosen = choose_preset(preset, model)
-    chosen = chosen.override(
-        {
-            "timeline": drop_none(
-                keyframes=keyframes and keyframes.removeprefix("="),  # -k=0:0 arrives as "=0:0"
-                easing=easing,
-                loop=loop,
-                extrapolate=extrapolate or None,
-            ),
-            "layout": drop_none(width=width, height=height, panels=parse_panels(compare, panels, chosen)),
-            "encoding": drop_none(
-                codec=codec,
-                crf=crf,
-                pix_fmt=pix_fmt,
-                options=chosen.encoding.options | parse_pairs(encoder_option, "-e", "KEY=VALUE")
-                if encoder_option
-                else None,
-                audio=False if no_audio else None,
-                subtitles=False if no_subtitles else None,
-            ),
-        }
-    )
-    settings: dict[str, Any] = {
-        "preset": chosen,
-        "start": start,
-        "end": end,
-        "video_stream": video_stream,
-        "ignore_errors": ignore_errors,
-        "deinterlace": deinterlace,
-        "hdr": hdr,
-        "fps": parse_fps(fps),
-        "boomerang": boomerang,
-        "device": device,
-        "dtype": dtype,
-        "backend": backend,
-        "batch": batch,
-        "threads": threads,
-        "tile": tile,
-        "segment": segment,
-        "restart": restart,
-        "keep_partial": keep_partial,
-        "strict": strict,
-        "overwrite": overwrite,
-    }
+    if compare and "panels" not in options and len(chosen.layout.panels) < 2:
+        options["panels"] = ("source", "render")
+    if compare and len(options.get("panels", chosen.layout.panels)) < 2:
+        raise UsageError(f"--panels {','.join(options['panels'])}: a comparison needs two panels or more")
+    check_options(chosen, options)  # before the inputs are opened
     say = Console(quiet or as_json, verbose)
     pairs = list(zip(inputs, _outputs(inputs, output, name), strict=True))
 
@@ -199,8 +115,8 @@ def render_command(
             raise InterruptedRender(UNFINISHED, getattr(stop, "exit_code", 130)) from stop
 
     def render_one(source: Path, target: Path) -> None:
-        job = make_job(source, target, settings)
-        if len(pairs) > 1 and target.exists() and not restart and _is_rendered(job):
+        job = build_job(source, target, chosen, options)
+        if len(pairs) > 1 and target.exists() and not options.get("restart") and _is_rendered(job):
             say.line(f"{target}: is there already, as this very command makes it")
             return
         prepared = _prepared(job, loaded)
@@ -281,7 +197,7 @@ def _each(pairs: list[tuple[Path, Path]], one: Callable[[Path, Path], None], say
             if len(pairs) == 1 or isinstance(error, ModelError | PresetError | InterruptedRender):
                 raise
             named = str(source) in str(error) or str(target) in str(error)
-            print_error(str(error) if named else f"{source}: {error}", error.exit_code)
+            print_error(to_flags(str(error) if named else f"{source}: {error}"), error.exit_code)
             failed = failed or error
     if failed is not None:
         say.line("some inputs failed")
@@ -289,7 +205,7 @@ def _each(pairs: list[tuple[Path, Path]], one: Callable[[Path, Path], None], say
 
 
 def _outputs(inputs: list[Path], output: Path | None, name: str) -> list[Path]:
-    from dnirender.jobs.plan import default_output
+    from dnirender.jobs.job import default_output
 
     try:
         folder = output is not None and output.is_dir()

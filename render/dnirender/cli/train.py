@@ -51,7 +51,7 @@ Output = Annotated[
 Work = Annotated[Path | None, typer.Option(help="Folder of the checkpoint and log.  [default: NAME.training here]")]
 Device = Annotated[str, typer.Option(help="auto, cpu, cuda or cuda:N.")]
 Threads = Annotated[int | None, typer.Option(min=1, max=1024, help="CPU threads.")]
-Overwrite = Annotated[bool, typer.Option("-y", "--yes", help="Overwrite the preset and weights.")]
+Overwrite = Annotated[bool, typer.Option("-y", "--overwrite", help="Overwrite the preset and weights.")]
 
 
 @app.command(name="recipe", hidden=True)

@@ -1,5 +1,4 @@
-"""Copies audio, subtitles, attachments, chapters and tags of the source; planned before rendering, muxed with the
-video.
+"""Copies audio, subtitles, attachments, chapters and tags of the source into the output.
 
 Each stream is copied if the container supports it, else transcoded, else dropped with a warning. Tables of supported
 codecs are often wrong (PCM in MP4 is listed and fails), so support is tested by writing a header with the actual stream
@@ -57,10 +56,7 @@ class StreamPlan:
 
 @dataclass(frozen=True)
 class TimeRange:
-    """The range of source time in the output, [start, stop) in seconds; None means unbounded.
-
-    `shift` is subtracted from every timestamp.
-    """
+    """Source time [start, stop) in seconds, None for unbounded; `shift` is subtracted from every timestamp."""
 
     start: Fraction | None = None
     stop: Fraction | None = None
@@ -74,10 +70,8 @@ class TimeRange:
 def plan_streams(path: Path, container: str, video: int, *, audio: bool, subtitles: bool) -> tuple[StreamPlan, ...]:
     """One plan per stream of `path` except the rendered stream `video`, for an output of format `container`.
 
-    The text track that stores chapters in MP4 is not listed: chapters are always copied.
-
-    Raises:
-        MediaError: the source cannot be opened.
+    The text track that stores chapters in MP4 is not listed: chapters are always copied. Raises MediaError if
+    the source cannot be opened.
     """
     with open_container(path) as source:
         others = [stream for stream in source.streams if stream.index != video and not _is_chapters(stream, source)]
@@ -92,9 +86,7 @@ def _plan(stream: Any, container: str, audio: bool, subtitles: bool) -> StreamPl
     codec = stream.metadata.get("filename", "unknown") if stream.type == "attachment" else codec_of(stream)
     plan = StreamPlan(stream.index, stream.type, codec, "copy")
     if stream.type == "video":
-        return _drop(
-            plan, "cover art shows the original video" if is_cover(stream) else "only one video stream is rendered"
-        )
+        return _drop(plan, "cover art is not rendered" if is_cover(stream) else "only one video stream is rendered")
     if (stream.type == "audio" and not audio) or (stream.type == "subtitle" and not subtitles):
         return _drop(plan, AS_REQUESTED)
     if stream.type == "attachment":
@@ -104,14 +96,10 @@ def _plan(stream: Any, container: str, audio: bool, subtitles: bool) -> StreamPl
     if _can_hold(container, lambda out: add_copy(out, stream)):
         return plan
     reason = f"{container} does not support {codec}"
-    target_codec = TEXT_CODECS.get(container, "") if codec in TEXT_SUBTITLES else ""
+    target = TEXT_CODECS.get(container, "") if codec in TEXT_SUBTITLES else ""
     if stream.type == "audio" and stream.codec_context is not None:
-        target_codec = AUDIO_CODECS.get(container, "aac")
-    return (
-        StreamPlan(stream.index, stream.type, codec, "transcode", target_codec, reason)
-        if target_codec
-        else _drop(plan, reason)
-    )
+        target = AUDIO_CODECS.get(container, "aac")
+    return StreamPlan(stream.index, stream.type, codec, "transcode", target, reason) if target else _drop(plan, reason)
 
 
 def _drop(plan: StreamPlan, reason: str) -> StreamPlan:
@@ -238,9 +226,7 @@ class StreamCopier:
             self._handlers[plan.index] = lambda packet: self._copy(_convert_text_packet(packet, plan), out_stream)
         if stream.type == "subtitle":
             copy = self._handlers[plan.index]
-            self._handlers[plan.index] = lambda packet: (
-                copy(packet) if _trim_subtitle(packet, self._time_range) else None
-            )
+            self._handlers[plan.index] = lambda packet: copy(packet) if _trim(packet, self._time_range) else None
 
     def _copy(self, packet: Packet[Any], out_stream: Any) -> None:
         ticks = round(self._time_range.shift / fraction(packet.time_base, Fraction(1)))
@@ -306,10 +292,7 @@ class StreamCopier:
 
 
 def audio_settings(codec: str, source: Any) -> tuple[int, str]:
-    """The sample rate and channel layout nearest to the source's that the encoder accepts.
-
-    libopus accepts 5.1 but not 5.1(side), and only five rates, including 48000.
-    """
+    """The nearest sample rate and layout that the encoder accepts: libopus has five rates, and no 5.1(side)."""
     encoder = av.Codec(codec, "w")
     rate = source.sample_rate if source.sample_rate in (encoder.audio_rates or (source.sample_rate,)) else 48000
     standard = {1: "mono", 6: "5.1", 8: "7.1"}.get(source.layout.nb_channels, "stereo")
@@ -338,7 +321,7 @@ def is_in_output(packet: Packet[Any], time_range: TimeRange, container: str) -> 
     return time_range.contains(start_of(packet)) and (container in EDIT_LIST_CONTAINERS or not is_hidden)
 
 
-def _trim_subtitle(packet: Packet[Any], time_range: TimeRange) -> bool:
+def _trim(packet: Packet[Any], time_range: TimeRange) -> bool:
     """Trims a subtitle to the range, in place; returns False if it is entirely outside."""
     base = fraction(packet.time_base, Fraction(1))
     start, end = start_of(packet), start_of(packet) + (packet.duration or 0) * base

@@ -66,7 +66,7 @@ def _measured(job: Job) -> BenchmarkResult:
     per_forward = engine.seconds_per_frame(frame)
     networks = per_forward * plan.forwards / plan.num_frames
     count = min(len(plan.selection.indices), MOST, max(FEWEST, int(SECONDS / max(networks, 1e-6))))
-    short = replace(plan.job, start=str(plan.selection.indices[0]), end=str(plan.selection.indices[count - 1] + 1))
+    short = plan.job.override(start=plan.selection.indices[0], end=plan.selection.indices[count - 1] + 1)
     prepared = prepare(make_plan(short), engine)
     rest = _seconds_per_tick(lambda tick: _without_networks(prepared, tick))
     whole = _seconds_per_tick(lambda tick: run(prepared, lambda _done, _total, _alpha: tick()))
@@ -82,7 +82,7 @@ def _measured(job: Job) -> BenchmarkResult:
         dtype=engine.dtype,
         backend=engine.backend,
         workers=engine.workers,
-        batch=prepared.plan.job.batch or 1,
+        batch=prepared.plan.job.engine.batch or 1,
         tile=f"{engine.tile[1]}x{engine.tile[0]}" if engine.tile else "none",
         why=engine.decision,
     )

@@ -27,11 +27,12 @@ def make_sheet(job: Job, positions: Sequence[str], values: Sequence[str], title:
     Returns what the engine chose. Raises RenderError.
     """
     check_target(job.output, job)
-    source = open_source(job.input, stream=job.video_stream, deinterlace=job.deinterlace, hdr=job.hdr)
+    options = job.decode
+    source = open_source(job.input, stream=options.video_stream, deinterlace=options.deinterlace, hdr=options.hdr)
     metadata = source.metadata
     alphas = [_alpha(value, job.preset) for value in values]
     chosen = ["0"] if is_still(job.input) else positions
-    places = [find_frame("--frames", text.strip(), metadata.seconds) for text in chosen]
+    places = [find_frame("frames", text.strip(), metadata.seconds) for text in chosen]
     indices = sorted({min(place, len(metadata.pts) - 1) for place in places})
     size = scaled_size(job, metadata)
     engine = load_engine(job)
@@ -49,7 +50,7 @@ def _alpha(value: str, preset: Preset) -> Alpha:
         timeline = Timeline.parse(f"0:{value.strip()}", extrapolate=preset.timeline.extrapolate)
         return timeline.resolve(preset.endpoints, [Fraction(0)]).alphas[0]
     except UsageError as error:
-        raise UsageError(f"--alphas {value.strip()}: {str(error).split('(key 1): ')[-1]}") from error
+        raise UsageError(f"alphas={value.strip()!r}: {str(error).split('(key 1): ')[-1]}") from error
 
 
 def _label(index: int, metadata: VideoMetadata) -> str:

@@ -3,23 +3,18 @@
 from __future__ import annotations
 
 import hashlib
-from dataclasses import fields
 from importlib import metadata
 from pathlib import Path
 
 import av
 
 from dnirender.files import sample_hash, short_sha256
+from dnirender.jobs.options import JOB_OPTIONS
 from dnirender.jobs.plan import Plan
 from dnirender.jobs.workspace import Identity
 from dnirender.version import __version__
 
 LIBRARIES = ("torch", "openvino", "opencv-python", "numpy")  # whose rounding pictures depend on
-# What changes no picture, or is named by an ingredient of its own.
-BESIDE = {
-    *("input", "output", "preset", "overwrite", "batch", "segment"),
-    *("restart", "keep_partial", "ignore_errors", "strict"),
-}
 
 
 def job_fingerprint(plan: Plan) -> Identity:
@@ -33,7 +28,13 @@ def job_fingerprint(plan: Plan) -> Identity:
     weights = {endpoint.name: _content(endpoint.weights) for endpoint in preset.network.endpoints}
     libraries = [f"{name}-{'.'.join(map(str, number))}" for name, number in av.library_versions.items()]
     libraries += [f"{name}-{_version(name)}" for name in LIBRARIES]
-    options = {field.name: getattr(job, field.name) for field in fields(job) if field.name not in BESIDE}
+    options = {
+        name: getattr(getattr(job, group), field)
+        for name, (group, (field, _, flag)) in JOB_OPTIONS.items()
+        if flag.fingerprint
+    }
+    if job.own_timeline:
+        sections["timeline"] = f"{job.own_timeline.keyframes} {job.own_timeline}"
     times = short_sha256(repr(plan.source.metadata.pts).encode())
     return {
         "input": f"{sample_hash(job.input)} {job.input.stat().st_mtime_ns} {times}",

@@ -22,7 +22,7 @@ def finish_render(
 ) -> Sequence[Segment]:
     """Renders what is missing, delivers and tidies up; returns the segments that were missing."""
     plan, missing = prepared.plan, list[Segment]()
-    if plan.job.restart:
+    if plan.job.resume.restart:
         workspace.discard()
     begun = workspace.begin(engine_settings(prepared.engine), prepared.segments)
     try:
@@ -35,7 +35,7 @@ def finish_render(
             _deliver(prepared, workspace, begun.segments)
         workspace.published = True
     except BaseException:
-        if plan.job.keep_partial:
+        if plan.job.resume.keep_partial:
             _deliver_partial(prepared, begun.segments, notice or (lambda _: None))
         raise
     workspace.cleanup()
@@ -45,7 +45,7 @@ def finish_render(
 def _reusable_segments(prepared: PreparedJob, workspace: Workspace, begun: Manifest) -> tuple[Segment, ...]:
     """The finished segments that are as this job wants them: one that ignores no errors takes none that hide some."""
     plan = prepared.plan
-    if plan.job.ignore_errors:
+    if plan.job.decode.ignore_errors:
         plan.source.concealed_frames.update(begun.concealed_frames)
     elif begun.concealed_frames:
         indices, mended = plan.selection.indices, set(begun.concealed_frames)
@@ -60,7 +60,7 @@ def _deliver_partial(prepared: PreparedJob, segments: Sequence[Segment], notice:
     finished = workspace.finished()
     whole = list(itertools.takewhile(lambda segment: segment in finished, segments))
     count = whole[-1].stop if whole else 0
-    if not 0 < count < len(plan.selection.indices) or plan.job.boomerang:
+    if not 0 < count < len(plan.selection.indices) or plan.job.encode.boomerang:
         return
     try:
         target = free_name(prepared)

@@ -43,7 +43,7 @@ def select_frames(job: Job, metadata: VideoMetadata) -> Selection:
         shown, times = thin(seconds[start:stop], _frame_timing(metadata, start, stop), _rate(job, metadata))
         indices, alphas = [start + index for index in shown], [track.alphas[index] for index in shown]
         return Selection(tuple(indices), tuple(alphas), times, track)
-    if job.animated and not job.boomerang and timeline.is_closed(job.preset.endpoints) and stop - start > 1:
+    if job.animated and not job.encode.boomerang and timeline.is_closed(job.preset.endpoints) and stop - start > 1:
         # A loop shows its first frame after its last: a closed cycle would stand still for one frame.
         stop -= track.alphas[0] == track.alphas[-1]
     times, cut = timing_and_range(metadata, start, stop)
@@ -62,13 +62,12 @@ def timing_and_range(metadata: VideoMetadata, start: int, stop: int) -> tuple[Fr
 
 def _range(job: Job, seconds: Sequence[Fraction]) -> tuple[int, int]:
     """The first frame that is rendered, and the first behind that is not."""
-    start = find_frame("--start", job.start, seconds) if job.start is not None else 0
+    first, end = job.decode.start, job.decode.end
+    start = find_frame("start", first, seconds) if first is not None else 0
     # "up to the end" means all of it, although `end` as a position is the last frame.
-    stop = find_frame("--end", job.end, seconds) if job.end not in (None, "end", "100%") else len(seconds)
+    stop = find_frame("end", end, seconds) if end not in (None, "end", "100%") else len(seconds)
     if start >= stop:
-        raise UsageError(
-            f"--start {job.start or 0} --end {job.end or 'end'}: no frame of {len(seconds)} lies in this range"
-        )
+        raise UsageError(f"start='{first or 0}', end='{end or 'end'}': no frame of {len(seconds)} lies in this range")
     return start, stop
 
 
@@ -77,7 +76,7 @@ def find_frame(option: str, text: str | None, seconds: Sequence[Fraction]) -> in
     try:
         return parse_position(text or "").frame(seconds)
     except UsageError as error:
-        raise UsageError(f"{option} {text}: {error}") from error
+        raise UsageError(f"{option}={text!r}: {error}") from error
 
 
 def _frame_timing(metadata: VideoMetadata, start: int, stop: int) -> FrameTiming:
@@ -88,7 +87,7 @@ def _frame_timing(metadata: VideoMetadata, start: int, stop: int) -> FrameTiming
 
 
 def _rate(job: Job, metadata: VideoMetadata) -> Fraction:
-    asked = job.fps or Fraction(job.preset.animation.fps).limit_denominator(1000)
+    asked = job.encode.fps or Fraction(job.preset.animation.fps).limit_denominator(1000)
     return min(asked, metadata.frame_rate)
 
 

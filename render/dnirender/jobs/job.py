@@ -1,69 +1,107 @@
-"""What is asked to be rendered."""
+"""What is asked to be rendered: input, output, preset and options, checked when built."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from fractions import Fraction
+import re
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import Any, Self
 
-from dnirender.decoding import deinterlace, tonemap
 from dnirender.encoding.animation import FORMATS
 from dnirender.errors import UsageError
-from dnirender.preset import Preset
+from dnirender.jobs.options import (
+    DecodeOptions,
+    EncodeOptions,
+    EngineOptions,
+    ResumeOptions,
+    apply_to_preset,
+    split_options,
+)
+from dnirender.preset import DEFAULT_PRESET, Preset
+from dnirender.timeline.easing import Easing
 from dnirender.timeline.timeline import Timeline
+
+Keyframes = str | Timeline | Sequence[Sequence[Any]]
+"""The command line's text, a Timeline, or keys as (position, value) or (position, value, easing)."""
 
 
 @dataclass(frozen=True)
 class Job:
-    """What is to be rendered. `start` and `end` are positions in the source, `end` exclusive; `tile` is the side of
-    tiles or their (height, width); `segment` is how many frames one segment has, None for about SECONDS of work.
-    `restart` forgets what earlier runs have finished; `keep_partial` publishes what is done when the render stops;
-    `strict` refuses to leave out anything of the source that was not asked to be left out."""
+    """A render of one input. `own_timeline` stands in for the preset's where that cannot be said in text."""
 
     input: Path
     output: Path
     preset: Preset
-    start: str | None = None
-    end: str | None = None
-    video_stream: int | None = None
-    deinterlace: str = "auto"
-    hdr: str = "auto"
-    fps: Fraction | None = None
-    boomerang: bool = False
-    device: str = "auto"
-    dtype: str = "auto"
-    backend: str = "auto"
-    batch: int | None = None
-    threads: int | None = None
-    tile: int | tuple[int, int] | None = None
-    segment: int | None = None
-    restart: bool = False
-    keep_partial: bool = False
-    strict: bool = False
-    overwrite: bool = False
-    ignore_errors: bool = False
-
-    def __post_init__(self) -> None:
-        if self.fps is not None and not 0 < self.fps <= 1000:
-            raise UsageError(f"--fps {float(self.fps):g}: expected more than 0 and at most 1000")
-        for option, given, known in (
-            ("--deinterlace", self.deinterlace, deinterlace.MODES),
-            ("--hdr", self.hdr, tonemap.MODES),
-        ):
-            if given not in known:
-                raise UsageError(f"{option} {given}: expected {', '.join(known)}")
+    decode: DecodeOptions = field(default_factory=DecodeOptions)
+    engine: EngineOptions = field(default_factory=EngineOptions)
+    resume: ResumeOptions = field(default_factory=ResumeOptions)
+    encode: EncodeOptions = field(default_factory=EncodeOptions)
+    own_timeline: Timeline | None = None
 
     @property
     def timeline(self) -> Timeline:
-        """The preset's timeline."""
-        return self.preset.timeline.parsed()
+        """The timeline that is rendered."""
+        return self.own_timeline or self.preset.timeline.parsed()
 
     @property
     def numbered(self) -> bool:
-        """Whether the output is a pattern of numbered pictures."""
+        """Whether the output is a pattern of numbered images."""
         return self.output.suffix.lower() == ".png" and "%" in self.output.name
 
     @property
     def animated(self) -> bool:
         """Whether the output is a GIF, WebP or APNG."""
         return self.output.suffix.lower() in FORMATS
+
+    def override(self, **options: Any) -> Self:
+        """The job with other options, by their flat names. UsageError: no such option, or a value out of range."""
+        sections, groups = split_options(options)
+        changed = {name: getattr(self, name).override(values) for name, values in groups.items()}
+        return replace(self, preset=apply_to_preset(self.preset, sections), **changed)
+
+
+def make_job(
+    input: str | Path,
+    output: str | Path | None = None,
+    preset: str | Path | Preset = DEFAULT_PRESET,
+    *,
+    keyframes: Keyframes | None = None,
+    easing: str | Callable[[float], float] | None = None,
+    **options: Any,
+) -> Job:
+    """A job with options by their flat names, those of the command line; None stands for the default.
+
+    `output` defaults to `<stem>.<preset>.mp4` in the current folder. `easing` may be a function from 0..1 to 0..1.
+    UsageError: an unknown option or a value out of range, by name, with what was expected. PresetError: the preset.
+    """
+    chosen = preset if isinstance(preset, Preset) else Preset.load(preset)
+    name = Path(preset).stem if isinstance(preset, str | Path) else re.sub(r"[^\w.-]+", "-", chosen.name).lower()
+    job = Job(Path(input), Path(output) if output is not None else default_output(Path(input), name), chosen)
+    text = keyframes if isinstance(keyframes, str) or keyframes is None else None
+    values = {"keyframes": text, "easing": easing if isinstance(easing, str) else None, **options}
+    if keyframes is not None and text is None and not isinstance(keyframes, Timeline):
+        values["keyframes"] = ", ".join(_key_text(key) for key in keyframes)
+    job = job.override(**{key: value for key, value in values.items() if value is not None})
+    if isinstance(keyframes, Timeline):
+        return replace(job, own_timeline=keyframes)
+    if easing is not None and not isinstance(easing, str):
+        return replace(job, own_timeline=replace(job.timeline, easing=Easing(_curve_name(easing), easing)))
+    return job
+
+
+def default_output(source: Path, name: str) -> Path:
+    """`<stem>.<name>.mp4` in the current folder."""
+    return Path(f"{source.stem}.{name}.mp4")
+
+
+def _key_text(key: Sequence[Any]) -> str:
+    if isinstance(key, str) or not 2 <= len(key) <= 3:
+        raise UsageError(f"keyframes: expected (position, value) or (position, value, easing), got {key!r}")
+    position, value, *easing = key
+    return f"{position}:{value}" + "".join(f"@{name}" for name in easing)
+
+
+def _curve_name(curve: Callable[[float], float]) -> str:
+    """A name that differs where the curve does, for what identifies a job."""
+    return "curve " + " ".join(f"{curve(step / 16):.6g}" for step in range(17))

@@ -56,13 +56,13 @@ class Plan:
     def order(self) -> Sequence[int]:
         """For every frame of the output, the number of its picture."""
         rendered = len(self.selection.indices)
-        return boomerang_order(rendered) if self.job.boomerang else range(rendered)
+        return boomerang_order(rendered) if self.job.encode.boomerang else range(rendered)
 
     @property
     def times(self) -> FrameTiming:
         """When each frame of the output is shown."""
         times = self.selection.times
-        if not self.job.boomerang:
+        if not self.job.encode.boomerang:
             return times
         durations = [times.duration(index) for index in self.order]
         return FrameTiming(tuple(itertools.accumulate(durations[:-1], initial=0)), times.time_base, durations[-1])
@@ -120,7 +120,7 @@ class Plan:
     def blocks(self, numbers: Sequence[int] | None = None) -> Iterator[Block]:
         """The rendered frames, or those of `numbers`, in blocks of at most the batch size, each with the alphas that
         it needs."""
-        alphas, size = self.selection.alphas, self.job.batch or 1
+        alphas, size = self.selection.alphas, self.job.engine.batch or 1
         numbers = range(len(alphas)) if numbers is None else numbers
         for start in range(0, len(numbers), size):
             yield Block([self.needs(alphas[number]) for number in numbers[start : start + size]])
@@ -143,11 +143,6 @@ def one_hot(index: int, count: int) -> Alpha:
     return tuple(1.0 if i == index else 0.0 for i in range(count))
 
 
-def default_output(source: Path, name: str) -> Path:
-    """`<stem>.<name>.mp4` in the current folder."""
-    return Path(f"{source.stem}.{name}.mp4")
-
-
 def make_plan(job: Job) -> Plan:
     """Checks a job as far as that is possible without its networks, and lays the timeline over its input.
 
@@ -155,7 +150,7 @@ def make_plan(job: Job) -> Plan:
     """
     check_output(job)
     compose.check_panels(job.preset.layout.panels, job.preset.endpoints)
-    if job.fps is not None and not (job.animated or is_still(job.input)):
+    if job.encode.fps is not None and not (job.animated or is_still(job.input)):
         raise UsageError("--fps applies to GIF, WebP, APNG and stills; a video keeps the time stamps of its source")
     source = _open(job)
     metadata = source.metadata
@@ -197,34 +192,36 @@ def check_target(target: Path, job: Job) -> None:
         raise OutputError(f"{target}: is the input itself; choose another name")
     if target.is_dir():
         raise OutputError(f"{target}: is a folder; name a file")
-    if (target.exists() or target.is_symlink()) and not (job.overwrite or was_delivered(job.output, target)):
+    if (target.exists() or target.is_symlink()) and not (job.encode.overwrite or was_delivered(job.output, target)):
         raise OutputError(f"{target}: exists already; -y overwrites it")
     if not os.access(target.parent, os.W_OK):
         raise OutputError(f"{target.parent}: this folder cannot be written to")
 
 
 def _open(job: Job) -> Source:
+    options = job.decode
     if not is_still(job.input):
         return open_source(
             job.input,
-            stream=job.video_stream,
-            deinterlace=job.deinterlace,
+            stream=options.video_stream,
+            deinterlace=options.deinterlace,
             hdr=_hdr(job),
             sdr_depth=depth_of_name(job.preset.encoding.pix_fmt, 8),
-            ignore_errors=job.ignore_errors,
+            ignore_errors=options.ignore_errors,
         )
-    rate = job.fps or (Fraction(job.preset.animation.fps).limit_denominator(1000) if job.animated else STILL_RATE)
+    default = Fraction(job.preset.animation.fps).limit_denominator(1000) if job.animated else STILL_RATE
+    rate = job.encode.fps or default
     count = job.timeline.num_frames(rate)
     if count > MAX_STILL_FRAMES:
         raise UsageError(
             f"keyframes: the last key is at frame {count - 1}; a still is held for {MAX_STILL_FRAMES} frames at most"
         )
-    return open_source(job.input, still_frames=count, still_rate=rate, ignore_errors=job.ignore_errors)
+    return open_source(job.input, still_frames=count, still_rate=rate, ignore_errors=options.ignore_errors)
 
 
 def _hdr(job: Job) -> str:
     """Files of pictures do not say that their values are HDR: there, auto means tone mapping."""
-    return "tonemap-auto" if job.hdr == "auto" and (job.animated or job.numbered) else job.hdr
+    return "tonemap-auto" if job.decode.hdr == "auto" and (job.animated or job.numbered) else job.decode.hdr
 
 
 def scaled_size(job: Job, metadata: VideoMetadata) -> tuple[int, int]:
@@ -242,8 +239,8 @@ def scaled_size(job: Job, metadata: VideoMetadata) -> tuple[int, int]:
 
 def _streams(job: Job, metadata: VideoMetadata) -> tuple[StreamPlan, ...]:
     suffix = job.output.suffix.lower()
-    if job.boomerang or suffix not in CONTAINERS:
-        why = BACKWARDS if job.boomerang else ONLY_PICTURES
+    if job.encode.boomerang or suffix not in CONTAINERS:
+        why = BACKWARDS if job.encode.boomerang else ONLY_PICTURES
         others = [stream for stream in metadata.streams if stream.index != metadata.video_index]
         return tuple(StreamPlan(s.index, s.kind, s.codec, "drop", "", why) for s in others)
     if metadata.still:

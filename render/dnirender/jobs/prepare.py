@@ -54,14 +54,15 @@ def load_engine(job: Job) -> Engine:
     from dnirender.networks.loading import load
 
     network, path = load({endpoint.name: endpoint.weights for endpoint in job.preset.network.endpoints})
+    options = job.engine
     return Engine(
         network,
         path,
-        device=job.device,
-        dtype=job.dtype,
-        backend=job.backend,
-        threads=job.threads,
-        tile=job.tile,
+        device=options.device,
+        dtype=options.dtype,
+        backend=options.backend,
+        threads=options.threads,
+        tile=options.tile,
     )
 
 
@@ -86,7 +87,7 @@ class PreparedJob:
     @property
     def resumed(self) -> int:
         """Frames that an earlier run has finished."""
-        return 0 if self.plan.job.restart else self.workspace.num_finished_frames
+        return 0 if self.plan.job.resume.restart else self.workspace.num_finished_frames
 
     def sink(self) -> Sink:
         """What makes the output of the pictures."""
@@ -96,10 +97,12 @@ class PreparedJob:
         if self.spec is None:
             return ImageSequenceSink(job.output, plan.order)
         provenance = _provenance(plan, "" if self.partial else short_hash(self.workspace.job))
-        if job.boomerang:
+        if job.encode.boomerang:
             return BoomerangSink(VideoSink(job.output, self.spec, plan.times, provenance=provenance), plan.order)
         copied_streams = None if plan.source.metadata.still else (job.input, plan.streams, plan.selection.cut)
-        return VideoSink(job.output, self.spec, plan.times, copied_streams, provenance, ignore_errors=job.ignore_errors)
+        return VideoSink(
+            job.output, self.spec, plan.times, copied_streams, provenance, ignore_errors=job.decode.ignore_errors
+        )
 
 
 def is_rendered(job: Job) -> bool:
@@ -110,7 +113,7 @@ def is_rendered(job: Job) -> bool:
         return False
     if provenance is None:
         return False
-    plan = make_plan(replace(job, overwrite=True))
+    plan = make_plan(job.override(overwrite=True))
     return provenance.model_copy(update={"crc32": None}) == _provenance(plan, short_hash(job_fingerprint(plan)))
 
 
@@ -144,14 +147,14 @@ def _provenance(plan: Plan, mark: str) -> Provenance:
         sample=sample_hash(job.input),
         preset=job.preset.name,
         keyframes=job.preset.timeline.keyframes,
-        video_stream=job.video_stream,
+        video_stream=job.decode.video_stream,
         start=indices[0],
         stop=indices[-1] + 1,
         frames=plan.num_frames,
-        boomerang=job.boomerang,
+        boomerang=job.encode.boomerang,
         audio=job.preset.encoding.audio,
         subtitles=job.preset.encoding.subtitles,
-        ignore_errors=job.ignore_errors,
+        ignore_errors=job.decode.ignore_errors,
         job=mark,
     )
 
@@ -162,12 +165,12 @@ def prepare(plan: Plan, engine: Engine | None = None) -> PreparedJob:
     What an earlier run of the same job has finished is gone on with, on the device and in the precision it was begun.
     """
     workspace = Workspace(plan.job.output, job_fingerprint(plan))
-    for target in plan.targets if not plan.job.overwrite else ():
+    for target in plan.targets if not plan.job.encode.overwrite else ():
         if target.exists() and not workspace.has_delivered(target):
             raise OutputError(f"{target}: exists already; -y overwrites it")
-    begun = None if plan.job.restart else workspace.manifest
+    begun = None if plan.job.resume.restart else workspace.manifest
     if begun:
-        plan = replace(plan, job=replace(plan.job, **begun.engine))
+        plan = replace(plan, job=plan.job.override(**begun.engine))
     if engine is None or (begun and begun.engine != engine_settings(engine)):
         try:
             engine = load_engine(plan.job)
@@ -175,15 +178,16 @@ def prepare(plan: Plan, engine: Engine | None = None) -> PreparedJob:
             if begun is None:
                 raise
             raise UsageError(f"{error}; so it was begun, and --restart begins anew") from error
-    if plan.job.batch is None:
-        plan = replace(plan, job=replace(plan.job, batch=CUDA_BATCH if engine.device.type == "cuda" else 1))
+    if plan.job.engine.batch is None:
+        batch = CUDA_BATCH if engine.device.type == "cuda" else 1
+        plan = replace(plan, job=plan.job.override(batch=batch))
     width, height = plan.size[0] * engine.network.scale, plan.size[1] * engine.network.scale
     panels = plan.job.preset.layout.panels
     if len(panels) > 1:
         width, height = compose.compare_size(width, height, len(panels))
     spec = _spec(plan, width, height) if plan.job.output.suffix.lower() in CONTAINERS else None
     lost = list(_lost(plan, spec))
-    if plan.job.strict and (dropped := [*plan.dropped, *lost]):
+    if plan.job.encode.strict and (dropped := [*plan.dropped, *lost]):
         raise UsageError(f"--strict: {'; '.join(dropped)}")
     warnings = [*plan.warnings, *lost]
     if spec and (spec.width, spec.height) != (width, height):
@@ -191,7 +195,8 @@ def prepare(plan: Plan, engine: Engine | None = None) -> PreparedJob:
             f"{width}x{height} is odd, and {spec.codec} with {spec.pix_fmt} is not: "
             f"padded to {spec.width}x{spec.height} by repeating the edge"
         )
-    done, space = 0 if plan.job.restart else workspace.num_finished_frames, _disk_bytes(plan, spec, (width, height))
+    done = 0 if plan.job.resume.restart else workspace.num_finished_frames
+    space = _disk_bytes(plan, spec, (width, height))
     needed = remaining_bytes(workspace.folder, done, len(plan.selection.indices), space)
     if tight := check_space(plan.job.output, needed, begun=bool(done)):
         warnings.append(tight)
@@ -200,7 +205,7 @@ def prepare(plan: Plan, engine: Engine | None = None) -> PreparedJob:
         sink.check()
     autotune(engine, plan)
     segments = begun.segments if begun else split(len(plan.selection.indices), _segment_length(plan, engine))
-    if not plan.job.restart:
+    if not plan.job.resume.restart:
         warnings += [
             f"{plan.job.output}: another job was begun on it, with other {', '.join(other)}; its finished parts are "
             "not used, and stay until this one is published"
@@ -219,7 +224,7 @@ def _lost(plan: Plan, spec: VideoSpec | None) -> Iterator[str]:
 
 def _disk_bytes(plan: Plan, spec: VideoSpec | None, size: tuple[int, int]) -> int:
     """Bytes that the render takes, by estimate."""
-    codec = spec.codec if spec and not plan.job.boomerang else None
+    codec = spec.codec if spec and not plan.job.encode.boomerang else None
     return estimate_bytes(size[0] * size[1] * len(plan.selection.indices), codec)
 
 
@@ -237,8 +242,8 @@ def engine_settings(engine: Engine) -> dict[str, Any]:
 def _segment_length(plan: Plan, engine: Engine) -> int:
     """Frames that take about SECONDS, to the next power of two; no more than MOST_FRAMES."""
     count = len(plan.selection.indices)
-    if plan.job.segment:
-        return plan.job.segment
+    if plan.job.resume.segment_frames:
+        return plan.job.resume.segment_frames
     networks = (
         engine.seconds_per_frame(probe.calibration_image(plan.size[1], plan.size[0]), 1) * plan.forwards / count
         if count > 1

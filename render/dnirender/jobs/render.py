@@ -2,19 +2,18 @@
 
 from __future__ import annotations
 
-import re
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
-from fractions import Fraction
 from pathlib import Path
+from typing import Any
 
 from dnirender.errors import OutputError
 from dnirender.jobs.disk_space import disk_full_error, is_disk_full
 from dnirender.jobs.finish import finish_render
-from dnirender.jobs.job import Job
+from dnirender.jobs.job import Keyframes, make_job
 from dnirender.jobs.pipeline import Progress
-from dnirender.jobs.plan import default_output, make_plan
+from dnirender.jobs.plan import make_plan
 from dnirender.jobs.prepare import PreparedJob, autotune, prepare
 from dnirender.preset import DEFAULT_PRESET, Preset
 
@@ -87,58 +86,16 @@ def render(
     output: str | Path | None = None,
     *,
     preset: str | Path | Preset = DEFAULT_PRESET,
-    keyframes: str | None = None,
-    start: str | int | None = None,
-    end: str | int | None = None,
-    video_stream: int | None = None,
-    deinterlace: str = "auto",
-    hdr: str = "auto",
-    fps: float | Fraction | None = None,
-    boomerang: bool = False,
-    device: str = "auto",
-    dtype: str = "auto",
-    backend: str = "auto",
-    batch: int | None = None,
-    threads: int | None = None,
-    tile: int | None = None,
-    segment: int | None = None,
-    restart: bool = False,
-    keep_partial: bool = False,
-    strict: bool = False,
-    overwrite: bool = False,
-    ignore_errors: bool = False,
+    keyframes: Keyframes | None = None,
+    easing: str | Callable[[float], float] | None = None,
     progress: Progress | None = None,
+    **options: Any,
 ) -> Report:
     """Renders `input` to `output` (default `<stem>.<preset>.mp4` in the current folder) and reports.
 
-    The options are those of the command line. Raises RenderError; the type says who can mend it.
+    Further options are those of the command line, by the same names with underscores: `crf=16`, `width=640`,
+    `segment_frames=48`, `audio=False`; `jobs/options.py` and `preset.py` list them. Raises RenderError; its type says
+    who can fix the problem.
     """
-    chosen = preset if isinstance(preset, Preset) else Preset.load(preset)
-    if keyframes is not None:
-        chosen = chosen.override({"timeline": {"keyframes": keyframes}})
-    name = Path(preset).stem if isinstance(preset, str | Path) else re.sub(r"[^\w.-]+", "-", chosen.name).lower()
-    job = Job(
-        input=Path(input),
-        output=Path(output) if output is not None else default_output(Path(input), name),
-        preset=chosen,
-        start=None if start is None else str(start),
-        end=None if end is None else str(end),
-        video_stream=video_stream,
-        deinterlace=deinterlace,
-        hdr=hdr,
-        fps=None if fps is None else Fraction(fps).limit_denominator(1001),
-        boomerang=boomerang,
-        device=device,
-        dtype=dtype,
-        backend=backend,
-        batch=batch,
-        threads=threads,
-        tile=tile,
-        segment=segment,
-        restart=restart,
-        keep_partial=keep_partial,
-        strict=strict,
-        overwrite=overwrite,
-        ignore_errors=ignore_errors,
-    )
+    job = make_job(input, output, preset, keyframes=keyframes, easing=easing, **options)
     return run(prepare(make_plan(job)), progress)

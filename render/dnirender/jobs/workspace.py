@@ -77,7 +77,7 @@ class Manifest:
                 job=dict(data["job"]),
                 engine={key: tuple(v) if isinstance(v, list) else v for key, v in data["engine"].items()},
                 segments=tuple(Segment(int(start), int(stop)) for start, stop in data["segments"]),
-                concealed_frames=tuple(map(int, data["repaired"])),
+                concealed_frames=tuple(map(int, data["concealed_frames"])),
                 delivered={str(name): (int(size), int(time)) for name, (size, time) in data["delivered"].items()},
             )
         except (OSError, ValueError, KeyError, TypeError, AttributeError):

@@ -8,7 +8,8 @@ from typing import Annotated, Any, Literal, Self
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from dnirender.errors import PresetError
-from dnirender.preset import Endpoint, first_error, read_yaml
+from dnirender.options import first_error
+from dnirender.preset import Endpoint, read_renamed, read_yaml
 
 Steps = Annotated[int, Field(ge=1, le=10_000_000)]
 Weight = Annotated[float, Field(ge=0, le=1e6)]
@@ -30,6 +31,11 @@ class EndpointTarget(_Model):
     start: str | None = Field(None, description="Endpoint of `start` that it begins as.  [default: of the same name]")
     identity: bool = Field(False, description="Held at the identity: the picture itself.")
     share: Weight = Field(1.0, description="How often it is trained, relative to the others.")
+
+    @model_validator(mode="before")
+    @classmethod
+    def _renamed(cls, data: Any) -> Any:
+        return read_renamed(data, {"untouched": "identity"})
 
     @model_validator(mode="after")
     def _nameable(self) -> Self:

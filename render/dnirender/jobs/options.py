@@ -1,0 +1,161 @@
+"""The options of a job, in four groups, and the flat names under which callers give them."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from fractions import Fraction
+from typing import Annotated, Any, Literal
+
+from pydantic import BeforeValidator, Field
+
+from dnirender.options import Flag, Options, offered, unknown_option
+from dnirender.preset import PRESET_OPTIONS, Preset
+
+
+def _position(value: Any) -> Any:
+    """A frame's number as text; positions are read as text."""
+    return str(value) if isinstance(value, int) and not isinstance(value, bool) else value
+
+
+def _rate(value: Any) -> Any:
+    if value is None:
+        return None
+    if isinstance(value, bool) or not isinstance(value, int | float | Fraction) or not math.isfinite(value):
+        raise ValueError("expected a number of frames per second")
+    if not 0 < value <= 1000:
+        raise ValueError("expected more than 0 and at most 1000")
+    return Fraction(value).limit_denominator(1001)
+
+
+def _tile(value: Any) -> Any:
+    if value is None:
+        return None
+    sides = value if isinstance(value, tuple | list) and len(value) == 2 else (value,)
+    if not all(isinstance(side, int) and not isinstance(side, bool) and 1 <= side <= 16384 for side in sides):
+        raise ValueError("expected a side from 1 to 16384, or (height, width)")
+    return value if len(sides) == 1 else tuple(sides)
+
+
+Position = Annotated[str, BeforeValidator(_position)]
+Tile = int | tuple[int, int]
+
+
+class DecodeOptions(Options):
+    """Which part of the source is decoded, and how. `start` and `end` are positions in it, `end` exclusive."""
+
+    start: Annotated[Position | None, Flag("input", text=str | None)] = Field(
+        default=None, description="First frame rendered: 48, 2s, 0:02, 50%."
+    )
+    end: Annotated[Position | None, Flag("input", text=str | None)] = Field(
+        default=None, description="First frame that is not rendered any more."
+    )
+    video_stream: Annotated[int | None, Flag("input"), Field(ge=0)] = Field(
+        default=None, description="Which video stream, counted from 0."
+    )
+    deinterlace: Annotated[Literal["auto", "off", "bwdif"], Flag("input")] = Field(
+        default="auto", description="Make progressive frames of interlaced ones."
+    )
+    hdr: Annotated[Literal["auto", "keep", "tonemap"], Flag("input")] = Field(
+        default="auto", description="Keep HDR as it is (auto, with a warning), or tone-map it to SDR first."
+    )
+    ignore_errors: Annotated[bool, Flag("input", fingerprint=False)] = Field(
+        default=False, description="Render a damaged input; a lost frame repeats the one before it."
+    )
+
+
+class EngineOptions(Options):
+    """What runs the networks. `tile` is a side or (height, width) in source pixels."""
+
+    device: Annotated[str, Flag("speed")] = Field(default="auto", description="auto, cpu, cuda or cuda:N.")
+    dtype: Annotated[Literal["auto", "fp32", "bf16", "fp16"], Flag("speed")] = Field(
+        default="auto", description="Precision of the networks."
+    )
+    backend: Annotated[Literal["auto", "torch", "openvino"], Flag("speed")] = Field(
+        default="auto", description="What runs the networks on a CPU."
+    )
+    batch: Annotated[int | None, Flag("speed", fingerprint=False), Field(ge=1, le=1024)] = Field(
+        default=None, description="Frames per pass.  [default: 1 on CPU, 4 on CUDA]"
+    )
+    threads: Annotated[int | None, Flag("speed"), Field(ge=1, le=1024)] = Field(
+        default=None, description="CPU threads of the networks."
+    )
+    tile: Annotated[Tile | None, BeforeValidator(_tile), Flag("speed", text=int | None)] = Field(
+        default=None, description="Side of tiles, in source pixels.  [default: no tiles, unless memory needs them]"
+    )
+
+
+class ResumeOptions(Options):
+    """What stays on the disk while a job runs, and what becomes of it."""
+
+    segment_frames: Annotated[int | None, Flag("safety", fingerprint=False), Field(ge=1)] = Field(
+        default=None, description="Frames per segment, the unit of resuming.  [default: about 10 s of work]"
+    )
+    restart: Annotated[bool, Flag("safety", fingerprint=False)] = Field(
+        default=False, description="Discard the segments of earlier runs."
+    )
+    keep_partial: Annotated[bool, Flag("safety", fingerprint=False)] = Field(
+        default=False, description="If stopped, publish the finished frames as STEM.partial.EXT."
+    )
+
+
+class EncodeOptions(Options):
+    """How frames become the output, beside what the preset says."""
+
+    fps: Annotated[Fraction | None, BeforeValidator(_rate), Flag("output", text=float | None)] = Field(
+        default=None, description="Frames per second of animations and of still images."
+    )
+    boomerang: Annotated[bool, Flag("timeline")] = Field(
+        default=False, description="Play forward, then backward; without sound."
+    )
+    strict: Annotated[bool, Flag("safety", fingerprint=False)] = Field(
+        default=False, description="Fail if the output cannot hold something of the input."
+    )
+    overwrite: Annotated[bool, Flag("safety", names=("-y", "--overwrite"), fingerprint=False)] = Field(
+        default=False, description="Overwrite the output."
+    )
+
+
+GROUPS: dict[str, type[Options]] = {
+    "decode": DecodeOptions,
+    "engine": EngineOptions,
+    "resume": ResumeOptions,
+    "encode": EncodeOptions,
+}
+JOB_OPTIONS = {name: (group, found) for group, model in GROUPS.items() for name, found in offered(model).items()}
+"""By option: the group, and (field's name, field, flag)."""
+RENAMED = {"segment": "segment_frames"}
+"""Options of the version before, and what they are called now."""
+
+
+def split_options(values: Mapping[str, Any]) -> tuple[dict[str, dict[str, Any]], dict[str, dict[str, Any]]]:
+    """Options by flat name as fields of the preset's sections and fields of the job's groups. UsageError: unknown."""
+    sections: dict[str, dict[str, Any]] = {}
+    groups: dict[str, dict[str, Any]] = {}
+    for name, value in values.items():
+        name = RENAMED.get(name, name)
+        if name in JOB_OPTIONS:
+            group, (field, _, _) = JOB_OPTIONS[name]
+            groups.setdefault(group, {})[field] = value
+        elif name in PRESET_OPTIONS:
+            section, (field, _, _) = PRESET_OPTIONS[name]
+            sections.setdefault(section, {})[field] = value
+        else:
+            raise unknown_option(name, [*JOB_OPTIONS, *PRESET_OPTIONS])
+    return sections, groups
+
+
+def check_options(preset: Preset, values: Mapping[str, Any]) -> None:
+    """UsageError where an option is unknown or out of range, before anything is opened or imported."""
+    sections, groups = split_options(values)
+    apply_to_preset(preset, sections)
+    for group, fields in groups.items():
+        GROUPS[group](**fields)
+
+
+def apply_to_preset(preset: Preset, sections: Mapping[str, Mapping[str, Any]]) -> Preset:
+    """The preset with these fields; encoder options are added to its own."""
+    changed = {name: dict(fields) for name, fields in sections.items()}
+    if "options" in changed.get("encoding", {}):
+        changed["encoding"]["options"] = preset.encoding.options | changed["encoding"]["options"]
+    return preset.override(changed) if changed else preset
