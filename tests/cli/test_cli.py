@@ -237,7 +237,7 @@ def test_interrupted(here, capsys, monkeypatch):
 BAD = [
     (["clip.mp4", "-k", "0:0,0:1"], 2, "options: timeline: keyframes: frame 0 comes after frame 0 (key 2); positions must increase"),
     (["clip.mp4", "-k", "0"], 2, "keyframes: "),
-    (["clip.mp4", "-k", ""], 2, "keyframes: there are none; expected POSITION:VALUE[@EASING], for example 0:0,end:1"),
+    (["clip.mp4", "-k", ""], 2, "keyframes: empty; expected POSITION:VALUE[@EASING], for example 0:0,end:1"),
     (["clip.mp4", "-k", "0:2"], 2, "keyframes: "),
     (["clip.mp4", *MODELS, "-k", "0:dawn"], 2, 'unknown endpoint "dawn"; this preset has day, night'),
     (["clip.mp4", *MODELS, "-k", "-99:0"], 2, "frame -99 is before the first frame"),
