@@ -60,7 +60,7 @@ def _whole(network, run, image):
 
     def call():
         with torch.inference_mode():
-            return network.given(run(network.preprocess(_pixels(image))), *image.shape[:2])
+            return network.postprocess(run(network.preprocess(_pixels(image))), *image.shape[:2])
 
     call()
     return call

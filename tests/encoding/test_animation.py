@@ -1,4 +1,4 @@
-"""Laws of animated pictures: every frame in order, for its time, forever."""
+"""Animated images: every frame in order, with its duration, looping forever."""
 
 from fractions import Fraction
 
@@ -7,7 +7,7 @@ import cv2
 import numpy as np
 import pytest
 
-from dnirender.encoding.animation import AnimationSink, palette, paletted
+from dnirender.encoding.animation import AnimationSink, apply_palette, make_palette
 from dnirender.encoding.sink import FrameTiming
 from dnirender.errors import OutputError, UsageError
 from support.clips import deliver, frame_number, leftovers, paint
@@ -72,7 +72,7 @@ def png_chunks(data):
 
 
 def durations(suffix, data):
-    """Seconds that each frame stands, as any browser reads them."""
+    """Duration of each frame in seconds, as browsers read it."""
     if suffix == ".gif":
         return [Fraction(delay, 100) for delay in gif_blocks(data)[1]]
     if suffix == ".webp":
@@ -89,10 +89,10 @@ def test_every_frame_stands_its_time_and_the_cycle_its_length(tmp_path, suffix, 
     times = TIMES[name]
     found = durations(suffix, write(tmp_path / f"a{suffix}", times))
     tick = Fraction(1, 100) if suffix == ".gif" else Fraction(1, 1000)
-    due = [times.duration(i) * times.time_base for i in range(len(times.pts))]
-    assert len(found) == len(due)
-    assert max(abs(a - b) for a, b in zip(found, due, strict=True)) <= tick
-    assert abs(sum(found) - sum(due)) <= tick / 2  # the rounding does not add up
+    expected = [times.duration(i) * times.time_base for i in range(len(times.pts))]
+    assert len(found) == len(expected)
+    assert max(abs(a - b) for a, b in zip(found, expected, strict=True)) <= tick
+    assert abs(sum(found) - sum(expected)) <= tick / 2  # the rounding does not add up
     assert leftovers(tmp_path) == []
 
 
@@ -135,7 +135,7 @@ def test_sixteen_bits_become_eight(tmp_path):
 
 def test_a_picture_already_on_the_palette_is_unchanged():
     images = [paint(number) for number in range(3)]
-    frames = list(paletted(iter(images), palette(iter(images)), "none"))
+    frames = list(apply_palette(iter(images), make_palette(iter(images)), "none"))
     assert [frame.format.name for frame in frames] == ["pal8"] * 3
     for frame, image in zip(frames, images, strict=True):
         assert np.abs(frame.to_ndarray(format="rgb24").astype(int) - image).max() <= 1
@@ -145,14 +145,14 @@ def test_one_palette_serves_a_cycle_that_changes_its_colors():
     y, x = np.mgrid[0:48, 0:64]
     hues = [(255, 40, 40), (40, 255, 40), (40, 40, 255), (255, 255, 60)]
     images = [np.stack([(x + y) * 2.2 * channel / 255 for channel in hue], axis=2).astype(np.uint8) for hue in hues]
-    for frame, image in zip(paletted(iter(images), palette(iter(images)), "none"), images, strict=True):
+    for frame, image in zip(apply_palette(iter(images), make_palette(iter(images)), "none"), images, strict=True):
         assert np.abs(frame.to_ndarray(format="rgb24").astype(int) - image).mean() < 4
 
 
 @pytest.mark.parametrize("count", [0, 4, 6])
 def test_another_number_of_frames_is_refused(tmp_path, count):
     sink = AnimationSink(tmp_path / "a.gif", TIMES["uneven"])
-    with pytest.raises(OutputError, match=f"a.gif: 5 frames were due, {count} came"):
+    with pytest.raises(OutputError, match=f"a.gif: expected 5 frames, got {count}"):
         deliver(sink, map(paint, range(count)), tmp_path)
     assert not list(tmp_path.iterdir())
 

@@ -1,4 +1,4 @@
-"""Laws of transparency: it goes around the network, bit for bit, and comes with the picture wherever that goes."""
+"""Opacity: it bypasses the network bit for bit and is written wherever the output supports it."""
 
 import struct
 import zlib
@@ -60,7 +60,7 @@ def make_glass(path, codec, pix_fmt, *, frames=4, depth=8, size=SIZE, options=No
 
 
 def opacities(path):
-    """What a plain decode finds; of VP9 by libvpx, which alone looks at it."""
+    """The opacity of every frame; VP9 is decoded by libvpx, the only decoder that reads it."""
     with av.open(str(path)) as container:
         stream = container.streams.video[0]
         if stream.codec_context.name == "vp9":
@@ -187,7 +187,7 @@ def test_animations_have_the_opacity_they_are_given(tmp_path, suffix, made):
         expected = to_uint8(glass(number, made))
         assert np.array_equal(opacity, expected if suffix == ".apng" else np.where(expected < 128, 0, 255))
     assert len(found) == 4
-    if suffix == ".apng":  # the colors of a GIF's holes are lost
+    if suffix == ".apng":  # a GIF has no color in transparent pixels
         assert [frame_number(image) for _, image in decoded(tmp_path / "out.apng")] == list(range(4))
 
 

@@ -1,4 +1,4 @@
-"""Laws of what travels beside the video: copied to the byte, else transcoded in full, else dropped by name."""
+"""Other streams of the source: copied byte for byte, else transcoded in full, else dropped with a reason."""
 
 import io
 from fractions import Fraction
@@ -19,19 +19,19 @@ from support.clips import decoded, deliver, make_clip, packets, paint
 FAST = {"libx264": {"preset": "ultrafast"}, "libvpx-vp9": {"deadline": "realtime", "cpu-used": "8"}}
 
 
-def remux(source, target, cut=None, frames=None, **wanted):
-    """The painted video again with the companions of `source`; returns the plans as text."""
+def remux(source, target, time_range=None, frames=None, **options):
+    """Writes the painted video with the other streams of `source`; returns the stream plans as text."""
     metadata = open_source(source).metadata
-    wanted = {"audio": True, "subtitles": True} | wanted
-    plans = plan_streams(source, CONTAINERS[target.suffix], metadata.video_index, **wanted)
+    options = {"audio": True, "subtitles": True} | options
+    plans = plan_streams(source, CONTAINERS[target.suffix], metadata.video_index, **options)
     indices = frames or range(len(metadata.pts))
     unit, base = metadata.time_base.numerator, Fraction(1, metadata.time_base.denominator)
-    first = metadata.pts[indices[0]] if cut and cut.shift else 0
+    first = metadata.pts[indices[0]] if time_range and time_range.shift else 0
     times = FrameTiming(tuple((metadata.pts[i] - first) * unit for i in indices), base, metadata.last_duration * unit)
     codec = "libvpx-vp9" if target.suffix == ".webm" else "libx264"
     rate = times.frame_rate.limit_denominator(100_000)
     spec = VideoSpec(codec, "yuv420p", 96, 64, metadata.color, Fraction(1), FAST[codec], rate)
-    sink = VideoSink(target, spec, times, (source, plans, cut or TimeRange()))
+    sink = VideoSink(target, spec, times, (source, plans, time_range or TimeRange()))
     deliver(sink, map(paint, indices), target.parent)
     return [str(plan) for plan in plans]
 
@@ -106,10 +106,10 @@ def test_sound_may_begin_and_end_when_it_likes(tmp_path, suffix, shape):
 def test_what_an_edit_list_hides_is_not_heard_elsewhere(tmp_path, codec):
     clip = make_clip(tmp_path / "clip.mp4", frames=10, audio=codec, audio_start=-3.0, audio_seconds=4.0)
     remux(clip, tmp_path / "out.mp4")
-    assert data(tmp_path / "out.mp4", "audio") == data(clip, "audio")  # hidden there as well
+    assert data(tmp_path / "out.mp4", "audio") == data(clip, "audio")  # muted there as well
     remux(clip, tmp_path / "out.mkv")
-    kept = data(tmp_path / "out.mkv", "audio")
-    assert kept == data(clip, "audio")[-len(kept) :]
+    copied = data(tmp_path / "out.mkv", "audio")
+    assert copied == data(clip, "audio")[-len(copied) :]
     assert -Fraction(9, 100) < start(tmp_path / "out.mkv", "audio") <= 0
     for suffix in (".mp4", ".mkv"):
         first, seconds = sound(tmp_path / f"out{suffix}")
@@ -136,7 +136,7 @@ def test_sound_that_does_not_fit_is_transcoded_in_full(tmp_path, source, codec, 
     clip = make_clip(tmp_path / f"clip{source}", frames=25, audio=codec)
     (plan,) = remux(clip, tmp_path / f"out{target}")
     container = CONTAINERS[target]
-    assert plan == f"audio #1 ({codec}): transcode to {to} ({container} cannot hold {codec})"
+    assert plan == f"audio #1 ({codec}): transcode to {to} ({container} does not support {codec})"
     first, seconds = sound(tmp_path / f"out{target}")
     was_first, was = sound(clip)
     assert abs(first - was_first) <= 0.03
@@ -223,20 +223,20 @@ def test_attachments_stay_in_matroska_and_are_named_elsewhere(tmp_path):
     assert [plan.split(": ")[1] for plan in remux(tmp_path / "clip.mkv", tmp_path / "out.mkv")] == ["copy"]
     assert b"glyphs" * 20 in (tmp_path / "out.mkv").read_bytes()
     (plan,) = remux(tmp_path / "clip.mkv", tmp_path / "out.mp4")
-    assert plan == "attachment #1 (font.ttf): drop (mp4 holds no attachments)"
+    assert plan == "attachment #1 (font.ttf): drop (mp4 does not support attachments)"
 
 
 def test_what_is_not_wanted_or_not_known_is_dropped_by_name(tmp_path):
     clip = make_clip(tmp_path / "clip.mkv", audio="flac", subtitles=True)
     plans = remux(clip, tmp_path / "out.mkv", audio=False, subtitles=False)
-    assert [plan.split(": ")[1] for plan in plans] == ["drop (as asked)"] * 2
+    assert [plan.split(": ")[1] for plan in plans] == ["drop (as requested)"] * 2
     with av.open(str(tmp_path / "out.mkv")) as out:
         assert [stream.type for stream in out.streams] == ["video"]
     clip.write_bytes(clip.read_bytes().replace(b"A_FLAC", b"A_ZZZZ"))
     plans = remux(clip, tmp_path / "out.mkv")
-    assert plans[0] == "audio #1 (unknown): drop (matroska cannot hold unknown)"
+    assert plans[0] == "audio #1 (unknown): drop (matroska does not support unknown)"
     (plan,) = remux(make_clip(tmp_path / "s.mp4", subtitles=True), tmp_path / "out.webm")
-    assert plan == "subtitle #1 (mov_text): drop (webm cannot hold mov_text)"
+    assert plan == "subtitle #1 (mov_text): drop (webm does not support mov_text)"
 
 
 def test_covers_and_second_videos_are_named(tmp_path):
@@ -254,8 +254,8 @@ def test_covers_and_second_videos_are_named(tmp_path):
             out.mux(stream.encode(None))
     plans = [str(plan) for plan in plan_streams(tmp_path / "clip.mp4", "mp4", 0, audio=True, subtitles=True)]
     assert plans == [
-        "video #1 (h264): drop (one video stream is rendered)",
-        "video #2 (png): drop (a cover shows the clip unrendered)",
+        "video #1 (h264): drop (only one video stream is rendered)",
+        "video #2 (png): drop (cover art is not rendered)",
     ]
 
 
@@ -273,10 +273,10 @@ def test_a_range_takes_the_sound_the_words_and_the_chapters_that_lie_in_it(tmp_p
         target = tmp_path / f"out{suffix}"
         remux(clip, target, TimeRange(first, stop, first), range(12, 36))
         assert [time for time, _ in decoded(target)] == [Fraction(i, 25) for i in range(24)]
-        due = [(time - first, packet) for time, packet in packets(clip, "audio") if first <= time < stop]
-        got = packets(target, "audio")
-        assert [packet for _, packet in got] == [packet for _, packet in due]
-        assert max(abs(a - b) for (a, _), (b, _) in zip(got, due, strict=True)) <= Fraction(1, 1000)
+        expected = [(time - first, packet) for time, packet in packets(clip, "audio") if first <= time < stop]
+        found = packets(target, "audio")
+        assert [packet for _, packet in found] == [packet for _, packet in expected]
+        assert max(abs(a - b) for (a, _), (b, _) in zip(found, expected, strict=True)) <= Fraction(1, 1000)
         strip = 2 if suffix == ".mp4" else 0
         words = [
             (float(time), packet[strip:].decode()) for time, packet in packets(target, "subtitle") if packet[strip:]
@@ -303,9 +303,11 @@ def test_a_range_of_transcoded_sound_is_as_long_as_the_range(tmp_path):
 
 @pytest.mark.parametrize("at", [Fraction(0), Fraction(1, 2)])
 def test_what_holds_is_half_open(at):
-    cut = TimeRange(at, at + 1)
-    assert cut.holds(at) and not cut.holds(at + 1) and not cut.holds(at - Fraction(1, 10**6))
-    assert TimeRange().holds(Fraction(-5))
+    time_range = TimeRange(at, at + 1)
+    assert (
+        time_range.contains(at) and not time_range.contains(at + 1) and not time_range.contains(at - Fraction(1, 10**6))
+    )
+    assert TimeRange().contains(Fraction(-5))
 
 
 # Damage.
@@ -321,7 +323,7 @@ def test_sound_that_cannot_be_decoded_is_named(tmp_path):
     ):
         remux(clip, tmp_path / "out.webm")
     assert not (tmp_path / "out.webm").exists()
-    remux(clip, tmp_path / "out.mkv")  # copied, it is not looked into
+    remux(clip, tmp_path / "out.mkv")  # copied packets are not decoded
     assert data(tmp_path / "out.mkv", "audio") == data(clip, "audio")
 
 

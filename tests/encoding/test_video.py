@@ -1,4 +1,4 @@
-"""Laws of what is written: every frame at its time in the right color, whole and under its name, or nothing at all."""
+"""Video output: every frame at its time and in the right color; atomic output."""
 
 import errno
 import itertools
@@ -52,8 +52,8 @@ def steady(count, base=Fraction(1, 25), first=0):
     return FrameTiming(tuple(range(first, first + count)), base, 1)
 
 
-def write(target, times, numbers=None, companions=None, size=(96, 64), segment=1 << 30, **changes):
-    sink = VideoSink(target, spec_of(times, size=size, **changes), times, companions)
+def write(target, times, numbers=None, copied_streams=None, size=(96, 64), segment=1 << 30, **changes):
+    sink = VideoSink(target, spec_of(times, size=size, **changes), times, copied_streams)
     numbers = range(len(times.pts)) if numbers is None else numbers
     deliver(sink, (paint(number, size) for number in numbers), target.parent, segment)
     return target
@@ -101,8 +101,8 @@ def test_every_frame_is_shown_once_and_exactly_at_its_time(tmp_path, name, suffi
         )
     frames = decoded(write(tmp_path / f"out{suffix}", times, codec=codec))
     assert [frame_number(image) for _, image in frames] == list(range(len(times.pts)))
-    due = [pts * times.time_base for pts in times.pts]
-    worst = max(abs(time - right) for (time, _), right in zip(frames, due, strict=True))
+    expected = [pts * times.time_base for pts in times.pts]
+    worst = max(abs(time - right) for (time, _), right in zip(frames, expected, strict=True))
     assert worst <= (Fraction(1, 2000) if suffix in (".mkv", ".webm") else 0)
     assert leftovers(tmp_path) == []
 
@@ -123,8 +123,8 @@ def test_any_times_are_kept_with_b_frames(tmp_path, steps, start, denominator):
 
 def test_there_are_b_frames_in_these_tests(tmp_path):
     write(tmp_path / "out.mp4", steady(12))
-    stamps = [time for time, _ in packets(tmp_path / "out.mp4", "video")]
-    assert stamps != sorted(stamps)
+    timestamps = [time for time, _ in packets(tmp_path / "out.mp4", "video")]
+    assert timestamps != sorted(timestamps)
 
 
 @pytest.mark.parametrize(
@@ -142,14 +142,14 @@ def test_the_file_is_as_long_as_its_frames(tmp_path, suffix, codec):
 def test_a_video_that_begins_before_zero_is_moved_with_its_sound(tmp_path, clip, suffix):
     times = FrameTiming(tuple(range(-5, 7)), Fraction(1, 25), 1)
     plans = plan_streams(clip, container_of(Path(suffix[1:] + suffix)), 0, audio=True, subtitles=True)
-    target = write(tmp_path / f"out{suffix}", times, companions=(clip, plans, TimeRange()))
+    target = write(tmp_path / f"out{suffix}", times, copied_streams=(clip, plans, TimeRange()))
     assert [time for time, _ in decoded(target)] == [Fraction(i, 25) for i in range(12)]
     shift = Fraction(1, 5)
     for (was, data), (time, same) in zip(packets(clip, "audio"), packets(target, "audio"), strict=True):
         assert abs(time - was - shift) <= Fraction(1, 1000) and data == same
 
 
-# What is in the pictures.
+# Pixels and color.
 
 
 @pytest.mark.parametrize(
@@ -184,10 +184,10 @@ def test_the_shape_of_the_pixels_is_kept(tmp_path, suffix, codec):
 def test_lossless_is_lossless_but_for_the_chroma(tmp_path, pix_fmt):
     target = write(tmp_path / "out.mkv", steady(3), codec="ffv1", pix_fmt=pix_fmt)
     image = next(open_source(target).frames([2])).image
-    wanted = paint(2).astype(float)
+    expected = paint(2).astype(float)
     if pix_fmt == "gray":
-        wanted = np.repeat((wanted @ [0.2126, 0.7152, 0.0722])[..., None], 3, axis=2)
-    delta = np.abs(image / (257 if image.dtype == np.uint16 else 1) - wanted)
+        expected = np.repeat((expected @ [0.2126, 0.7152, 0.0722])[..., None], 3, axis=2)
+    delta = np.abs(image / (257 if image.dtype == np.uint16 else 1) - expected)
     assert np.median(delta) <= 1 and delta.mean() <= 3
 
 
@@ -228,19 +228,19 @@ def test_a_lossless_pass_through_keeps_real_pictures(tmp_path, name):
         assert np.abs(delta).mean(axis=(0, 1)).max() <= 0.6
 
 
-# All or nothing.
+# Atomic output.
 
 
 @pytest.mark.parametrize("count", [0, 3, 11, 13])
 def test_another_number_of_frames_is_refused(tmp_path, count):
     target = tmp_path / "out.mp4"
-    with pytest.raises(OutputError, match=rf"out.mp4: 12 frames were due, {count} came; nothing was published$"):
+    with pytest.raises(OutputError, match=rf"out.mp4: expected 12 frames, got {count}; nothing was published$"):
         write(target, steady(12), numbers=range(count))
     assert not list(tmp_path.iterdir())
 
 
 @pytest.mark.parametrize("method", ["mux_one", "close"])
-def test_what_the_disk_says_is_told_of_the_target(tmp_path, monkeypatch, method):
+def test_disk_errors_name_the_target(tmp_path, monkeypatch, method):
     from dnirender.encoding import video as encode
 
     class Full:
@@ -260,13 +260,13 @@ def test_what_the_disk_says_is_told_of_the_target(tmp_path, monkeypatch, method)
 
 
 @pytest.mark.parametrize(
-    ("wrong", "told"),
+    ("wrong", "message"),
     [(range(11), "11 of 12 frames"), ([0, 1, 2, 4, *range(4, 12)], "12 of 12 frames, the first difference at frame 3")],
 )
-def test_a_file_that_is_not_what_was_written_is_not_published(tmp_path, monkeypatch, wrong, told):
+def test_a_file_that_is_not_what_was_written_is_not_published(tmp_path, monkeypatch, wrong, message):
     sink = VideoSink(tmp_path / "out.mp4", spec_of(steady(12)), steady(12))
     monkeypatch.setattr(sink, "_read_back", lambda _: ([Fraction(i, 25) for i in wrong], 0))
-    with pytest.raises(OutputError, match=f"read back {told}; nothing was published"):
+    with pytest.raises(OutputError, match=f"read back {message}; nothing was published"):
         deliver(sink, map(paint, range(12)), tmp_path)
     assert not list(tmp_path.iterdir())
 
@@ -291,17 +291,17 @@ def test_segments_join_to_what_is_shown_at_once(tmp_path, suffix, codec, segment
     target = write(tmp_path / f"out{suffix}", times, codec=codec, pix_fmt=pix_fmt, segment=segment)
     frames = decoded(target)
     assert [frame_number(image) for _, image in frames] == list(range(12))
-    slack = 0 if suffix in (".mp4", ".mov") else Fraction(1, 2000)
-    due = [pts * times.time_base for pts in times.pts]
-    assert max(abs(time - right) for (time, _), right in zip(frames, due, strict=True)) <= slack
+    tolerance = 0 if suffix in (".mp4", ".mov") else Fraction(1, 2000)
+    expected = [pts * times.time_base for pts in times.pts]
+    assert max(abs(time - right) for (time, _), right in zip(frames, expected, strict=True)) <= tolerance
 
 
-def test_streams_that_do_not_go_together_are_told_before_the_first_frame(tmp_path, clip):
+def test_an_unsupported_combination_of_streams_is_refused_before_the_first_frame(tmp_path, clip):
     sink = VideoSink(tmp_path / "out.mp4", spec_of(steady(2)), steady(2))
     sink.check()
-    plans = (StreamPlan(1, "audio", "aac", "copy"),)  # which WebM cannot hold, whoever planned it
+    plans = (StreamPlan(1, "audio", "aac", "copy"),)  # which WebM does not support, whoever planned it
     with pytest.raises(
-        UsageError, match=r"out.webm: webm does not hold these streams together \(.*\); name a .mkv, or"
+        UsageError, match=r"out.webm: webm does not support this combination of streams \(.*\); use .mkv, or"
     ):
         VideoSink(
             tmp_path / "out.webm", spec_of(steady(2), codec="libvpx-vp9"), steady(2), (clip, plans, TimeRange())
@@ -316,11 +316,11 @@ def test_every_segment_begins_with_a_key_frame(tmp_path):
     assert [round(pts * 25 * Fraction(1, 25)) for pts in keys] == [0, 5, 10]
 
 
-def test_parts_of_another_encoder_are_refused(tmp_path):
+def test_segments_of_another_encoder_are_refused(tmp_path):
     sink = VideoSink(tmp_path / "out.mp4", spec_of(steady(2)), steady(2))
     other = VideoSink(tmp_path / "out.mp4", spec_of(steady(2), size=(96, 48)), steady(2))
     sink.new_encoder = other.new_encoder
-    with pytest.raises(OutputError, match="the encoder is not the one of the finished parts; use --restart"):
+    with pytest.raises(OutputError, match="the encoder differs from the one of the finished segments; use --restart"):
         deliver(sink, [paint(0, (96, 48)), paint(1, (96, 48))], tmp_path)
 
 
@@ -328,7 +328,7 @@ def test_a_source_that_vanishes_leaves_nothing(tmp_path, clip):
     plans = plan_streams(clip, "mp4", 0, audio=True, subtitles=True)
     clip.unlink()
     with pytest.raises(MediaError, match="cannot be opened"):
-        write(tmp_path / "out.mp4", steady(12), companions=(clip, plans, TimeRange()))
+        write(tmp_path / "out.mp4", steady(12), copied_streams=(clip, plans, TimeRange()))
     assert not list(tmp_path.iterdir())
 
 
@@ -339,13 +339,13 @@ def test_any_name_that_a_file_can_have(tmp_path, name):
     assert len(decoded(tmp_path / name)) == 2
 
 
-def test_parts_of_different_targets_differ(tmp_path):
+def test_temporary_names_of_different_targets_differ(tmp_path):
     names = [f"{'long ' * 20}{number}.mp4" for number in range(20)]
-    parts = {temporary_path(tmp_path / name) for name in names}
-    assert len(parts) == 20 and {part.parent for part in parts} == {tmp_path}
+    paths = {temporary_path(tmp_path / name) for name in names}
+    assert len(paths) == 20 and {path.parent for path in paths} == {tmp_path}
 
 
-# What an encoder takes.
+# Encoder settings.
 
 
 @pytest.mark.parametrize(
@@ -371,9 +371,9 @@ def test_the_sources_sampling_and_depth_are_kept_where_the_codec_can(codec, samp
 
 def test_what_is_asked_for_wins_or_is_refused():
     assert choose_pix_fmt("libx264", (1, 1), 10, "nv12") == "nv12"
-    with pytest.raises(UsageError, match=r"^--pix-fmt rgb24: libx264 takes yuv420p, "):
+    with pytest.raises(UsageError, match=r"^--pix-fmt rgb24: libx264 supports yuv420p, "):
         choose_pix_fmt("libx264", (2, 2), 8, "rgb24")
-    with pytest.raises(UsageError, match=r"^--codec h263x: unknown encoder; libx264, libx265, .* ffv1 are there$"):
+    with pytest.raises(UsageError, match=r"^--codec h263x: unknown encoder; choose for example libx264, .* or ffv1$"):
         choose_pix_fmt("h263x", (2, 2), 8, None)
     with pytest.raises(UsageError, match=r"^--codec aac: encodes audio, expected a video encoder$"):
         choose_pix_fmt("aac", (2, 2), 8, None)
@@ -384,7 +384,7 @@ def test_options_override_one_another():
     assert encoder_options("libx264", 23, {"tune": "film"}) == {"preset": "veryfast", "crf": "23", "tune": "film"}
     assert encoder_options("libx264", 23, {"crf": "0", "preset": "slow"}) == {"preset": "slow", "crf": "0"}
     assert encoder_options("ffv1", None, {}) == {}
-    # Beside a crf x264 and x265 do not look at qp, and VP9 reads a bit rate as a limit.
+    # With crf set, x264 and x265 ignore qp, and VP9 takes a bit rate as a limit.
     assert encoder_options("libx264", None, {"qp": "0"}) == {"preset": "veryfast", "qp": "0"}
     assert "crf" not in encoder_options("libvpx-vp9", None, {"b": "1M"})
 
@@ -410,7 +410,7 @@ def test_what_an_encoder_takes_passes(codec):
     check_encoder(spec_of(steady(2), codec=codec))
 
 
-# Numbered pictures.
+# Image sequences.
 
 
 @pytest.mark.parametrize("kind", [np.uint8, np.uint16])
@@ -452,7 +452,7 @@ def test_a_container_is_asked_before_the_first_frame(codec, container, fits):
     if fits:
         check_container(small_spec(codec), container)
         return
-    with pytest.raises(UsageError, match=f"--codec {codec}: {container} cannot hold it; choose another codec"):
+    with pytest.raises(UsageError, match=f"--codec {codec}: {container} does not support it; choose another codec"):
         check_container(small_spec(codec), container)
 
 
@@ -464,8 +464,8 @@ def test_what_is_said_to_keep_the_shape_of_pixels_keeps_it(tmp_path, codec, suff
     try:
         check_container(spec, container_of(target))
     except UsageError:
-        pytest.skip("this container cannot hold this codec")
+        pytest.skip("this container does not support this codec")
     sink = VideoSink(target, spec, FrameTiming((0, 1), Fraction(1, 25), 1))
     deliver(sink, [paint(0, (64, 48)), paint(1, (64, 48))], tmp_path)
-    kept = open_source(target).metadata.sample_aspect_ratio == Fraction(4, 3)
-    assert kept == keeps_shape(spec, container_of(target))
+    stored = open_source(target).metadata.sample_aspect_ratio == Fraction(4, 3)
+    assert stored == keeps_shape(spec, container_of(target))

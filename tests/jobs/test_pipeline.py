@@ -314,7 +314,7 @@ def test_strict_refuses_to_lose_anything_unasked(tmp_path, endpoints):
     clip = make_clip(tmp_path / "clip.mkv", audio="aac", subtitles=True)
     preset = preset_of(endpoints)
     render(clip, tmp_path / "whole.mkv", preset=preset, strict=True)
-    with pytest.raises(UsageError, match=r"--strict: subtitle #2 \(srt\): drop \(webm cannot hold srt\)$"):
+    with pytest.raises(UsageError, match=r"--strict: subtitle #2 \(srt\): drop \(webm does not support srt\)$"):
         render(clip, tmp_path / "out.webm", preset=preset, strict=True)
     silent = preset.override({"encoding": {"subtitles": False}})
     render(clip, tmp_path / "out.webm", preset=silent, strict=True)  # as asked

@@ -235,7 +235,7 @@ def test_a_damaged_part_is_rendered_again(tmp_path, job):
     data = bytearray(part.read_bytes())
     data[len(data) // 2] ^= 1
     part.write_bytes(data)
-    with pytest.raises(OutputError, match="this finished part is damaged; run again"):
+    with pytest.raises(OutputError, match="this finished segment is corrupt; run again"):
         render(output=target, **job)
     assert not target.exists()
     assert render(output=target, **job).resumed == 8

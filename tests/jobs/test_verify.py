@@ -190,7 +190,7 @@ def test_a_line_that_is_not_ours_is_told(tmp_path, pair, text):
     clip, _ = pair
     other = make_clip(tmp_path / "other.mp4")
     append_box(other, text)
-    with pytest.raises(MediaError, match="other.mp4: what it says of its making is not what dnirender writes"):
+    with pytest.raises(MediaError, match="other.mp4: the embedded provenance record is invalid"):
         verify(other, clip)
 
 

@@ -1,4 +1,4 @@
-"""Laws of comparisons and contact sheets."""
+"""Comparisons and contact sheets."""
 
 import numpy as np
 import pytest
@@ -82,17 +82,17 @@ def test_each_panel_appears_once_and_unchanged_without_labels(dtype, size):
         sheet_of_panels = compare([("", image) for image in images], track(), 0.3, labels=False)
         assert sheet_of_panels.dtype == dtype
         for image in images:
-            assert places(sheet_of_panels, image) == 1
+            assert occurrences(sheet_of_panels, image) == 1
 
 
-def places(whole, part):
-    """How often `part` stands in `whole`, pixel for pixel."""
-    height, width = part.shape[:2]
-    ys, xs = np.nonzero((whole == part[0, 0]).all(axis=2))
-    return sum(np.array_equal(whole[y : y + height, x : x + width], part) for y, x in zip(ys, xs, strict=True))
+def occurrences(image, crop):
+    """How often `crop` occurs in `image`, pixel for pixel."""
+    height, width = crop.shape[:2]
+    ys, xs = np.nonzero((image == crop[0, 0]).all(axis=2))
+    return sum(np.array_equal(image[y : y + height, x : x + width], crop) for y, x in zip(ys, xs, strict=True))
 
 
-def test_a_last_row_that_is_not_full_stands_in_the_middle_and_gaps_are_equal():
+def test_an_incomplete_last_row_is_centered_and_gaps_are_equal():
     white = np.full((36, 64, 3), 255, np.uint8)
     shown = (compare([("", white)] * 5, None, 0, labels=False) == 255).all(axis=2)
     first, last = np.flatnonzero(shown[0]), np.flatnonzero(shown[-1])
@@ -188,7 +188,7 @@ def test_the_playhead_moves_forward(width):
     assert heads[-1] > width * 0.9
 
 
-def test_the_part_passed_is_lit_and_grows():
+def test_the_played_part_is_bright_and_grows():
     course = track()
     lit = [(course.draw(640, 32, progress)[..., 0] > 200).sum() for progress in np.linspace(0.02, 0.98, 20)]
     assert (np.diff(lit) > 0).all()
@@ -248,15 +248,15 @@ def test_a_sheet_of_small_pictures_shows_their_very_pixels_in_8_bits():
     image = noise(80, 60, np.uint16)
     result = sheet([[image]], ["a"], ["0"], "t")
     assert result.dtype == np.uint8
-    assert places(result, ((image.astype(np.uint32) + 128) // 257).astype(np.uint8)) == 1
+    assert occurrences(result, ((image.astype(np.uint32) + 128) // 257).astype(np.uint8)) == 1
 
 
 @pytest.mark.parametrize(
     ("panels", "message"),
     [
-        (["source", "sorce"], "panels: there is no panel 'sorce'; choose from source, render, crossfade, day, night."),
-        (["Render"], "panels: there is no panel 'Render'; choose from source, render, crossfade, day, night."),
-        ([], "panels: none given; choose from source, render, crossfade, day, night."),
+        (["source", "sorce"], "panels: unknown panel 'sorce'; choose from source, render, crossfade, day, night."),
+        (["Render"], "panels: unknown panel 'Render'; choose from source, render, crossfade, day, night."),
+        ([], "panels: empty; choose from source, render, crossfade, day, night."),
     ],
 )
 def test_unknown_panels_are_named(panels, message):

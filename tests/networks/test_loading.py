@@ -78,7 +78,7 @@ def refused(endpoints):
     return str(error.value)
 
 
-# --- ours
+# --- our architectures
 
 
 def test_our_architectures_load_by_their_metadata(toys):
@@ -105,21 +105,21 @@ def test_relight_loads_without_importing_spandrel(tmp_path):
         print(net.architecture, net.scale, net.multiple, "spandrel" in sys.modules, "torchvision" in sys.modules)
     """
     command = [sys.executable, "-c", code, str(tmp_path / "day.safetensors")]
-    told = subprocess.run(command, capture_output=True, text=True, check=False)
-    assert told.stdout.split() == ["relight", "1", str(net.multiple), "False", "False"], told.stderr
+    result = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert result.stdout.split() == ["relight", "1", str(net.multiple), "False", "False"], result.stderr
 
 
 @pytest.mark.parametrize("traced", [False, True])
-@pytest.mark.parametrize("kind", [torch.uint8, torch.uint16])
-def test_rounding_is_to_nearest_half_to_even_and_clamped(kind, traced, monkeypatch):
+@pytest.mark.parametrize("dtype", [torch.uint8, torch.uint16])
+def test_rounding_is_to_nearest_half_to_even_and_clamped(dtype, traced, monkeypatch):
     monkeypatch.setattr(torch.jit, "is_tracing", lambda: traced)  # then PyTorch rounds, else OpenCV
-    peak = torch.iinfo(kind).max
+    peak = torch.iinfo(dtype).max
     steps = torch.arange(-8, 4 * peak + 9, dtype=torch.float64).view(1, 1, -1, 1) / 4  # quarters of a code: ties too
     y = (steps / peak).float()
-    wanted = (y * peak).round().clamp(0, peak)
-    assert torch.equal(network.quantize(y.expand(2, 3, -1, 3), kind).float(), wanted.expand(2, 3, -1, 3))
-    assert network.quantize(y.permute(0, 2, 1, 3), kind).is_contiguous()
-    assert network.quantize(torch.tensor([-1e30, 1e5, 1e30]).view(1, 1, 1, 3), kind).flatten().tolist() == [
+    expected = (y * peak).round().clamp(0, peak)
+    assert torch.equal(network.quantize(y.expand(2, 3, -1, 3), dtype).float(), expected.expand(2, 3, -1, 3))
+    assert network.quantize(y.permute(0, 2, 1, 3), dtype).is_contiguous()
+    assert network.quantize(torch.tensor([-1e30, 1e5, 1e30]).view(1, 1, 1, 3), dtype).flatten().tolist() == [
         0,
         peak,
         peak,
@@ -163,7 +163,7 @@ def test_a_file_that_lacks_tensors_is_compared_by_name(toys, tmp_path):
     assert 'Missing key(s) in state_dict: "last.bias"' in message
 
 
-def test_files_of_one_name_are_told_apart(toys, tmp_path):
+def test_files_with_the_same_name_are_distinguished(toys, tmp_path):
     first = toys("x")
     (tmp_path / "other").mkdir()
     second = first.replace(tmp_path / "other" / first.name)
@@ -179,7 +179,7 @@ def test_a_compact_net_loads_through_spandrel(tmp_path):
     net, path = load(paths)
     assert (net.architecture, net.scale, net.channels, net.multiple) == ("RealESRGAN Compact", 2, 3, 1)
     assert net.shuffle_factors == (1, 2)
-    assert net.fp32_input  # what it adds the details to
+    assert net.fp32_input  # the residual is added to the float32 input
     assert net.channels_last
     assert net == load({"c": paths["b"]})[0]
     live = MixedModule(path, net.module)
@@ -197,7 +197,7 @@ def test_the_first_differences_of_a_foreign_net_are_named(tmp_path):
     )
 
 
-def test_other_facts_are_refused(tmp_path):
+def test_different_scales_are_refused(tmp_path):
     paths = {f"x{scale}": saved(tmp_path / f"x{scale}.pth", compact(scale=scale)) for scale in (2, 4)}
     assert refused(paths) == (
         "x4.pth does not fit x2.pth: it is RealESRGAN Compact (scale 4, channels 3), "
@@ -220,7 +220,7 @@ def test_old_and_new_names_of_one_architecture_meet(tmp_path):
     assert torch.equal(path.stack[0], path.stack[1])
 
 
-def test_what_nobody_knows_is_told(tmp_path):
+def test_unknown_networks_are_refused(tmp_path):
     state = {name: torch.zeros(2) for name in ("Variable", "Variable_1", "Variable_2", "Variable_3")}
     path = saved(tmp_path / "x.pth", state)
     assert refused({"a": path}) == (
@@ -229,12 +229,12 @@ def test_what_nobody_knows_is_told(tmp_path):
     )
 
 
-def test_a_damaged_foreign_net_is_told(tmp_path):
+def test_a_corrupt_spandrel_network_is_refused(tmp_path):
     state = compact(convs=2)
     del state["body.2.bias"]
     path = saved(tmp_path / "x.pth", state)
     message = refused({"a": path})
-    assert message.startswith(f"{path}: its weights look like a network that spandrel knows, but do not fit: ")
+    assert message.startswith(f"{path}: spandrel recognizes the architecture, but the weights do not fit: ")
 
 
 def test_without_spandrel_the_message_says_what_to_install(tmp_path, monkeypatch):
@@ -242,11 +242,11 @@ def test_without_spandrel_the_message_says_what_to_install(tmp_path, monkeypatch
     monkeypatch.setitem(sys.modules, "spandrel", None)
     message = refused({"a": path})
     assert message.startswith(f"{path}: needs spandrel, which cannot be imported (import of spandrel halted")
-    assert re.search(r"install the torchvision that belongs to PyTorch \S+: pip install torch torchvision ", message)
+    assert re.search(r"install the torchvision build for PyTorch \S+: pip install torch torchvision ", message)
     assert re.search(r"--index-url https://download\.pytorch\.org/whl/(cpu|cu\d+)$", message)
 
 
-def test_a_torchvision_of_another_build_is_told(tmp_path, monkeypatch):
+def test_a_mismatched_torchvision_is_reported(tmp_path, monkeypatch):
     (tmp_path / "spandrel.py").write_text("raise RuntimeError('operator torchvision::nms does not exist')")
     path = saved(tmp_path / "x.pth", compact())
     monkeypatch.delitem(sys.modules, "spandrel", raising=False)
@@ -255,7 +255,7 @@ def test_a_torchvision_of_another_build_is_told(tmp_path, monkeypatch):
     assert "cannot be imported (operator torchvision::nms does not exist); install the torchvision" in message
 
 
-# --- facts
+# --- properties
 
 
 @given(st.integers(1, 99), st.integers(1, 99), st.integers(1, 17), st.integers(0, 50), st.booleans())

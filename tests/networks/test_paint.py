@@ -1,20 +1,28 @@
-"""The painters' network: its own layers equal torch's, and a last layer of zeros leaves the picture alone."""
+"""PaintNet: its own layers equal torch's, and a last layer of zeros is the identity."""
 
 import pytest
 import torch
 import torch.nn.functional as F
 
-from dnirender.networks.architectures.paint import CODES, MIDDLE, Bordered, InstanceNorm, Normalised, PaintNet, Stem
+from dnirender.networks.architectures.paint import (
+    MAX_CODE,
+    MID_CODE,
+    InstanceNorm,
+    Normalised,
+    PaintNet,
+    ReplicatePad,
+    Stem,
+)
 from dnirender.networks.pixel_shuffle import pixel_shuffle
 
 
 @pytest.mark.parametrize("shape", [(2, 5, 7, 6), (1, 3, 1, 1), (2, 4, 2, 3)])
 def test_borders_are_those_of_replicate_padding_with_their_gradient(shape):
     x = torch.rand(shape, dtype=torch.double, requires_grad=True)
-    wanted, found = F.pad(x, (1, 1, 1, 1), mode="replicate"), Bordered.apply(x)
-    assert torch.equal(found, wanted)
-    grad = torch.rand_like(wanted)
-    torch.testing.assert_close(torch.autograd.grad(found, x, grad), torch.autograd.grad(wanted, x, grad))
+    expected, actual = F.pad(x, (1, 1, 1, 1), mode="replicate"), ReplicatePad.apply(x)
+    assert torch.equal(actual, expected)
+    grad = torch.rand_like(expected)
+    torch.testing.assert_close(torch.autograd.grad(actual, x, grad), torch.autograd.grad(expected, x, grad))
 
 
 def test_a_picture_is_normalised_the_same_alone_and_among_others():
@@ -22,10 +30,10 @@ def test_a_picture_is_normalised_the_same_alone_and_among_others():
     torch.nn.init.normal_(norm.weight)
     torch.nn.init.normal_(norm.bias)
     x = torch.rand(3, 4, 6, 5).to(memory_format=torch.channels_last)
-    found = norm(x)
-    torch.testing.assert_close(found, F.instance_norm(x, None, None, norm.weight, norm.bias))
-    assert found.is_contiguous(memory_format=torch.channels_last)
-    torch.testing.assert_close(norm(x[1:2]), found[1:2])
+    actual = norm(x)
+    torch.testing.assert_close(actual, F.instance_norm(x, None, None, norm.weight, norm.bias))
+    assert actual.is_contiguous(memory_format=torch.channels_last)
+    torch.testing.assert_close(norm(x[1:2]), actual[1:2])
 
 
 def test_the_smallest_picture_is_painted(tmp_path):
@@ -47,11 +55,11 @@ def test_the_stem_sees_codes_of_8_bits_exactly_in_bf16_and_the_constant_added_ch
     codes = torch.arange(256).reshape(1, 1, 16, 16).expand(1, 3, 16, 16)
     net(codes / 255)
     assert torch.equal(
-        pixel_shuffle(seen[0].permute(0, 2, 3, 1), 2).permute(0, 3, 1, 2).float() + MIDDLE, codes.float()
+        pixel_shuffle(seen[0].permute(0, 2, 3, 1), 2).permute(0, 3, 1, 2).float() + MID_CODE, codes.float()
     )
     torch.manual_seed(0)
     stem = Normalised(Stem(16)).double()
     x = 0.5 + 0.01 * torch.rand(1, 12, 8, 8, dtype=torch.double)  # so flat that the norm's epsilon counts
     scaled = PaintNet((16, 16, 16), (1, 1, 1)).stem.double()
     scaled.load_state_dict(stem.state_dict())
-    torch.testing.assert_close(scaled(x * CODES - MIDDLE), stem(x), rtol=0, atol=1e-9)
+    torch.testing.assert_close(scaled(x * MAX_CODE - MID_CODE), stem(x), rtol=0, atol=1e-9)

@@ -1,4 +1,4 @@
-"""Weights in memory: endpoints to the bit, mixtures in one pass, addresses that never change."""
+"""Mixed weights: endpoints are bit-exact, mixes are rounded once, addresses never change."""
 
 import copy
 import re
@@ -122,11 +122,11 @@ def test_the_fused_write_is_the_naive_load_state_dict():
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
 def test_blocks_make_no_difference(monkeypatch, alpha, dtype):
     path = make_path(3)
-    whole, blocks = (torch.empty_like(path.stack[0], dtype=dtype) for _ in range(2))
-    path.mix(alpha, whole)
+    at_once, blocks = (torch.empty_like(path.stack[0], dtype=dtype) for _ in range(2))
+    path.mix(alpha, at_once)
     monkeypatch.setattr(weights, "BLOCK", 192)
     path.mix(alpha, blocks)
-    torch.testing.assert_close(blocks, whole)
+    torch.testing.assert_close(blocks, at_once)
 
 
 def test_equal_alpha_writes_nothing():
@@ -159,8 +159,8 @@ def test_addresses_never_change_and_all_lie_in_one_buffer(channels_last):
 def test_entries_do_not_overlap():
     path = make_path(1)
     marks = torch.zeros(path.stack.shape[1])
-    for entry in path.layout:
-        entry.of(marks).add_(1)
+    for view in path.layout:
+        view.of(marks).add_(1)
     assert marks.max() == 1
     assert int(marks.sum()) == sum(t.numel() for t in make_states(1)[0].values() if t.is_floating_point())
     assert path.stack.is_contiguous()
@@ -171,8 +171,8 @@ def test_a_view_of_a_row_is_the_tensor_in_every_row():
     states = make_states(3)
     path = WeightPath(named(states))
     for row, state in zip(path.stack, states, strict=True):
-        for entry in path.layout:
-            assert torch.equal(entry.of(row), state[entry.name]), entry.name
+        for view in path.layout:
+            assert torch.equal(view.of(row), state[view.name]), view.name
 
 
 def test_integers_are_the_modules_own():
@@ -205,9 +205,9 @@ def test_bad_alphas_say_what_is_wrong():
 
 
 def test_a_module_without_the_tensors_is_refused():
-    with pytest.raises(ModelError, match=r"the network has no tensor named 0\.weight \(unknown in all: 9\)"):
+    with pytest.raises(ModelError, match=r"the network has no tensor named 0\.weight \(9 missing in total\)"):
         MixedModule(make_path(2), nn.ReLU())
-    with pytest.raises(ModelError, match="the endpoints hold no weights: all their tensors are integers"):
+    with pytest.raises(ModelError, match="the endpoints have no weights: all their tensors are integers"):
         WeightPath({"a": {"x": torch.zeros(3, dtype=torch.int64)}})
 
 

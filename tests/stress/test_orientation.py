@@ -177,9 +177,9 @@ def test_mp4_keeps_what_it_can_and_names_the_rest(tmp_path):
     assert list(report.streams) == [
         "audio #1 (aac): copy",
         "audio #2 (flac): copy",
-        "subtitle #3 (srt): transcode to mov_text (mp4 cannot hold srt)",
-        "subtitle #4 (srt): transcode to mov_text (mp4 cannot hold srt)",
-        "attachment #5 (font.ttf): drop (mp4 holds no attachments)",
+        "subtitle #3 (srt): transcode to mov_text (mp4 does not support srt)",
+        "subtitle #4 (srt): transcode to mov_text (mp4 does not support srt)",
+        "attachment #5 (font.ttf): drop (mp4 does not support attachments)",
     ]
     assert set(report.streams[2:]) <= set(report.warnings)
     assert [line[:1] + line[2:] for line in after[0]] == [line[:1] + line[2:] for line in before[0]]

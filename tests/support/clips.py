@@ -223,7 +223,7 @@ def deliver(sink, images, folder: Path, segment: int = 1 << 30) -> list[Path]:
             encoder = sink.new_encoder()
             with SegmentWriter(paths[-1], encoder.header) as writer:
                 for index, image in enumerate(images[start : start + segment], start):
-                    writer.extend(encoder.record(index, sink.convert(image)))
+                    writer.extend(encoder.encode(index, sink.convert(image)))
                 writer.extend(encoder.flush())
         with SegmentReader(paths) as reader:
             files = sink.finalize(reader, Path(scratch))

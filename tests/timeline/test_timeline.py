@@ -1,4 +1,4 @@
-"""Laws of the timeline: exact at the keys, inside the hull, on time, and clear about what it cannot read."""
+"""Timeline: exact at the keys, within the convex hull, correct timing, clear errors for text that does not parse."""
 
 import math
 from bisect import bisect_left
@@ -36,13 +36,13 @@ values = numbers | st.sampled_from(ENDPOINTS) | mixes
 
 @st.composite
 def keyframes(draw, max_keys=5):
-    """Keys at strictly increasing frames, their positions, values and easings still apart."""
+    """Keys at strictly increasing frames, their positions, values and easings not yet joined to text."""
     count = draw(st.integers(1, max_keys))
     frames = list(accumulate(draw(st.lists(st.integers(1, 9), min_size=count, max_size=count))))
     return [(frame, draw(values), draw(st.sampled_from(EASINGS))) for frame in frames]
 
 
-def written(keys):
+def as_text(keys):
     return ", ".join(f"{frame}:{value}@{easing}" for frame, value, easing in keys)
 
 
@@ -55,7 +55,7 @@ def alphas(text, count=41, endpoints=ENDPOINTS, **options):
 
 
 def place(alpha):
-    """Where an alpha on the path of the endpoints lies, counted in endpoints."""
+    """Position of an alpha on the path of endpoints, in endpoints."""
     return sum(index * coefficient for index, coefficient in enumerate(alpha))
 
 
@@ -160,7 +160,7 @@ def test_a_step_falls_on_its_frame():
 @light
 @given(keyframes(), st.sampled_from(Loop))
 def test_alpha_stays_in_the_hull(keys, loop):
-    for alpha in alphas(written(keys), loop=loop):
+    for alpha in alphas(as_text(keys), loop=loop):
         assert min(alpha) >= 0
         assert abs(sum(alpha) - 1) <= 1e-12
 
@@ -168,13 +168,13 @@ def test_alpha_stays_in_the_hull(keys, loop):
 @light
 @given(keyframes())
 def test_extrapolated_alpha_still_sums_to_one(keys):
-    assert all(abs(sum(alpha) - 1) <= 1e-12 for alpha in alphas(written(keys), extrapolate=True))
+    assert all(abs(sum(alpha) - 1) <= 1e-12 for alpha in alphas(as_text(keys), extrapolate=True))
 
 
 @light
 @given(keyframes())
 def test_alpha_at_a_key_is_that_key_alone(keys):
-    track = alphas(written(keys), 60)
+    track = alphas(as_text(keys), 60)
     for frame, value, _ in keys:
         assert track[frame] == alphas(f"0:{value}", 1)[0]
 
@@ -182,7 +182,7 @@ def test_alpha_at_a_key_is_that_key_alone(keys):
 @light
 @given(keyframes())
 def test_values_hold_before_the_first_key_and_after_the_last(keys):
-    track = alphas(written(keys), 60)
+    track = alphas(as_text(keys), 60)
     first, last = keys[0][0], keys[-1][0]
     assert set(track[: first + 1]) == {track[first]}
     assert set(track[last:]) == {track[last]}
@@ -268,8 +268,8 @@ def test_easing_belongs_to_the_segment_that_leaves_its_key():
 def test_loops_are_periodic(keys, loop):
     first, last = keys[0][0], keys[-1][0]
     period = (last - first) * (1 if loop == "repeat" else 2) or 7
-    track = alphas(written(keys), last + 3 * period, loop=loop)
-    assert track[: last + 1] == alphas(written(keys), last + 1)
+    track = alphas(as_text(keys), last + 3 * period, loop=loop)
+    assert track[: last + 1] == alphas(as_text(keys), last + 1)
     assert track[first + 1 : -period] == track[first + 1 + period :]
 
 
@@ -277,7 +277,7 @@ def test_loops_are_periodic(keys, loop):
 @given(keyframes())
 def test_ping_pong_is_a_mirror_at_the_last_key(keys):
     first, last = keys[0][0], keys[-1][0]
-    track = alphas(written(keys), 2 * last - first + 1, loop="ping-pong")
+    track = alphas(as_text(keys), 2 * last - first + 1, loop="ping-pong")
     assert track[first:] == track[first:][::-1]
 
 
@@ -427,7 +427,7 @@ def test_what_is_written_is_read(keys, space):
     timeline = Timeline.parse(text)
     assert [key.position for key in timeline.keyframes] == [Position("frame", Fraction(key[0]), "") for key in keys]
     assert [key.easing for key in timeline.keyframes] == [parse_easing(easing) for *_, easing in keys]
-    assert timeline == Timeline.parse(written(keys)) == Timeline.parse(str(timeline))
+    assert timeline == Timeline.parse(as_text(keys)) == Timeline.parse(str(timeline))
 
 
 def test_deforum_strings_parse():
@@ -464,8 +464,8 @@ PARTS = "expected POSITION:VALUE[@EASING]"
 JUMPS = "jump-start|jump-end|jump-none|jump-both"
 BEZIER = "expected cubic-bezier(a, b, c, d)"
 MALFORMED = {
-    "": f"keyframes: there are none; {PARTS}, for example 0:0,end:1",
-    " \n ": f"keyframes: there are none; {PARTS}, for example 0:0,end:1",
+    "": f"keyframes: empty; {PARTS}, for example 0:0,end:1",
+    " \n ": f"keyframes: empty; {PARTS}, for example 0:0,end:1",
     "0": f'keyframes: "0" (key 1): no colon between position and value; {PARTS}',
     "0:0,": f'keyframes: "" (key 2): no colon between position and value; {PARTS}',
     "0:0,5 ,9:1": f'keyframes: "5" (key 2): no colon between position and value; {PARTS}',
@@ -474,12 +474,12 @@ MALFORMED = {
     "5%s:0": f'keyframes: "5%s:0" (key 1): unknown position "5%s"; expected {POSITIONS}',
     "end-1:0": f'keyframes: "end-1:0" (key 1): unknown position "end-1"; expected {POSITIONS}',
     "1:2:3:4:0": f'keyframes: "1:2:3:4:0" (key 1): unknown position "1:2:3:4"; expected {POSITIONS}',
-    "12.5:0": 'keyframes: "12.5:0" (key 1): frame 12.5 is not whole; for a time write 12.5s',
-    "-2s:0": 'keyframes: "-2s:0" (key 1): "-2s" lies before the first frame; only frames count from the end, like -1',
-    "-5%:0": 'keyframes: "-5%:0" (key 1): "-5%" lies before the first frame; only frames count from the end, like -1',
-    "1:75:0": 'keyframes: "1:75:0" (key 1): "1:75" is no timecode; seconds, and minutes after hours, stay below 60',
-    "1:60:00:0": 'keyframes: "1:60:00:0" (key 1): "1:60:00" is no timecode; '
-    "seconds, and minutes after hours, stay below 60",
+    "12.5:0": 'keyframes: "12.5:0" (key 1): frame 12.5 is not an integer; for a time write 12.5s',
+    "-2s:0": 'keyframes: "-2s:0" (key 1): "-2s" is before the first frame; only frame numbers may be negative, like -1',
+    "-5%:0": 'keyframes: "-5%:0" (key 1): "-5%" is before the first frame; only frame numbers may be negative, like -1',
+    "1:75:0": 'keyframes: "1:75:0" (key 1): "1:75" is not a valid timecode; seconds, and minutes after hours, must be below 60',
+    "1:60:00:0": 'keyframes: "1:60:00:0" (key 1): "1:60:00" is not a valid timecode; '
+    "seconds, and minutes after hours, must be below 60",
     "nan:0": 'keyframes: "nan:0" (key 1): nan is not a finite number',
     "1e400:0": 'keyframes: "1e400:0" (key 1): the number "1e400" is out of range',
     "0:": f'keyframes: "0:" (key 1): the value is missing; expected {VALUES}',
@@ -488,19 +488,19 @@ MALFORMED = {
     "0:-inf": 'keyframes: "0:-inf" (key 1): -inf is not a finite number',
     "0:1e400": 'keyframes: "0:1e400" (key 1): the number "1e400" is out of range',
     "0:1e-999999999": 'keyframes: "0:1e-999999999" (key 1): the number "1e-999999999" is out of range',
-    "0:1.5": 'keyframes: "0:1.5" (key 1): 1.5 is outside 0..1; only --extrapolate goes beyond the endpoints',
-    "1:30": 'keyframes: "1:30" (key 1): 30 is outside 0..1; only --extrapolate goes beyond the endpoints',
-    "0:-1": 'keyframes: "0:-1" (key 1): -1 is outside 0..1; only --extrapolate goes beyond the endpoints',
+    "0:1.5": 'keyframes: "0:1.5" (key 1): 1.5 is outside 0..1; use --extrapolate to go beyond the endpoints',
+    "1:30": 'keyframes: "1:30" (key 1): 30 is outside 0..1; use --extrapolate to go beyond the endpoints',
+    "0:-1": 'keyframes: "0:-1" (key 1): -1 is outside 0..1; use --extrapolate to go beyond the endpoints',
     "0:2*day-1*1x": 'keyframes: "0:2*day-1*1x" (key 1): a weight is negative; '
-    "only --extrapolate goes beyond the endpoints",
+    "use --extrapolate to go beyond the endpoints",
     "0:0*day+0*1x": 'keyframes: "0:0*day+0*1x" (key 1): the weights sum to 0; expected 1',
-    "0:0.5+0.5*day": f'keyframes: "0:0.5+0.5*day" (key 1): 0.5 weighs no endpoint; expected {VALUES}',
+    "0:0.5+0.5*day": f'keyframes: "0:0.5+0.5*day" (key 1): 0.5 has no endpoint name; expected {VALUES}',
     "0:day 1x": f'keyframes: "0:day 1x" (key 1): cannot read "1x"; expected {VALUES}',
     "0:0.5*day+": f'keyframes: "0:0.5*day+" (key 1): cannot read "+"; expected {VALUES}',
-    "0:50%": f'keyframes: "0:50%" (key 1): 50 weighs no endpoint; expected {VALUES}',
+    "0:50%": f'keyframes: "0:50%" (key 1): 50 has no endpoint name; expected {VALUES}',
     "0:(sin(t))": f'keyframes: "0:(sin(t))" (key 1): cannot read "(t)"; expected {VALUES}',
-    "0:(0": 'keyframes: a parenthesis has no partner in "0:(0"',
-    "0:0)": 'keyframes: a parenthesis has no partner in "0:0)"',
+    "0:(0": 'keyframes: unbalanced parenthesis in "0:(0"',
+    "0:0)": 'keyframes: unbalanced parenthesis in "0:0)"',
     "0:0@hold@hold": f'keyframes: "0:0@hold@hold" (key 1): two easings; {PARTS}',
     "0:0@smoth": 'keyframes: "0:0@smoth" (key 1): unknown easing "smoth"; did you mean smooth?',
     "0:0@back": 'keyframes: "0:0@back" (key 1): unknown easing "back"; '
@@ -512,9 +512,9 @@ MALFORMED = {
     "0:0@steps(1,jump-none)": 'keyframes: "0:0@steps(1,jump-none)" (key 1): "steps(1,jump-none)": '
     "expected at least 2 steps",
     "0:0@steps(2.5)": 'keyframes: "0:0@steps(2.5)" (key 1): "steps(2.5)": '
-    f"expected steps(n) or steps(n, {JUMPS}), n a whole number",
+    f"expected steps(n) or steps(n, {JUMPS}), n an integer",
     "0:0@steps(2,up)": 'keyframes: "0:0@steps(2,up)" (key 1): "steps(2,up)": '
-    f"expected steps(n) or steps(n, {JUMPS}), n a whole number",
+    f"expected steps(n) or steps(n, {JUMPS}), n an integer",
     "0:0@cubic-bezier(0,1)": f'keyframes: "0:0@cubic-bezier(0,1)" (key 1): "cubic-bezier(0,1)": {BEZIER}, four numbers',
     "0:0@cubic-bezier(2,0,0,0)": 'keyframes: "0:0@cubic-bezier(2,0,0,0)" (key 1): "cubic-bezier(2,0,0,0)": '
     f"{BEZIER} with a and c in 0..1, b and d in -100..100",
@@ -523,8 +523,8 @@ MALFORMED = {
     "2s:0,0:01.5:1": "keyframes: 0:01.5 comes after 2s (key 2); positions must increase",
     "end:0,50%:1": "keyframes: 50% comes after end (key 2); positions must increase",
     "-1:0,-9:1": "keyframes: frame -9 comes after frame -1 (key 2); positions must increase",
-    ",".join(["0:0"] * 10_001): "keyframes: 10001 keys are too many; at most 10000 are read",
-    "0:" + "9" * 100_000: "keyframes: 100002 characters are too many; at most 100000 are read",
+    ",".join(["0:0"] * 10_001): "keyframes: 10001 keys, expected at most 10000",
+    "0:" + "9" * 100_000: "keyframes: 100002 characters, expected at most 100000",
     "0:" + "9" * 65: f'keyframes: "0:{"9" * 55}..." (key 1): the number "{"9" * 57}..." is out of range',
 }
 
@@ -544,9 +544,15 @@ def test_malformed_keyframes_are_explained(text):
             'keyframes: "12:foo" (key 1): unknown endpoint "foo"; this preset has day, golden, starry-night, 1x',
         ),
         ("0:0, 9:0.5*day+0.5*x", 'keyframes: "9:0.5*day+0.5*x" (key 2): unknown endpoint "x"; this preset has '),
-        ("-42:0", 'keyframes: "-42:0" (key 1): frame -42 lies before the first frame; this clip has 41 frames'),
-        ("0:0,90:1,end:0", "keyframes: end comes after frame 90 (key 3) but not later; this clip has 41 frames, and p"),
-        ("12:0,0.5s:1", "keyframes: 0.5s comes after frame 12 (key 2) but not later; this clip has 41 frames, and pos"),
+        ("-42:0", 'keyframes: "-42:0" (key 1): frame -42 is before the first frame; this clip has 41 frames'),
+        (
+            "0:0,90:1,end:0",
+            "keyframes: end is listed after frame 90 (key 3) but is not later; this clip has 41 frames, and p",
+        ),
+        (
+            "12:0,0.5s:1",
+            "keyframes: 0.5s is listed after frame 12 (key 2) but is not later; this clip has 41 frames, and pos",
+        ),
     ],
 )
 def test_what_does_not_fit_the_clip_is_explained(text, message):
@@ -560,20 +566,20 @@ def test_what_does_not_fit_the_clip_is_explained(text, message):
     [
         (lambda: Timeline.parse("0:0", loop="bounce"), 'unknown loop "bounce"; expected none, repeat, ping-pong'),
         (lambda: Timeline.parse("0:0", easing="lineal"), 'unknown easing "lineal"; did you mean linear?'),
-        (lambda: Timeline.parse("0:0").resolve(ENDPOINTS, []), "keyframes: the clip has no frames to place them on"),
-        (lambda: parse_position("end").frame([]), "keyframes: the clip has no frames to place them on"),
+        (lambda: Timeline.parse("0:0").resolve(ENDPOINTS, []), "keyframes: the clip has no frames"),
+        (lambda: parse_position("end").frame([]), "keyframes: the clip has no frames"),
         (
             lambda: parse_position("-2").frame([Fraction(0)]),
-            "frame -2 lies before the first frame; this clip has 1 frame",
+            "frame -2 is before the first frame; this clip has 1 frame",
         ),
         (lambda: parse_position("soon"), f'unknown position "soon"; expected {POSITIONS}'),
         (
             lambda: Timeline.parse("0:1e9", extrapolate=True),
-            'keyframes: "0:1e9" (key 1): 1e9 is too far; --extrapolate reaches from -100 to 100',
+            'keyframes: "0:1e9" (key 1): 1e9 is out of range; --extrapolate allows -100 to 100',
         ),
         (
             lambda: Timeline.parse("0:101*a-100*b", extrapolate=True),
-            'keyframes: "0:101*a-100*b" (key 1): a weight is too far; --extrapolate reaches from -100 to 100',
+            'keyframes: "0:101*a-100*b" (key 1): a weight is out of range; --extrapolate allows -100 to 100',
         ),
         (
             lambda: Timeline.parse("0:2*a-0.5*b", extrapolate=True),

@@ -18,8 +18,10 @@ from dnirender.frames import Image
 
 @dataclass(frozen=True)
 class ClipFrame:
-    """A decoded frame: index in the file, pts in units of `Clip.metadata.time_base`, seconds from the first frame, image
-    [h, w, 3], RGB, uint8 (0..255) or uint16 (0..65535)."""
+    """A decoded frame: index in the file, pts in units of `Clip.metadata.time_base`, seconds from the first frame.
+
+    `image` is RGB [h, w, 3], uint8 (0..255) or uint16 (0..65535).
+    """
 
     index: int
     pts: int

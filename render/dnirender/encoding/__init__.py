@@ -1,1 +1,1 @@
-"""Writing what was rendered."""
+"""Encoders, muxing and output formats: from rendered images to files on disk."""

@@ -15,28 +15,33 @@ from dnirender.media.images import decode_png
 
 
 class BoomerangSink:
-    """A video whose pictures come back: `order` lists the number of each frame's picture."""
+    """A video whose frames are used more than once: `order` gives, for each output frame, the rendered frame to
+    show."""
 
     def __init__(self, video: VideoSink, order: Sequence[int]) -> None:
         self._video, self._order = video, order
 
     def convert(self, image: Image) -> Image:
-        """The picture."""
+        """Returns the image unchanged."""
         return image
 
     def new_encoder(self) -> SegmentEncoder:
-        """One that makes PNG, so that pictures can be had again."""
+        """A PNG encoder: segments are lossless, so that frames can be decoded again in any order."""
         return PngSegmentEncoder()
 
-    def finalize(self, parts: SegmentReader, folder: Path) -> list[tuple[Path, Path]]:
-        """Encodes the pictures forth and back."""
-        whole = folder / "boomerang.whole"
-        with disk_errors(whole):
-            recorder = self._video.new_encoder()
-        with SegmentWriter(whole, recorder.header) as part:
-            for number, picture in enumerate(self._order):
-                image = decode_png(parts[picture].data)
-                part.extend(recorder.record(number, self._video.convert(image)))
-            part.extend(recorder.flush())
-        with SegmentReader([whole]) as encoded:
+    def finalize(self, segments: SegmentReader, folder: Path) -> list[tuple[Path, Path]]:
+        """Encodes the frames in `order` and muxes them into a video.
+
+        Raises:
+            OutputError: a frame is missing, a segment is corrupt, or encoding or writing fails.
+        """
+        path = folder / "boomerang.whole"
+        with disk_errors(path):
+            encoder = self._video.new_encoder()
+        with SegmentWriter(path, encoder.header) as writer:
+            for number, image_number in enumerate(self._order):
+                image = decode_png(segments[image_number].data)
+                writer.extend(encoder.encode(number, self._video.convert(image)))
+            writer.extend(encoder.flush())
+        with SegmentReader([path]) as encoded:
             return self._video.finalize(encoded, folder)

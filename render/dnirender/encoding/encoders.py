@@ -1,4 +1,4 @@
-"""Encoders: their defaults, the pixel formats and sizes they take, and whether one works here at all."""
+"""Video encoders: default options, supported pixel formats and sizes, and a check that an encoder works."""
 
 from __future__ import annotations
 
@@ -20,21 +20,21 @@ from dnirender.media.containers import create_container
 from dnirender.media.pixel_formats import carries_opacity, sampling_of
 
 CRF = {"libx264": 17, "libx265": 20, "libvpx-vp9": 30, "libsvtav1": 28}
-X265 = "log-level=error:info=0"  # what it says of the machine in its header would keep others from going on
+X265_PARAMS = "log-level=error:info=0"  # the info SEI names the machine, so that no other could resume
 CODEC_OPTIONS: dict[str, dict[str, str]] = {
-    # Beside medium at crf 18: a third of its CPU time, the same SSIM, 0.3 dB less PSNR, 7 % larger files
+    # Compared to medium at crf 18: a third of the CPU time, the same SSIM, 0.3 dB less PSNR, 7 % larger files
     # (benchmarks/encoding.py).
     "libx264": {"preset": "veryfast"},
-    "libx265": {"preset": "medium", "x265-params": X265},
+    "libx265": {"preset": "medium", "x265-params": X265_PARAMS},
     "libvpx-vp9": {"deadline": "good", "cpu-used": "3", "row-mt": "1"},
 }
-RATES = {"qp", "b", "crf"}  # options that settle the quality
-ODD_SIZES = {"libvpx-vp9", "ffv1"}  # these take odd sizes whatever the chroma sampling
+RATE_OPTIONS = {"qp", "b", "crf"}  # options that set the quality or the bit rate
+ODD_SIZES = {"libvpx-vp9", "ffv1"}  # these accept odd sizes with any chroma subsampling
 
 
 @dataclass(frozen=True)
 class VideoSpec:
-    """How pixels become a stream. `options` are the encoder's own, crf among them."""
+    """Settings of a video stream. `options` are encoder options, including crf; `rate` is frames per second."""
 
     codec: str
     pix_fmt: str
@@ -47,64 +47,69 @@ class VideoSpec:
 
 
 def encoder_options(codec: str, crf: int | None, options: Mapping[str, str]) -> dict[str, str]:
-    """The encoder's options: ours, then crf, then the user's, each overriding what came before."""
-    chosen = dict(CODEC_OPTIONS.get(codec, {}))
-    if crf is None and not RATES & options.keys():  # beside a crf the encoders would not look at these
+    """Merges encoder options: our defaults, then crf, then the user's; later ones override earlier ones."""
+    merged = dict(CODEC_OPTIONS.get(codec, {}))
+    if crf is None and not RATE_OPTIONS & options.keys():  # encoders ignore these when crf is set
         crf = CRF.get(codec)
     if crf is not None:
-        chosen["crf"] = str(crf)
-    return chosen | dict(options)
+        merged["crf"] = str(crf)
+    return merged | dict(options)
 
 
 def choose_pix_fmt(
-    codec: str, sampling: tuple[int, int] | None, depth: int, asked: str | None, opacity: bool = False
+    codec: str, sampling: tuple[int, int] | None, depth: int, requested: str | None, opacity: bool = False
 ) -> str:
-    """The format asked for, else the source's chroma sampling and depth, else the nearest that `codec` takes.
+    """The pixel format to encode: the requested one, else the nearest to the source that `codec` supports.
 
-    With `opacity` one that carries it comes before all others.
+    `sampling` is the source's chroma subsampling (across, down), None for RGB or gray; `depth` is bits per channel.
+    With `opacity`, formats with an alpha channel are preferred.
+
+    Raises:
+        UsageError: `codec` is not a video encoder or does not support `requested`.
     """
-    formats = [form.name for form in _encoder(codec).video_formats or ()]
-    if asked and asked not in formats:
-        raise UsageError(f"--pix-fmt {asked}: {codec} takes {', '.join(formats)}")
-    if asked:
-        return asked
+    formats = [form.name for form in _find_encoder(codec).video_formats or ()]
+    if requested and requested not in formats:
+        raise UsageError(f"--pix-fmt {requested}: {codec} supports {', '.join(formats)}")
+    if requested:
+        return requested
     names = {(2, 2): ["420"], (2, 1): ["422", "420"], (1, 1): ["444", "422", "420"]}
-    near = names.get(sampling or (2, 2), ["444", "420"])
+    samplings = names.get(sampling or (2, 2), ["444", "420"])
     depths = ("12le", "10le", "") if depth > 10 else ("10le", "12le", "") if depth > 8 else ("", "10le")
-    carrying = _opacity_formats(codec, formats) if opacity else []
-    layouts = [f"yuva{name}p{bits}" for bits in depths for name in dict.fromkeys([*near, "422", "444", "420"])]
-    for name in [*layouts, *carrying]:
-        if name in carrying:
+    with_opacity = _opacity_formats(codec, formats) if opacity else []
+    candidates = [f"yuva{name}p{bits}" for bits in depths for name in dict.fromkeys([*samplings, "422", "444", "420"])]
+    for name in [*candidates, *with_opacity]:
+        if name in with_opacity:
             return name
-    for name in [f"yuv{name}p{bits}" for bits in depths for name in near]:
+    for name in [f"yuv{name}p{bits}" for bits in depths for name in samplings]:
         if name in formats:
             return name
     return "yuv422p10le" if "yuv422p10le" in formats else next(iter(formats), "yuv420p")
 
 
 def _opacity_formats(codec: str, formats: Sequence[str]) -> list[str]:
-    """Those of an encoder's formats in which it takes opacity; two of them list more than they can be opened with."""
+    """The formats in which an encoder stores alpha; libx265 and libvpx-vp9 list formats that they cannot open."""
     usable = {"libx265": set[str](), "libvpx-vp9": {"yuva420p"}}.get(codec, set(formats))
     return [name for name in formats if name in usable and carries_opacity(name)]
 
 
 def container_keeps_opacity(codec: str, container: str) -> bool:
-    """Whether opacity that is encoded is stored: VP8's and VP9's lies beside their packets, where MP4 has no place."""
+    """Whether the container stores the alpha channel: VP8 and VP9 put it in packet side data, which MP4 lacks."""
     return container in ("matroska", "webm") or not codec.startswith("libvpx")
 
 
 def even_size(codec: str, pix_fmt: str, width: int, height: int) -> tuple[int, int]:
-    """The size that is encoded: most encoders round sizes up to whole chroma samples."""
+    """The encoded (width, height): most encoders need a multiple of the chroma subsampling, so it is rounded up."""
     across, down = (1, 1) if codec in ODD_SIZES else sampling_of(av.VideoFormat(pix_fmt)) or (1, 1)
     return -(-width // across) * across, -(-height // down) * down
 
 
 def check_encoder(spec: VideoSpec) -> None:
-    """Opens the encoder with these very settings: names in a table are no promise (an nvenc without a driver).
+    """Opens the encoder with these settings: that it is listed does not mean it works (nvenc without a driver).
 
-    Raises UsageError for settings that it refuses and for options that it does not know.
+    Raises:
+        UsageError: the encoder rejects the settings or does not know an option.
     """
-    context = cast(av.VideoCodecContext, av.CodecContext.create(_encoder(spec.codec), "w"))
+    context = cast(av.VideoCodecContext, av.CodecContext.create(_find_encoder(spec.codec), "w"))
     configure(context, spec)
     try:
         context.open(strict=False)
@@ -120,28 +125,32 @@ def check_encoder(spec: VideoSpec) -> None:
 
 
 def check_container(spec: VideoSpec, container: str) -> None:
-    """Writes a header with the encoder's stream to memory; UsageError where the container cannot hold it."""
+    """Writes a header with the encoder's stream to memory.
+
+    Raises:
+        UsageError: the container does not support the codec.
+    """
     out = create_container(io.BytesIO(), container)
     try:
         configure(out.add_stream(spec.codec, rate=spec.rate).codec_context, spec)
         out.start_encoding()
     except (av.error.FFmpegError, ValueError) as error:
         raise UsageError(
-            f"--codec {spec.codec}: {container} cannot hold it; choose another codec or extension"
+            f"--codec {spec.codec}: {container} does not support it; choose another codec or extension"
         ) from error
     finally:
-        # A scratch file without packets; a muxer may complain of that, which says nothing about the header.
+        # The scratch file has no packets; a muxer may raise for that, which says nothing about the header.
         with contextlib.suppress(av.error.FFmpegError, ValueError):
             out.close()
 
 
 def keeps_shape(spec: VideoSpec, container: str) -> bool:
-    """Whether the output says that its pixels are not square: in Matroska only some encoders' streams do."""
+    """Whether the output stores the sample aspect ratio: in Matroska only the streams of some encoders do."""
     return container in ("mp4", "mov") or spec.codec in ("libx264", "libx265") or spec.sample_aspect_ratio == 1
 
 
 def configure(context: Any, spec: VideoSpec) -> None:
-    """Sets size, rate, shape, color and options of an encoder that is not open yet; it counts pts in frames."""
+    """Sets size, rate, aspect ratio, color and options of an encoder that is not open yet; its pts count frames."""
     context.width, context.height, context.pix_fmt = spec.width, spec.height, spec.pix_fmt
     context.time_base, context.framerate = 1 / spec.rate, spec.rate
     context.sample_aspect_ratio = spec.sample_aspect_ratio
@@ -151,16 +160,16 @@ def configure(context: Any, spec: VideoSpec) -> None:
     context.color_primaries, context.color_trc = spec.color.primaries, spec.color.transfer
     context.options = dict(spec.options)
     if spec.codec == "libsvtav1":
-        os.environ.setdefault("SVT_LOG", "1")  # errors only: by default it prints its settings to standard error
+        os.environ.setdefault("SVT_LOG", "1")  # errors only: by default it prints its settings to stderr
 
 
-def _encoder(codec: str) -> av.Codec:
+def _find_encoder(codec: str) -> av.Codec:
     try:
-        found = av.Codec(codec, "w")
+        encoder = av.Codec(codec, "w")
     except ValueError as error:
         raise UsageError(
-            f"--codec {codec}: unknown encoder; libx264, libx265, libvpx-vp9, libsvtav1, ffv1 are there"
+            f"--codec {codec}: unknown encoder; choose for example libx264, libx265, libvpx-vp9, libsvtav1 or ffv1"
         ) from error
-    if found.type != "video":
-        raise UsageError(f"--codec {codec}: encodes {found.type}, expected a video encoder")
-    return found
+    if encoder.type != "video":
+        raise UsageError(f"--codec {codec}: encodes {encoder.type}, expected a video encoder")
+    return encoder

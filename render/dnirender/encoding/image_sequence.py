@@ -1,4 +1,4 @@
-"""Numbered PNG files, and segments whose frames are kept as PNG."""
+"""Numbered PNG files, and segments whose packets are PNG images."""
 
 from __future__ import annotations
 
@@ -6,54 +6,58 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-from dnirender.encoding.segment_file import EncodedPacket, SegmentReader, check_numbers
+from dnirender.encoding.segment_file import EncodedPacket, SegmentReader, check_frame_indices
 from dnirender.files import disk_errors
 from dnirender.frames import Image
 from dnirender.media.images import encode_png
 
 
 class PngSegmentEncoder:
-    """Pictures as PNG: whole, each for itself, 16 bits where they have them."""
+    """Encodes each image [h, w, 3 or 4], uint8 or uint16, losslessly as one PNG packet of the same bit depth."""
 
     header = b""
 
-    def record(self, index: int, picture: Any) -> Iterator[EncodedPacket]:
-        yield EncodedPacket(index, True, encode_png(picture))
+    def encode(self, index: int, frame: Any) -> Iterator[EncodedPacket]:
+        yield EncodedPacket(index, True, encode_png(frame))
 
     def flush(self) -> Iterator[EncodedPacket]:
         return iter(())
 
 
 class ImageSequenceSink:
-    """Numbered PNG files after a pattern such as `frame_%04d.png`, numbered from 0; 16 bits where the picture has.
+    """PNG files named by a pattern such as `frame_%04d.png`, numbered from 0, with the bit depth of the images.
 
-    `order` lists the number of each file's picture, where pictures come back. All get their names at the end: what an
-    older sequence left under them stays until the new one is complete.
+    `order` gives, for each file, the number of the rendered frame in it; a boomerang lists frames twice. The files are
+    renamed into place at the end: an older sequence of the same name stays until the new one is complete.
     """
 
     def __init__(self, pattern: Path, order: Sequence[int]) -> None:
         self._pattern, self._order = pattern, order
 
     def convert(self, image: Image) -> Image:
-        """The picture."""
+        """Returns the image unchanged."""
         return image
 
     def new_encoder(self) -> PngSegmentEncoder:
-        """One that makes PNG."""
+        """A new PNG encoder."""
         return PngSegmentEncoder()
 
-    def finalize(self, parts: SegmentReader, folder: Path) -> list[tuple[Path, Path]]:
-        """One file for each picture."""
-        check_numbers(parts, max(self._order) + 1, self._pattern)
+    def finalize(self, segments: SegmentReader, folder: Path) -> list[tuple[Path, Path]]:
+        """Writes one PNG per entry of `order` into `folder`.
+
+        Raises:
+            OutputError: a frame is missing or duplicated, a segment is corrupt, or the disk fails.
+        """
+        check_frame_indices(segments, max(self._order) + 1, self._pattern)
         files: list[tuple[Path, Path]] = []
-        for number, picture in enumerate(self._order):
+        for number, image_number in enumerate(self._order):
             target = numbered_path(self._pattern, number)
             files.append((folder / f"{number}.png", target))
             with disk_errors(target):
-                files[-1][0].write_bytes(parts[picture].data)
+                files[-1][0].write_bytes(segments[image_number].data)
         return files
 
 
 def numbered_path(pattern: Path, number: int) -> Path:
-    """The path of picture `number`."""
+    """The path of file `number` of an image sequence, for a pattern such as `frame_%04d.png`."""
     return pattern.with_name(pattern.name % number)

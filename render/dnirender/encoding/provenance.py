@@ -1,7 +1,7 @@
-"""What a rendered video says of itself, so that it can be checked against its source at any later time.
+"""Provenance record embedded in a rendered video, so that it can be verified against its source later.
 
-A line of JSON: in Matroska and WebM a tag, in MP4 and MOV a box of its own kind behind all others, which every player
-passes over (ISO/IEC 14496-12, 4.2).
+One line of JSON: a tag in Matroska and WebM, a `uuid` box at the end of the file in MP4 and MOV, which players skip
+(ISO/IEC 14496-12, 4.2).
 """
 
 from __future__ import annotations
@@ -16,14 +16,16 @@ from dnirender.errors import MediaError
 from dnirender.media.containers import open_container
 
 TAG = "DNIRENDER"
-KIND = uuid.UUID("6c1b7a52-2f6e-4d0b-9d7e-6b7f0d5a1c3e").bytes
-LONGEST = 1 << 16
+BOX_UUID = uuid.UUID("6c1b7a52-2f6e-4d0b-9d7e-6b7f0d5a1c3e").bytes
+MAX_BOX_BYTES = 1 << 16
 
 
 class Provenance(BaseModel):
-    """From what a file was made, and how its frames follow from that: frames `start` to `stop` of the source, all other
-    streams as the options say. `crc32` is the CRC-32 of the video's packets, `job` the mark of the job if this is all
-    of it."""
+    """The source of a rendered video and the options it was rendered with.
+
+    The frames are `start` (inclusive) to `stop` (exclusive) of the source. `sample` is the sampling hash of the source,
+    `crc32` the CRC-32 of the video packets, `job` the short hash of the job, empty for a partial render.
+    """
 
     model_config = ConfigDict(frozen=True)
 
@@ -45,42 +47,46 @@ class Provenance(BaseModel):
 
 
 def to_json(provenance: Provenance) -> str:
-    """The line."""
+    """The record as one line of JSON."""
     return provenance.model_dump_json()
 
 
 def append_box(file: Path, text: str) -> None:
-    """Puts the line behind the last box of an MP4 or MOV file."""
+    """Appends `text` as a `uuid` box to an MP4 or MOV file."""
     data = text.encode()
     with file.open("ab") as out:
-        out.write((24 + len(data)).to_bytes(4, "big") + b"uuid" + KIND + data)
+        out.write((24 + len(data)).to_bytes(4, "big") + b"uuid" + BOX_UUID + data)
 
 
 def read_provenance(path: Path) -> Provenance | None:
-    """That of a file; None where it has none. MediaError: it cannot be opened."""
+    """The provenance record of a video, None if it has none.
+
+    Raises:
+        MediaError: the file cannot be opened, or the record is invalid.
+    """
     with open_container(path) as container:
         text = container.metadata.get(TAG)
     try:
-        text = _boxed(path) if text is None else text
+        text = _read_box(path) if text is None else text
         return None if text is None else Provenance.model_validate_json(text)
     except (OSError, ValueError) as error:
-        raise MediaError(f"{path}: what it says of its making is not what dnirender writes") from error
+        raise MediaError(f"{path}: the embedded provenance record is invalid") from error
 
 
-def _boxed(path: Path) -> str | None:
-    """The line in the box; None where there is none."""
+def _read_box(path: Path) -> str | None:
+    """The text of the `uuid` box, None if there is none."""
     size = path.stat().st_size
     with path.open("rb") as file:
-        place = 0
-        while place + 24 <= size:
-            file.seek(place)
-            head = file.read(24)
-            length = int.from_bytes(head[:4], "big")
-            if head[4:8] == b"uuid" and head[8:] == KIND and length <= LONGEST:
+        offset = 0
+        while offset + 24 <= size:
+            file.seek(offset)
+            header = file.read(24)
+            length = int.from_bytes(header[:4], "big")
+            if header[4:8] == b"uuid" and header[8:] == BOX_UUID and length <= MAX_BOX_BYTES:
                 return file.read(length - 24).decode()
             if length == 1:
-                length = int.from_bytes(head[8:16], "big")
+                length = int.from_bytes(header[8:16], "big")
             if length < 8:
                 break
-            place += length
+            offset += length
     return None

@@ -1,8 +1,8 @@
-"""Everything of a source that is not the rendered video: decided before frame 1, carried along while frames are muxed.
+"""Copies audio, subtitles, attachments, chapters and tags of the source into the output.
 
-Each stream is copied packet by packet if the container can hold it, else transcoded, else dropped with a named warning.
-Tables of supported codecs are wrong too often to be asked (PCM in MP4 is listed and fails), so a real header with the
-real stream is written to memory.
+Each stream is copied if the container supports it, else transcoded, else dropped with a warning. Tables of supported
+codecs are often wrong (PCM in MP4 is listed and fails), so support is tested by writing a header with the actual stream
+to memory.
 """
 
 from __future__ import annotations
@@ -26,20 +26,20 @@ from dnirender.errors import MediaError
 from dnirender.files import error_text
 from dnirender.media.containers import codec_of, create_container, demux, fraction, is_cover, open_container
 
-AUDIO_CODECS = {"webm": "libopus"}  # where aac, the default, will not do
+AUDIO_CODECS = {"webm": "libopus"}  # containers without support for aac, the default
 TEXT_CODECS = {"mp4": "mov_text", "mov": "mov_text", "matroska": "subrip"}
 TEXT_SUBTITLES = {"mov_text", "subrip", "srt"}
-AS_ASKED = "as asked"
-PICTURE_TAGS = {"language", "title", "handler_name"}  # others (rotate, alpha_mode, BPS) tell of the source's pictures
-HIDING = ("mp4", "mov")  # an edit list keeps what lies before zero from being heard
-PREROLL = Fraction(8, 100)  # what decoders want to have seen before they are heard: 80 ms for Opus, less for others
-# What the muxer writes itself; copying it would contradict the new file.
+AS_REQUESTED = "as requested"
+VIDEO_TAGS = {"language", "title", "handler_name"}  # others (rotate, alpha_mode, BPS) describe the source's frames
+EDIT_LIST_CONTAINERS = ("mp4", "mov")  # with an edit list, which mutes audio before time zero
+PREROLL = Fraction(8, 100)  # seconds a decoder needs before its first audible sample: 80 ms for Opus, less for others
+# The muxer writes these itself; copies would contradict the new file.
 MUXER_TAGS = {"major_brand", "minor_version", "compatible_brands", "encoder", "duration"}
 
 
 @dataclass(frozen=True)
 class StreamPlan:
-    """What happens to one stream: `copy`, `transcode` to `codec`, or `drop`; `reason` where it is not a copy."""
+    """What to do with one stream. `action` is copy, transcode (to `codec`) or drop; `reason` says why if not copy."""
 
     index: int
     kind: str
@@ -56,21 +56,22 @@ class StreamPlan:
 
 @dataclass(frozen=True)
 class TimeRange:
-    """The range of source time that is kept, in seconds, and what is taken off every time stamp."""
+    """Source time [start, stop) in seconds, None for unbounded; `shift` is subtracted from every timestamp."""
 
     start: Fraction | None = None
     stop: Fraction | None = None
     shift: Fraction = Fraction(0)
 
-    def holds(self, time: Fraction) -> bool:
-        """Whether what begins at `time` is kept."""
+    def contains(self, time: Fraction) -> bool:
+        """Whether a packet that begins at `time` is in the range."""
         return (self.start is None or time >= self.start) and (self.stop is None or time < self.stop)
 
 
 def plan_streams(path: Path, container: str, video: int, *, audio: bool, subtitles: bool) -> tuple[StreamPlan, ...]:
-    """One plan per stream of `path` other than the rendered one, for an output of format `container`.
+    """One plan per stream of `path` except the rendered stream `video`, for an output of format `container`.
 
-    The text track in which MP4 keeps its chapters is no stream of its own: chapters are always carried over.
+    The text track that stores chapters in MP4 is not listed: chapters are always copied. Raises MediaError if
+    the source cannot be opened.
     """
     with open_container(path) as source:
         others = [stream for stream in source.streams if stream.index != video and not _is_chapters(stream, source)]
@@ -85,28 +86,28 @@ def _plan(stream: Any, container: str, audio: bool, subtitles: bool) -> StreamPl
     codec = stream.metadata.get("filename", "unknown") if stream.type == "attachment" else codec_of(stream)
     plan = StreamPlan(stream.index, stream.type, codec, "copy")
     if stream.type == "video":
-        return _drop(plan, "a cover shows the clip unrendered" if is_cover(stream) else "one video stream is rendered")
+        return _drop(plan, "cover art is not rendered" if is_cover(stream) else "only one video stream is rendered")
     if (stream.type == "audio" and not audio) or (stream.type == "subtitle" and not subtitles):
-        return _drop(plan, AS_ASKED)
+        return _drop(plan, AS_REQUESTED)
     if stream.type == "attachment":
-        return plan if container == "matroska" else _drop(plan, f"{container} holds no attachments")
+        return plan if container == "matroska" else _drop(plan, f"{container} does not support attachments")
     if stream.type == "data":
-        return _drop(plan, "data tracks describe the frames of the source")
-    if _holds(container, lambda out: add_copy(out, stream)):
+        return _drop(plan, "data streams describe the frames of the source")
+    if _can_hold(container, lambda out: add_copy(out, stream)):
         return plan
-    why = f"{container} cannot hold {codec}"
-    to = TEXT_CODECS.get(container, "") if codec in TEXT_SUBTITLES else ""
+    reason = f"{container} does not support {codec}"
+    target = TEXT_CODECS.get(container, "") if codec in TEXT_SUBTITLES else ""
     if stream.type == "audio" and stream.codec_context is not None:
-        to = AUDIO_CODECS.get(container, "aac")
-    return StreamPlan(stream.index, stream.type, codec, "transcode", to, why) if to else _drop(plan, why)
+        target = AUDIO_CODECS.get(container, "aac")
+    return StreamPlan(stream.index, stream.type, codec, "transcode", target, reason) if target else _drop(plan, reason)
 
 
 def _drop(plan: StreamPlan, reason: str) -> StreamPlan:
     return replace(plan, action="drop", reason=reason)
 
 
-def _holds(container: str, add: Callable[[OutputContainer], Any]) -> bool:
-    """Whether a header with this stream can be written."""
+def _can_hold(container: str, add: Callable[[OutputContainer], Any]) -> bool:
+    """Whether the container can write a header with this stream."""
     out = create_container(io.BytesIO(), container)
     try:
         add(out)
@@ -114,53 +115,56 @@ def _holds(container: str, add: Callable[[OutputContainer], Any]) -> bool:
     except (av.error.FFmpegError, ValueError):
         return False
     finally:
-        # The scratch file has no packets; a muxer may complain of that, which says nothing about the header.
+        # The scratch file has no packets; a muxer may raise for that, which says nothing about the header.
         with contextlib.suppress(av.error.FFmpegError, ValueError):
             out.close()
     return True
 
 
 def add_copy(out: OutputContainer, stream: Any) -> Any:
-    """A stream of `out` with the parameters, language, title and disposition of `stream`."""
-    # Without opaque=True an encoder is looked up, which fails for codecs that can only be decoded (AV1).
-    twin = out.add_stream_from_template(stream, opaque=True)
-    _describe(twin, stream)
-    return twin
+    """Adds a stream to `out` with the codec parameters, language, title and disposition of `stream`."""
+    # Without opaque=True PyAV looks up an encoder, which fails for codecs that can only be decoded (AV1).
+    out_stream = out.add_stream_from_template(stream, opaque=True)
+    _copy_metadata(out_stream, stream)
+    return out_stream
 
 
-def _describe(twin: Any, stream: Any) -> None:
+def _copy_metadata(out_stream: Any, stream: Any) -> None:
     tags = {key: value for key, value in stream.metadata.items() if key.lower() not in MUXER_TAGS}
-    if "name" in tags:  # FFmpeg reads the title of a track of MP4 under this name, and writes it under the other
+    if "name" in tags:  # FFmpeg reads the title of an MP4 track as name, but writes it from title
         tags.setdefault("title", tags.pop("name"))
     if stream.type == "video":
-        tags = {key: value for key, value in tags.items() if key.lower() in PICTURE_TAGS}
-    twin.metadata.update(tags)
+        tags = {key: value for key, value in tags.items() if key.lower() in VIDEO_TAGS}
+    out_stream.metadata.update(tags)
     with contextlib.suppress(AttributeError):
-        twin.disposition = stream.disposition
+        out_stream.disposition = stream.disposition
 
 
 class StreamCopier:
-    """The streams that travel beside the video: opened after it in the output, muxed in step with it.
+    """Muxes the other streams of the source into the output, interleaved with the rendered video.
 
-    Packets of copied streams pass byte for byte. Call `advance` with the time the video has reached, so that the
-    muxer never has to hold more than the difference, and `finish` at the end. MediaError: the source cannot be read to
-    its end, or its sound cannot be decoded where it must be; with `ignore_errors` what is torn is left out.
+    Create it after the video stream was added to `out` and before the header is written. Call `advance` with the time
+    the video has reached, so that the muxer buffers little, then `finish`, then `close`. Copied packets are unchanged
+    except for timestamps. With `ignore_errors`, corrupt packets are left out instead of raising.
+
+    Raises:
+        MediaError: the source is truncated, or audio that must be transcoded cannot be decoded.
     """
 
     def __init__(
         self,
         path: Path,
         plans: tuple[StreamPlan, ...],
-        cut: TimeRange,
+        time_range: TimeRange,
         out: OutputContainer,
         *,
         ignore_errors: bool = False,
     ) -> None:
         self._path, self._ignore_errors = path, ignore_errors
         self._source: InputContainer = open_container(path)
-        self._cut = cut
+        self._time_range = time_range
         self._out = out
-        self._routes: dict[int, Callable[[Packet[Any]], None]] = {}
+        self._handlers: dict[int, Callable[[Packet[Any]], None]] = {}
         self._flush: list[Callable[[], None]] = []
         for plan in plans:
             if plan.action != "drop":
@@ -172,15 +176,15 @@ class StreamCopier:
         self._next: Packet[Any] | None = next(self._packets, None)
 
     def advance(self, until: Fraction) -> None:
-        """Muxes every packet that starts up to `until` seconds of output time."""
-        while self._next is not None and start_of(self._next) - self._cut.shift <= until:
-            self._route(self._next)
+        """Muxes every packet that starts at or before `until`, in seconds of output time."""
+        while self._next is not None and start_of(self._next) - self._time_range.shift <= until:
+            self._mux(self._next)
             self._next = next(self._packets, None)
 
     def finish(self) -> None:
-        """Muxes all that is left."""
+        """Muxes the remaining packets and flushes the audio encoders."""
         while self._next is not None:
-            self._route(self._next)
+            self._mux(self._next)
             self._next = next(self._packets, None)
         for flush in self._flush:
             flush()
@@ -189,67 +193,67 @@ class StreamCopier:
         """Closes the source."""
         self._source.close()
 
-    def _route(self, packet: Packet[Any]) -> None:
-        self._routes[packet.stream.index](packet)
+    def _mux(self, packet: Packet[Any]) -> None:
+        self._handlers[packet.stream.index](packet)
 
     def _demux(self) -> Iterator[Packet[Any]]:
-        streams = [self._source.streams[index] for index in self._routes]
+        streams = [self._source.streams[index] for index in self._handlers]
         try:
             for packet in demux(self._source, streams) if streams else ():
-                if packet.size and self._wants(packet) and not (packet.is_corrupt and self._ignore_errors):
+                if packet.size and self._is_selected(packet) and not (packet.is_corrupt and self._ignore_errors):
                     yield packet
         except av.error.FFmpegError as error:
             if self._ignore_errors:
                 return
-            raise MediaError(f"{self._path}: cannot be read to its end ({error_text(error)})") from error
+            raise MediaError(f"{self._path}: cannot be read to the end ({error_text(error)})") from error
 
-    def _wants(self, packet: Packet[Any]) -> bool:
-        # A subtitle that begins before the range may reach into it.
-        return packet.stream.type == "subtitle" or is_in_output(packet, self._cut, self._out.format.name)
+    def _is_selected(self, packet: Packet[Any]) -> bool:
+        # A subtitle that begins before the range may overlap it.
+        return packet.stream.type == "subtitle" or is_in_output(packet, self._time_range, self._out.format.name)
 
     def _add(self, plan: StreamPlan) -> None:
         stream: Any = self._source.streams[plan.index]
         if plan.action == "copy":
-            twin = add_copy(self._out, stream)
-            if stream.type == "attachment":  # attachments live in the header
+            out_stream = add_copy(self._out, stream)
+            if stream.type == "attachment":  # attachments are part of the header
                 return
-            self._routes[plan.index] = lambda packet: self._copy(packet, twin)
+            self._handlers[plan.index] = lambda packet: self._copy(packet, out_stream)
         elif plan.kind == "audio":
             self._add_audio(plan, cast(AudioStream, stream))
         else:
-            twin = self._out.add_mux_stream(plan.codec)
-            _describe(twin, stream)
-            self._routes[plan.index] = lambda packet: self._copy(_text_packet(packet, plan), twin)
+            out_stream = self._out.add_mux_stream(plan.codec)
+            _copy_metadata(out_stream, stream)
+            self._handlers[plan.index] = lambda packet: self._copy(_convert_text_packet(packet, plan), out_stream)
         if stream.type == "subtitle":
-            copy = self._routes[plan.index]
-            self._routes[plan.index] = lambda packet: copy(packet) if _trim(packet, self._cut) else None
+            copy = self._handlers[plan.index]
+            self._handlers[plan.index] = lambda packet: copy(packet) if _trim(packet, self._time_range) else None
 
-    def _copy(self, packet: Packet[Any], twin: Any) -> None:
-        ticks = round(self._cut.shift / fraction(packet.time_base, Fraction(1)))
+    def _copy(self, packet: Packet[Any], out_stream: Any) -> None:
+        ticks = round(self._time_range.shift / fraction(packet.time_base, Fraction(1)))
         if ticks:
             packet.pts = None if packet.pts is None else packet.pts - ticks
             packet.dts = None if packet.dts is None else packet.dts - ticks
-        packet.stream = twin
-        if packet.size:  # mov_text pauses are empty once they are subrip
+        packet.stream = out_stream
+        if packet.size:  # gaps are empty packets in mov_text and nothing in subrip
             self._out.mux_one(packet)
 
     def _add_audio(self, plan: StreamPlan, stream: AudioStream) -> None:
         rate, layout = audio_settings(plan.codec, stream.codec_context)
-        twin = cast(AudioStream, self._out.add_stream(plan.codec, rate=rate, layout=layout))
-        twin.codec_context.bit_rate = 96_000 * twin.codec_context.layout.nb_channels
-        _describe(twin, stream)
+        out_stream = cast(AudioStream, self._out.add_stream(plan.codec, rate=rate, layout=layout))
+        out_stream.codec_context.bit_rate = 96_000 * out_stream.codec_context.layout.nb_channels
+        _copy_metadata(out_stream, stream)
 
         def encode(packet: Packet[Any] | None) -> None:
             for frame in self._decoded(stream, packet):
-                if self._cut.shift and frame.pts is not None:
-                    frame.pts -= round(self._cut.shift / fraction(frame.time_base, Fraction(1)))
-                self._out.mux(twin.encode(frame))
+                if self._time_range.shift and frame.pts is not None:
+                    frame.pts -= round(self._time_range.shift / fraction(frame.time_base, Fraction(1)))
+                self._out.mux(out_stream.encode(frame))
 
         def flush() -> None:
             encode(None)
-            self._out.mux(twin.encode(None))
+            self._out.mux(out_stream.encode(None))
 
-        self._routes[plan.index] = encode
+        self._handlers[plan.index] = encode
         self._flush.append(flush)
 
     def _decoded(self, stream: AudioStream, packet: Packet[Any] | None) -> list[AudioFrame]:
@@ -268,30 +272,27 @@ class StreamCopier:
         """Gives the rendered video, the one that no plan is about, its language, title and disposition back."""
         rendered = next((stream for stream in self._source.streams.video if stream.index not in others), None)
         if rendered is not None and self._out.streams.video:
-            _describe(self._out.streams.video[0], rendered)
+            _copy_metadata(self._out.streams.video[0], rendered)
 
     def _copy_chapters(self) -> None:
-        kept: list[Any] = []
+        chapters: list[Any] = []
         for chapter in [dict(chapter) for chapter in self._source.chapters()]:
             base = fraction(chapter["time_base"], Fraction(1))
             start, end = cast(int, chapter["start"]) * base, cast(int, chapter["end"]) * base
-            first = start if self._cut.start is None else max(start, self._cut.start)
-            last = end if self._cut.stop is None else min(end, self._cut.stop)
+            first = start if self._time_range.start is None else max(start, self._time_range.start)
+            last = end if self._time_range.stop is None else min(end, self._time_range.stop)
             if first < last:
-                moved = {
-                    "start": round((first - self._cut.shift) / base),
-                    "end": round((last - self._cut.shift) / base),
+                shifted = {
+                    "start": round((first - self._time_range.shift) / base),
+                    "end": round((last - self._time_range.shift) / base),
                 }
-                kept.append(chapter | moved | {"time_base": base})
-        if kept:
-            self._out.set_chapters(kept)
+                chapters.append(chapter | shifted | {"time_base": base})
+        if chapters:
+            self._out.set_chapters(chapters)
 
 
 def audio_settings(codec: str, source: Any) -> tuple[int, str]:
-    """The sample rate and layout nearest to the source's that the encoder opens with.
-
-    libopus, for one, takes 5.1 but not 5.1(side), and only five rates, of which 48000 is one.
-    """
+    """The nearest sample rate and layout that the encoder accepts: libopus has five rates, and no 5.1(side)."""
     encoder = av.Codec(codec, "w")
     rate = source.sample_rate if source.sample_rate in (encoder.audio_rates or (source.sample_rate,)) else 48000
     standard = {1: "mono", 6: "5.1", 8: "7.1"}.get(source.layout.nb_channels, "stereo")
@@ -305,25 +306,28 @@ def audio_settings(codec: str, source: Any) -> tuple[int, str]:
 
 
 def start_of(packet: Packet[Any]) -> Fraction:
-    """When a packet begins, in seconds of its own file."""
-    stamp = packet.pts if packet.pts is not None else packet.dts
-    return (stamp or 0) * fraction(packet.time_base, Fraction(1))
+    """Start of a packet in seconds, in the time of its own file."""
+    timestamp = packet.pts if packet.pts is not None else packet.dts
+    return (timestamp or 0) * fraction(packet.time_base, Fraction(1))
 
 
-def is_in_output(packet: Packet[Any], cut: TimeRange, container: str) -> bool:
-    """Whether a packet of sound goes into an output of format `container`: it lies within the range and, where the
-    source's edit list keeps it from being heard, the output can do so too or a decoder needs it to begin with."""
-    hidden = packet.is_discard and start_of(packet) < -PREROLL
-    return cut.holds(start_of(packet)) and (container in HIDING or not hidden)
+def is_in_output(packet: Packet[Any], time_range: TimeRange, container: str) -> bool:
+    """Whether an audio packet belongs in an output of format `container`.
+
+    It must be in the range. A packet muted by the source's edit list is kept only if the output has edit lists too, or
+    if the decoder needs it as preroll.
+    """
+    is_hidden = packet.is_discard and start_of(packet) < -PREROLL
+    return time_range.contains(start_of(packet)) and (container in EDIT_LIST_CONTAINERS or not is_hidden)
 
 
-def _trim(packet: Packet[Any], cut: TimeRange) -> bool:
-    """Cuts a subtitle to the part of it that is shown within the range; False where there is none."""
+def _trim(packet: Packet[Any], time_range: TimeRange) -> bool:
+    """Trims a subtitle to the range, in place; returns False if it is entirely outside."""
     base = fraction(packet.time_base, Fraction(1))
     start, end = start_of(packet), start_of(packet) + (packet.duration or 0) * base
-    first = start if cut.start is None else max(start, cut.start)
-    last = end if cut.stop is None else min(end, cut.stop)
-    if first >= last and not cut.holds(start):
+    first = start if time_range.start is None else max(start, time_range.start)
+    last = end if time_range.stop is None else min(end, time_range.stop)
+    if first >= last and not time_range.contains(start):
         return False
     if (first, last) != (start, end):
         packet.pts = packet.dts = round(first / base)
@@ -331,14 +335,14 @@ def _trim(packet: Packet[Any], cut: TimeRange) -> bool:
     return True
 
 
-def _text_packet(packet: Packet[Any], plan: StreamPlan) -> Packet[Any]:
-    """A subtitle packet in the other dialect: mov_text is the text of subrip behind its length in two bytes."""
+def _convert_text_packet(packet: Packet[Any], plan: StreamPlan) -> Packet[Any]:
+    """Converts a subtitle packet between mov_text and subrip: mov_text prefixes the text with its length, 2 bytes."""
     data = bytes(packet)
     if plan.source_codec == "mov_text":
         data = data[2 : 2 + int.from_bytes(data[:2], "big")]
     if plan.codec == "mov_text":
         data = len(data).to_bytes(2, "big") + data
-    twin = Packet(data)
-    twin.pts, twin.dts, twin.duration = packet.pts, packet.dts, packet.duration
-    twin.time_base = packet.time_base
-    return twin
+    converted = Packet(data)
+    converted.pts, converted.dts, converted.duration = packet.pts, packet.dts, packet.duration
+    converted.time_base = packet.time_base
+    return converted

@@ -1,8 +1,8 @@
-"""Writing what was rendered: a video with its companions and exact times.
+"""Video output with exact timestamps and the other streams of the source.
 
-Pictures are encoded segment by segment into parts. When all are there, their packets are joined with all else of the
-source into a file that is read back and counted, and only then renamed into place: the target's name holds nothing, the
-old file or the complete new one.
+Frames are encoded segment by segment. When all segments are finished, their packets are muxed together with the copied
+streams, and the file is read back and its frames counted. The caller renames it into place only then, so the target is
+either absent, the old file or the complete new one.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ from av.video.stream import VideoStream
 
 from dnirender.encoding.encoders import VideoSpec, configure
 from dnirender.encoding.provenance import TAG, Provenance, append_box, to_json
-from dnirender.encoding.segment_file import EncodedPacket, SegmentReader, check_numbers
+from dnirender.encoding.segment_file import EncodedPacket, SegmentReader, check_frame_indices
 from dnirender.encoding.sink import FrameTiming, SegmentEncoder, timestamp_tolerance
 from dnirender.encoding.stream_copy import StreamCopier, StreamPlan, TimeRange
 from dnirender.errors import MediaError, OutputError, UsageError
@@ -36,11 +36,11 @@ from dnirender.frames import Image
 from dnirender.media.containers import container_of, create_container, frame_times_and_crc32
 from dnirender.media.pixel_formats import to_frame
 
-OPACITY = "matroska_block_additional"  # where VP9 in Matroska and WebM keeps it
+OPACITY = "matroska_block_additional"  # side data with the alpha channel of VP8 and VP9 in Matroska and WebM
 
 
 class _VideoSegmentEncoder:
-    """An encoder whose packets carry the numbers of their frames."""
+    """A video encoder whose packets carry the frame numbers passed to `encode`."""
 
     def __init__(self, spec: VideoSpec) -> None:
         self._codec, self._rate, self._first = spec.codec, spec.rate, 0
@@ -54,37 +54,38 @@ class _VideoSegmentEncoder:
     def header(self) -> bytes:
         return self._context.extradata or b""
 
-    def record(self, index: int, picture: Any) -> Iterator[EncodedPacket]:
+    def encode(self, index: int, frame: Any) -> Iterator[EncodedPacket]:
         if not self._count:
             self._first = index
-        picture.pts, picture.time_base = self._count, 1 / self._rate
+        frame.pts, frame.time_base = self._count, 1 / self._rate
         self._count += 1
-        return self._packets(picture)
+        return self._packets(frame)
 
     def flush(self) -> Iterator[EncodedPacket]:
         return self._packets(None)
 
-    def _packets(self, picture: VideoFrame | None) -> Iterator[EncodedPacket]:
+    def _packets(self, frame: VideoFrame | None) -> Iterator[EncodedPacket]:
         try:
-            packets = self._context.encode(picture)
+            packets = self._context.encode(frame)
         except av.error.FFmpegError as error:
-            at = self._first + self._count - 1
-            raise OutputError(f"{self._codec} failed at frame {at} of the render ({error_text(error)})") from error
+            where = self._first + self._count - 1
+            raise OutputError(f"{self._codec} failed at frame {where} of the render ({error_text(error)})") from error
         for packet in packets:
-            beside = (bytes(cast(Any, side)) for side in packet.iter_sidedata() if side.data_type == OPACITY)
+            side_data = (bytes(cast(Any, side)) for side in packet.iter_sidedata() if side.data_type == OPACITY)
             index = self._first + cast(int, packet.pts)
-            yield EncodedPacket(index, packet.is_keyframe, bytes(packet), b"".join(beside))
+            yield EncodedPacket(index, packet.is_keyframe, bytes(packet), b"".join(side_data))
 
 
 class VideoSink:
-    """A video file with exact times.
+    """A video file whose timestamps are exactly those of the source.
 
-    Frames are encoded with their number as pts and restamped when they are joined: the packet of frame i gets pts T[i],
-    the n-th packet in decoding order dts T[n - D], where D is by how much packets run ahead of their frames. So every
-    pts is the source's own, whatever the encoder would have made of a variable frame rate. No container has frames
-    before time zero: a video that begins there begins at zero, and its companions move with it.
+    Frames are encoded with their number as pts, and packets get their timestamps when they are muxed: the packet of
+    frame i gets pts T[i], and the n-th packet in decoding order gets dts T[n - D], where D is the reordering delay in
+    frames. So every pts is that of the source, and the encoder never sees a variable frame rate. Containers have no
+    frames before time zero: a video that begins earlier is shifted to zero, together with the copied streams.
 
-    MediaError, OutputError: what `deliver` meets.
+    `copied_streams` is (source file, stream plans, time range), or None for video only. With `ignore_errors`, corrupt
+    packets of the source are left out.
     """
 
     def __init__(
@@ -92,7 +93,7 @@ class VideoSink:
         target: Path,
         spec: VideoSpec,
         times: FrameTiming,
-        companions: tuple[Path, tuple[StreamPlan, ...], TimeRange] | None = None,
+        copied_streams: tuple[Path, tuple[StreamPlan, ...], TimeRange] | None = None,
         provenance: Provenance | None = None,
         *,
         ignore_errors: bool = False,
@@ -100,120 +101,146 @@ class VideoSink:
         self._target, self._spec, self._provenance = target, spec, provenance
         self._ignore_errors = ignore_errors
         self._times = self.shown(times)
-        if companions:
-            path, plans, cut = companions
-            early = (times.pts[0] - self._times.pts[0]) * times.time_base
-            companions = path, plans, replace(cut, shift=cut.shift + early)
-        self._plan = companions
+        if copied_streams:
+            path, plans, time_range = copied_streams
+            lead = (times.pts[0] - self._times.pts[0]) * times.time_base
+            copied_streams = path, plans, replace(time_range, shift=time_range.shift + lead)
+        self._copied_streams = copied_streams
 
     @staticmethod
     def shown(times: FrameTiming) -> FrameTiming:
-        """The times in the file: none is before zero."""
-        early = min(0, times.pts[0])
-        return replace(times, pts=tuple(pts - early for pts in times.pts))
+        """The timing in the output file, shifted so that no pts is negative."""
+        lead = min(0, times.pts[0])
+        return replace(times, pts=tuple(pts - lead for pts in times.pts))
 
     def convert(self, image: Image) -> VideoFrame:
-        """The picture [h, w, 3] as the encoder takes it; one of odd size is padded by repeating its edge."""
+        """Converts an image [h, w, 3 or 4] to the encoder's pixel format; odd sizes are padded by repeating the
+        edge."""
         below, right = self._spec.height - image.shape[0], self._spec.width - image.shape[1]
         if below or right:
             image = cast(Image, cv2.copyMakeBorder(image, 0, below, 0, right, cv2.BORDER_REPLICATE))
         return to_frame(image, self._spec.pix_fmt, self._spec.color)
 
     def new_encoder(self) -> SegmentEncoder:
-        """An encoder that has seen nothing yet."""
+        """A new encoder with the settings of this video."""
         return _VideoSegmentEncoder(self._spec)
 
     def check(self) -> None:
-        """Writes a header with all the streams to memory; UsageError where the container cannot hold them together."""
+        """Writes a header with all streams to memory.
+
+        Raises:
+            UsageError: the container does not support this combination of streams.
+        """
         try:
-            with self._opened(io.BytesIO()) as (out, _, _):
+            with self._open(io.BytesIO()) as (out, _, _):
                 out.start_encoding()
         except (av.error.FFmpegError, ValueError) as error:
             raise UsageError(
-                f"{self._target}: {container_of(self._target)} does not hold these streams together "
-                f"({error_text(error)}); name a .mkv, or leave some out with --no-subtitles or --no-audio"
+                f"{self._target}: {container_of(self._target)} does not support this combination of streams "
+                f"({error_text(error)}); use .mkv, or leave some out with --no-subtitles or --no-audio"
             ) from error
 
-    def finalize(self, parts: SegmentReader, folder: Path) -> list[tuple[Path, Path]]:
-        """Joins the packets with the companions, at their times, and reads the file back."""
-        check_numbers(parts, len(self._times.pts), self._target)
+    def finalize(self, segments: SegmentReader, folder: Path) -> list[tuple[Path, Path]]:
+        """Muxes the segments and the copied streams into one file in `folder`, and reads it back.
+
+        Raises:
+            OutputError: frames are missing or duplicated, a segment is corrupt or from another encoder, writing fails,
+            or
+                the file read back differs.
+            MediaError: the other streams of the source cannot be read.
+        """
+        check_frame_indices(segments, len(self._times.pts), self._target)
         joined = folder / f"joined{self._target.suffix}"
         with disk_errors(self._target):
-            with self._opened(joined) as (out, stream, companions):
-                self._mux(parts, out, stream, companions)
+            with self._open(joined) as (out, stream, copier):
+                self._mux(segments, out, stream, copier)
                 out.close()
             crc32 = self._verify(joined)
-            if self._provenance and self._boxed:
+            if self._provenance and self._is_isobmff:
                 append_box(joined, to_json(self._provenance.model_copy(update={"crc32": crc32})))
         return [(joined, self._target)]
 
     @property
-    def _boxed(self) -> bool:
-        """Whether the file consists of the boxes of MP4."""
+    def _is_isobmff(self) -> bool:
+        """Whether the container is MP4 or MOV (ISO base media file format)."""
         return container_of(self._target) in ("mp4", "mov")
 
     @contextlib.contextmanager
-    def _opened(self, file: Path | BinaryIO) -> Generator[tuple[OutputContainer, VideoStream, StreamCopier | None]]:
-        """A container with all its streams, before its header is written; closed in any case."""
-        with contextlib.ExitStack() as open_things:
+    def _open(self, file: Path | BinaryIO) -> Generator[tuple[OutputContainer, VideoStream, StreamCopier | None]]:
+        """Opens the output with all its streams; the header is not written yet. Closed on exit, also on errors."""
+        with contextlib.ExitStack() as stack:
             out = create_container(file, container_of(self._target), self._container_options())
-            open_things.callback(_close, out)
+            stack.callback(_close, out)
             stream = cast(VideoStream, out.add_stream(self._spec.codec, rate=self._spec.rate))
             configure(stream.codec_context, self._spec)
             stream.time_base = self._times.time_base
-            companions = StreamCopier(*self._plan, out, ignore_errors=self._ignore_errors) if self._plan else None
-            if companions:
-                open_things.callback(companions.close)
-            if self._provenance and not self._boxed:
+            copier = (
+                StreamCopier(*self._copied_streams, out, ignore_errors=self._ignore_errors)
+                if self._copied_streams
+                else None
+            )
+            if copier:
+                stack.callback(copier.close)
+            if self._provenance and not self._is_isobmff:
                 out.metadata[TAG] = to_json(self._provenance)
-            yield out, stream, companions
+            yield out, stream, copier
 
     def _container_options(self) -> dict[str, str]:
-        if self._boxed:
-            scale = self._times.time_base.denominator
-            # Starts are counted in units of the movie: in milliseconds, unless told, and those round the video's ticks.
-            movie = scale * -(-48000 // scale)
-            return {"movflags": "+faststart", "video_track_timescale": str(scale), "movie_timescale": str(movie)}
-        # Else the priming of AAC, which lies before zero, moves everything by 21 ms.
+        if self._is_isobmff:
+            timescale = self._times.time_base.denominator
+            # Start times are stored in the movie time scale; its default, milliseconds, would round them.
+            movie_timescale = timescale * -(-48000 // timescale)
+            return {
+                "movflags": "+faststart",
+                "video_track_timescale": str(timescale),
+                "movie_timescale": str(movie_timescale),
+            }
+        # Otherwise AAC priming, which is before time zero, would shift all streams by 21 ms.
         options = {"avoid_negative_ts": "disabled"}
-        # Else a track is called the default where the source calls none so.
+        # Otherwise the muxer marks a track as default even if the source has none.
         return options | ({"default_mode": "passthrough"} if container_of(self._target) == "matroska" else {})
 
     def _mux(
-        self, parts: SegmentReader, out: OutputContainer, stream: VideoStream, companions: StreamCopier | None
+        self, segments: SegmentReader, out: OutputContainer, stream: VideoStream, copier: StreamCopier | None
     ) -> None:
         times = self._times
         out.start_encoding()
-        if (stream.codec_context.extradata or b"") != parts.header:
-            raise OutputError(f"{self._target}: the encoder is not the one of the finished parts; use --restart")
-        delay = max(place - index for place, index in enumerate(parts.indices))
-        early = delay * times.duration(0)  # how far before the first frame is shown decoding begins
-        for place, packet in enumerate(parts):
-            twin = _muxable(packet)
-            behind = place - delay
-            twin.dts = times.pts[behind] if behind >= 0 else times.pts[0] + behind * times.duration(0)
-            twin.pts, twin.duration = times.pts[packet.index], times.duration(packet.index)
-            if place == len(parts) - 1 and self._boxed:
-                # MP4 adds up the steps between dts: the last one makes the sum the true length.
-                twin.duration = max(1, times.pts[-1] + times.last_duration - twin.dts - early)
-            twin.time_base, twin.is_keyframe, twin.stream = times.time_base, packet.key, stream
-            reached = twin.dts * times.time_base  # muxing rescales it
-            out.mux_one(twin)
-            if companions:
-                companions.advance(reached)
-        if companions:
-            companions.finish()
+        if (stream.codec_context.extradata or b"") != segments.header:
+            raise OutputError(
+                f"{self._target}: the encoder differs from the one of the finished segments; use --restart"
+            )
+        delay = max(position - index for position, index in enumerate(segments.indices))
+        lead = delay * times.duration(0)  # from the first dts to the first pts
+        for position, packet in enumerate(segments):
+            av_packet = _muxable(packet)
+            dts_index = position - delay
+            av_packet.dts = times.pts[dts_index] if dts_index >= 0 else times.pts[0] + dts_index * times.duration(0)
+            av_packet.pts, av_packet.duration = times.pts[packet.index], times.duration(packet.index)
+            if position == len(segments) - 1 and self._is_isobmff:
+                # MP4 sums the differences of dts: the last duration corrects the total length.
+                av_packet.duration = max(1, times.pts[-1] + times.last_duration - av_packet.dts - lead)
+            av_packet.time_base, av_packet.is_keyframe, av_packet.stream = times.time_base, packet.is_keyframe, stream
+            time = av_packet.dts * times.time_base  # read before mux_one rescales it
+            out.mux_one(av_packet)
+            if copier:
+                copier.advance(time)
+        if copier:
+            copier.finish()
 
     def _verify(self, joined: Path) -> int:
-        """Reads the packets back: the file that is published has every frame at its time. Returns their checksum."""
-        found, check = self._read_back(joined)
-        due = [pts * self._times.time_base for pts in self._times.pts]
-        slack = timestamp_tolerance(self._target)
-        wrong = next((i for i, (a, b) in enumerate(zip(found, due, strict=False)) if abs(a - b) > slack), None)
-        if len(found) != len(due) or wrong is not None:
-            at = f", the first difference at frame {wrong}" if wrong is not None else ""
-            raise OutputError(f"{self._target}: read back {len(found)} of {len(due)} frames{at}; nothing was published")
-        return check
+        """Reads the file back and checks the time of every frame. Returns the CRC-32 of the video packets."""
+        times_read, crc32 = self._read_back(joined)
+        expected = [pts * self._times.time_base for pts in self._times.pts]
+        tolerance = timestamp_tolerance(self._target)
+        first_wrong = next(
+            (i for i, (a, b) in enumerate(zip(times_read, expected, strict=False)) if abs(a - b) > tolerance), None
+        )
+        if len(times_read) != len(expected) or first_wrong is not None:
+            where = f", the first difference at frame {first_wrong}" if first_wrong is not None else ""
+            raise OutputError(
+                f"{self._target}: read back {len(times_read)} of {len(expected)} frames{where}; nothing was published"
+            )
+        return crc32
 
     def _read_back(self, joined: Path) -> tuple[list[Fraction], int]:
         try:
@@ -223,12 +250,12 @@ class VideoSink:
 
 
 def _muxable(packet: EncodedPacket) -> AvPacket[Any]:
-    twin = AvPacket(packet.data)
-    if packet.side:
-        side = cast(Any, PacketSideData)(packet_sidedata_type_from_literal(OPACITY), len(packet.side))
-        side.update(packet.side)
-        twin.set_sidedata(side)
-    return twin
+    av_packet = AvPacket(packet.data)
+    if packet.side_data:
+        side = cast(Any, PacketSideData)(packet_sidedata_type_from_literal(OPACITY), len(packet.side_data))
+        side.update(packet.side_data)
+        av_packet.set_sidedata(side)
+    return av_packet
 
 
 def _close(out: OutputContainer) -> None:

@@ -96,7 +96,7 @@ class OpenVINOModel:
         for number, tensor in enumerate((picture, total)):
             self._request.set_output_tensor(number, self._tensor(tensor.numpy(), shared_memory=True))
         self._request.infer()
-        return self._network.given(picture.to(self._kind), *pixels.shape[1:3]), total
+        return self._network.postprocess(picture.to(self._kind), *pixels.shape[1:3]), total
 
     def _carried(self, pixels: Tensor) -> Tensor:
         taken = self._network.preprocess(pixels)

@@ -92,13 +92,13 @@ def _without_networks(prepared: PreparedJob, tick: Callable[[], None]) -> None:
     """Decodes, scales and encodes: the frames become what they are, at the output's size."""
     plan = prepared.plan
     sink = prepared.sink()
-    recorder = sink.new_encoder()
-    with SegmentWriter(plan.job.output.with_suffix(".part"), recorder.header) as part:
+    encoder = sink.new_encoder()
+    with SegmentWriter(plan.job.output.with_suffix(".part"), encoder.header) as part:
         for number, frame in enumerate(plan.source.frames(plan.selection.indices)):
             picture = resize.resize_to(resize.resize_to(frame.image, *plan.size), *prepared.output_size)
-            part.extend(recorder.record(number, sink.convert(picture)))
+            part.extend(encoder.encode(number, sink.convert(picture)))
             tick()
-        part.extend(recorder.flush())
+        part.extend(encoder.flush())
 
 
 def _seconds_per_tick(work: Callable[[Callable[[], None]], object]) -> float:

@@ -51,15 +51,15 @@ def render_segments(prepared: PreparedJob, missing: Sequence[Segment], progress:
     ):
         for segment in missing:
             with disk_errors(plan.job.output):
-                recorder = sink.new_encoder()
-            with SegmentWriter(prepared.workspace.folder / segment.name, recorder.header) as part:
+                encoder = sink.new_encoder()
+            with SegmentWriter(prepared.workspace.folder / segment.name, encoder.header) as part:
                 for number in segment.numbers:
                     alpha, picture = _next_frame(pictures, number)
-                    part.extend(recorder.record(number, picture))
+                    part.extend(encoder.encode(number, picture))
                     done += 1
                     if progress:
                         progress(done, total, alpha)
-                part.extend(recorder.flush())
+                part.extend(encoder.flush())
                 if plan.source.concealed_frames:
                     prepared.workspace.note(concealed_frames=sorted(plan.source.concealed_frames))
 

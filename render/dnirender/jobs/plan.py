@@ -16,7 +16,7 @@ from dnirender.decoding.source import Source
 from dnirender.encoding.animation import FORMATS, check_rate
 from dnirender.encoding.image_sequence import numbered_path
 from dnirender.encoding.sink import FrameTiming
-from dnirender.encoding.stream_copy import AS_ASKED, StreamPlan, TimeRange, plan_streams
+from dnirender.encoding.stream_copy import AS_REQUESTED, StreamPlan, TimeRange, plan_streams
 from dnirender.errors import OutputError, UsageError
 from dnirender.frames import Alpha
 from dnirender.jobs.frame_selection import Selection, boomerang_order, select_frames, timing_and_range
@@ -30,7 +30,7 @@ from dnirender.media.pixel_formats import depth_of_name
 STILL_RATE = Fraction(24)
 MAX_STILL_FRAMES = 1_000_000
 BACKWARDS, ONLY_PICTURES = "a boomerang has no sound", "this format holds pictures only"
-EXPECTED = (AS_ASKED, BACKWARDS, ONLY_PICTURES)  # reasons that the user knows and need no warning
+EXPECTED = (AS_REQUESTED, BACKWARDS, ONLY_PICTURES)  # reasons that the user knows and need no warning
 
 
 @dataclass(frozen=True)

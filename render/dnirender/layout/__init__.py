@@ -1,1 +1,1 @@
-"""What a frame of the output shows."""
+"""Draws comparisons of panels, the alpha track and contact sheets."""

@@ -1,4 +1,4 @@
-"""A grid of pictures with labels."""
+"""A grid of images with labels."""
 
 from __future__ import annotations
 
@@ -7,11 +7,11 @@ from collections.abc import Sequence
 import numpy as np
 
 from dnirender.frames import Image, to_uint8
-from dnirender.layout.drawing import ACCENT, QUIET, TEXT, new_canvas, paint, text_coverage
+from dnirender.layout.drawing import ACCENT, MUTED, TEXT, new_canvas, paint, text_coverage
 from dnirender.media.resize import resize_to
 
 SHEET_WIDTH = 2400
-SMALLEST_TEXT = 7  # height of capitals in pixels
+MIN_TEXT_HEIGHT = 7  # height of capitals in pixels
 
 
 def sheet(
@@ -21,16 +21,16 @@ def sheet(
     title: str,
     width: int = SHEET_WIDTH,
 ) -> Image:
-    """A contact sheet, uint8: a row of pictures per frame, a column per alpha, labels above and at the left.
+    """A contact sheet, uint8 RGB: one row of images per frame, one column per alpha, labels above and on the left.
 
-    It is at most `width` wide; pictures shrink to fit and never grow. All take the size of the first.
+    It is at most `width` pixels wide; images are scaled down to fit, never up, all to the size of the first.
     """
     cell_height, cell_width = rows[0][0].shape[:2]
     columns = len(column_labels)
     text = max(11, round(min(width, columns * cell_width) / 110))
     gap, left = max(4, text // 2), text + max(text_coverage(label, text).shape[1] for label in row_labels)
-    room = (width - left - gap - text) / columns - gap
-    scale = min(1.0, room / cell_width)
+    available = (width - left - gap - text) / columns - gap
+    scale = min(1.0, available / cell_width)
     cell_width, cell_height = max(1, int(cell_width * scale)), max(1, int(cell_height * scale))
     xs = [left + gap + column * (cell_width + gap) for column in range(columns)]
     ys = [round(text * 6.4) + row * (cell_height + gap) for row in range(len(rows))]
@@ -38,14 +38,15 @@ def sheet(
     paint(canvas, text, round(text * 1.2), text_coverage(title, round(text * 1.3)), TEXT)
     heading = text
     while (
-        heading > SMALLEST_TEXT and max(text_coverage(label, heading).shape[1] for label in column_labels) > cell_width
+        heading > MIN_TEXT_HEIGHT
+        and max(text_coverage(label, heading).shape[1] for label in column_labels) > cell_width
     ):
         heading -= 1
     for x, label in zip(xs, column_labels, strict=True):
         ink = text_coverage(label, heading)
         paint(canvas, x + (cell_width - ink.shape[1]) // 2, round(text * 4.2), ink, ACCENT)
     for y, images, label in zip(ys, rows, row_labels, strict=True):
-        paint(canvas, text, y + (cell_height - text) // 2, text_coverage(label, text), QUIET)
+        paint(canvas, text, y + (cell_height - text) // 2, text_coverage(label, text), MUTED)
         for x, image in zip(xs, images, strict=True):
             canvas[y : y + cell_height, x : x + cell_width] = resize_to(to_uint8(image), cell_width, cell_height)
     return canvas

@@ -1,6 +1,6 @@
-"""Panels side by side over a track of alpha, and contact sheets: pictures in, one picture out.
+"""Comparisons: panels in a grid with the alpha track below.
 
-Colors are RGB 0..255 throughout and are scaled to the dtype of the picture they are laid on.
+Colors are RGB 0..255 and are scaled to the dtype of the image they are drawn into.
 """
 
 from __future__ import annotations
@@ -17,23 +17,28 @@ from dnirender.layout.drawing import draw_label, new_canvas
 from dnirender.media.resize import resize_to
 
 PANELS = ("source", "render", "crossfade")
-"""Panels that every effect has; the name of each endpoint is a panel too."""
+"""Panels available for every preset, in addition to one per endpoint."""
 
 
 def check_panels(panels: Sequence[str], endpoints: Sequence[str]) -> None:
-    """Raises UsageError unless there is a panel and each is one of PANELS or an endpoint's name."""
+    """Checks panel names.
+
+    Raises:
+        UsageError: the list is empty, or a name is neither in PANELS nor an endpoint.
+    """
     known = list(dict.fromkeys((*PANELS, *endpoints)))
     if not panels:
-        raise UsageError(f"panels: none given; choose from {', '.join(known)}.")
+        raise UsageError(f"panels: empty; choose from {', '.join(known)}.")
     for name in panels:
         if name not in known:
-            raise UsageError(f"panels: there is no panel {name!r}; choose from {', '.join(known)}.")
+            raise UsageError(f"panels: unknown panel {name!r}; choose from {', '.join(known)}.")
 
 
 def crossfade(renders: Sequence[Image], alpha: Alpha) -> Image:
-    """The pixel blend sum_i alpha_i * renders_i, in float32 and rounded once: what mixing weights must beat.
+    """The pixel blend sum_i alpha_i * renders_i: the baseline that mixing weights is compared to.
 
-    Exactly renders_i where alpha is 1 at i and 0 elsewhere; clipped to the range of the dtype, which is kept.
+    Computed in float32, rounded once and clipped to the range of the dtype of the renders, which the result has too.
+    Exactly renders_i where alpha is 1 at i and 0 elsewhere.
     """
     total = np.zeros(renders[0].shape, np.float32)
     for coefficient, render in zip(alpha, renders, strict=True):
@@ -44,7 +49,11 @@ def crossfade(renders: Sequence[Image], alpha: Alpha) -> Image:
 
 
 def layout(num_panels: int) -> tuple[int, int]:
-    """Rows and columns: side by side up to three, a near-square grid beyond, no row or column more than needed."""
+    """(rows, columns) of the grid: one row for up to three panels, else nearly square without empty rows or columns.
+
+    Raises:
+        UsageError: `num_panels` is below 1.
+    """
     if num_panels < 1:
         raise UsageError(f"panels: a comparison needs at least one, got {num_panels}.")
     columns = num_panels if num_panels <= 3 else math.ceil(math.sqrt(num_panels))
@@ -52,7 +61,7 @@ def layout(num_panels: int) -> tuple[int, int]:
 
 
 def compare_size(panel_width: int, panel_height: int, num_panels: int, track: bool = True) -> tuple[int, int]:
-    """Width and height, both even, of what `compare` returns for panels of this size."""
+    """(width, height), both even, of the result of `compare` for panels of this size."""
     width, height = _grid_size(panel_width, panel_height, num_panels)
     return _even(width), _even(height + (_track_height(width, height) if track else 0))
 
@@ -65,24 +74,24 @@ def compare(
     labels: bool = True,
     size: tuple[int, int] | None = None,
 ) -> Image:
-    """Labelled panels in a grid, with the track of alpha and its playhead at `progress` (0..1) below them.
+    """Draws labelled panels in a grid, with the alpha track and its playhead at `progress` (0..1) below.
 
-    Every panel is brought to `size` (width, height), by default the largest panel's. The result is uint16 where any
-    panel is, else uint8; its size is `compare_size` of the panels' size.
+    Each panel, [h, w, 3] uint8 or uint16, is scaled to `size` (width, height), by default that of the largest panel.
+    The result is uint16 if any panel is, else uint8; its size is `compare_size` of the panel size.
     """
-    depth16 = any(image.dtype == np.uint16 for _, image in panels)
+    is_16_bit = any(image.dtype == np.uint16 for _, image in panels)
     panel_width, panel_height = size or _largest([image for _, image in panels])
     width, height = compare_size(panel_width, panel_height, len(panels), track is not None)
-    canvas = new_canvas(width, height, np.dtype(np.uint16 if depth16 else np.uint8))
-    for (label, image), (x, y) in zip(panels, _corners(panel_width, panel_height, len(panels)), strict=True):
+    canvas = new_canvas(width, height, np.dtype(np.uint16 if is_16_bit else np.uint8))
+    for (label, image), (x, y) in zip(panels, _panel_corners(panel_width, panel_height, len(panels)), strict=True):
         cell = canvas[y : y + panel_height, x : x + panel_width]
-        cell[:] = resize_to(to_uint16(image) if depth16 else to_uint8(image), panel_width, panel_height)
+        cell[:] = resize_to(to_uint16(image) if is_16_bit else to_uint8(image), panel_width, panel_height)
         if labels:
             draw_label(cell, label)
     if track is not None:
         top = _grid_size(panel_width, panel_height, len(panels))[1]
         strip = track.draw(width, height - top, progress)
-        canvas[top:] = to_uint16(strip) if depth16 else strip
+        canvas[top:] = to_uint16(strip) if is_16_bit else strip
     return canvas
 
 
@@ -104,13 +113,13 @@ def _track_height(width: int, height: int) -> int:
     return max(20, round(math.sqrt(width * height) * 0.07))
 
 
-def _corners(panel_width: int, panel_height: int, num_panels: int) -> list[tuple[int, int]]:
-    """x and y of each panel's top left corner; a last row that is not full stands in the middle."""
+def _panel_corners(panel_width: int, panel_height: int, num_panels: int) -> list[tuple[int, int]]:
+    """(x, y) of the top left corner of each panel; an incomplete last row is centered."""
     rows, columns = layout(num_panels)
     gap = _gap(panel_width, panel_height)
     indent = (rows * columns - num_panels) * (panel_width + gap) // 2
-    places = [divmod(index, columns) for index in range(num_panels)]
-    return [(x * (panel_width + gap) + indent * (y == rows - 1), y * (panel_height + gap)) for y, x in places]
+    cells = [divmod(index, columns) for index in range(num_panels)]
+    return [(x * (panel_width + gap) + indent * (y == rows - 1), y * (panel_height + gap)) for y, x in cells]
 
 
 def _largest(images: Sequence[Image]) -> tuple[int, int]:

@@ -1,4 +1,4 @@
-"""Checkpoints: weights files read without running code, checked before any arithmetic."""
+"""Reads checkpoints (safetensors and torch.save) without running code from the file, and validates them."""
 
 from __future__ import annotations
 
@@ -23,23 +23,24 @@ UNWRAP = ("params_ema", "params-ema", "params", "model_state_dict", "state_dict"
 PREFIXES = ("module.", "netG.")
 ZIP = b"PK\x03\x04"
 
-# torch.save does not compress, and trained weights compressed by hand shrink to half at best: more is an attack.
+# torch.save does not compress, and trained weights compress to half at best: more is a decompression bomb.
 MAX_EXPANSION = 100
 MAX_EXPANDED_BYTES = 256 << 20
-# Tied weights lie two or three times on one storage; a thousand tensors on one storage are an attack.
+# Tied weights share one storage two or three times; a thousand tensors on one storage are an attack.
 MAX_SHARING = 4
-# The largest networks have a few thousand tensors. Each costs 0.1 ms and 2 kB, so that a list of millions is an attack.
+# The largest networks have a few thousand tensors. Each costs 0.1 ms and 2 kB; a list of millions is an attack.
 MAX_TENSORS = 10_000
-MAX_LISTING = 2 << 20  # bytes of a directory, a pickle or a header that describes tensors: some 200 for each
-MAX_METADATA = 16 << 20  # a safetensors header also holds notes on the training
-MAX_READS = 3_000_000  # an unpickler reads two or three times for each opcode, in 1.5 us
+MAX_INDEX_BYTES = 2 << 20  # of a zip directory or a pickle, about 200 bytes per tensor
+MAX_HEADER_BYTES = 16 << 20  # of a safetensors header, which may include training metadata
+MAX_READS = 3_000_000  # an unpickler reads two or three times per opcode, 1.5 us each
 
 
 @dataclass(frozen=True)
 class Checkpoint:
-    """One weights file. `state` is contiguous on the CPU, floats as float32 and finite, integers as they were.
+    """The contents of a weights file.
 
-    `unwrapped` is the key that the weights lay under in the file, None for a bare state dict.
+    `state` holds contiguous CPU tensors: floats as finite float32, integers in their own dtype. `unwrapped` is the key
+    of the file under which the state dict was found, None if the file is a bare state dict.
     """
 
     state: dict[str, Tensor]
@@ -48,41 +49,45 @@ class Checkpoint:
 
 
 def load_state_dict(path: Path) -> Checkpoint:
-    """Reads safetensors, or what `torch.save` wrote, without ever running code from the file.
+    """Reads a safetensors or `torch.save` file without running code from it.
 
-    ModelError, in one line with the path: not there, not a checkpoint, more than weights inside, tensors that claim
-    more elements than the file holds, values that are not finite.
+    Raises:
+        ModelError: the file is missing or not a checkpoint, contains more than weights, tensors claim more
+            elements than the file holds, or values are not finite. The message is one line that starts with the path.
     """
     try:
-        head = _head(path)
-        is_safetensors = head[8:] == b"{" or (path.suffix == ".safetensors" and not head.startswith(ZIP))
-        data, metadata = _read_safetensors(path) if is_safetensors else (_read_torch(path, head), {})
+        signature = _read_signature(path)
+        is_safetensors = signature[8:] == b"{" or (path.suffix == ".safetensors" and not signature.startswith(ZIP))
+        data, metadata = _read_safetensors(path) if is_safetensors else (_read_torch(path, signature), {})
     except OSError as error:
         raise ModelError(f"{path}: cannot be read: {error.strerror or error}") from error
     data, unwrapped = _unwrap(path, data)
     _check_count(path, len(data))
     tensors = _only_tensors(path, data)
     _check_sizes(path, tensors)
-    state = {name: _plain(path, name, tensor) for name, tensor in tensors.items()}
-    return Checkpoint(_strip(state), metadata, unwrapped)
+    state = {name: _to_float32(path, name, tensor) for name, tensor in tensors.items()}
+    return Checkpoint(_strip_prefixes(state), metadata, unwrapped)
 
 
-def _head(path: Path) -> bytes:
-    """What tells the formats apart, as downloads are often misnamed. Safetensors: 8 bytes of length, then JSON."""
+def _read_signature(path: Path) -> bytes:
+    """The first 9 bytes, which identify the format even if the file is misnamed.
+
+    Safetensors begins with 8 bytes of length and then JSON.
+    """
     if path.exists() and not path.is_file() and not path.is_dir():
         raise ModelError(f"{path}: is a device or a pipe, expected a file")
     with path.open("rb") as file:
-        head = file.read(9)
-    if not head:
+        signature = file.read(9)
+    if not signature:
         raise ModelError(f"{path}: the file is empty")
-    return head
+    return signature
 
 
 def _read_safetensors(path: Path) -> tuple[dict[str, Any], dict[str, str]]:
     with path.open("rb") as file:
         size = int.from_bytes(file.read(8), "little")
-    if MAX_METADATA < size < path.stat().st_size:
-        raise ModelError(f"{path}: its header has {size} bytes, expected at most {MAX_METADATA}: refused")
+    if MAX_HEADER_BYTES < size < path.stat().st_size:
+        raise ModelError(f"{path}: its header has {size} bytes, expected at most {MAX_HEADER_BYTES}: refused")
     try:
         with safe_open(path, framework="pt", device="cpu") as file:
             names = list(file.keys())
@@ -92,48 +97,54 @@ def _read_safetensors(path: Path) -> tuple[dict[str, Any], dict[str, str]]:
         raise ModelError(f"{path}: not a valid safetensors file ({error}); download or export it again") from error
 
 
-def _read_torch(path: Path, head: bytes) -> object:
+def _read_torch(path: Path, signature: bytes) -> object:
     try:
-        if head.startswith(ZIP):
+        if signature.startswith(ZIP):
             _check_zip(path)
         with path.open("rb") as file, warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # about pickle protocols and sparse tensors; the result is judged below
-            bounded: Any = file if head.startswith(ZIP) else _Bounded(path, file)
-            return torch.load(bounded, map_location="cpu", weights_only=True)
+            warnings.simplefilter("ignore")  # about pickle protocols and sparse tensors; the result is validated below
+            source: Any = file if signature.startswith(ZIP) else _ReadLimitedFile(path, file)
+            return torch.load(source, map_location="cpu", weights_only=True)
     except (OSError, ModelError):
         raise
-    except Exception as error:  # the unpickler fails in any way that a damaged file makes it fail
-        raise _unreadable(path, str(error)) from error
+    except Exception as error:  # a corrupt file can make the unpickler raise anything
+        raise _load_error(path, str(error)) from error
 
 
-def _unreadable(path: Path, reason: str) -> ModelError:
+def _load_error(path: Path, reason: str) -> ModelError:
     if not re.search(r"GLOBAL|Can only|unrecognized function|TorchScript", reason):
-        return ModelError(f"{path}: not a checkpoint, or a damaged one; expected safetensors or a file from torch.save")
-    culprit = re.search(r"GLOBAL (\S+)", reason)
-    what = f"more than weights ({culprit[1]})" if culprit else "more than weights"
-    advice = "if you trust it, save its state dict as safetensors and give that"
-    return ModelError(f"{path}: holds {what} and is not loaded, because that would run code from it; {advice}")
+        return ModelError(f"{path}: not a checkpoint, or corrupt; expected safetensors or a file from torch.save")
+    global_match = re.search(r"GLOBAL (\S+)", reason)
+    content = f"more than weights ({global_match[1]})" if global_match else "more than weights"
+    advice = "if you trust it, save its state dict as safetensors and use that"
+    return ModelError(f"{path}: holds {content} and is not loaded, because that would run code from it; {advice}")
 
 
 def _check_zip(path: Path) -> None:
-    """Refuses, by the directory alone, an archive that would not fit the machine once it is unpacked."""
+    """Refuses decompression bombs, from the zip directory alone.
+
+    Raises:
+        ModelError: the directory, the pickle or the unpacked size is too large.
+    """
     size = path.stat().st_size
     with path.open("rb") as file:
         file.seek(max(0, size - (1 << 16)))
         tail = file.read()
     end = tail.rfind(b"PK\5\6")
-    listing = int.from_bytes(tail[end + 12 : end + 16], "little")
-    if end >= 0 and MAX_LISTING < listing < size:
-        raise ModelError(f"{path}: its directory has {listing} bytes, expected at most {MAX_LISTING}: refused")
+    index_bytes = int.from_bytes(tail[end + 12 : end + 16], "little")
+    if end >= 0 and MAX_INDEX_BYTES < index_bytes < size:
+        raise ModelError(f"{path}: its directory has {index_bytes} bytes, expected at most {MAX_INDEX_BYTES}: refused")
     with zipfile.ZipFile(path) as archive:
-        members = archive.infolist()
-    _check_count(path, len(members) // 2)
-    unpacked = sum(member.file_size for member in members)
-    pickled = max((member.file_size for member in members if member.filename.endswith(".pkl")), default=0)
-    if pickled > MAX_LISTING:
-        raise ModelError(f"{path}: its pickle has {pickled} bytes, expected at most {MAX_LISTING}: refused")
-    if unpacked > MAX_EXPANSION * size or unpacked > max(4 * size, MAX_EXPANDED_BYTES):
-        raise ModelError(f"{path}: {size} bytes that unpack to {unpacked}: refused, trained weights do not compress so")
+        entries = archive.infolist()
+    _check_count(path, len(entries) // 2)
+    unpacked_bytes = sum(entry.file_size for entry in entries)
+    pickle_bytes = max((entry.file_size for entry in entries if entry.filename.endswith(".pkl")), default=0)
+    if pickle_bytes > MAX_INDEX_BYTES:
+        raise ModelError(f"{path}: its pickle has {pickle_bytes} bytes, expected at most {MAX_INDEX_BYTES}: refused")
+    if unpacked_bytes > MAX_EXPANSION * size or unpacked_bytes > max(4 * size, MAX_EXPANDED_BYTES):
+        raise ModelError(
+            f"{path}: {size} bytes that unpack to {unpacked_bytes}: refused, trained weights do not compress that well"
+        )
 
 
 def _check_count(path: Path, count: int) -> None:
@@ -141,35 +152,35 @@ def _check_count(path: Path, count: int) -> None:
         raise ModelError(f"{path}: holds {count} tensors, expected at most {MAX_TENSORS}: refused")
 
 
-class _Bounded:
-    """A file of the format without an archive, whose pickle may be as long as the file: read so often and no more.
+class _ReadLimitedFile:
+    """File wrapper that limits the number of reads, for the legacy format, whose pickle may be as long as the file.
 
-    It has no descriptor, so that torch reads the tensors through it too.
+    It has no file descriptor, so that torch reads the tensors through it too.
     """
 
     def __init__(self, path: Path, file: BinaryIO) -> None:
         self._path = path
         self._file = file
-        self._left = MAX_READS
+        self._reads_left = MAX_READS
         self.seek, self.tell = file.seek, file.tell
 
     def _count(self) -> None:
-        self._left -= 1
-        if self._left < 0:
-            raise ModelError(f"{self._path}: is read in more than {MAX_READS} pieces: refused")
+        self._reads_left -= 1
+        if self._reads_left < 0:
+            raise ModelError(f"{self._path}: needs more than {MAX_READS} reads: refused")
 
     def read(self, size: int = -1) -> bytes:
-        """As a file's."""
+        """Like the method of a file, but counted."""
         self._count()
         return self._file.read(size)
 
     def readline(self, size: int = -1) -> bytes:
-        """As a file's."""
+        """Like the method of a file, but counted."""
         self._count()
         return self._file.readline(size)
 
     def readinto(self, buffer: Any) -> int:
-        """As a file's."""
+        """Like the method of a file, but counted."""
         self._count()
         return self._file.readinto(buffer)  # pyright: ignore[reportAttributeAccessIssue]
 
@@ -177,15 +188,19 @@ class _Bounded:
 def _unwrap(path: Path, data: object) -> tuple[dict[Any, Any], str | None]:
     if not isinstance(data, Mapping):
         raise ModelError(f"{path}: holds a {type(data).__name__}, expected named tensors (a state dict)")
-    found = cast("Mapping[Any, Any]", data)
+    mapping = cast("Mapping[Any, Any]", data)
     for key in UNWRAP:
-        if isinstance(found.get(key), Mapping):
-            return dict(found[key]), key
-    return dict(found), None
+        if isinstance(mapping.get(key), Mapping):
+            return dict(mapping[key]), key
+    return dict(mapping), None
 
 
 def _only_tensors(path: Path, data: Mapping[Any, Any]) -> dict[str, Tensor]:
-    """Counters and notes between the tensors are passed over; what may hold weights of its own is refused."""
+    """Keeps the tensors and skips numbers and strings.
+
+    Raises:
+        ModelError: an entry is a container that may hold weights, or there are no tensors.
+    """
     tensors: dict[str, Tensor] = {}
     for name, value in data.items():
         if isinstance(name, str) and isinstance(value, Tensor):
@@ -200,31 +215,31 @@ def _only_tensors(path: Path, data: Mapping[Any, Any]) -> dict[str, Tensor]:
 
 
 def _check_sizes(path: Path, tensors: State) -> None:
-    """Before any arithmetic: with stride 0 a file of 1.5 kB can claim a tensor of 64 GiB."""
-    held: dict[int, int] = {}
+    """Checks sizes before any arithmetic: with stride 0 a file of 1.5 kB can claim a tensor of 64 GiB."""
+    stored_elements: dict[int, int] = {}
     for name, tensor in tensors.items():
         if tensor.layout != torch.strided or tensor.is_quantized or tensor.is_meta or tensor.is_complex():
             raise ModelError(f"{path}: {name} is not a plain tensor of real numbers")
         stored = tensor.untyped_storage().nbytes() // tensor.element_size()
         if tensor.numel() > stored:
             raise ModelError(f"{path}: {name} claims {tensor.numel()} elements, but the file holds {stored}: refused")
-        held[tensor.untyped_storage().data_ptr()] = stored
-    claimed, stored = sum(tensor.numel() for tensor in tensors.values()), sum(held.values())
+        stored_elements[tensor.untyped_storage().data_ptr()] = stored
+    claimed, stored = sum(tensor.numel() for tensor in tensors.values()), sum(stored_elements.values())
     if claimed > MAX_SHARING * stored:
         raise ModelError(f"{path}: its tensors claim {claimed} elements, but the file holds {stored}: refused")
 
 
-def _plain(path: Path, name: str, tensor: Tensor) -> Tensor:
+def _to_float32(path: Path, name: str, tensor: Tensor) -> Tensor:
     if not tensor.is_floating_point():
         return tensor.contiguous()
-    plain = tensor.to(torch.float32).contiguous()
-    bad = plain.numel() - int(torch.isfinite(plain).sum())
+    converted = tensor.to(torch.float32).contiguous()
+    bad = converted.numel() - int(torch.isfinite(converted).sum())
     if bad:
-        raise ModelError(f"{path}: {name} has {bad} of {plain.numel()} values that are not finite (NaN or Inf)")
-    return plain
+        raise ModelError(f"{path}: {name} has {bad} of {converted.numel()} values that are not finite (NaN or Inf)")
+    return converted
 
 
-def _strip(state: dict[str, Tensor]) -> dict[str, Tensor]:
+def _strip_prefixes(state: dict[str, Tensor]) -> dict[str, Tensor]:
     for prefix in PREFIXES:
         if all(name.startswith(prefix) for name in state):
             state = {name.removeprefix(prefix): tensor for name, tensor in state.items()}

@@ -1,4 +1,4 @@
-"""Checkpoints to networks: our own architectures first, then whatever spandrel detects."""
+"""Builds networks from checkpoints: our own architectures first, then those that spandrel detects."""
 
 from __future__ import annotations
 
@@ -20,8 +20,8 @@ if TYPE_CHECKING:
     from spandrel import ImageModelDescriptor, MaskedImageModelDescriptor
 
 
-# What a damaged state dict makes a constructor or `load_state_dict` raise.
-MISFITS = (KeyError, IndexError, ValueError, TypeError, RuntimeError, AttributeError, AssertionError)
+# Raised by a constructor or by `load_state_dict` for an invalid state dict.
+STATE_DICT_ERRORS = (KeyError, IndexError, ValueError, TypeError, RuntimeError, AttributeError, AssertionError)
 
 
 def _relight(state: State) -> nn.Module:
@@ -37,17 +37,22 @@ def _paint(state: State) -> nn.Module:
 
 
 ARCHITECTURES: dict[str, Callable[[State], nn.Module]] = {"relight": _relight, "paint": _paint}
-"""Ours, by the `architecture` in a safetensors file's metadata. A module states its size `multiple` and, where it
-has one, its `minimum`; its scale is 1, its output is in the dtype of its input, and it convolves in the dtype of its
-weights. One that has a `side` also takes and gives groups of side x side pixels (`folding`), by `in_groups`."""
+"""Our architectures, by the `architecture` in the metadata of a safetensors file.
+
+A module declares the `multiple` its input sides must have and optionally a `minimum` side. Its scale is 1, its output
+has the dtype of its input, and it convolves in the dtype of its weights. A module with a `side` also has
+`forward_unshuffled`, which maps pixel-unshuffled images of that factor to the same (see `pixel_shuffle`)."""
 
 
 def load(endpoints: Mapping[str, Path]) -> tuple[Network, WeightPath]:
-    """The network of the first endpoint and the path through all of them, in order.
+    """Loads the endpoints, in order: the network (with the weights of the first) and the path through their weights.
 
-    ModelError: a file that cannot be loaded (`load_state_dict`), an architecture nobody knows, endpoints whose
-    architecture, facts, names or shapes differ. BatchNorm is mixed in its deployed form, gamma / sqrt(var + eps) and
-    beta - mean * gamma / sqrt(var + eps): raw variances do not average.
+    BatchNorm is folded before mixing, to gamma / sqrt(var + eps) and beta - mean * gamma / sqrt(var + eps), as
+    averaging raw variances is wrong.
+
+    Raises:
+        ModelError: a file cannot be loaded (see `load_state_dict`), its architecture is unknown, or endpoints differ in
+            architecture, scale, channels, tensor names or shapes.
     """
     labels = _labels(endpoints)
     checkpoints = {name: load_state_dict(path) for name, path in endpoints.items()}
@@ -71,7 +76,7 @@ def load(endpoints: Mapping[str, Path]) -> tuple[Network, WeightPath]:
 
 
 def _labels(endpoints: Mapping[str, Path]) -> dict[str, str]:
-    """What messages call the endpoints: the file's name where that is enough."""
+    """Names of the endpoints for messages: the file names if they are unique, else endpoint name and path."""
     unique = len({path.name for path in endpoints.values()}) == len(endpoints)
     return {name: path.name if unique else f"{name} ({path})" for name, path in endpoints.items()}
 
@@ -81,12 +86,17 @@ def _describe(network: Network) -> str:
 
 
 def _build_like(expected: Checkpoint, expected_label: str, path: Path, checkpoint: Checkpoint, label: str) -> Network:
-    """Old and new names of one architecture may meet here, so each endpoint is built before it is compared."""
+    """Builds an endpoint other than the first.
+
+    Tensor names may differ between versions of one architecture until the module is built, so names and shapes are
+    compared with the first only if building fails.
+    """
     architecture = checkpoint.metadata.get("architecture", expected.metadata.get("architecture"))
     try:
         return _build(path, checkpoint.state, architecture)
     except ModelError:
-        check_same_shapes({expected_label: expected.state, label: checkpoint.state})  # says what is wrong, if it can
+        # raises a clearer message if names or shapes differ
+        check_same_shapes({expected_label: expected.state, label: checkpoint.state})
         raise
 
 
@@ -95,8 +105,10 @@ def _build(path: Path, state: State, architecture: str | None) -> Network:
         return _from_spandrel(path, state)
     try:
         module = ARCHITECTURES[architecture](state)
-    except MISFITS as error:
-        raise ModelError(f"{path}: its weights do not fit the architecture {architecture}: {_line(error)}") from error
+    except STATE_DICT_ERRORS as error:
+        raise ModelError(
+            f"{path}: its weights do not fit the architecture {architecture}: {_short_message(error)}"
+        ) from error
     multiple: int = getattr(module, "multiple", 1)
     minimum: int = getattr(module, "minimum", 0)
     side: int | None = getattr(module, "side", None)
@@ -107,23 +119,23 @@ def _build(path: Path, state: State, architecture: str | None) -> Network:
 
 
 def _from_spandrel(path: Path, state: State) -> Network:
-    descriptor = _descriptor(path, state)
+    descriptor = _load_descriptor(path, state)
     name, channels = descriptor.architecture.name, descriptor.input_channels
     if descriptor.purpose == "Inpainting":
-        raise ModelError(f"{path}: {name} fills holes under a mask; expected a network from picture to picture")
+        raise ModelError(f"{path}: {name} is an inpainting network that needs a mask; expected image to image")
     if channels not in (1, 3) or descriptor.output_channels != channels:
         raise ModelError(
-            f"{path}: {name} turns {channels} channels into {descriptor.output_channels}; expected RGB or gray"
+            f"{path}: {name} has {channels} input, {descriptor.output_channels} output channels, expected RGB or gray"
         )
     size = descriptor.size_requirements
-    grouped = descriptor.architecture.id == "Compact" and channels == 3
+    unshuffled = descriptor.architecture.id == "Compact" and channels == 3
     return Network(
         name,
         descriptor.model.float(),
-        # Its public call clamps to 0..1, which would hide an overflow.
-        compact.forward_unshuffled if grouped else descriptor._call_fn,  # pyright: ignore[reportPrivateUsage]
-        (1, descriptor.scale) if grouped else None,
-        fp32_input=grouped,
+        # The public call clamps to 0..1, which would hide an overflow.
+        compact.forward_unshuffled if unshuffled else descriptor._call_fn,  # pyright: ignore[reportPrivateUsage]
+        (1, descriptor.scale) if unshuffled else None,
+        fp32_input=unshuffled,
         scale=descriptor.scale,
         channels=channels,
         multiple=size.multiple_of,
@@ -134,38 +146,38 @@ def _from_spandrel(path: Path, state: State) -> Network:
     )
 
 
-def _descriptor(path: Path, state: State) -> ImageModelDescriptor[Any] | MaskedImageModelDescriptor[Any]:
+def _load_descriptor(path: Path, state: State) -> ImageModelDescriptor[Any] | MaskedImageModelDescriptor[Any]:
     try:
         import spandrel
     except (ImportError, RuntimeError) as error:  # RuntimeError: operator torchvision::nms does not exist
         cuda = torch.version.cuda
         index = f"https://download.pytorch.org/whl/{'cu' + cuda.replace('.', '') if cuda else 'cpu'}"
         raise ModelError(
-            f"{path}: needs spandrel, which cannot be imported ({_line(error)}); install the torchvision that belongs "
-            f"to PyTorch {torch.__version__}: pip install torch torchvision --index-url {index}"
+            f"{path}: needs spandrel, which cannot be imported ({_short_message(error)}); install the torchvision "
+            f"build for PyTorch {torch.__version__}: pip install torch torchvision --index-url {index}"
         ) from error
     try:
         return spandrel.ModelLoader().load_from_state_dict(dict(state))
     except spandrel.UnsupportedModelError as error:
-        names, own = ", ".join(list(state)[:3]), ", ".join(ARCHITECTURES)
+        names, ours = ", ".join(list(state)[:3]), ", ".join(ARCHITECTURES)
         raise ModelError(
-            f"{path}: no known network has these weights ({names}, ...); expected one of ours ({own}) or one that "
+            f"{path}: no known network has these weights ({names}, ...); expected one of ours ({ours}) or one that "
             "spandrel detects, such as ESRGAN, RealESRGAN Compact, DnCNN or SwinIR"
         ) from error
-    except MISFITS as error:
+    except STATE_DICT_ERRORS as error:
         raise ModelError(
-            f"{path}: its weights look like a network that spandrel knows, but do not fit: {_line(error)}"
+            f"{path}: spandrel recognizes the architecture, but the weights do not fit: {_short_message(error)}"
         ) from error
 
 
-def _line(error: Exception) -> str:
-    """The first line or two of an error, as one: `load_state_dict` writes a page."""
+def _short_message(error: Exception) -> str:
+    """The first two lines of an error in one line: `load_state_dict` writes a page."""
     lines = [line.strip() for line in str(error).splitlines() if line.strip()]
     return " ".join(lines[:2])[:200] or type(error).__name__
 
 
 def deploy_batchnorm(module: nn.Module) -> None:
-    """Makes every BatchNorm gamma' x + beta', with mean 0, variance 1 and eps 0 left in its buffers."""
+    """Folds the statistics of every BatchNorm into its weight and bias; leaves mean 0, variance 1 and eps 0."""
     for norm in module.modules():
         if (
             isinstance(norm, _BatchNorm)

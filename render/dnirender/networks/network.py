@@ -1,4 +1,4 @@
-"""Any checkpoint as a network with stated facts: our own architectures first, then whatever spandrel detects."""
+"""A network with the properties needed to run it, and pre- and postprocessing between pixels and tensors."""
 
 from __future__ import annotations
 
@@ -13,9 +13,9 @@ from torch import Tensor, nn
 from dnirender.errors import ModelError
 from dnirender.networks.pixel_shuffle import CHANNELS, pixel_shuffle, pixel_unshuffle
 
-PEAKS = {torch.uint8: 255.0, torch.uint16: 65535.0, torch.int32: 65535.0}
-OPENCV = {torch.uint8: cv2.CV_8U, torch.uint16: cv2.CV_16U}
-CONVOLUTIONAL = (nn.Conv2d, nn.ConvTranspose2d, nn.PReLU, nn.BatchNorm2d, nn.InstanceNorm2d, nn.GroupNorm)
+MAX_VALUES = {torch.uint8: 255.0, torch.uint16: 65535.0, torch.int32: 65535.0}
+OPENCV_DEPTHS = {torch.uint8: cv2.CV_8U, torch.uint16: cv2.CV_16U}
+CHANNELS_LAST_MODULES = (nn.Conv2d, nn.ConvTranspose2d, nn.PReLU, nn.BatchNorm2d, nn.InstanceNorm2d, nn.GroupNorm)
 
 
 def call_module(module: nn.Module, x: Tensor) -> Tensor:
@@ -28,13 +28,13 @@ def call_unshuffled(module: Any, x: Tensor) -> Tensor:
 
 @dataclass(frozen=True)
 class Network:
-    """A module and the facts needed to run it. Two networks are equal when their facts are, whatever their weights.
+    """A module and the properties needed to run it. Networks compare equal if their properties do, ignoring weights.
 
-    `call` takes and gives n c h w, c = `channels`, range 0..1; its output is `scale` times as wide and as high. With
-    `folds` it takes n h w c in groups of the first number of pixels square and gives them in groups of the second, as
-    `folding` makes them. The input's sides are multiples of `multiple`, at least `minimum`, and equal where `square`.
-    With `fp32_input` the picture stays float32 while the weights may be bf16 or fp16; otherwise it is given in their
-    dtype.
+    `call(module, x)` maps n c h w, c = `channels`, range 0..1, to n c scale*h scale*w. With `shuffle_factors` (a, b) it
+    maps n h/a w/a 3*a*a to n h/a w/a 3*b*b instead: pixel-unshuffled by a, to be pixel-shuffled by b, in the channel
+    order of `pixel_shuffle`; then scale = b / a. Input sides must be multiples of `multiple`, at least `minimum`, and
+    equal if `square`. With `fp32_input` the input stays float32 when the weights are bf16 or fp16; otherwise it is
+    converted to their dtype.
     """
 
     architecture: str
@@ -56,46 +56,53 @@ class Network:
 
     @property
     def channels_last(self) -> bool:
-        """Whether n h w c memory helps. It does for convolutions; attention reshapes by `view`, which it breaks."""
-        owners = [module for module in self.module.modules() if any(True for _ in module.parameters(recurse=False))]
-        return all(isinstance(module, CONVOLUTIONAL) for module in owners)
+        """Whether to use channels_last memory. It is faster for convolutions, but breaks `view` calls in attention."""
+        leaves = [module for module in self.module.modules() if any(True for _ in module.parameters(recurse=False))]
+        return all(isinstance(module, CHANNELS_LAST_MODULES) for module in leaves)
 
     def padded_size(self, height: int, width: int) -> tuple[int, int]:
-        """The smallest size the module takes that holds height x width."""
+        """The smallest valid input size (height, width) that is at least height x width."""
         height, width = (max(side, self.minimum) for side in (height, width))
         height, width = (-(-side // self.multiple) * self.multiple for side in (height, width))
         return (max(height, width), max(height, width)) if self.square else (height, width)
 
     def render(self, module: nn.Module, pixels: Tensor, dtype: torch.dtype = torch.float32) -> tuple[Tensor, Tensor]:
-        """Pictures n h w 3, uint8 or uint16, to the same `scale` times as large, and n sums that NaN and Inf cannot
-        hide in. `module` is this network's own or a copy of it, `dtype` that of its weights."""
-        codes, sums = self.infer_quantized(module, self.preprocess(pixels), dtype)
-        return self.given(codes, *pixels.shape[1:3]), sums
+        """Renders n h w 3, uint8 or uint16, to n scale*h scale*w 3 of the same dtype.
+
+        Also returns the sum of each unclamped output, n float32, which is NaN or Inf if any value is. `module` is this
+        network's own or a copy; `dtype` is the dtype of its weights.
+        """
+        quantized, sums = self.infer_quantized(module, self.preprocess(pixels), dtype)
+        return self.postprocess(quantized, *pixels.shape[1:3]), sums
 
     def forward(self, module: nn.Module, x: Tensor, dtype: torch.dtype = torch.float32) -> Tensor:
-        """n 3 h w, float32 in 0..1, to n 3 scale*h scale*w, float32, not clamped."""
-        y = self._through(module, self.preprocess(x.permute(0, 2, 3, 1)), dtype)
-        return self.given(y, *x.shape[2:]).permute(0, 3, 1, 2)
+        """Maps n 3 h w, float32 in 0..1, to n 3 scale*h scale*w, float32, not clamped."""
+        y = self._forward_nhwc(module, self.preprocess(x.permute(0, 2, 3, 1)), dtype)
+        return self.postprocess(y, *x.shape[2:]).permute(0, 3, 1, 2)
 
-    def preprocess(self, pictures: Tensor) -> Tensor:
-        """n h w 3 as the network takes them: grown to a size that it takes, in groups. Contiguous."""
-        whole = pad_reflect(pictures, *self.padded_size(*pictures.shape[1:3]))
-        return pixel_unshuffle(whole, self.shuffle_factors[0]) if self.shuffle_factors else whole
+    def preprocess(self, images: Tensor) -> Tensor:
+        """Pads n h w 3 images to a valid size and applies pixel-unshuffle if the network needs it. Contiguous."""
+        padded = pad_reflect(images, *self.padded_size(*images.shape[1:3]))
+        return pixel_unshuffle(padded, self.shuffle_factors[0]) if self.shuffle_factors else padded
 
-    def given(self, rendered: Tensor, height: int, width: int) -> Tensor:
-        """What the network gives for pictures of this size as pictures n scale*h scale*w 3, contiguous."""
-        pictures = pixel_shuffle(rendered, self.shuffle_factors[1]) if self.shuffle_factors else rendered
-        return pictures[:, : height * self.scale, : width * self.scale].contiguous()
+    def postprocess(self, output: Tensor, height: int, width: int) -> Tensor:
+        """Applies pixel-shuffle and crops: network output to n scale*height scale*width 3, contiguous."""
+        images = pixel_shuffle(output, self.shuffle_factors[1]) if self.shuffle_factors else output
+        return images[:, : height * self.scale, : width * self.scale].contiguous()
 
     def infer_quantized(
         self, module: nn.Module, pixels: Tensor, dtype: torch.dtype = torch.float32
     ) -> tuple[Tensor, Tensor]:
-        """`render` from what `taken` gives, also as int32 that holds 16 bits, to what `given` takes, in its dtype."""
-        y = self._through(module, to_unit_range(pixels), dtype)
+        """`render` without `preprocess` and `postprocess`: integer pixels to integer pixels of the same dtype.
+
+        `pixels` is a result of `preprocess`, uint8, uint16, or int32 with 16-bit values; the first result is input for
+        `postprocess`, the second is as for `render`.
+        """
+        y = self._forward_nhwc(module, to_unit_range(pixels), dtype)
         return quantize(y, pixels.dtype), y.sum(dim=(1, 2, 3))
 
-    def _through(self, module: nn.Module, x: Tensor, dtype: torch.dtype) -> Tensor:
-        """What the network takes, n h w c, float32 in 0..1, to what it gives, float32, not clamped."""
+    def _forward_nhwc(self, module: nn.Module, x: Tensor, dtype: torch.dtype) -> Tensor:
+        """Runs the network on preprocessed input n h w c, float32 in 0..1; returns n h w c, float32, not clamped."""
         x = x if self.fp32_input else x.to(dtype)
         n, height, width, _ = x.shape
         if self.shuffle_factors:
@@ -103,7 +110,7 @@ class Network:
         else:
             planes = x.permute(0, 3, 1, 2)
             planes = planes if self.channels_last else planes.contiguous()
-            # A network of one channel takes red, green and blue as three pictures.
+            # A single-channel network processes red, green and blue as three images.
             y = self.call(module, planes.reshape(-1, self.channels, height, width))
             expected = (n * 3 // self.channels, self.channels, height * self.scale, width * self.scale)
         if y.shape != expected:
@@ -112,29 +119,29 @@ class Network:
 
 
 def to_unit_range(pixels: Tensor) -> Tensor:
-    """Integers as float32 in 0..1."""
-    return pixels.to(torch.float32) / PEAKS[pixels.dtype]
+    """Integer pixels to float32 in 0..1."""
+    return pixels.to(torch.float32) / MAX_VALUES[pixels.dtype]
 
 
-def quantize(y: Tensor, kind: torch.dtype) -> Tensor:
-    """Floats as integers over the whole range, clamped, rounded half to even, which has no bias. Contiguous."""
+def quantize(y: Tensor, dtype: torch.dtype) -> Tensor:
+    """Floats in 0..1 to integers of `dtype`, clamped and rounded half to even (unbiased). Contiguous."""
     traced = torch.jit.is_tracing() or torch.compiler.is_compiling()  # pyright: ignore[reportPrivateImportUsage]
-    if y.device.type != "cpu" or kind not in OPENCV or traced:
-        return y.clamp(0, 1).mul_(PEAKS[kind]).round_().to(kind, memory_format=torch.contiguous_format)
-    # Clamped first, as OpenCV wraps what is beyond 32 bits; the rest it does in one pass instead of three.
+    if y.device.type != "cpu" or dtype not in OPENCV_DEPTHS or traced:
+        return y.clamp(0, 1).mul_(MAX_VALUES[dtype]).round_().to(dtype, memory_format=torch.contiguous_format)
+    # Clamp first, as OpenCV wraps around beyond 32 bits; it does the rest in one pass instead of three.
     values = y.detach().clamp(0, 1).contiguous().view(len(y), -1).numpy()
-    codes = cv2.addWeighted(values, PEAKS[kind], values, 0, 0, dtype=OPENCV[kind])
-    return torch.from_numpy(codes).view(y.shape)
+    quantized = cv2.addWeighted(values, MAX_VALUES[dtype], values, 0, 0, dtype=OPENCV_DEPTHS[dtype])
+    return torch.from_numpy(quantized).view(y.shape)
 
 
-def pad_reflect(pictures: Tensor, height: int, width: int) -> Tensor:
-    """n h w c grown at the bottom and the right: mirrored, and beyond a whole mirror image by its last line.
+def pad_reflect(images: Tensor, height: int, width: int) -> Tensor:
+    """Pads n h w c at the bottom and right to height x width by reflection; beyond a full reflection, line 0 repeats.
 
-    Contiguous. On a GPU nothing here waits for it.
+    Contiguous. Does not synchronize with the GPU.
     """
     for axis, size in (1, height), (2, width):
-        length = pictures.shape[axis]
+        length = images.shape[axis]
         if size > length:
-            lines = (2 * length - 2 - torch.arange(length, size, device=pictures.device)).clamp_(min=0)
-            pictures = torch.cat([pictures, pictures.index_select(axis, lines)], axis)
-    return pictures.contiguous()
+            rows = (2 * length - 2 - torch.arange(length, size, device=images.device)).clamp_(min=0)
+            images = torch.cat([images, images.index_select(axis, rows)], axis)
+    return images.contiguous()

@@ -1,9 +1,9 @@
-"""Pictures in groups of side x side pixels: what `pixel_unshuffle` does, in the order that costs least.
+"""Pixel-shuffle and pixel-unshuffle of NHWC images, with a channel order that is fast on the CPU.
 
-Its order of channels (color, row, column) takes every byte of an n h w c picture to another place. In the order
-(row, column, color) a row of a group lies together in memory on both sides, so that it is copied at once, and what
-moves can be bytes instead of floats: four to ten times sooner. The convolution that reads or writes groups has its
-channels put in this order by `regrouped`.
+torch.nn.functional.pixel_unshuffle orders channels as (color, row, column), which moves every byte of an n h w c image.
+In the order (row, column, color) each row of a block is contiguous on both sides and copied at once, and it works on
+bytes before conversion to float: four to ten times as fast. `reorder_channels` permutes the weights of the convolution
+that reads or writes such images.
 """
 
 from __future__ import annotations
@@ -14,32 +14,35 @@ from torch import Tensor
 CHANNELS = 3
 
 
-def pixel_unshuffle(pictures: Tensor, side: int) -> Tensor:
-    """n h w 3 to n h/side w/side 3*side*side; h and w are multiples of `side`."""
-    if side == 1:
-        return pictures
-    n, height, width, colors = pictures.shape
-    rows = pictures.reshape(n, height // side, side, width // side, side * colors)
-    return _swapped(rows).flatten(3)
+def pixel_unshuffle(images: Tensor, factor: int) -> Tensor:
+    """n h w 3 to n h/factor w/factor 3*factor*factor; h and w must be multiples of `factor`."""
+    if factor == 1:
+        return images
+    n, height, width, colors = images.shape
+    rows = images.reshape(n, height // factor, factor, width // factor, factor * colors)
+    return _swap_block_axes(rows).flatten(3)
 
 
-def pixel_shuffle(groups: Tensor, side: int) -> Tensor:
-    """n h w 3*side*side to n h*side w*side 3: what `fold` folded comes back."""
-    if side == 1:
-        return groups
-    n, height, width, _ = groups.shape
-    rows = groups.reshape(n, height, width, side, side * CHANNELS)
-    return _swapped(rows).view(n, height * side, width * side, CHANNELS)
+def pixel_shuffle(blocks: Tensor, factor: int) -> Tensor:
+    """n h w 3*factor*factor to n h*factor w*factor 3, the inverse of `pixel_unshuffle`."""
+    if factor == 1:
+        return blocks
+    n, height, width, _ = blocks.shape
+    rows = blocks.reshape(n, height, width, factor, factor * CHANNELS)
+    return _swap_block_axes(rows).view(n, height * factor, width * factor, CHANNELS)
 
 
-def reorder_channels(weight: Tensor, side: int, axis: int = 0) -> Tensor:
-    """A convolution's weight or bias whose `axis` is the channels of pixel (un)shuffled pictures, one or more after one
-    another (color, row, column), for folded ones (row, column, color)."""
-    return weight.unflatten(axis, (-1, CHANNELS, side, side)).movedim(axis + 1, axis + 3).flatten(axis, axis + 3)
+def reorder_channels(weight: Tensor, factor: int, axis: int = 0) -> Tensor:
+    """Permutes the channels of a convolution's weight or bias from torch's order to the order of this module.
+
+    `axis` has one or more groups of 3*factor*factor channels in the order (color, row, column); in the result each
+    group is in the order (row, column, color).
+    """
+    return weight.unflatten(axis, (-1, CHANNELS, factor, factor)).movedim(axis + 1, axis + 3).flatten(axis, axis + 3)
 
 
-def _swapped(rows: Tensor) -> Tensor:
-    """Axes 2 and 3 change places in memory. Bytes travel in pairs where there is an even number together."""
+def _swap_block_axes(rows: Tensor) -> Tensor:
+    """Transposes axes 2 and 3 in memory; copies bytes in pairs if their number is even."""
     if rows.dtype == torch.uint8 and rows.shape[4] % 2 == 0:
         return rows.contiguous().view(torch.int16).transpose(2, 3).contiguous().view(torch.uint8)
     return rows.transpose(2, 3).contiguous()

@@ -1,4 +1,4 @@
-"""Weights in memory, mixed in place: theta(alpha) = sum_i alpha_i theta_i."""
+"""Mixes the weights of endpoints in place: theta(alpha) = sum_i alpha_i theta_i."""
 
 from __future__ import annotations
 
@@ -13,22 +13,26 @@ from dnirender.errors import ModelError
 from dnirender.frames import Alpha
 from dnirender.networks.checkpoint import State
 
-# 64 elements are 128 bytes or more in every dtype: each tensor starts where vector units and cuDNN like it.
+# 64 elements are at least 128 bytes in every dtype, an alignment that vector units and cuDNN need to be fast.
 ALIGN = 64
-# 2^17 floats are 512 kB: a block's sum is still in the second-level cache when it is rounded to the compute dtype.
+# 2^17 floats are 512 kB: the sum of a block is still in the L2 cache when it is rounded to the compute dtype.
 BLOCK = 1 << 17
 
 
 def check_same_shapes(endpoints: Mapping[str, State]) -> None:
-    """ModelError with the first differences in names, shapes and kinds (float or not) to the first endpoint."""
+    """Checks that all endpoints have the tensor names, shapes and kinds (float or integer) of the first.
+
+    Raises:
+        ModelError: they differ; the message lists the first three differences.
+    """
     (first, expected), *others = endpoints.items()
     for name, state in others:
         differences = list(_differences(expected, state))
         if differences:
             more = f" (and {len(differences) - 3} more)" if len(differences) > 3 else ""
-            told = "; ".join(differences[:3])
+            summary = "; ".join(differences[:3])
             advice = "endpoints must be fine-tuned from one another"
-            raise ModelError(f"{name} does not fit {first}: {told}{more}; {advice}")
+            raise ModelError(f"{name} does not fit {first}: {summary}{more}; {advice}")
 
 
 def _differences(expected: State, state: State) -> Iterator[str]:
@@ -44,7 +48,7 @@ def _differences(expected: State, state: State) -> Iterator[str]:
 
 @dataclass(frozen=True)
 class TensorView:
-    """Where one tensor lies in a row: from `offset` on, in the memory order that `strides` (in elements) tell."""
+    """Location of one tensor in a flat buffer [P]; `offset` and `strides` count elements."""
 
     name: str
     offset: int
@@ -52,16 +56,19 @@ class TensorView:
     strides: tuple[int, ...]
 
     def of(self, flat: Tensor) -> Tensor:
-        """The tensor as a view into a row or live buffer [P]."""
+        """The tensor as a view into `flat` [P], a row of the stack or a buffer of mixed weights."""
         return flat.as_strided(self.shape, self.strides, flat.storage_offset() + self.offset)
 
 
 class WeightPath:
     """theta(alpha) = sum_i alpha_i theta_i (Wang et al. 2019, Deep Network Interpolation), for any number of endpoints.
 
-    `stack` [N, P], float32, contiguous: one row per endpoint in the order of `names`, each tensor at its `Entry`. With
-    `channels_last`, 4-d tensors lie in the memory order o h w i. Tensors of integers (`num_batches_tracked`) are not
-    mixed: a bound module keeps its own. Endpoints are taken to be finite; `load_state_dict` checks it.
+    `stack` [N, P], float32, contiguous, has one row per endpoint in the order of `names`; `layout` locates the tensors
+    in a row. With `channels_last`, 4-d tensors are stored in the order o h w i. Integer tensors (`num_batches_tracked`)
+    are not mixed: a bound module keeps its own. Endpoints must be finite; `load_state_dict` checks that.
+
+    Raises:
+        ModelError: endpoints differ in names, shapes or kinds, or have no float tensors.
     """
 
     def __init__(self, endpoints: Mapping[str, State], *, channels_last: bool = True) -> None:
@@ -71,40 +78,42 @@ class WeightPath:
         self.layout, size = _layout(states[0], channels_last)
         self.stack = torch.zeros(len(states), size)
         for row, state in zip(self.stack, states, strict=True):
-            for entry in self.layout:
-                entry.of(row).copy_(state[entry.name])
+            for view in self.layout:
+                view.of(row).copy_(state[view.name])
 
     def to(self, device: torch.device) -> None:
-        """Moves the stack. Modules bound before stay bound to the old place: move first."""
+        """Moves the stack to `device`. Modules bound earlier keep their buffer on the old device, so move first."""
         self.stack = self.stack.to(device)
 
     def mix(self, alpha: Alpha, out: Tensor) -> None:
-        """out [P] = alpha @ stack, summed in float32 and rounded once; an endpoint alone is copied bit for bit.
+        """Writes out [P] = alpha @ stack, summed in float32 and rounded once; a single endpoint is copied bit for bit.
 
-        Rows with coefficient 0 are not read: they cost nothing and do not touch the sign of a zero.
+        Rows with coefficient 0 are not read: they cost nothing and cannot change the sign of a zero.
         """
-        used = [index for index, coefficient in enumerate(alpha) if coefficient != 0] or [0]
-        if len(used) == 1 and alpha[used[0]] == 1:
-            out.copy_(self.stack[used[0]])
+        nonzero = [index for index, coefficient in enumerate(alpha) if coefficient != 0] or [0]
+        if len(nonzero) == 1 and alpha[nonzero[0]] == 1:
+            out.copy_(self.stack[nonzero[0]])
             return
-        step = used[1] - used[0] if len(used) > 1 else 1
-        evenly = used == list(range(used[0], used[-1] + 1, step))  # then the rows are a view, as any two are
-        rows = slice(used[0], used[-1] + 1, step) if evenly else used
-        coefficients = torch.tensor([alpha[index] for index in used]).to(out.device, non_blocking=True)
+        step = nonzero[1] - nonzero[0] if len(nonzero) > 1 else 1
+        # then the rows are a view, as any two rows are
+        evenly_spaced = nonzero == list(range(nonzero[0], nonzero[-1] + 1, step))
+        rows = slice(nonzero[0], nonzero[-1] + 1, step) if evenly_spaced else nonzero
+        coefficients = torch.tensor([alpha[index] for index in nonzero]).to(out.device, non_blocking=True)
         block = BLOCK if out.device.type == "cpu" else out.numel()
-        total = torch.empty(min(block, out.numel()), device=out.device)
+        buffer = torch.empty(min(block, out.numel()), device=out.device)
         for start in range(0, out.numel(), block):
-            part = out[start : start + block]
-            target = part if part.dtype == torch.float32 else total[: part.numel()]
+            block_out = out[start : start + block]
+            target = block_out if block_out.dtype == torch.float32 else buffer[: block_out.numel()]
             torch.mv(self.stack[:, start : start + block][rows].T, coefficients, out=target)
-            if target is not part:
-                part.copy_(target)
+            if target is not block_out:
+                block_out.copy_(target)
 
 
 class MixedWeights:
-    """One theta(alpha), `flat` [P] in `dtype` on the path's device. `write` changes the weights, never an address.
+    """The mixed weights theta(alpha): `flat` [P] in `dtype`, on the device of the path.
 
-    `alpha` is what they are now, None before the first write; `writes` counts the times they changed.
+    `write` changes the values in place, so that addresses stay valid. `alpha` is the current mix, None before the first
+    write; `weight_writes` counts the changes.
     """
 
     def __init__(self, path: WeightPath, dtype: torch.dtype = torch.float32) -> None:
@@ -114,7 +123,11 @@ class MixedWeights:
         self.flat = torch.zeros(path.stack.shape[1], dtype=dtype, device=path.stack.device)
 
     def write(self, alpha: Alpha) -> bool:
-        """Makes the weights theta(alpha); False, and no work, when they are that already."""
+        """Sets the weights to theta(alpha). Returns False, without work, if `alpha` is already the current mix.
+
+        Raises:
+            ModelError: `alpha` has the wrong length or is not finite.
+        """
         names = self.path.names
         if len(alpha) != len(names):
             raise ModelError(f"alpha has {len(alpha)} coefficients, expected {len(names)}: one for each of {names}")
@@ -130,37 +143,43 @@ class MixedWeights:
 
 
 class MixedModule(MixedWeights):
-    """A module in evaluation mode whose tensors are views of the live weights.
+    """A module in evaluation mode whose parameters and buffers are views of the mixed weights.
 
-    `module` is taken over: each Live needs one of its own.
+    Takes ownership of `module`: each `MixedModule` needs its own.
+
+    Raises:
+        ModelError: the module lacks a tensor of the path.
     """
 
     def __init__(self, path: WeightPath, module: nn.Module, dtype: torch.dtype = torch.float32) -> None:
         super().__init__(path, dtype)
         self.module = module.to(self.flat).eval().requires_grad_(False)
-        _point(self.module, path.layout, self.flat)
+        _bind_views(self.module, path.layout, self.flat)
 
 
 def _layout(state: State, channels_last: bool) -> tuple[tuple[TensorView, ...], int]:
-    entries: list[TensorView] = []
+    views: list[TensorView] = []
     size = 0
     for name, tensor in state.items():
         if tensor.is_floating_point():
             order = torch.channels_last if channels_last and tensor.ndim == 4 else torch.contiguous_format
             strides = torch.empty(tensor.shape, device="meta").contiguous(memory_format=order).stride()
-            entries.append(TensorView(name, size, tuple(tensor.shape), strides))
+            views.append(TensorView(name, size, tuple(tensor.shape), strides))
             size += -(-tensor.numel() // ALIGN) * ALIGN
-    if not entries:
-        raise ModelError("the endpoints hold no weights: all their tensors are integers")
-    return tuple(entries), size
+    if not views:
+        raise ModelError("the endpoints have no weights: all their tensors are integers")
+    return tuple(views), size
 
 
-def _point(module: nn.Module, layout: tuple[TensorView, ...], flat: Tensor) -> None:
-    """Tied tensors are one object under several names: like `load_state_dict`, the last name wins."""
-    live: dict[str, Tensor] = dict(module.named_buffers(remove_duplicate=False))
-    live |= dict(module.named_parameters(remove_duplicate=False))
-    missing = [entry.name for entry in layout if entry.name not in live]
+def _bind_views(module: nn.Module, layout: tuple[TensorView, ...], flat: Tensor) -> None:
+    """Points the tensors of `module` into `flat`.
+
+    Tied tensors are one object with several names: the last name wins, as in `load_state_dict`.
+    """
+    tensors: dict[str, Tensor] = dict(module.named_buffers(remove_duplicate=False))
+    tensors |= dict(module.named_parameters(remove_duplicate=False))
+    missing = [view.name for view in layout if view.name not in tensors]
     if missing:
-        raise ModelError(f"the network has no tensor named {missing[0]} (unknown in all: {len(missing)})")
-    for entry in layout:
-        live[entry.name].data = entry.of(flat)
+        raise ModelError(f"the network has no tensor named {missing[0]} ({len(missing)} missing in total)")
+    for view in layout:
+        tensors[view.name].data = view.of(flat)

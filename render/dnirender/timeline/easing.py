@@ -15,7 +15,7 @@ from fractions import Fraction
 
 from dnirender.errors import TimelineError
 
-FARTHEST = 100  # extrapolated values and easings; beyond, float coefficients no longer sum to 1 within 1e-12
+MAX_COEFFICIENT = 100  # for extrapolated values and easings; above it, floats no longer sum to 1 within 1e-12
 
 NUMBER = r"(?:[0-9]+(?:\.[0-9]*)?|\.[0-9]+)(?:e[+-]?[0-9]+)?"
 
@@ -24,7 +24,10 @@ Curve = Callable[[float], float]
 
 @dataclass(frozen=True)
 class Easing:
-    """A curve over 0..1 that is exactly 0 at 0 and exactly 1 at 1, whatever jumps there. Equal when the names are."""
+    """A curve over 0..1 that returns exactly 0 at 0 and exactly 1 at 1, even if `curve` jumps there.
+
+    Two easings are equal when their names are.
+    """
 
     name: str
     curve: Curve = field(compare=False, repr=False)
@@ -44,62 +47,71 @@ _KNOWN_EASINGS = (
 
 
 def parse_easing(text: str) -> Easing:
-    """Reads an easing's name in camel case or with hyphens, or a CSS function. Raises TimelineError."""
+    """Parses an easing name, in camel case or with hyphens, or a CSS function.
+
+    Raises:
+        TimelineError: the name is unknown or the arguments are invalid.
+    """
     name = re.sub(r"(?<=[a-z])(?=[A-Z])", "-", text.strip()).lower()
     if name in _EASINGS:
         return Easing(name, _EASINGS[name])
-    call = re.fullmatch(r"(cubic-bezier|steps) ?\((.*)\)", name)
-    if call:
-        arguments = [argument.strip() for argument in call[2].split(",")]
-        return _bezier(text, arguments) if call[1] == "cubic-bezier" else _steps(text, arguments)
+    function = re.fullmatch(r"(cubic-bezier|steps) ?\((.*)\)", name)
+    if function:
+        arguments = [argument.strip() for argument in function[2].split(",")]
+        return _parse_bezier(text, arguments) if function[1] == "cubic-bezier" else _parse_steps(text, arguments)
     known = [*_EASINGS, "cubic-bezier(a, b, c, d)", "steps(n)"]
-    close = get_close_matches(name[:60], known) or [word for word in known if name and name in word]
-    hint = f"did you mean {' or '.join(close)}?" if close else f"expected {_KNOWN_EASINGS}"
+    suggestions = get_close_matches(name[:60], known) or [word for word in known if name and name in word]
+    hint = f"did you mean {' or '.join(suggestions)}?" if suggestions else f"expected {_KNOWN_EASINGS}"
     raise TimelineError(f"unknown easing {quote(text)}; {hint}")
 
 
-def _bezier(text: str, arguments: Sequence[str]) -> Easing:
+def _parse_bezier(text: str, arguments: Sequence[str]) -> Easing:
     numbers = [parse_number(argument) for argument in arguments]
     x1, y1, x2, y2 = (None if n is None else float(n) for n in (numbers if len(numbers) == 4 else [None] * 4))
     if x1 is None or y1 is None or x2 is None or y2 is None:
         raise TimelineError(f"{quote(text)}: expected cubic-bezier(a, b, c, d), four numbers")
-    if not (0 <= x1 <= 1 and 0 <= x2 <= 1 and abs(y1) <= FARTHEST and abs(y2) <= FARTHEST):
-        limits = f"a and c in 0..1, b and d in -{FARTHEST}..{FARTHEST}"
+    if not (0 <= x1 <= 1 and 0 <= x2 <= 1 and abs(y1) <= MAX_COEFFICIENT and abs(y2) <= MAX_COEFFICIENT):
+        limits = f"a and c in 0..1, b and d in -{MAX_COEFFICIENT}..{MAX_COEFFICIENT}"
         raise TimelineError(f"{quote(text)}: expected cubic-bezier(a, b, c, d) with {limits}")
     return Easing(f"cubic-bezier({x1:.17g}, {y1:.17g}, {x2:.17g}, {y2:.17g})", _bezier_curve(x1, y1, x2, y2))
 
 
 def _bezier_curve(x1: float, y1: float, x2: float, y2: float) -> Curve:
-    """CSS cubic-bezier: y(s) where x(s) = t, for x(s) = 3(1-s)^2 s x1 + 3(1-s) s^2 x2 + s^3 and y likewise."""
+    """CSS cubic-bezier: y(s) where x(s) = t, with x(s) = 3(1-s)^2 s x1 + 3(1-s) s^2 x2 + s^3 and the same for y."""
 
-    def along(s: float, first: float, second: float) -> float:
+    def bezier(s: float, first: float, second: float) -> float:
         return 3 * (1 - s) * s * ((1 - s) * first + s * second) + s**3
 
     def curve(t: float) -> float:
         low, high = 0.0, 1.0
-        for _ in range(48):  # x grows with s, so halving always converges; |dx/ds| <= 3 leaves an error of 3 * 2**-48
+        # x increases with s, so bisection converges; as |dx/ds| <= 3, the error is at most 3 * 2**-48
+        for _ in range(48):
             middle = (low + high) / 2
-            low, high = (middle, high) if along(middle, x1, x2) < t else (low, middle)
-        return along(high, y1, y2)
+            low, high = (middle, high) if bezier(middle, x1, x2) < t else (low, middle)
+        return bezier(high, y1, y2)
 
     return curve
 
 
-def _steps(text: str, arguments: Sequence[str]) -> Easing:
-    """CSS steps(n, jump): n levels, with a jump at the start, at the end, at both or at none of them."""
+def _parse_steps(text: str, arguments: Sequence[str]) -> Easing:
+    """CSS steps(n, jump): n levels, with a jump at the start, at the end, at both ends or at neither."""
     number, jump = parse_number(arguments[0]), arguments[1] if len(arguments) == 2 else "jump-end"
     if number is None or number.denominator != 1 or len(arguments) > 2 or jump not in _JUMPS:
-        raise TimelineError(f"{quote(text)}: expected steps(n) or steps(n, {'|'.join(_JUMPS)}), n a whole number")
+        raise TimelineError(f"{quote(text)}: expected steps(n) or steps(n, {'|'.join(_JUMPS)}), n an integer")
     first, extra = _JUMPS[jump]
     count, jumps = int(number), int(number) + extra
     if jumps < 1 or count < 1:
         raise TimelineError(f"{quote(text)}: expected at least {max(1, 1 - extra)} steps")
-    # 29 / 100 * 100 is just below 29: without the nudge a step that falls on a frame comes a frame late.
+    # In floats 29 / 100 * 100 is just below 29: without 1e-9 a step that falls on a frame would come a frame late.
     return Easing(f"steps({count}, {jump})", lambda t: min(math.floor(t * count + 1e-9) + first, jumps) / jumps)
 
 
 def parse_number(text: str) -> Fraction | None:
-    """The exact value of a decimal, None when `text` is none; its size is bounded before any arithmetic."""
+    """Parses a decimal exactly; None if `text` is not a decimal. The exponent is limited before any arithmetic.
+
+    Raises:
+        TimelineError: NaN, infinity, or a number too long or too large.
+    """
     text = text.strip()
     if text.lower().lstrip("+-") in ("nan", "inf", "infinity"):
         raise TimelineError(f"{text} is not a finite number")
@@ -111,7 +123,7 @@ def parse_number(text: str) -> Fraction | None:
 
 
 def quote(text: str) -> str:
-    """The user's words on one line, cut where they are long."""
+    """Quotes user input on one line, truncated to 60 characters."""
     return json.dumps(text if len(text) <= 60 else text[:57] + "...", ensure_ascii=False)
 
 
@@ -119,7 +131,7 @@ _JUMPS = {"jump-start": (1, 0), "jump-end": (0, 0), "jump-none": (0, -1), "jump-
 
 
 def _bounce(t: float) -> float:
-    """Four parabolas u^2 + height, u = 2.75 t - centre, run backwards so that it eases in."""
+    """Four parabolas u^2 + height with u = 2.75 t - centre, reversed in time so that it eases in."""
     u = 2.75 * (1 - t)
     centre, height = (0.0, 0.0) if u < 1 else (1.5, 0.75) if u < 2 else (2.25, 0.9375) if u < 2.5 else (2.625, 0.984375)
     return 1 - (u - centre) ** 2 - height
@@ -133,13 +145,13 @@ def _elastic(period: float) -> Curve:
     return lambda t: -(2 ** (10 * t - 10)) * math.sin((t - 1 - period / 4) * 2 * math.pi / period)
 
 
-def _family(name: str, ease: Curve, half: Curve | None = None) -> dict[str, Curve]:
-    """In, out and in-out of one shape; `half` is what in-out is made of where it differs."""
-    part = half or ease
+def _in_out_variants(name: str, ease: Curve, half: Curve | None = None) -> dict[str, Curve]:
+    """The in, out and in-out easings of one shape; `half` replaces `ease` in in-out where they differ."""
+    in_out_half = half or ease
     return {
         f"ease-in-{name}": ease,
         f"ease-out-{name}": lambda t: 1 - ease(1 - t),
-        f"ease-in-out-{name}": lambda t: part(2 * t) / 2 if t < 0.5 else 1 - part(2 - 2 * t) / 2,
+        f"ease-in-out-{name}": lambda t: in_out_half(2 * t) / 2 if t < 0.5 else 1 - in_out_half(2 - 2 * t) / 2,
     }
 
 
@@ -151,14 +163,14 @@ _EASINGS: dict[str, Curve] = {
     "ease-in": _bezier_curve(0.42, 0, 1, 1),
     "ease-out": _bezier_curve(0, 0, 0.58, 1),
     "ease-in-out": _bezier_curve(0.42, 0, 0.58, 1),
-    **_family("sine", lambda t: 1 - math.cos(t * math.pi / 2)),
-    **_family("quad", lambda t: t**2),
-    **_family("cubic", lambda t: t**3),
-    **_family("quart", lambda t: t**4),
-    **_family("quint", lambda t: t**5),
-    **_family("expo", lambda t: 2 ** (10 * t - 10)),
-    **_family("circ", lambda t: 1 - math.sqrt(1 - t * t)),
-    **_family("back", _back(1.70158), _back(1.70158 * 1.525)),
-    **_family("elastic", _elastic(0.3), _elastic(0.45)),
-    **_family("bounce", _bounce),
+    **_in_out_variants("sine", lambda t: 1 - math.cos(t * math.pi / 2)),
+    **_in_out_variants("quad", lambda t: t**2),
+    **_in_out_variants("cubic", lambda t: t**3),
+    **_in_out_variants("quart", lambda t: t**4),
+    **_in_out_variants("quint", lambda t: t**5),
+    **_in_out_variants("expo", lambda t: 2 ** (10 * t - 10)),
+    **_in_out_variants("circ", lambda t: 1 - math.sqrt(1 - t * t)),
+    **_in_out_variants("back", _back(1.70158), _back(1.70158 * 1.525)),
+    **_in_out_variants("elastic", _elastic(0.3), _elastic(0.45)),
+    **_in_out_variants("bounce", _bounce),
 }

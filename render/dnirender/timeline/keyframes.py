@@ -1,4 +1,4 @@
-"""Positions in a clip and the values that keyframes give them."""
+"""Keyframes: positions in a clip and the alpha at each."""
 
 from __future__ import annotations
 
@@ -18,11 +18,11 @@ if TYPE_CHECKING:
 
 Mix = tuple[tuple[str, Fraction], ...]
 """Endpoint names and their weights, which sum to exactly 1."""
-_LONE_DURATION = Fraction(1, 24)  # of a clip's only frame, which has no neighbour to tell
+_SINGLE_FRAME_DURATION = Fraction(1, 24)  # seconds; a clip of one frame has no second frame to measure it by
 
 
 class Loop(StrEnum):
-    """What alpha does after the last key: hold, start again, or run back and forth."""
+    """What alpha does after the last key: hold its value, repeat from the first key, or run back and forth."""
 
     NONE = "none"
     REPEAT = "repeat"
@@ -31,8 +31,11 @@ class Loop(StrEnum):
 
 @dataclass(frozen=True)
 class Position:
-    """A place in a clip: a frame (negative counts from the end), seconds after the first frame, or a fraction of the
-    way from the first frame to the last (1 is `end`). `text` is how the user wrote it."""
+    """A position in a clip.
+
+    `value` is a frame number (negative: counted from the end), seconds after the first frame, or a fraction of the way
+    from the first frame to the last (1 is `end`). `text` is the user's spelling, for messages.
+    """
 
     unit: Literal["frame", "seconds", "fraction"]
     value: Fraction
@@ -43,14 +46,16 @@ class Position:
 
     @property
     def is_relative(self) -> bool:
-        """Whether it moves with the clip's end."""
+        """Whether it depends on the length of the clip."""
         return self.unit == "fraction" or self.value < 0
 
     def frame(self, seconds: Sequence[Fraction]) -> int:
-        """Index of the first frame at or after this position, len(seconds) when there is none.
+        """Index of the first frame at or after this position; len(seconds) if there is none.
 
-        `seconds` are the frames' increasing times. A fraction is of the frames' numbers. Raises TimelineError for a
-        negative frame before the first.
+        `seconds` holds the time of each frame, increasing. A fraction refers to frame numbers, not to time.
+
+        Raises:
+            TimelineError: `seconds` is empty, or a negative frame number is before the first frame.
         """
         check_frames(seconds)
         if self.unit == "seconds":
@@ -60,9 +65,9 @@ class Position:
         return min(self._index(len(seconds)), len(seconds))
 
     def offset(self, times: Sequence[Fraction | int]) -> Fraction:
-        """Distance from the first frame, in the unit of the frames' `times` (seconds only if they are seconds).
+        """Distance from the first frame, in the unit of `times`: frame numbers, or seconds for positions in seconds.
 
-        Frames beyond the clip's end follow at the mean frame duration.
+        Frames beyond the end of the clip are assumed to follow at the mean frame duration.
         """
         last = len(times) - 1
         span = Fraction(times[-1] - times[0])
@@ -73,20 +78,20 @@ class Position:
         index = self._index(len(times))
         if index <= last:
             return Fraction(times[index] - times[0])
-        return span + (index - last) * (span / last if last else _LONE_DURATION)
+        return span + (index - last) * (span / last if last else _SINGLE_FRAME_DURATION)
 
     def _index(self, num_frames: int) -> int:
         index = int(self.value) + (num_frames if self.value < 0 else 0)
         if index < 0:
-            raise TimelineError(f"{self} lies before the first frame; {describe_clip(num_frames)}")
+            raise TimelineError(f"{self} is before the first frame; {describe_clip(num_frames)}")
         return index
 
 
 @dataclass(frozen=True)
 class Keyframe:
-    """A value at a position: a place on the path of the endpoints (0 the first, 1 the last) or a mix of them.
+    """A value at a position: a number along the path of endpoints (0 is the first, 1 the last) or a mix of endpoints.
 
-    `easing` belongs to the segment that leaves the key; None takes the timeline's. `text` is how the user wrote it.
+    `easing` applies from this key to the next; None means the default of the timeline. `text` is the user's spelling.
     """
 
     position: Position
@@ -95,7 +100,11 @@ class Keyframe:
     text: str = field(default="", compare=False)
 
     def alpha(self, endpoints: Sequence[str]) -> Alpha:
-        """The exact alpha of this key. Raises TimelineError for a name which is no endpoint."""
+        """The exact alpha of this key.
+
+        Raises:
+            TimelineError: the mix names an unknown endpoint.
+        """
         if isinstance(self.value, Fraction):
             return alpha_along_path(self.value, len(endpoints))
         weights = dict(self.value)
@@ -111,15 +120,18 @@ def describe_clip(num_frames: int) -> str:
 
 def check_frames(seconds: Sequence[Fraction]) -> None:
     if not seconds:
-        raise TimelineError("keyframes: the clip has no frames to place them on")
+        raise TimelineError("keyframes: the clip has no frames")
 
 
 def alpha_along_path(number: Fraction | float, num_endpoints: int) -> Alpha:
-    """Alpha on the ordered path of evenly spaced endpoints; outside 0..1 its first and last piece go on straight."""
+    """Alpha at `number` on the path of evenly spaced endpoints.
+
+    0 is the first endpoint, 1 the last; outside 0..1 the first and last segments are extrapolated linearly.
+    """
     if num_endpoints == 1:
         return (1.0,)
-    place = number * (num_endpoints - 1)
-    left = min(max(math.floor(place), 0), num_endpoints - 2)
+    scaled = number * (num_endpoints - 1)
+    left = min(max(math.floor(scaled), 0), num_endpoints - 2)
     coefficients = [0.0] * num_endpoints
-    coefficients[left : left + 2] = float(1 - (place - left)), float(place - left)
+    coefficients[left : left + 2] = float(1 - (scaled - left)), float(scaled - left)
     return tuple(coefficients)

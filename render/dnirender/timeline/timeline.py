@@ -1,7 +1,7 @@
-"""Keyframes over a clip: which alpha each frame has.
+"""The alpha of every frame of a clip, interpolated between keyframes.
 
-Positions and values stay exact fractions until an easing is applied, so a key's own alpha is bit-exact and the frames
-of a hold share one tuple.
+Positions and values are exact fractions until an easing is applied, so alpha at a key is bit-exact, and frames that
+hold the same value share one tuple.
 """
 
 from __future__ import annotations
@@ -16,18 +16,29 @@ from typing import TYPE_CHECKING
 from dnirender.errors import TimelineError
 from dnirender.timeline.easing import Easing, parse_easing, quote
 from dnirender.timeline.keyframes import Keyframe, Loop, Position, alpha_along_path, check_frames, describe_clip
-from dnirender.timeline.parser import MAX_CHARACTERS, MAX_KEYS, at_key, parse_keyframe, split_outside_parentheses
+from dnirender.timeline.parser import (
+    MAX_CHARACTERS,
+    MAX_KEYS,
+    parse_keyframe,
+    split_outside_parentheses,
+    with_key_context,
+)
 
 if TYPE_CHECKING:
     from dnirender.frames import Alpha
 
-_STILL_FRAMES = 25  # one second at 24 fps and the frame that ends it: a still whose last key is relative to the clip
+# one second at 24 fps plus its last frame: for a still image whose last key is relative to the end
+_MIN_STILL_FRAMES = 25
 
 
 @dataclass(frozen=True)
 class Track:
-    """A timeline laid over a clip: `alphas` per frame, and `keys` as (place, alpha), where place is 0 at the first
-    frame, 1 at the last and more for a key beyond the clip, along the timeline's own unit."""
+    """A timeline resolved for a clip.
+
+    `alphas` holds one alpha per frame. `keys` holds (position, alpha) of each key: 0 is the first frame, 1 the last,
+    and keys beyond the clip are above 1; positions are proportional to time if the timeline is `timed`, else to frame
+    number.
+    """
 
     alphas: tuple[Alpha, ...]
     keys: tuple[tuple[Fraction, Alpha], ...]
@@ -35,7 +46,7 @@ class Track:
 
 @dataclass(frozen=True)
 class _ResolvedKey:
-    """A keyframe laid over a clip; `number` is its place on the path of the endpoints, None for a mix."""
+    """A keyframe resolved for a clip; `number` is its value along the path of endpoints, None for a mix."""
 
     offset: Fraction
     number: float | None
@@ -45,12 +56,15 @@ class _ResolvedKey:
 
 @dataclass(frozen=True)
 class Timeline:
-    """Keyframes and what happens between and after them.
+    """Keyframes, the easing between them and the loop after them.
 
-    With any position in time, everything runs on the frames' times from the first frame's on; otherwise on frame
-    numbers. Before the first key its value holds. After the last, `repeat` has the period last - first, and the
-    moment where rounds meet shows the last value; `ping-pong` runs back and forth. Without `extrapolate` alpha stays
-    within the hull of the endpoints: an overshooting easing stops where its path leaves it.
+    If any position is in seconds, alpha is interpolated over time since the first frame, otherwise over frame numbers.
+    Before the first key alpha holds its value. After the last key, `repeat` has a period of last - first and shows the
+    last value at each boundary; `ping-pong` runs back and forth. Without `extrapolate` alpha stays within the convex
+    hull of the endpoints: an easing that overshoots is clamped at the hull.
+
+    Raises:
+        TimelineError: there are no keyframes, or positions of the same unit do not increase.
     """
 
     keyframes: tuple[Keyframe, ...]
@@ -60,113 +74,129 @@ class Timeline:
 
     def __post_init__(self) -> None:
         if not self.keyframes:
-            raise TimelineError("keyframes: there are none; expected POSITION:VALUE[@EASING], for example 0:0,end:1")
+            raise TimelineError("keyframes: empty; expected POSITION:VALUE[@EASING], for example 0:0,end:1")
         latest: dict[tuple[str, bool], Position] = {}
         for count, position in enumerate((key.position for key in self.keyframes), 1):
-            kind = position.unit, position.value < 0
-            if kind in latest and position.value <= latest[kind].value:
-                where = f"{position} comes after {latest[kind]} (key {count})"
-                raise TimelineError(f"keyframes: {where}; positions must increase")
-            latest[kind] = position
+            unit_and_sign = position.unit, position.value < 0
+            if unit_and_sign in latest and position.value <= latest[unit_and_sign].value:
+                order = f"{position} comes after {latest[unit_and_sign]} (key {count})"
+                raise TimelineError(f"keyframes: {order}; positions must increase")
+            latest[unit_and_sign] = position
 
     def __str__(self) -> str:
         return ", ".join(key.text for key in self.keyframes)
 
     @classmethod
     def parse(cls, text: str, *, easing: str = "linear", loop: str = "none", extrapolate: bool = False) -> Timeline:
-        """Reads `POSITION:VALUE[@EASING], ...`; `easing` is for keys which name none. Raises TimelineError."""
+        """Parses `POSITION:VALUE[@EASING], ...`; `easing` is the default for keys without one.
+
+        Raises:
+            TimelineError: the text, the easing or the loop is invalid.
+        """
         if loop not in tuple(Loop):
             raise TimelineError(f"unknown loop {quote(loop)}; expected {', '.join(Loop)}")
         if len(text) > MAX_CHARACTERS:
-            raise TimelineError(f"keyframes: {len(text)} characters are too many; at most {MAX_CHARACTERS} are read")
+            raise TimelineError(f"keyframes: {len(text)} characters, expected at most {MAX_CHARACTERS}")
         text = " ".join(text.split())
         parts = split_outside_parentheses(text, ",") if text else []
         if len(parts) > MAX_KEYS:
-            raise TimelineError(f"keyframes: {len(parts)} keys are too many; at most {MAX_KEYS} are read")
+            raise TimelineError(f"keyframes: {len(parts)} keys, expected at most {MAX_KEYS}")
         keys = tuple(parse_keyframe(part.strip(), count, extrapolate) for count, part in enumerate(parts, 1))
         return cls(keys, parse_easing(easing), Loop(loop), extrapolate)
 
     def resolve(self, endpoints: Sequence[str], seconds: Sequence[Fraction]) -> Track:
-        """The alphas of a clip whose rendered frames stand at the increasing times `seconds`.
+        """The alphas of a clip whose rendered frames are shown at `seconds`, increasing.
 
-        Raises TimelineError for an unknown endpoint, a frame before the first, and positions that do not increase in
-        this clip. Keys which meet because one of them is relative to the clip's end are one key: the later.
+        If two keys fall on the same position because one of them is relative to the end of the clip, the later key
+        wins.
+
+        Raises:
+            TimelineError: an unknown endpoint, a frame before the first, or positions that do not increase in this
+            clip.
         """
         check_frames(seconds)
         times: Sequence[Fraction | int] = seconds if self.timed else range(len(seconds))
-        stops = self._stops(endpoints, times)
-        # In ticks every time is an integer: exact, and a million frames take no fraction arithmetic.
-        scale = math.lcm(*{time.denominator for time in times}, *{stop.offset.denominator for stop in stops})
+        resolved = self._resolve_keys(endpoints, times)
+        # In ticks every time is an exact integer, so that a million frames need no fraction arithmetic.
+        scale = math.lcm(*{time.denominator for time in times}, *{stop.offset.denominator for stop in resolved})
         start = int(times[0] * scale)
-        ticks = [int(stop.offset * scale) for stop in stops]
+        ticks = [int(stop.offset * scale) for stop in resolved]
         frames = (time.numerator * (scale // time.denominator) - start for time in times)
-        alphas = tuple(self._at(_fold(tick, ticks[0], ticks[-1], self.loop), ticks, stops) for tick in frames)
+        alphas = tuple(
+            self._alpha_at(_loop_tick(tick, ticks[0], ticks[-1], self.loop), ticks, resolved) for tick in frames
+        )
         span = Fraction(times[-1] - times[0])
-        keys = ((stop.offset / span if span else stop.offset and stop.offset + 1, stop.alpha) for stop in stops)
+        keys = ((stop.offset / span if span else stop.offset and stop.offset + 1, stop.alpha) for stop in resolved)
         return Track(alphas, tuple(keys))
 
     @property
     def timed(self) -> bool:
-        """Whether it runs on the frames' times rather than on their numbers."""
+        """Whether alpha is interpolated over time rather than over frame numbers."""
         return any(key.position.unit == "seconds" for key in self.keyframes)
 
     def num_frames(self, fps: Fraction) -> int:
-        """Frames a still picture is held for so that the last key shows; 25 or more when a key is relative to the
-        clip, and then the keys before it that are not relative keep a frame of their own."""
+        """Number of frames to show a still image for, so that every key is reached.
+
+        At least 25 if a key is relative to the end of the clip; absolute keys before it then keep a frame of their own.
+        """
         *others, last = (key.position for key in self.keyframes)
-        return max(_reach(last, fps), *(_reach(position, fps) + (not position.is_relative) for position in others), 1)
+        return max(
+            _frames_to_show(last, fps),
+            *(_frames_to_show(position, fps) + (not position.is_relative) for position in others),
+            1,
+        )
 
     def is_closed(self, endpoints: Sequence[str]) -> bool:
-        """Whether the keys form a cycle: two or more, the last with the first's alpha."""
+        """Whether the keys form a cycle: there are two or more, and the last has the alpha of the first."""
         keys = self.keyframes
         return len(keys) > 1 and keys[0].alpha(endpoints) == keys[-1].alpha(endpoints)
 
-    def _stops(self, endpoints: Sequence[str], times: Sequence[Fraction | int]) -> list[_ResolvedKey]:
-        stops: list[_ResolvedKey] = []
+    def _resolve_keys(self, endpoints: Sequence[str], times: Sequence[Fraction | int]) -> list[_ResolvedKey]:
+        resolved: list[_ResolvedKey] = []
         for count, key in enumerate(self.keyframes, 1):
-            stop = self._stop(key, count, endpoints, times)
+            stop = self._resolve_key(key, count, endpoints, times)
             before = self.keyframes[count - 2].position
-            if stops and stop.offset <= stops[-1].offset:
-                if stop.offset < stops[-1].offset or not (before.is_relative or key.position.is_relative):
-                    where = f"{key.position} comes after {before} (key {count}) but not later"
+            if resolved and stop.offset <= resolved[-1].offset:
+                if stop.offset < resolved[-1].offset or not (before.is_relative or key.position.is_relative):
+                    order = f"{key.position} is listed after {before} (key {count}) but is not later"
                     clip = describe_clip(len(times))
-                    raise TimelineError(f"keyframes: {where}; {clip}, and positions must increase")
-                stops.pop()
-            stops.append(stop)
-        return stops
+                    raise TimelineError(f"keyframes: {order}; {clip}, and positions must increase")
+                resolved.pop()
+            resolved.append(stop)
+        return resolved
 
-    def _stop(
+    def _resolve_key(
         self, key: Keyframe, count: int, endpoints: Sequence[str], times: Sequence[Fraction | int]
     ) -> _ResolvedKey:
         number = float(key.value) if isinstance(key.value, Fraction) else None
         try:
             return _ResolvedKey(key.position.offset(times), number, key.alpha(endpoints), key.easing or self.easing)
         except TimelineError as error:
-            raise at_key(key.text, count, error) from error
+            raise with_key_context(key.text, count, error) from error
 
-    def _at(self, tick: int, ticks: Sequence[int], stops: Sequence[_ResolvedKey]) -> Alpha:
+    def _alpha_at(self, tick: int, ticks: Sequence[int], resolved: Sequence[_ResolvedKey]) -> Alpha:
         index = bisect_right(ticks, tick) - 1
-        if index < 0 or index == len(stops) - 1:
-            return stops[max(index, 0)].alpha
-        start, stop = stops[index], stops[index + 1]
-        moved = start.easing((tick - ticks[index]) / (ticks[index + 1] - ticks[index]))
-        return _between(start, stop, moved, self.extrapolate)
+        if index < 0 or index == len(resolved) - 1:
+            return resolved[max(index, 0)].alpha
+        start, stop = resolved[index], resolved[index + 1]
+        progress = start.easing((tick - ticks[index]) / (ticks[index + 1] - ticks[index]))
+        return _interpolate(start, stop, progress, self.extrapolate)
 
 
 def path_position(alpha: Alpha) -> float:
-    """Where a mix lies along the path of endpoints: 0 at the first, 1 at the last."""
+    """Position of `alpha` along the path of endpoints: 0 is the first endpoint, 1 the last."""
     return sum(coefficient * index for index, coefficient in enumerate(alpha)) / max(1, len(alpha) - 1)
 
 
-def _reach(position: Position, fps: Fraction) -> int:
-    """Frames of the shortest clip at `fps` that shows this position."""
+def _frames_to_show(position: Position, fps: Fraction) -> int:
+    """Number of frames of the shortest clip at `fps` that includes this position."""
     if position.is_relative:
-        return max(_STILL_FRAMES, -int(position.value))
+        return max(_MIN_STILL_FRAMES, -int(position.value))
     return math.ceil(position.value * fps if position.unit == "seconds" else position.value) + 1
 
 
-def _fold(tick: int, first: int, last: int, loop: Loop) -> int:
-    """The moment between `first` and `last` whose alpha is shown at `tick`."""
+def _loop_tick(tick: int, first: int, last: int, loop: Loop) -> int:
+    """Maps `tick` to the tick between `first` and `last` that has its alpha, according to `loop`."""
     period = last - first
     if tick <= last or loop == Loop.NONE or not period:
         return tick
@@ -176,20 +206,23 @@ def _fold(tick: int, first: int, last: int, loop: Loop) -> int:
     return first + min(phase, 2 * period - phase)
 
 
-def _between(start: _ResolvedKey, stop: _ResolvedKey, moved: float, extrapolate: bool) -> Alpha:
-    """Alpha at `moved` of the way: along the path of the endpoints between two numbers, else straight."""
-    if moved == 0 or start.alpha == stop.alpha:
+def _interpolate(start: _ResolvedKey, stop: _ResolvedKey, progress: float, extrapolate: bool) -> Alpha:
+    """Alpha at `progress` (0..1, or beyond when an easing overshoots) between two keys.
+
+    Between two numbers it follows the path of endpoints, otherwise a straight line.
+    """
+    if progress == 0 or start.alpha == stop.alpha:
         return start.alpha
-    if moved == 1:
+    if progress == 1:
         return stop.alpha
     if start.number is not None and stop.number is not None:
-        number = start.number + (stop.number - start.number) * moved
+        number = start.number + (stop.number - start.number) * progress
         return alpha_along_path(number if extrapolate else min(max(number, 0.0), 1.0), len(start.alpha))
     pairs = tuple(zip(start.alpha, stop.alpha, strict=True))
     if extrapolate:
-        return tuple(a * (1 - moved) + b * moved for a, b in pairs)
-    # A coefficient vanishes at a / (a - b), at or before 0 or at or after 1: there the straight path leaves the hull.
+        return tuple(a * (1 - progress) + b * progress for a, b in pairs)
+    # A coefficient becomes 0 at a / (a - b), which is <= 0 or >= 1: there the straight line leaves the convex hull.
     exits = [a / (a - b) for a, b in pairs if a != b]
-    moved = min([moved, *(leave for leave in exits if leave >= 1)])
-    moved = max([moved, *(leave for leave in exits if leave <= 0)])
-    return tuple(max(a * (1 - moved) + b * moved, 0.0) for a, b in pairs)
+    progress = min([progress, *(crossing for crossing in exits if crossing >= 1)])
+    progress = max([progress, *(crossing for crossing in exits if crossing <= 0)])
+    return tuple(max(a * (1 - progress) + b * progress, 0.0) for a, b in pairs)

@@ -1,4 +1,4 @@
-"""What our networks have in common: they see groups of 2x2 pixels, and give a gain and an offset for every value."""
+"""Shared by our networks: input and output pixel-unshuffled by 2, and a head of gain and offset for every value."""
 
 from __future__ import annotations
 
@@ -23,12 +23,12 @@ class GainNet(nn.Module):
         return pixel_shuffle(self.forward_unshuffled(unshuffle(x)), SIDE).permute(0, 3, 1, 2)
 
     def forward_unshuffled(self, x: Tensor) -> Tensor:
-        """`forward` on folded pictures, n h/2 w/2 12, to such."""
+        """`forward` on pixel-unshuffled images: n h/2 w/2 12 to the same shape."""
         raise NotImplementedError
 
 
 class UnshuffledConv(nn.Conv2d):
-    """The first layer: 3x3 over folded pictures, with the weight for pixel unshuffled ones (color, row, column)."""
+    """First layer: 3x3 over images from our `pixel_unshuffle`; its weight is stored in torch's channel order."""
 
     def __init__(self, outputs: int, padding: int, *, bias: bool = True) -> None:
         super().__init__(CHANNELS * SIDE**2, outputs, 3, padding=padding, bias=bias)
@@ -38,10 +38,10 @@ class UnshuffledConv(nn.Conv2d):
 
 
 class GainHead(nn.Conv2d):
-    """The last layer: 3x3, to the gain and the offset of every value, in `dtype`, n h w c as pictures are folded. Its
-    weight is that of the two for pixel shuffled ones, one after the other.
+    """Last layer: 3x3, to the gain and the offset of every value, in `dtype`, n h w 12, pixel-unshuffled.
 
-    Two convolutions, and the bias afterwards: so no runtime has to cut or turn what a convolution gives.
+    Its weight is stored in torch's channel order, gain first, then offset. It runs as two convolutions with the bias
+    added afterwards, so that no runtime has to split or permute the output.
     """
 
     def __init__(self, inputs: int, padding: int) -> None:
@@ -50,7 +50,9 @@ class GainHead(nn.Conv2d):
     def forward(  # pyright: ignore[reportIncompatibleMethodOverride]
         self, input: Tensor, dtype: torch.dtype = torch.float32
     ) -> tuple[Tensor, Tensor]:
-        weights, biases = (reorder_channels(part, SIDE).chunk(2) for part in (self.weight, cast(Tensor, self.bias)))
+        weights, biases = (
+            reorder_channels(parameter, SIDE).chunk(2) for parameter in (self.weight, cast(Tensor, self.bias))
+        )
         gain, offset = (
             F.conv2d(input, weight, None, 1, self.padding).permute(0, 2, 3, 1).to(dtype) + bias
             for weight, bias in zip(weights, biases, strict=True)
@@ -63,7 +65,7 @@ def unshuffle(x: Tensor) -> Tensor:
     return pixel_unshuffle(x.permute(0, 2, 3, 1), SIDE)
 
 
-def apply_gain(x: Tensor, light: tuple[Tensor, Tensor]) -> Tensor:
-    """Folded pictures under the gain and the offset that `Light` gives."""
-    gain, offset = light
+def apply_gain(x: Tensor, gain_and_offset: tuple[Tensor, Tensor]) -> Tensor:
+    """x * (1 + gain) + offset, with the results of `GainHead`; all n h w 12."""
+    gain, offset = gain_and_offset
     return x * (1 + gain) + offset

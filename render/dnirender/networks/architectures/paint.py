@@ -1,10 +1,10 @@
-"""PaintNet: a small feed-forward style network that can also leave its picture alone.
+"""PaintNet: a small feed-forward style network that can also be the identity.
 
 As in Johnson et al. 2016, convolutions with instance normalisation (Ulyanov et al. 2017) between a coarser stem and a
 finer head, but the stem is a pixel unshuffle instead of a 9x9 convolution at full size, most of the work is done at 1/4
-and 1/8 of the size, where strokes are made, and skips carry contours past it. The head gives a gain and an offset for
-every pixel and channel, `out = x * (1 + gain) + offset`: with a last layer of zeros it is the identity exactly, so that
-the untouched photograph is an endpoint among the paintings.
+and 1/8 of the size, where strokes are made, and skip connections preserve contours. The head predicts a gain and an
+offset for every pixel and channel, `out = x * (1 + gain) + offset`: with a last layer of zeros it is exactly the
+identity, so that the original photograph can be an endpoint too.
 """
 
 from collections.abc import Mapping
@@ -17,15 +17,15 @@ from dnirender.networks.architectures.gain import GainHead, GainNet, UnshuffledC
 
 WIDTHS = (32, 64, 80)
 BLOCKS = (2, 3, 1)  # residual blocks at 1/4, at 1/8, and at 1/4 again
-# The stem sees codes of 8 bits around their middle: bfloat16 holds small integers exactly, and few of n / 255; what is
-# constant over a picture, its normalisation takes away.
-CODES, MIDDLE = 255.0, 128.0
+# The stem gets 8-bit codes around their middle: bfloat16 represents small integers exactly, but few n / 255. Instance
+# normalisation removes the constant.
+MAX_CODE, MID_CODE = 255.0, 128.0
 
 
-class Bordered(torch.autograd.Function):
-    """n c h w to n c h+2 w+2 with the border repeated, as `F.pad(x, (1, 1, 1, 1), mode="replicate")` gives it.
+class ReplicatePad(torch.autograd.Function):
+    """`F.pad(x, (1, 1, 1, 1), mode="replicate")`, n c h w to n c h+2 w+2, in channels_last memory.
 
-    That one leaves channels_last for a copy on the way there and another on the way back: a third of a training step.
+    F.pad copies to contiguous memory and back, in forward and backward: a third of a training step.
     """
 
     @staticmethod
@@ -53,41 +53,41 @@ class Bordered(torch.autograd.Function):
 
 
 class Convolution(nn.Conv2d):
-    """3x3. Borders are repeated: a network that sees zeros there learns to paint frames."""
+    """3x3 with replicate padding: with zero padding the network learns to paint a border around the image."""
 
     def __init__(self, inputs: int, outputs: int, stride: int = 1) -> None:
         super().__init__(inputs, outputs, 3, stride, bias=False)
 
     def forward(self, input: Tensor) -> Tensor:
-        return super().forward(_bordered(input))
+        return super().forward(_replicate_pad(input))
 
 
 class Stem(UnshuffledConv):
-    """3x3 over folded pictures, borders repeated."""
+    """3x3 over pixel-unshuffled images with replicate padding."""
 
     def __init__(self, outputs: int) -> None:
         super().__init__(outputs, 0, bias=False)
 
     def forward(self, input: Tensor) -> Tensor:
-        return super().forward(_bordered(input))
+        return super().forward(_replicate_pad(input))
 
 
-def _bordered(x: Tensor) -> Tensor:
-    """x with its border repeated. Who traces the network to compile it sees torch's own operations, as below."""
+def _replicate_pad(x: Tensor) -> Tensor:
+    """Replicate padding by 1. Tracing (to compile the network) uses torch's own operation, as in `InstanceNorm`."""
     traced = torch.jit.is_tracing()  # pyright: ignore[reportPrivateImportUsage]
-    return F.pad(x, (1, 1, 1, 1), mode="replicate") if traced else Bordered.apply(x)
+    return F.pad(x, (1, 1, 1, 1), mode="replicate") if traced else ReplicatePad.apply(x)
 
 
 class InstanceNorm(nn.InstanceNorm2d):
-    """Batch normalisation of every picture by itself, which keeps channels_last where `F.instance_norm` does not."""
+    """Instance normalisation by `F.batch_norm` per image, which keeps channels_last; `F.instance_norm` does not."""
 
     def forward(self, input: Tensor) -> Tensor:
         if torch.jit.is_tracing():  # pyright: ignore[reportPrivateImportUsage]
             return super().forward(input)
-        parts = [
+        images = [
             F.batch_norm(one, None, None, self.weight, self.bias, training=True, eps=self.eps) for one in input.split(1)
         ]
-        return parts[0] if len(parts) == 1 else torch.cat(parts)
+        return images[0] if len(images) == 1 else torch.cat(images)
 
 
 class Normalised(nn.Module):
@@ -117,18 +117,18 @@ class Block(nn.Module):
 class PaintNet(GainNet):
     """RGB n 3 h w, range 0..1, to RGB of the same shape and dtype, not clamped. h and w are multiples of `multiple`.
 
-    `widths` are the channels at 1/2, 1/4 and 1/8 of the picture's size, `blocks` the residual blocks at 1/4, 1/8 and
-    1/4. Convolutions run in the dtype of the weights; gain and offset are applied to `x` in its own dtype.
+    `widths` are the channels at 1/2, 1/4 and 1/8 of the image size, `blocks` the number of residual blocks at 1/4,
+    1/8 and 1/4. Convolutions run in the dtype of the weights; gain and offset are applied to `x` in its own dtype.
     """
 
     multiple = 8
-    minimum = 16  # one pixel at 1/8 cannot be normalised
+    minimum = 16  # a single pixel at 1/8 cannot be normalised
 
     def __init__(self, widths: tuple[int, ...] = WIDTHS, blocks: tuple[int, ...] = BLOCKS) -> None:
         super().__init__()
         half, quarter, eighth = widths
         self.stem = Normalised(Stem(half))
-        self.stem.norm.eps *= CODES**2  # as its input's variance is
+        self.stem.norm.eps *= MAX_CODE**2  # scaled like the variance of its input
         self.down = Normalised(Convolution(half, quarter, 2))
         self.before = nn.ModuleList(Block(quarter) for _ in range(blocks[0]))
         self.deeper = Normalised(Convolution(quarter, eighth, 2))
@@ -139,40 +139,40 @@ class PaintNet(GainNet):
         self.fine = Normalised(Convolution(half, half))
         self.last = GainHead(half, 0)
         nn.init.zeros_(self.last.weight)
-        nn.init.zeros_(self.last.bias)  # pyright: ignore[reportArgumentType] - there is one
+        nn.init.zeros_(self.last.bias)  # pyright: ignore[reportArgumentType] - it has a bias
 
     def forward_unshuffled(self, x: Tensor) -> Tensor:
-        half = F.relu(self.stem((x * CODES - MIDDLE).to(self.last.weight.dtype).permute(0, 3, 1, 2)))
+        half = F.relu(self.stem((x * MAX_CODE - MID_CODE).to(self.last.weight.dtype).permute(0, 3, 1, 2)))
         quarter = F.relu(self.down(half))
         for block in self.before:
             quarter = block(quarter)
         h = F.relu(self.deeper(quarter))
         for block in self.deep:
             h = block(h)
-        h = F.relu(quarter + _twice(self.up(h)))
+        h = F.relu(quarter + _upsample(self.up(h)))
         for block in self.after:
             h = block(h)
-        h = F.relu(half + _twice(self.upper(h)))
+        h = F.relu(half + _upsample(self.upper(h)))
         h = F.relu(self.fine(h))
-        return apply_gain(x, self.last(_bordered(h), x.dtype))
+        return apply_gain(x, self.last(_replicate_pad(h), x.dtype))
 
 
 def from_state_dict(state: Mapping[str, Tensor]) -> PaintNet:
-    """The network that `state` fits, in the dtype of `state`, with its weights loaded.
+    """Builds the network for a state dict, in its dtype, and loads the weights.
 
     Raises:
         KeyError: `state` lacks a layer of a PaintNet.
         RuntimeError: names or shapes do not fit (raised by `load_state_dict`).
     """
     widths = tuple(state[f"{layer}.conv.weight"].shape[0] for layer in ("stem", "down", "deeper"))
-    blocks = tuple(len({name.split(".")[1] for name in state if name.startswith(f"{part}.")}) for part in PARTS)
+    blocks = tuple(len({name.split(".")[1] for name in state if name.startswith(f"{part}.")}) for part in BLOCK_LISTS)
     net = PaintNet(widths, blocks).to(state["last.weight"].dtype)
     net.load_state_dict(dict(state))
     return net
 
 
-PARTS = ("before", "deep", "after")
+BLOCK_LISTS = ("before", "deep", "after")
 
 
-def _twice(x: Tensor) -> Tensor:
+def _upsample(x: Tensor) -> Tensor:
     return F.interpolate(x, scale_factor=2.0, mode="bilinear", align_corners=False)
