@@ -45,7 +45,7 @@ from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 
 from dnirender.encoding.encoders import encoder_options
-from dnirender.engine import calibration as probe
+from dnirender.engine.calibration import calibration_image
 from dnirender.engine.engine import Engine
 from dnirender.frames import Batch, Frame
 from dnirender.jobs.job import make_job
@@ -127,7 +127,7 @@ def operations(network, height, width):
     with FlopCounterMode(display=False) as counter, torch.inference_mode():
         network.forward(
             network.module,
-            to_unit_range(torch.from_numpy(probe.calibration_image(height, width))[None]).permute(0, 3, 1, 2),
+            to_unit_range(torch.from_numpy(calibration_image(height, width))[None]).permute(0, 3, 1, 2),
         )
     return counter.get_total_flops()
 
@@ -143,7 +143,7 @@ def model_tables(data, rates, rounds):
 
 
 def model_table(subject, network, path, rates, rounds):
-    image = probe.calibration_image(*SIZE)
+    image = calibration_image(*SIZE)
     engine = tuned(network, path, *SIZE)
     mixtures, still = alphas(path.names), next(alphas(path.names))
     plain, states = copy.deepcopy(network.module), two_states(network, path)
@@ -178,7 +178,7 @@ def rate_tables(data, rounds):
 
 
 def rate_table(subject, network, path, rounds):
-    image, work = probe.calibration_image(*SIZE), operations(network, *SIZE)
+    image, work = calibration_image(*SIZE), operations(network, *SIZE)
     engine, mixtures = tuned(network, path, *SIZE), alphas(path.names)
     a, b = (torch.rand(2048, 2048).bfloat16() for _ in range(2))
     rows = {
@@ -313,7 +313,7 @@ def hiding_table(data, folder, rounds):
     clip = folder / "hiding.mp4"
     cut.cut(data / "clips" / "road.mp4", clip, 40, (320, 180))
     network, path = load(endpoints_of(COMPACT[0], data))
-    engine, image = tuned(network, path, 180, 320), probe.calibration_image(180, 320)
+    engine, image = tuned(network, path, 180, 320), calibration_image(180, 320)
     mixtures, film = alphas(path.names), ours(clip, two_ends(COMPACT[0], data), folder / "h.mp4", engine=engine)
     figures = {"alone": [], "film": [], "alone, CPU": [], "film, CPU": []}
     for number in range(rounds + 1):

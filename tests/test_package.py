@@ -31,7 +31,8 @@ networks: pixel_shuffle checkpoint architectures.gain architectures.compact arch
     network weights loading modules
 layout: drawing contact_sheet alpha_track panels
 encoding: provenance segment_file stream_copy sink encoders image_sequence animation video boomerang
-engine: calibration cuda device parallel memory_usage receptive_field openvino tiling memory engine
+engine: calibration device torch_model executor memory_usage receptive_field tiling memory memory_retry fp32_retry
+    openvino parallel cpu cuda configuration autotune engine
 jobs: disk_space workspace options job frame_selection plan verify fingerprint prepare compose contact_sheet pipeline finish
     render frames benchmark
 train: losses subspace features recipe report task loop data.photos data.relighting data.drawing data.scenes.canvas

@@ -57,7 +57,7 @@ def test_tiles_give_the_same_picture(here, capsys):
         assert abs(tiled.astype(int) - whole).max() <= 1
     code, _, err = dnirender(capsys, "clip.mp4", *MODELS, "--tile", "4", "-o", "small.mkv")
     assert code == 2
-    assert "--tile 4: tile height 4: expected a multiple of 1 above 6, twice the reach of 3" in err
+    assert "--tile 4: tile height 4: expected a multiple of 1 above 6, twice the receptive radius of 3" in err
 
 
 def test_version(capsys):
@@ -222,12 +222,12 @@ def test_sheet(here, capsys):
 
 
 def test_interrupted(here, capsys, monkeypatch):
-    from dnirender.engine import engine
+    from dnirender.engine.cpu import CPUWorker
 
     def interrupt(*_):
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(engine.Engine, "_on", interrupt)
+    monkeypatch.setattr(CPUWorker, "_render_frame", interrupt)
     code, _, err = dnirender(capsys, "clip.mp4", *MODELS, "--device", "cpu")
     assert code == 130
     assert "stopped before a segment was finished" in err

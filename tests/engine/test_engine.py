@@ -1,7 +1,8 @@
-import contextlib
+"""Laws of the engine as jobs use it: what it renders, when it writes weights, and what it says when something fails."""
+
+import threading
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -10,66 +11,17 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import nn
 
-from dnirender.engine import engine as engine_module
 from dnirender.engine.engine import Engine
+from dnirender.engine.memory import render_errors
 from dnirender.errors import ModelError, RenderError, UsageError
-from dnirender.frames import Batch, Frame
 from dnirender.networks.architectures import compact, paint, relight
 from dnirender.networks.loading import load
 from dnirender.networks.network import Network
 from dnirender.networks.weights import WeightPath
+from support.toys import NEIGHBORS, Toy, alone, batches, close, cpu, flat, pictures, toy
 
 MODELS = Path(__file__).parents[3] / "shared/data/models"
 needs_models = pytest.mark.skipif(not MODELS.is_dir(), reason="third-party weights (../shared/data/models) are absent")
-needs_cuda = pytest.mark.skipif(not torch.cuda.is_available(), reason="there is no GPU here")
-
-
-class Toy(nn.Module):
-    """Strides by 4, so its output would show any other padding; remembers what it was given."""
-
-    def __init__(self, seed=0, scale=1, gain=0.3):
-        super().__init__()
-        torch.manual_seed(seed)
-        self.down = nn.Conv2d(3, 8, 4, stride=4)
-        self.up = nn.ConvTranspose2d(8, 3, 4 * scale, stride=4 * scale)
-        self.fine = nn.Conv2d(3, 3, 3, padding=1)
-        self.scale = scale
-        self.seen = []
-        for parameter in self.parameters():
-            parameter.data *= gain
-
-    def forward(self, x):
-        self.seen.append((tuple(x.shape), x.dtype))
-        base = nn.functional.interpolate(x, scale_factor=float(self.scale), mode="nearest")
-        z = x.to(self.down.weight.dtype)
-        return base + (self.up(self.down(z).relu()) + nn.functional.interpolate(self.fine(z), base.shape[2:])).to(
-            x.dtype
-        )
-
-
-def toy(count=2, **metadata):
-    scale = metadata.get("scale", 1)
-    metadata = {"multiple": 4, "fp32_input": True} | metadata
-    network = Network("toy", Toy(scale=scale), **metadata)
-    return network, WeightPath({"abcd"[i]: Toy(i, scale).state_dict() for i in range(count)})
-
-
-def cpu(network, path, dtype="fp32", **options):
-    return Engine(network, path, device="cpu", dtype=dtype, **options)
-
-
-def pictures(count, height=9, width=13, dtype=np.uint8, seed=0):
-    rng = np.random.default_rng(seed)
-    return [rng.integers(0, np.iinfo(dtype).max, (height, width, 3), dtype, endpoint=True) for _ in range(count)]
-
-
-def batches(images, alphas, size):
-    frames = [Frame(index, 10 * index, image) for index, image in enumerate(images)]
-    return [Batch(tuple(frames[i : i + size]), alphas[i]) for i in range(0, len(frames), size)]
-
-
-def flat(results):
-    return [image for _, images in results for image in images]
 
 
 # --- the picture
@@ -122,12 +74,6 @@ def by_hand(image, module, multiple, scale=1):
         y = module.eval()(x)[0].permute(1, 2, 0).numpy()
     y = np.rint(np.clip(y[: height * scale, : width * scale], 0, 1).astype(np.float64) * peak)
     return y.astype(image.dtype)
-
-
-def close(a, b, by):
-    assert a.shape == b.shape
-    assert a.dtype == b.dtype
-    assert np.abs(a.astype(np.int64) - b.astype(np.int64)).max() <= by
 
 
 @settings(deadline=None, max_examples=25)
@@ -190,7 +136,7 @@ def test_rounding_is_to_nearest_and_clamps():
     assert (render(image, (0.0, 0.0, 1.0)) == 255).all()
 
 
-def test_pictures_that_numpy_lends_or_flips_are_taken():
+def test_images_that_are_read_only_or_flipped_are_rendered():
     [image] = pictures(1)
     engine = cpu(*toy())
     expected = engine.render(np.ascontiguousarray(image[::-1]), (0.5, 0.5))
@@ -204,19 +150,19 @@ def test_pictures_that_numpy_lends_or_flips_are_taken():
 # --- the order and the weights
 
 
-def test_batches_come_back_in_order_with_their_frames_and_no_earlier_than_asked_for():
-    asked = []
+def test_batches_come_back_in_order_with_their_frames_and_are_read_no_earlier_than_needed():
+    read = []
 
     def source():
         for batch in batches(pictures(6), [(1.0, 0.0)] * 6, 2):
-            asked.append(batch)
+            read.append(batch)
             yield batch
 
     stream = cpu(*toy())(source())
-    assert asked == []
+    assert read == []
     for count, (batch, images) in enumerate(stream, 1):
-        assert len(asked) == count
-        assert batch is asked[-1]
+        assert len(read) == count
+        assert batch is read[-1]
         assert len(images) == 2
 
 
@@ -228,11 +174,35 @@ def test_weights_are_written_when_alpha_changes_and_only_then():
     assert engine.weight_writes == 4
     assert len(flat(engine(batches(pictures(8), [(0.0, 1.0)] * 8, 3)))) == 8
     assert engine.weight_writes == 4
-    alone = [cpu(*toy()).render(image, alpha) for image, alpha in zip(pictures(8), alphas, strict=True)]
-    assert all(np.array_equal(a, b) for a, b in zip(results, alone, strict=True))
+    expected = alone(*toy(), batches(pictures(8), alphas, 1))
+    assert all(np.array_equal(a, b) for a, b in zip(results, expected, strict=True))
 
 
-def test_side_by_side_weights_are_written_once_per_change_and_lane_at_most(monkeypatch):
+@pytest.mark.parametrize("alphas", NEIGHBORS)
+def test_weights_are_written_when_any_coefficient_changes(alphas):
+    engine, jobs = cpu(*toy(3)), batches(pictures(2) * 3, alphas * 3, 1)
+    expected = alone(*toy(3), jobs)
+    assert all(np.array_equal(a, b) for a, b in zip(flat(engine(jobs)), expected, strict=True))
+    assert engine.weight_writes == 6
+
+
+@pytest.mark.parametrize("threads", [1, 3])
+def test_weights_that_were_measured_are_forgotten(monkeypatch, threads):
+    """The path changes after measuring at its last endpoint: only weights that are written again show that."""
+    monkeypatch.setattr(torch, "get_num_threads", lambda: threads)
+    network, path = toy()
+    engine, jobs = cpu(network, path, backend="torch"), batches(pictures(6), [(0.0, 1.0)] * 6, 1)
+    engine.autotune(9, 13, 6)
+    engine.seconds_per_frame(pictures(1)[0])
+    measured = engine.weight_writes
+    assert measured > 0
+    path.stack[1] *= 2
+    results = flat(engine(jobs))
+    assert measured < engine.weight_writes <= measured + threads
+    assert all(np.array_equal(a, b) for a, b in zip(results, alone(network, path, jobs), strict=True))
+
+
+def test_in_parallel_weights_are_written_once_per_change_and_worker_at_most(monkeypatch):
     monkeypatch.setattr(torch, "get_num_threads", lambda: 3)
     alphas = [(1.0, 0.0)] * 6 + [(0.5, 0.5)] * 6
     engine, jobs = cpu(*toy()), batches(pictures(12), alphas, 1)
@@ -240,8 +210,23 @@ def test_side_by_side_weights_are_written_once_per_change_and_lane_at_most(monke
     assert engine.workers == 3
     results = flat(engine(jobs))
     assert 2 <= engine.weight_writes <= 2 * 3
-    alone = [cpu(*toy()).render(image, alpha) for image, alpha in zip(pictures(12), alphas, strict=True)]
-    assert all(np.array_equal(a, b) for a, b in zip(results, alone, strict=True))
+    assert all(np.array_equal(a, b) for a, b in zip(results, alone(*toy(), jobs), strict=True))
+
+
+def test_a_single_image_is_rendered_on_the_thread_that_calls(monkeypatch):
+    names = set()
+
+    class Noting(Toy):
+        def forward(self, x):
+            names.add(threading.current_thread().name)
+            return super().forward(x)
+
+    monkeypatch.setattr(torch, "get_num_threads", lambda: 3)
+    engine = cpu(*toy(module=Noting))
+    engine.autotune(9, 13, 12)
+    assert engine.workers == 3
+    engine.render(pictures(1)[0], (0.5, 0.5))
+    assert names == {threading.current_thread().name}
 
 
 def test_the_network_given_stays_as_it_was():
@@ -249,93 +234,6 @@ def test_the_network_given_stays_as_it_was():
     before = {name: tensor.clone() for name, tensor in network.module.state_dict().items()}
     cpu(network, path).render(pictures(1)[0], (0.0, 1.0))
     assert all(torch.equal(tensor, before[name]) for name, tensor in network.module.state_dict().items())
-
-
-# --- the dtype
-
-
-@pytest.fixture
-def bf16_is_fast(monkeypatch):
-    monkeypatch.setattr(engine_module, "fast_dtypes", lambda _: ["bf16"])
-
-
-def seen(engine):
-    return engine._slots[0].module.seen[-1]
-
-
-@pytest.mark.usefixtures("bf16_is_fast")
-def test_auto_takes_bf16_where_it_is_close():
-    engine = cpu(*toy(), dtype="auto")
-    assert engine.dtype == "bf16"
-    assert engine.decision.startswith("cpu, bf16: mean error of bf16 0.")
-    assert engine.decision.endswith(" of 255, at most 0.5 is allowed")
-    assert engine.weight_writes == 0
-    [image] = pictures(1, 16, 16)
-    mean = np.abs(engine.render(image, (0.5, 0.5)).astype(int) - cpu(*toy()).render(image, (0.5, 0.5))).mean()
-    assert mean <= 0.5
-    assert engine._slots[0].flat.dtype == torch.bfloat16
-
-
-@pytest.mark.usefixtures("bf16_is_fast")
-@pytest.mark.parametrize("fp32_input", [True, False])
-def test_the_picture_is_cast_only_for_networks_that_want_it(fp32_input):
-    engine = cpu(*toy(fp32_input=fp32_input), dtype="bf16")
-    engine.render(pictures(1, 9, 13)[0], (0.5, 0.5))
-    assert seen(engine) == ((1, 3, 12, 16), torch.float32 if fp32_input else torch.bfloat16)
-
-
-class Cancel(nn.Module):
-    """x + big - big: with a large weight, low precision loses the picture."""
-
-    def __init__(self, big):
-        super().__init__()
-        self.big = nn.Parameter(torch.tensor(float(big)))
-
-    def forward(self, x):
-        return x.to(self.big.dtype) + self.big - self.big
-
-
-@pytest.mark.usefixtures("bf16_is_fast")
-@pytest.mark.parametrize("bad", [0, 1, 2])
-def test_auto_stays_with_fp32_where_one_endpoint_is_far(bad):
-    path = WeightPath({"abc"[i]: Cancel(64 if i == bad else 0).state_dict() for i in range(3)})
-    engine = cpu(Network("cancel", Cancel(0), fp32_input=True), path, dtype="auto")
-    assert engine.dtype == "fp32"
-    assert engine.decision.startswith("cpu, fp32: mean error of bf16 ")
-    assert float(engine.decision.split()[6]) > 10
-
-
-@pytest.mark.usefixtures("bf16_is_fast")
-def test_auto_stays_with_fp32_where_the_network_does_not_support_it():
-    engine = cpu(*toy(supports_bf16=False), dtype="auto")
-    assert engine.decision == "cpu, fp32: bf16 does not work"
-    assert cpu(*toy(), dtype="fp32").decision == "cpu, fp32: as asked"
-
-
-def test_auto_says_when_the_hardware_has_nothing(monkeypatch):
-    monkeypatch.setattr(torch.cpu, "_is_amx_tile_supported", lambda: False, raising=False)
-    monkeypatch.setattr(torch.cpu, "_is_avx512_bf16_supported", lambda: False, raising=False)
-    assert cpu(*toy(), dtype="auto").decision == "cpu, fp32: the hardware has nothing faster"
-    monkeypatch.setattr(torch.cpu, "_is_avx512_bf16_supported", lambda: True, raising=False)
-    assert cpu(*toy(), dtype="auto").dtype == "bf16"
-    monkeypatch.delattr(torch.cpu, "_is_avx512_bf16_supported", raising=False)
-    assert cpu(*toy(), dtype="auto").dtype == "fp32"
-
-
-def test_an_asked_dtype_is_given_with_its_error():
-    engine = cpu(*toy(), dtype="bf16")
-    assert engine.dtype == "bf16"
-    assert engine.decision.startswith("cpu, bf16: mean error of bf16 0.")
-    assert engine.decision.endswith(" of 255")
-
-
-def test_a_dtype_that_does_not_work_is_refused():
-    text = "--dtype fp16: toy does not work in it on cpu; use --dtype fp32"
-    with pytest.raises(UsageError, match=text):
-        cpu(*toy(supports_half=False), dtype="fp16")
-    big = WeightPath({"a": Cancel(1e5).state_dict()})
-    with pytest.raises(UsageError, match="--dtype fp16: cancel does not work in it on cpu; use --dtype fp32"):
-        cpu(Network("cancel", Cancel(0)), big, dtype="fp16")
 
 
 # --- what goes wrong
@@ -412,26 +310,7 @@ def test_output_that_is_not_finite_names_the_frame(value):
         "frame 3, alpha (0.5, 0.5): the network's output is not finite (NaN or Inf), in fp32 too; the weights "
         "overflow there"
     )
-
-
-@pytest.mark.parametrize("workers", [1, 2])
-def test_what_overflows_in_a_small_dtype_is_rendered_in_fp32(workers):
-    class Overflowing(Toy):
-        def forward(self, x):
-            y = super().forward(x)
-            small = self.down.weight.dtype != torch.float32
-            return y + float("nan") if small and bool(x.min() > 0.9) else y
-
-    net, path = toy()
-    images = [image // 2 for image in pictures(5)]
-    images[1], images[3] = np.full_like(images[1], 255), np.full_like(images[3], 255)
-    exact = cpu(net, path)
-    engine = cpu(Network("overflowing", Overflowing(), multiple=4), path, dtype="bf16", threads=workers)
-    engine.autotune(*images[0].shape[:2], len(images))
-    rendered = flat(engine(batches(images, [(0.5, 0.5)] * 5, 1)))
-    assert sorted(engine.fp32_frames) == [1, 3]
-    for number in (1, 3):
-        assert np.array_equal(rendered[number], exact.render(images[number], (0.5, 0.5)))
+    assert engine.fp32_frames == []
 
 
 @pytest.mark.parametrize(
@@ -443,102 +322,19 @@ def test_no_memory_says_what_to_do(error):
             raise error
 
     engine = cpu(Network("hungry", Hungry()), toy()[1])
-    with pytest.raises(RenderError, match="frame 0: cpu has no memory for 1 x 13x9; use a smaller --width"):
+    with pytest.raises(RenderError, match="frame 0: out of memory on cpu for 1 x 13x9; use a smaller --width"):
         flat(engine(batches(pictures(2), [(1.0, 0.0)] * 2, 2)))
     with (
-        pytest.raises(RenderError, match="frame 0: cuda:0 has no memory for 2 x 13x9; use --batch 1"),
-        engine_module._memory_errors(batches(pictures(2), [(1.0, 0.0)] * 2, 2)[0], "cuda:0"),
+        pytest.raises(RenderError, match="frame 0: out of memory on cuda:0 for 2 x 13x9; use --batch 1"),
+        render_errors(batches(pictures(2), [(1.0, 0.0)] * 2, 2)[0], "cuda:0"),
     ):
         raise error
 
 
-def test_a_network_of_another_size_is_told():
+def test_a_network_with_output_of_another_size_is_refused():
     engine = cpu(Network("toy", Toy(), scale=2), toy()[1])
     with pytest.raises(ModelError, match=r"toy: the output is \[1, 3, 8, 8\], expected \[1, 3, 16, 16\]"):
         engine.render(np.zeros((8, 8, 3), np.uint8), (1.0, 0.0))
-
-
-# --- CUDA
-
-
-@pytest.fixture
-def fake_cuda(monkeypatch):
-    """Streams that run at once: shows that the order of work, the slots and the buffers are right, not the events."""
-    event = SimpleNamespace(record=lambda: None, synchronize=lambda: None)
-    stream = SimpleNamespace(wait_event=lambda _: None)
-    monkeypatch.setattr(torch.cuda, "synchronize", lambda _: None)
-    monkeypatch.setattr(torch.cuda, "Event", lambda: event)
-    monkeypatch.setattr(torch.cuda, "Stream", lambda _: stream)
-    monkeypatch.setattr(torch.cuda, "stream", lambda _: contextlib.nullcontext())
-    monkeypatch.setattr(torch.cuda, "current_stream", lambda _: stream)
-    empty = torch.empty
-    monkeypatch.setattr(torch, "empty", lambda *a, **k: empty(*a, **{**k, "pin_memory": False}))
-
-
-@pytest.mark.usefixtures("fake_cuda")
-@pytest.mark.parametrize("size", [1, 2, 3])
-def test_the_overlapped_path_is_the_plain_one(size):
-    images = pictures(6) + pictures(1, seed=1)
-    alphas = [(1.0, 0.0), (0.5, 0.5), (0.5, 0.5), (1.0, 0.0), (1.0, 0.0), (0.0, 1.0), (0.0, 1.0)]
-    jobs = batches(images, alphas, size) + batches(pictures(2, 5, 4, np.uint16), [(0.2, 0.8)] * 2, 2)
-    plain, overlapped = cpu(*toy()), cpu(*toy())
-    overlapped._slots.append(overlapped._live("fp32"))
-    expected, got = list(plain(jobs)), list(overlapped._overlapped(jobs))
-    assert [batch for batch, _ in got] == jobs
-    for (_, a), (_, b) in zip(expected, got, strict=True):
-        assert len(a) == len(b)
-        for one, other in zip(a, b, strict=True):
-            close(one, other, 1)
-    assert overlapped.weight_writes <= plain.weight_writes
-    assert all(live.weight_writes > 0 for live in overlapped._slots)
-
-
-@pytest.mark.usefixtures("fake_cuda")
-def test_two_batches_are_in_flight_and_stopping_early_is_clean():
-    asked = []
-    jobs = (asked.append(batch) or batch for batch in batches(pictures(6), [(1.0, 0.0)] * 6, 1))
-    engine = cpu(*toy())
-    stream = engine._overlapped(jobs)
-    next(stream)
-    assert len(asked) == 2
-    next(stream)
-    assert len(asked) == 3
-    stream.close()
-
-
-@needs_cuda
-@pytest.mark.parametrize("dtype", [np.uint8, np.uint16])
-@pytest.mark.parametrize("size", [1, 4])
-def test_cuda_is_close_to_the_cpu(dtype, size):
-    images = pictures(12, 33, 47, dtype)
-    alphas = [(1 - t, t) for t in np.linspace(0, 1, 12).tolist()]
-    jobs = batches(images, alphas, size)
-    expected, engine = flat(cpu(*toy())(jobs)), Engine(*toy(), device="cuda", dtype="fp32")
-    for one, other in zip(expected, flat(engine(jobs)), strict=True):
-        close(one, other, 1 if dtype == np.uint8 else 257)
-    assert engine.weight_writes == len(jobs)
-
-
-@needs_cuda
-@pytest.mark.parametrize("dtype", ["fp16", "bf16"])
-def test_low_precision_on_cuda_is_close_on_average(dtype):
-    images, alphas = pictures(6, 64, 64), [(1.0, 0.0), (0.5, 0.5), (0.0, 1.0)] * 2
-    jobs = batches(images, alphas, 1)
-    expected = flat(cpu(*toy())(jobs))
-    got = flat(Engine(*toy(), device="cuda", dtype=dtype)(jobs))
-    for one, other in zip(expected, got, strict=True):
-        assert np.abs(one.astype(int) - other).mean() <= 0.5
-
-
-@needs_cuda
-def test_many_batches_on_cuda_never_mix():
-    alphas = [(1 - t, t) for t in np.random.default_rng(0).random(60).tolist()]
-    jobs = batches(pictures(60, 40, 40), alphas, 1)
-    first, second = (flat(Engine(*toy(), device="cuda", dtype="fp32")(jobs)) for _ in range(2))
-    alone = Engine(*toy(), device="cuda", dtype="fp32")
-    for one, other, job in zip(first, second, jobs, strict=True):
-        assert np.array_equal(one, other)
-        assert np.array_equal(one, alone.render(job.frames[0].image, job.alpha))
 
 
 # --- third-party weights

@@ -1,4 +1,4 @@
-"""Laws of how much is rendered at once: what memory does not allow is done in smaller parts, and nothing is lost."""
+"""Laws of how much is rendered at once: where memory runs out it is done in smaller pieces, and nothing is lost."""
 
 import numpy as np
 import pytest
@@ -8,6 +8,7 @@ from torch import nn
 from dnirender.engine import memory_usage
 from dnirender.engine.engine import Engine
 from dnirender.engine.memory import MemoryPlanner
+from dnirender.engine.memory_retry import MemoryRetry
 from dnirender.errors import RenderError, UsageError
 from dnirender.networks.network import Network
 from dnirender.networks.weights import WeightPath
@@ -16,7 +17,7 @@ CPU = torch.device("cpu")
 
 
 class Blur(nn.Module):
-    """A reach of two pixels; `most` counts what it was given at once, and more than that finds no memory."""
+    """A receptive radius of two pixels; more than `most` pixels at once run out of memory. `seen` lists the inputs."""
 
     def __init__(self, most=None):
         super().__init__()
@@ -37,7 +38,7 @@ class Blur(nn.Module):
 
 
 class Mean(nn.Module):
-    """Looks at the whole picture."""
+    """Its output depends on the whole frame."""
 
     def __init__(self):
         super().__init__()
@@ -51,82 +52,94 @@ def pixels(count, height=30, width=40):
     return torch.from_numpy(np.random.default_rng(0).integers(0, 256, (count, height, width, 3), np.uint8))
 
 
-def rendered(network, room, given):
-    with torch.inference_mode():
-        return room.render(lambda part: network.render(network.module, part), given)
+class Plain:
+    """A model that renders with the network's own weights, under no alpha."""
+
+    weights = ()
+
+    def __init__(self, network):
+        self.network = network
+
+    def __call__(self, pixels, _):
+        with torch.inference_mode():
+            return self.network.render(self.network.module, pixels)
+
+
+def rendered(network, planner, pixels):
+    return MemoryRetry(Plain(network), planner)(pixels, ())
 
 
 @pytest.mark.parametrize("most", [4 * 30 * 40, 2 * 30 * 40, 30 * 40, 700, 200])
-def test_without_memory_the_batch_is_lowered_then_the_tile_and_no_picture_is_lost(most):
+def test_without_memory_the_batch_shrinks_then_the_tile_and_no_frame_is_lost(most):
     free, tight = Network("blur", Blur()), Network("blur", Blur())
-    wanted, sums = rendered(free, MemoryPlanner(free), pixels(4))
-    room = MemoryPlanner(tight)
-    assert room.reach == 2
+    expected, sums = rendered(free, MemoryPlanner(free), pixels(4))
+    planner = MemoryPlanner(tight)
+    assert planner.receptive_radius == 2
     tight.module.most = most
-    found, its_sums = rendered(tight, room, pixels(4))
-    assert found.shape == wanted.shape
-    assert abs(found.int() - wanted.int()).max() <= 1
+    found, its_sums = rendered(tight, planner, pixels(4))
+    assert found.shape == expected.shape
+    assert abs(found.int() - expected.int()).max() <= 1
     assert len(sums) == len(its_sums) == 4
-    assert (room.tile is not None) == (most < 30 * 40)
-    assert room.most == (None if most == 4 * 30 * 40 else max(1, most // (30 * 40)))
+    assert (planner.tile is not None) == (most < 30 * 40)
+    assert planner.max_frames == (None if most == 4 * 30 * 40 else max(1, most // (30 * 40)))
 
 
-def test_the_size_found_is_kept():
+def test_the_size_that_fits_is_used_from_then_on():
     network = Network("blur", Blur())
-    room = MemoryPlanner(network)
-    assert room.reach is not None
+    planner = MemoryPlanner(network)
+    assert planner.receptive_radius is not None
     network.module.most = 700
-    rendered(network, room, pixels(2))
-    found = room.most, room.tile
+    rendered(network, planner, pixels(2))
+    found = planner.max_frames, planner.tile
     network.module.seen.clear()
     network.module.most = None
-    rendered(network, room, pixels(2))
-    assert (room.most, room.tile) == found
+    rendered(network, planner, pixels(2))
+    assert (planner.max_frames, planner.tile) == found
     assert max(height * width for _, _, height, width in network.module.seen) <= 700
 
 
 def test_where_nothing_smaller_is_left_the_error_stands():
     network = Network("blur", Blur())
-    room = MemoryPlanner(network)
-    assert room.reach == 2
+    planner = MemoryPlanner(network)
+    assert planner.receptive_radius == 2
     network.module.most = 10
     with pytest.raises(torch.OutOfMemoryError):
-        rendered(network, room, pixels(1))
-    whole = Network("mean", Mean())
+        rendered(network, planner, pixels(1))
+    statistics = Network("mean", Mean())
     with pytest.raises(MemoryError):
-        MemoryPlanner(whole).render(lambda _: (_ for _ in ()).throw(MemoryError()), pixels(1))
+        MemoryRetry(lambda *_: (_ for _ in ()).throw(MemoryError()), MemoryPlanner(statistics))(pixels(1), ())
 
 
-def test_other_errors_are_not_taken_for_want_of_memory():
+def test_other_errors_do_not_count_as_out_of_memory():
     network = Network("blur", Blur())
     calls = []
 
-    def fail(part):
-        calls.append(part)
+    def fail(pixels, _):
+        calls.append(pixels)
         raise RuntimeError("something else")
 
     with pytest.raises(RuntimeError, match="something else"):
-        MemoryPlanner(network).render(fail, pixels(4))
+        MemoryRetry(fail, MemoryPlanner(network))(pixels(4), ())
     assert len(calls) == 1
 
 
 @pytest.mark.parametrize(("free", "workers", "tiled"), [(100.0, 3, False), (5.0, 2, False), (1.5, 3, True)])
-def test_lanes_and_tiles_are_what_memory_allows(monkeypatch, free, workers, tiled):
+def test_workers_and_tiles_are_what_memory_allows(monkeypatch, free, workers, tiled):
     network = Network("blur", Blur())
     need = memory_usage.peak_bytes(network, 300, 400, torch.float32)
     monkeypatch.setattr(memory_usage, "free_memory", lambda _: int(free * need))
-    room = MemoryPlanner(network)
-    assert room.plan(300, 400, torch.float32, CPU, 3) == workers
-    assert (room.tile is not None) == tiled
+    planner = MemoryPlanner(network)
+    assert planner.plan(300, 400, torch.float32, CPU, 3) == workers
+    assert (planner.tile is not None) == tiled
 
 
-def test_what_cannot_be_cut_may_take_more_of_the_memory(monkeypatch):
+def test_a_network_that_cannot_be_tiled_may_use_more_of_the_memory(monkeypatch):
     network = Network("mean", Mean())
     need = memory_usage.peak_bytes(network, 300, 400, torch.float32)
     monkeypatch.setattr(memory_usage, "free_memory", lambda _: int(1.5 * need))
-    room = MemoryPlanner(network)
-    assert room.plan(300, 400, torch.float32, CPU, 3) == 1
-    assert room.tile is None
+    planner = MemoryPlanner(network)
+    assert planner.plan(300, 400, torch.float32, CPU, 3) == 1
+    assert planner.tile is None
 
 
 def test_what_does_not_fit_says_so_before_the_first_frame(monkeypatch):
@@ -134,24 +147,40 @@ def test_what_does_not_fit_says_so_before_the_first_frame(monkeypatch):
     state = Mean().state_dict()
     engine = Engine(Network("mean", Mean()), WeightPath({"a": state, "b": state}), device="cpu", dtype="fp32")
     with pytest.raises(
-        RenderError, match="looks at the whole picture .* so it cannot be cut into tiles; use a smaller"
+        RenderError, match="its output depends on the whole frame .* so it cannot be tiled; use a smaller"
     ):
         engine.autotune(300, 400, 100)
 
 
-def test_a_tile_asked_for_is_used_and_the_picture_is_the_same():
+def test_a_requested_tile_is_used_and_the_image_is_the_same():
     blur = Network("blur", Blur())
-    room = MemoryPlanner(blur, tile=16)
-    assert room.plan(30, 40, torch.float32, CPU, 2) == 2
-    assert room.tile == (16, 16)
-    assert room.part(30, 40) == (16, 16)
-    found, _ = rendered(blur, room, pixels(1))
+    planner = MemoryPlanner(blur, 16)
+    assert planner.plan(30, 40, torch.float32, CPU, 2) == 2
+    assert planner.tile == (16, 16)
+    assert planner.tile_shape(30, 40) == (16, 16)
+    found, _ = rendered(blur, planner, pixels(1))
     assert abs(found.int() - rendered(blur, MemoryPlanner(blur), pixels(1))[0].int()).max() <= 1
-    assert MemoryPlanner(blur, tile=64).plan(30, 40, torch.float32, CPU, 1) == 1
+    assert MemoryPlanner(blur, 64).plan(30, 40, torch.float32, CPU, 1) == 1
 
 
-def test_a_tile_that_cannot_be_is_refused():
+def test_a_tile_that_is_not_possible_is_refused():
     with pytest.raises(UsageError, match="--tile 3: tile height 3: expected a multiple of 1 above 4"):
-        MemoryPlanner(Network("blur", Blur()), tile=3).plan(30, 40, torch.float32, CPU, 1)
-    with pytest.raises(UsageError, match="--tile 16: mean looks at the whole picture"):
-        MemoryPlanner(Network("mean", Mean()), tile=16).plan(30, 40, torch.float32, CPU, 1)
+        MemoryPlanner(Network("blur", Blur()), 3).plan(30, 40, torch.float32, CPU, 1)
+    with pytest.raises(UsageError, match="--tile 16: the output of mean depends on the whole frame"):
+        MemoryPlanner(Network("mean", Mean()), 16).plan(30, 40, torch.float32, CPU, 1)
+
+
+@pytest.mark.parametrize("most", [None, 700])
+def test_every_piece_is_rendered_under_the_same_alpha(most):
+    network = Network("blur", Blur())
+    planner, alphas = MemoryPlanner(network), []
+    assert planner.receptive_radius == 2
+    network.module.most = most
+
+    def model(pixels, alpha):
+        alphas.append(alpha)
+        return Plain(network)(pixels, alpha)
+
+    MemoryRetry(model, planner)(pixels(2), (0.25, 0.75))
+    assert set(alphas) == {(0.25, 0.75)}
+    assert (len(alphas) > 2) == (most is not None)

@@ -38,7 +38,7 @@ def compact(folder, scale=1, features=8, layers=3):
 
 
 def relight(widths=(4, 4)):
-    """A RelightNet of a reach that fits small pictures, far from the identity."""
+    """A RelightNet whose receptive radius fits small frames, far from the identity."""
     torch.manual_seed(0)
     net = RelightNet(widths)
     nn.init.normal_(net.last.weight, 0, 0.1)
@@ -65,12 +65,12 @@ def batch(*images):
     return torch.from_numpy(np.stack(images))
 
 
-def differences(network, image, tile, far):
-    """By how many codes a picture rendered in tiles differs from the whole, everywhere; and how many tiles there are."""
+def differences(network, image, tile, radius):
+    """By how many codes a frame rendered in tiles differs from one without tiling, per value; and the number of tiles."""
     pixels = batch(image, image[::-1])
     whole = runner(network)(pixels)[0].numpy()
     seen = []
-    cut = split_into_tiles(*image.shape[:2], *tile, far, network.multiple)
+    cut = split_into_tiles(*image.shape[:2], *tile, radius, network.multiple)
     tiled, _ = render_tiled(runner(network, seen), pixels, cut, network.scale)
     assert tiled.shape == whole.shape
     assert tiled.numpy().dtype == image.dtype
@@ -78,13 +78,13 @@ def differences(network, image, tile, far):
     return np.abs(tiled.numpy().astype(int) - whole.astype(int)), len(seen)
 
 
-def alike(network, image, tile, far):
-    """Whether tiles, two or more, differ from the whole by rounding only: by one code, once in a thousand values."""
-    apart, count = differences(network, image, tile, far)
-    return count > 1 and apart.max() <= 1 and apart.mean() <= 1e-3
+def alike(network, image, tile, radius):
+    """Whether two or more tiles differ from no tiling by rounding only: by one code, once in a thousand values."""
+    difference, count = differences(network, image, tile, radius)
+    return count > 1 and difference.max() <= 1 and difference.mean() <= 1e-3
 
 
-# --- the reach
+# --- the receptive field
 
 
 def chain(*modules, **metadata):
@@ -98,7 +98,7 @@ def conv(size, **options):
 CHAINS = {
     "a point": (chain(conv(1)), 0),
     "two of 3x3": (chain(conv(3, padding=1), nn.PReLU(), conv(3, padding=1)), 2),
-    "5x5, three apart": (chain(conv(3, padding=1), nn.LeakyReLU(), conv(5, padding=6, dilation=3)), 7),
+    "5x5, dilated by three": (chain(conv(3, padding=1), nn.LeakyReLU(), conv(5, padding=6, dilation=3)), 7),
     "far with nothing between": (chain(conv(3, padding=200, dilation=200)), 200),
     "other widths than heights": (chain(conv((1, 9), padding=(0, 4)), conv((3, 1), padding=(1, 0))), 4),
     "looks only up": (chain(nn.ZeroPad2d((0, 0, 5, 0)), conv((6, 1))), 5),
@@ -121,15 +121,15 @@ CHAINS = {
 
 
 @pytest.mark.parametrize(("network", "expected"), CHAINS.values(), ids=CHAINS)
-def test_the_reach_is_what_the_layers_add_up_to(network, expected):
+def test_the_receptive_radius_is_the_sum_of_the_layers(network, expected):
     assert receptive_radius(network) == expected
 
 
-def test_a_compact_net_reaches_as_far_as_it_has_convolutions(tmp_path):
+def test_the_receptive_radius_of_a_compact_net_is_its_number_of_convolutions(tmp_path):
     assert receptive_radius(compact(tmp_path, 4, layers=6)) == 8
 
 
-def test_the_reach_does_not_depend_on_the_weights_and_leaves_them(tmp_path):
+def test_the_receptive_radius_does_not_depend_on_the_weights_and_leaves_them(tmp_path):
     network = compact(tmp_path, 2)
     for parameter in network.module.parameters():
         parameter.data.zero_()
@@ -150,7 +150,7 @@ class Place(nn.Module):
 
 
 class Eights(nn.Module):
-    """Pads by itself to whole blocks of 8x8, as networks of windows do, and takes every block's mean from it."""
+    """Pads by itself to a multiple of 8, as networks of windows do, and subtracts the mean of every 8x8 block."""
 
     def forward(self, x):
         height, width = x.shape[2:]
@@ -158,20 +158,20 @@ class Eights(nn.Module):
         return (x - F.interpolate(F.avg_pool2d(x, 8), scale_factor=8.0))[:, :, :height, :width]
 
 
-def test_what_looks_at_the_whole_picture_has_no_reach():
+def test_what_depends_on_the_whole_frame_has_no_receptive_radius():
     assert receptive_radius(Network("paint", PaintNet((4, 4, 4)), multiple=8, minimum=16, fp32_input=True)) is None
     assert receptive_radius(chain(conv(3, padding=1), Mean())) is None
     assert receptive_radius(chain(conv((4001, 1), padding=(2000, 0)))) is None
 
 
-def test_what_depends_on_where_a_picture_starts_has_no_reach():
+def test_what_depends_on_the_position_in_the_frame_has_no_receptive_radius():
     assert receptive_radius(chain(Place())) is None
     assert receptive_radius(chain(Eights())) is None
     assert receptive_radius(chain(Eights(), multiple=8)) == 0
     assert receptive_radius(chain(conv(1), square=True)) is None
 
 
-# --- the windows
+# --- the tiles
 
 TABLE = np.random.default_rng(0)
 CUTS = [
@@ -180,19 +180,19 @@ CUTS = [
 ]
 
 
-def tile_sides(length, far, multiple):
+def tile_sides(length, radius, multiple):
     """Every tile that a length can be cut into, and two that cover it."""
-    smallest = -(-2 * far // multiple) * multiple + multiple
+    smallest = -(-2 * radius // multiple) * multiple + multiple
     return [*range(smallest, length, multiple), length, length + 3]
 
 
-@pytest.mark.parametrize(("height", "width", "far", "multiple"), CUTS)
-def test_inner_parts_are_the_picture_once_and_keep_the_reach_from_cuts(height, width, far, multiple):
+@pytest.mark.parametrize(("height", "width", "radius", "multiple"), CUTS)
+def test_inner_parts_cover_the_frame_once_and_are_a_radius_away_from_cuts(height, width, radius, multiple):
     grown = tuple(-(-side // multiple) * multiple for side in (height, width))
-    heights, widths = (tile_sides(side, far, multiple) for side in (height, width))
+    heights, widths = (tile_sides(side, radius, multiple) for side in (height, width))
     for number in range(max(len(heights), len(widths))):
         tile = heights[number % len(heights)], widths[number % len(widths)]
-        parts = split_into_tiles(height, width, *tile, far, multiple)
+        parts = split_into_tiles(height, width, *tile, radius, multiple)
         times = np.zeros((height, width), int)
         for part in parts:
             times[part.inner_rows, part.inner_columns] += 1
@@ -201,80 +201,84 @@ def test_inner_parts_are_the_picture_once_and_keep_the_reach_from_cuts(height, w
             ):
                 assert outer.start % multiple == 0
                 assert outer.start <= inner.start < inner.stop <= min(outer.stop, length)
-                assert outer.start == 0 or inner.start - outer.start >= far
-                assert outer.stop in (length, most) or outer.stop - inner.stop >= far
+                assert outer.start == 0 or inner.start - outer.start >= radius
+                assert outer.stop in (length, most) or outer.stop - inner.stop >= radius
                 assert outer.stop <= most
         assert (times == 1).all()
         sizes = {(part.rows.stop - part.rows.start, part.columns.stop - part.columns.start) for part in parts}
         assert sizes == {(min(tile[0], height), min(tile[1], width))}
 
 
-def test_a_tile_that_covers_the_picture_is_the_picture():
-    [window] = split_into_tiles(31, 45, 31, 64, 100, 8)
-    assert (window.rows, window.columns) == (window.inner_rows, window.inner_columns) == (slice(0, 31), slice(0, 45))
+def test_a_tile_that_covers_the_frame_is_the_frame():
+    [tile] = split_into_tiles(31, 45, 31, 64, 100, 8)
+    assert (tile.rows, tile.columns) == (tile.inner_rows, tile.inner_columns) == (slice(0, 31), slice(0, 45))
 
 
-def test_a_tile_too_small_for_the_reach_is_refused():
-    with pytest.raises(ValueError, match="^tile height 16: expected a multiple of 8 above 16, twice the reach of 5$"):
+def test_a_tile_too_small_for_the_receptive_radius_is_refused():
+    with pytest.raises(
+        ValueError, match="^tile height 16: expected a multiple of 8 above 16, twice the receptive radius of 5$"
+    ):
         split_into_tiles(100, 100, 16, 100, 5, 8)
-    with pytest.raises(ValueError, match="^tile width 30: expected a multiple of 8 above 16, twice the reach of 5$"):
+    with pytest.raises(
+        ValueError, match="^tile width 30: expected a multiple of 8 above 16, twice the receptive radius of 5$"
+    ):
         split_into_tiles(100, 100, 24, 30, 5, 8)
     assert len(split_into_tiles(100, 100, 24, 100, 5, 8)) == 11
 
 
-# --- the picture in tiles
+# --- frames in tiles
 
 
 @pytest.mark.parametrize("dtype", [np.uint8, np.uint16])
 @pytest.mark.parametrize("scale", [1, 2, 4])
-def test_a_compact_net_in_tiles_is_the_net_as_a_whole(tmp_path, scale, dtype):
+def test_a_compact_net_in_tiles_equals_the_net_without_tiles(tmp_path, scale, dtype):
     network = compact(tmp_path, scale)
-    far = receptive_radius(network)
-    assert far == 5
+    radius = receptive_radius(network)
+    assert radius == 5
     for height, width, tile in [(47, 61, (23, 61)), (47, 61, (47, 11)), (33, 40, (13, 17)), (12, 12, (11, 11))]:
-        assert alike(network, picture(height, width, dtype), tile, far)
+        assert alike(network, picture(height, width, dtype), tile, radius)
 
 
 @pytest.mark.parametrize("dtype", [np.uint8, np.uint16])
 @pytest.mark.parametrize(
     ("height", "width", "tile"), [(231, 150, (160, 150)), (129, 255, (129, 192)), (225, 193, (160, 192))]
 )
-def test_relight_in_tiles_is_relight_as_a_whole(height, width, tile, dtype):
+def test_relight_in_tiles_equals_relight_without_tiles(height, width, tile, dtype):
     network = relight()
-    far = receptive_radius(network)
-    assert far is not None
-    assert alike(network, picture(height, width, dtype), tile, far)
+    radius = receptive_radius(network)
+    assert radius is not None
+    assert alike(network, picture(height, width, dtype), tile, radius)
 
 
-def test_a_tile_sees_the_mirrored_border_that_the_whole_sees():
+def test_a_tile_has_the_mirrored_border_of_the_frame():
     """The network moves a picture up by 6, so that what lies below it shows: five mirrored lines, and then nothing."""
     network = chain(nn.ZeroPad2d((0, 0, 0, 6)), nn.Conv2d(3, 3, (7, 1), bias=False), multiple=8)
     network.module[1].weight.data.zero_()
     network.module[1].weight.data[:, :, 6, 0] = torch.eye(3)
-    far = receptive_radius(network)
-    assert far == 6
+    radius = receptive_radius(network)
+    assert radius == 6
     image = picture(43, 20)
     below = np.concatenate([image[6:], image[41:36:-1], np.zeros_like(image[:1])])
     assert np.array_equal(runner(network)(batch(image))[0][0], below)
-    apart, count = differences(network, image, (24, 20), far)
+    difference, count = differences(network, image, (24, 20), radius)
     assert count == 4
-    assert not apart.any()
+    assert not difference.any()
 
 
-def test_less_than_the_reach_shows():
+def test_less_than_the_receptive_radius_shows_seams():
     network = relight()
-    far = receptive_radius(network)
-    apart, _ = differences(network, picture(231, 40), (160, 40), far // 4)
-    assert apart.max() > 1
+    radius = receptive_radius(network)
+    difference, _ = differences(network, picture(231, 40), (160, 40), radius // 4)
+    assert difference.max() > 1
 
 
-def test_shipped_weights_in_tiles_are_the_picture_as_a_whole():
+def test_shipped_weights_in_tiles_equal_no_tiling():
     network, _ = load({"a": PRESETS / "detail/crisp.safetensors"})
     assert alike(network, picture(60, 81), (32, 48), receptive_radius(network))
 
 
 @pytest.mark.parametrize("value", [math.nan, math.inf, -math.inf])
-def test_what_is_not_finite_in_one_window_is_not_finite_in_the_sum_of_its_picture(value):
+def test_what_is_not_finite_in_one_tile_is_not_finite_in_the_sum_of_its_frame(value):
     sums = iter([1.0, value, 2.0, 3.0])
     cut = split_into_tiles(20, 20, 11, 11, 1, 1)
     pixels = batch(picture(20, 20), picture(20, 20))
@@ -312,8 +316,8 @@ def test_the_peak_is_what_the_allocator_gives_out(tmp_path, name, dtype):
         "relight": relight,
         "paint": lambda: Network("paint", PaintNet((8, 16, 16)), multiple=8, minimum=16, fp32_input=True),
     }[name]()
-    told = peak_bytes(network, 131, 200, dtype)
-    assert told == pytest.approx(allocated(network, 131, 200, dtype, tmp_path / "trace.json"), rel=0.1)
+    peak = peak_bytes(network, 131, 200, dtype)
+    assert peak == pytest.approx(allocated(network, 131, 200, dtype, tmp_path / "trace.json"), rel=0.1)
 
 
 def test_the_peak_grows_with_the_pixels(tmp_path):
@@ -323,37 +327,37 @@ def test_the_peak_grows_with_the_pixels(tmp_path):
     assert all(parameter.device == CPU for parameter in network.module.parameters())
 
 
-def rendered_pixels(network, height, width, tile, far):
-    return len(split_into_tiles(height, width, *tile, far, network.multiple)) * math.prod(network.padded_size(*tile))
+def rendered_pixels(network, height, width, tile, radius):
+    return len(split_into_tiles(height, width, *tile, radius, network.multiple)) * math.prod(network.padded_size(*tile))
 
 
 @pytest.mark.parametrize(("height", "width"), [(300, 401), (150, 900), (700, 130)])
 @pytest.mark.parametrize("make", [lambda folder: compact(folder, 2), lambda _: relight()], ids=["compact", "relight"])
 def test_the_tiles_chosen_fit_the_memory_and_less_memory_takes_more_work(tmp_path, make, height, width):
     network = make(tmp_path)
-    far = receptive_radius(network)
+    radius = receptive_radius(network)
     whole = peak_bytes(network, height, width, torch.float32)
     kept = 3 * height * width * (1 + network.scale**2)
-    assert choose_tile_size(network, height, width, torch.float32, whole, far) == (height, width)
+    assert choose_tile_size(network, height, width, torch.float32, whole, radius) == (height, width)
     work = [math.prod(network.padded_size(height, width))]
     for share in (0.999, 0.8, 0.6, 0.5):
-        tile = choose_tile_size(network, height, width, torch.float32, int(share * whole), far)
+        tile = choose_tile_size(network, height, width, torch.float32, int(share * whole), radius)
         assert tile != (height, width)
         assert kept + peak_bytes(network, *tile, torch.float32) <= share * whole
-        work.append(rendered_pixels(network, height, width, tile, far))
+        work.append(rendered_pixels(network, height, width, tile, radius))
     assert work == sorted(work)
 
 
-@pytest.mark.parametrize(("multiple", "far"), [(1, 5), (8, 1), (4, 0)])
-def test_no_tile_that_fits_renders_fewer_pixels(multiple, far):
+@pytest.mark.parametrize(("multiple", "radius"), [(1, 5), (8, 1), (4, 0)])
+def test_no_tile_that_fits_renders_fewer_pixels(multiple, radius):
     network = chain(nn.Conv2d(3, 8, 3, padding=1), nn.Conv2d(8, 3, 3, padding=1), multiple=multiple)
     height, width = 61, 90
-    heights, widths = (tile_sides(side, far, multiple)[:-1] for side in (height, width))
-    sizes = {(h, w): rendered_pixels(network, height, width, (h, w), far) for h in heights for w in widths}
+    heights, widths = (tile_sides(side, radius, multiple)[:-1] for side in (height, width))
+    sizes = {(h, w): rendered_pixels(network, height, width, (h, w), radius) for h in heights for w in widths}
     whole = peak_bytes(network, height, width, torch.float32)
     pixel = whole / math.prod(network.padded_size(height, width))
     for budget in range(whole // 2, whole, whole // 20):
-        tile = choose_tile_size(network, height, width, torch.float32, budget, far)
+        tile = choose_tile_size(network, height, width, torch.float32, budget, radius)
         room = (budget - 2 * 3 * height * width) / pixel
         assert sizes[tile] == min(
             pixels for size, pixels in sizes.items() if math.prod(network.padded_size(*size)) <= room
@@ -364,15 +368,17 @@ def test_no_tile_is_smaller_than_the_network_takes():
     network = chain(conv(3, padding=1), minimum=40)
     least = 2 * 3 * 100 * 100 + peak_bytes(network, 40, 40, torch.float32)
     assert choose_tile_size(network, 100, 100, torch.float32, least, 1) == (40, 40)
-    with pytest.raises(RenderError, match="the smallest tiles that its reach of 1 pixels allows, 40x40, it takes"):
+    with pytest.raises(
+        RenderError, match="the smallest tiles that its receptive radius of 1 pixels allows, 40x40, need"
+    ):
         choose_tile_size(network, 100, 100, torch.float32, least * 99 // 100, 1)
 
 
 def test_what_cannot_be_cut_says_so():
     network = Network("paint", PaintNet((4, 4, 4)), multiple=8, minimum=16, fp32_input=True)
     text = (
-        r"^paint: 640x480 takes \d+\.\d MB of memory, expected at most 1\.0 MB; it looks at the whole picture \(statistics "
-        r"of it, as InstanceNorm takes\), so it cannot be cut into tiles; use a smaller --width$"
+        r"^paint: 640x480 needs \d+\.\d MB of memory, expected at most 1\.0 MB; its output depends on the whole frame "
+        r"\(it computes statistics over it, as InstanceNorm does\), so it cannot be tiled; use a smaller --width$"
     )
     with pytest.raises(RenderError, match=text):
         choose_tile_size(network, 480, 640, torch.float32, 1_000_000, None)
@@ -381,8 +387,8 @@ def test_what_cannot_be_cut_says_so():
 
 def test_what_fits_in_no_tile_says_so(tmp_path):
     text = (
-        r"^RealESRGAN Compact: 640x480 takes \d+\.\d MB of memory, expected at most 1\.0 MB; in the smallest tiles that "
-        r"its reach of 5 pixels allows, 11x11, it takes \d+\.\d MB; use a smaller --width$"
+        r"^RealESRGAN Compact: 640x480 needs \d+\.\d MB of memory, expected at most 1\.0 MB; the smallest tiles that its "
+        r"receptive radius of 5 pixels allows, 11x11, need \d+\.\d MB; use a smaller --width$"
     )
     with pytest.raises(RenderError, match=text):
         choose_tile_size(compact(tmp_path, 1), 480, 640, torch.float32, 1_000_000, 5)

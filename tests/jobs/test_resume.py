@@ -489,8 +489,8 @@ def test_after_a_kill_the_same_command_goes_on(tmp_path, long_job, after):
 @pytest.mark.skipif(sys.platform == "win32", reason="Windows has no such signals to send")
 def test_a_second_signal_does_not_wait_for_anything(tmp_path, long_job):
     # Pictures that take a minute: whoever waits for the ones in work is not done in time.
-    slow = "import time, dnirender.engine.engine as e; on = e.Engine._on; slow = []\n"
-    slow += "def late(*a):\n    slow.append(1)\n    time.sleep(60 if len(slow) > 60 else 0)\n    return on(*a)\ne.Engine._on = late\n"
+    slow = "import time, dnirender.engine.cpu as e; on = e.CPUWorker._render_frame; slow = []\n"
+    slow += "def late(*a):\n    slow.append(1)\n    time.sleep(60 if len(slow) > 60 else 0)\n    return on(*a)\ne.CPUWorker._render_frame = late\n"
     command = [sys.executable, "-c", slow + PROGRAM, *long_job, "--threads", "1"]
     process = subprocess.Popen(command, cwd=tmp_path, stderr=subprocess.PIPE, text=True)
     wait_for(lambda: len(parts(tmp_path)) >= 2, process)

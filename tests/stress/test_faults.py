@@ -15,7 +15,7 @@ import pytest
 from dnirender import OutputError, Preset, RenderError
 from dnirender.decoding import video as decode_module
 from dnirender.encoding import video as encode
-from dnirender.engine.engine import Engine
+from dnirender.engine.torch_model import TorchModel
 from dnirender.jobs import plan, render
 from dnirender.jobs import prepare as ready_module
 from dnirender.jobs.job import make_job
@@ -80,8 +80,8 @@ def faulty(patch, site, fatal):
         patch.setattr(decode_module, "decode_packets", packets)
         return calls
     if site == "forward":
-        calls = Calls(Engine._render, fatal, RuntimeError("injected"))
-        patch.setattr(Engine, "_render", lambda *args: calls(*args))
+        calls = Calls(TorchModel.__call__, fatal, RuntimeError("injected"))
+        patch.setattr(TorchModel, "__call__", lambda *args: calls(*args))
     elif site == "encode":
         calls = Calls(None, fatal, av.error.ExternalError(542398533, "Generic error in an external library", "x264"))
         create = encode.CodecContext.create

@@ -1,1 +1,1 @@
-"""Batches under the weights of their alphas."""
+"""Rendering of batches of frames under mixed weights."""

@@ -1,4 +1,4 @@
-"""What the engine tries itself out on before a job: a picture like pictures are, and a stopwatch."""
+"""The test image and the timer that the engine measures itself with before a job."""
 
 from __future__ import annotations
 
@@ -11,18 +11,22 @@ import numpy as np
 from dnirender.frames import Image
 
 SIDE = 192
-"""Large enough for networks that take statistics over the picture: those of 64 x 64 pixels follow every last bit."""
-LEAVES = 200
+"""Large enough for networks that compute statistics over the image: those of 64 x 64 pixels depend on every last
+bit."""
+NUM_DISCS = 200
 
 
 def calibration_image(height: int, width: int, kind: type[np.unsignedinteger[Any]] = np.uint8) -> Image:
-    """Discs of all sizes and colors, shaded, one over the other, under a little grain: as photographs have them, flat
-    parts, slopes, edges, and detail at every scale (the dead leaves model, Lee, Mumford and Huang 2001). The same on
-    every run; beyond SIDE pixels it repeats."""
+    """A synthetic image [height, width, 3] of dtype `kind`, over its full range, the same on every run.
+
+    Shaded discs of all sizes and colors occlude one another under a little noise, so that there are flat areas,
+    gradients, edges and detail at every scale, as in photographs (the dead leaves model, Lee, Mumford and Huang 2001).
+    It repeats every SIDE pixels.
+    """
     rng = np.random.default_rng(1)
     v, u = np.mgrid[0:SIDE, 0:SIDE] / SIDE
     image = np.stack([u, v, 1 - v], axis=-1)
-    for radius in np.geomspace(0.5, 0.01, LEAVES):
+    for radius in np.geomspace(0.5, 0.01, NUM_DISCS):
         y, x, *color = rng.random(5)
         inside = (v - y) ** 2 + (u - x) ** 2 < radius**2
         image[inside] = color + rng.normal(0, 0.3) * (u - x)[inside, None]
@@ -32,10 +36,10 @@ def calibration_image(height: int, width: int, kind: type[np.unsignedinteger[Any
 
 
 def best_time(call: Callable[[], object]) -> float:
-    """Seconds of the shortest of three calls after a first one, which allocates; of fewer once all took a second."""
-    taken: list[float] = []
-    while len(taken) < 4 and sum(taken) < 1:
-        began = time.perf_counter()
+    """Seconds of the fastest of three calls after a warm-up call; fewer calls once they took a second in total."""
+    seconds: list[float] = []
+    while len(seconds) < 4 and sum(seconds) < 1:
+        start = time.perf_counter()
         call()
-        taken.append(time.perf_counter() - began)
-    return min(taken[1:] or taken)
+        seconds.append(time.perf_counter() - start)
+    return min(seconds[1:] or seconds)

@@ -1,51 +1,125 @@
-"""What batches in flight on a GPU need: streams, events, pinned memory."""
+"""Rendering on a GPU. The only file that knows CUDA streams, events and pinned memory."""
 
 from __future__ import annotations
 
-import numpy as np
+import math
+from collections import deque
+from collections.abc import Generator, Iterable, Sequence
+
 import torch
 from torch import Tensor
 
-from dnirender.frames import Batch, Image
+from dnirender.engine.executor import Model, RenderedBatch
+from dnirender.engine.memory import render_errors
+from dnirender.engine.torch_model import as_tensor
+from dnirender.frames import Alpha, Batch
+from dnirender.networks.weights import MixedWeights
 
 
 class Streams:
-    """Upload, computing and download, which overlap."""
+    """Upload, computation and download, which overlap."""
 
     def __init__(self, device: torch.device) -> None:
         self.upload, self.compute, self.download = (torch.cuda.Stream(device) for _ in range(3))
 
 
 class InFlightBatch:
-    """What one batch in flight needs. Pinned buffers are used again as long as the batch's shape stays."""
+    """Tensors and events of one batch in flight. Pinned buffers are reused as long as the shape of batches stays."""
 
     pixels: Tensor
     rendered: Tensor
     sums: Tensor
 
     def __init__(self) -> None:
-        self.ready, self.computed, self.done = (torch.cuda.Event() for _ in range(3))
-        self.staged = self.result = self.totals = torch.empty(0)
+        self.uploaded, self.computed, self.downloaded = (torch.cuda.Event() for _ in range(3))
+        self.pinned_pixels = self.pinned_rendered = self.pinned_sums = torch.empty(0)
 
-    def stage(self, batch: Batch) -> Tensor:
-        images = [torch.from_numpy(as_contiguous(frame.image)) for frame in batch.frames]
-        self.staged = _pinned(self.staged, (len(images), *images[0].shape), images[0].dtype)
-        for place, image in zip(self.staged, images, strict=True):
-            place.copy_(image)
-        return self.staged
+    def copy_to_pinned(self, batch: Batch) -> Tensor:
+        """The frames as pixels [n, h, w, 3] in pinned memory."""
+        images = [as_tensor(frame.image) for frame in batch.frames]
+        self.pinned_pixels = _pinned(self.pinned_pixels, (len(images), *images[0].shape), images[0].dtype)
+        for target, image in zip(self.pinned_pixels, images, strict=True):
+            target.copy_(image)
+        return self.pinned_pixels
 
-    def download(self) -> None:
-        self.result = _pinned(self.result, self.rendered.shape, self.rendered.dtype)
-        self.totals = _pinned(self.totals, self.sums.shape, self.sums.dtype)
-        self.result.copy_(self.rendered, non_blocking=True)
-        self.totals.copy_(self.sums, non_blocking=True)
+    def start_download(self) -> None:
+        self.pinned_rendered = _pinned(self.pinned_rendered, self.rendered.shape, self.rendered.dtype)
+        self.pinned_sums = _pinned(self.pinned_sums, self.sums.shape, self.sums.dtype)
+        self.pinned_rendered.copy_(self.rendered, non_blocking=True)
+        self.pinned_sums.copy_(self.sums, non_blocking=True)
 
 
 def _pinned(buffer: Tensor, shape: tuple[int, ...], dtype: torch.dtype) -> Tensor:
-    same = buffer.shape == shape and buffer.dtype == dtype
-    return buffer if same else torch.empty(shape, dtype=dtype, pin_memory=True)
+    reusable = buffer.shape == shape and buffer.dtype == dtype
+    return buffer if reusable else torch.empty(shape, dtype=dtype, pin_memory=True)
 
 
-def as_contiguous(image: Image) -> Image:
-    """As PyTorch can share memory with it: contiguous and writable."""
-    return np.require(image, requirements=["C", "W"])
+class CUDAExecutor:
+    """An executor that has two batches in flight, so that the device always has work.
+
+    `models` are two copies of one network on `device`, each with weights of its own: those of the next batch are
+    written into one copy while the other one computes.
+    """
+
+    def __init__(self, models: Sequence[Model], device: torch.device) -> None:
+        self._models = list(models)  # the one that was used last comes first
+        self._device = device
+        self._last_use: dict[Model, torch.cuda.Event] = {}
+
+    @property
+    def weights(self) -> tuple[MixedWeights, ...]:
+        return tuple(weights for model in self._models for weights in model.weights)
+
+    def __call__(self, batches: Iterable[Batch]) -> Generator[RenderedBatch]:
+        """Batch k is submitted before batch k - 1 is waited for."""
+        torch.cuda.synchronize(self._device)  # the modules were made on the default stream
+        streams = Streams(self._device)
+        free = deque([InFlightBatch(), InFlightBatch()])
+        submitted: deque[tuple[Batch, InFlightBatch]] = deque()
+        try:
+            for batch in batches:
+                submitted.append((batch, free.popleft()))
+                with render_errors(batch, str(self._device)):
+                    self._submit(*submitted[-1], streams)
+                if not free:
+                    yield _collect(*submitted[0])
+                    free.append(submitted.popleft()[1])
+            for batch, in_flight in submitted:
+                yield _collect(batch, in_flight)
+        finally:
+            torch.cuda.synchronize(self._device)  # buffers are freed only when nothing on the device uses them
+
+    def _submit(self, batch: Batch, in_flight: InFlightBatch, streams: Streams) -> None:
+        """Nothing here waits for the device. `in_flight` keeps every tensor alive until the batch is collected."""
+        pinned = in_flight.copy_to_pinned(batch)
+        with torch.cuda.stream(streams.upload):
+            in_flight.pixels = pinned.to(self._device, non_blocking=True)
+            model = self._model_for(batch.alpha)
+            in_flight.uploaded.record()
+        with torch.cuda.stream(streams.compute):
+            streams.compute.wait_event(in_flight.uploaded)
+            in_flight.rendered, in_flight.sums = model(in_flight.pixels, batch.alpha)
+            in_flight.computed.record()
+            self._last_use[model] = in_flight.computed
+        with torch.cuda.stream(streams.download):
+            streams.download.wait_event(in_flight.computed)
+            in_flight.start_download()
+            in_flight.downloaded.record()
+
+    def _model_for(self, alpha: Alpha) -> Model:
+        """The model that has theta(alpha). Where alpha changes, it is written into the model that was not used last:
+        the batch in flight still reads the other one."""
+        if any(weights.alpha != alpha for weights in self._models[0].weights):
+            self._models.reverse()
+            if self._models[0] in self._last_use:
+                torch.cuda.current_stream(self._device).wait_event(self._last_use[self._models[0]])
+            for weights in self._models[0].weights:
+                weights.write(alpha)
+        return self._models[0]
+
+
+def _collect(batch: Batch, in_flight: InFlightBatch) -> RenderedBatch:
+    in_flight.downloaded.synchronize()
+    images = in_flight.pinned_rendered.clone()  # the pinned buffer is used for the next batch but one
+    finite = tuple(math.isfinite(total) for total in in_flight.pinned_sums.tolist())
+    return RenderedBatch(batch, tuple(image.numpy() for image in images), finite)

@@ -1,4 +1,4 @@
-"""Devices, and what their hardware is good at."""
+"""Devices, and the dtypes that their hardware is fast in."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from dnirender.errors import UsageError
 
 
 def choose_device(name: str) -> torch.device:
-    """The device that auto, cpu, cuda or cuda:N names; UsageError where there is none."""
+    """The device for auto, cpu, cuda or cuda:N; UsageError where it does not exist."""
     available = torch.cuda.is_available()
     if name == "cpu" or (name == "auto" and not available):
         return torch.device("cpu")
@@ -24,7 +24,7 @@ def choose_device(name: str) -> torch.device:
 
 
 def fast_dtypes(device: torch.device) -> list[str]:
-    """The dtypes that the hardware computes faster than fp32, the best first."""
+    """The dtypes that the hardware computes faster than fp32, the most accurate first."""
     if device.type == "cuda":
         major, _ = torch.cuda.get_device_capability(device)
         return ["fp16"] * (major >= 7) + ["bf16"] * (major >= 8)

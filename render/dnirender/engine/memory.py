@@ -1,142 +1,143 @@
-"""How much of a picture, and how many pictures, are rendered at once, so that memory suffices."""
+"""How many frames, and how large a part of a frame, are rendered at once so that memory suffices."""
 
 from __future__ import annotations
 
 import contextlib
+from collections.abc import Generator
+from contextlib import contextmanager
 from functools import cached_property
 
 import torch
-from torch import Tensor
 
 from dnirender.engine import memory_usage, receptive_field
-from dnirender.engine import tiling as tiles
+from dnirender.engine.tiling import Tile, choose_tile_size, split_into_tiles
 from dnirender.errors import RenderError, UsageError
+from dnirender.frames import Batch
 from dnirender.networks.network import Network
 
-SHARE = 0.5
-"""Of the free memory: allocators keep more than is in use, and frames wait on both sides."""
-MOST_SHARE = 0.9
-"""For a network that cannot be cut into tiles: the alternative is none."""
+MEMORY_SHARE = 0.5
+"""Of the free memory: allocators keep more than is in use, and frames are queued before and after the network."""
+MAX_MEMORY_SHARE = 0.9
+"""For a network that cannot be tiled: otherwise it could not be rendered at all."""
 
 
 class MemoryPlanner:
-    """The size of tiles and batches for one network. What memory turns out not to allow stays lower from then on.
+    """The size of tiles and batches for one network. Where memory runs out they shrink, and stay small from then on.
 
-    `tile`: (height, width) in pixels of the source, None for whole pictures; `most`: pictures at once.
+    `requested_tile`: the side of tiles, or their height and width, in pixels of the source; None tiles only frames that
+    do not fit into memory. `tile`: the height and width of tiles now, None for no tiling. `max_frames`: frames rendered
+    at once, None for no limit.
     """
 
-    def __init__(self, network: Network, tile: int | tuple[int, int] | None = None) -> None:
-        self._network = network
-        self._asked = tile
+    def __init__(self, network: Network, requested_tile: int | tuple[int, int] | None = None) -> None:
+        self.network = network
         self.tile: tuple[int, int] | None = None
-        self.most: int | None = None
-        self._windows: dict[tuple[object, ...], tuple[tiles.Tile, ...]] = {}
+        self.max_frames: int | None = None
+        self._requested_tile = requested_tile
+        self._splits: dict[tuple[object, ...], tuple[Tile, ...]] = {}
 
     @cached_property
-    def reach(self) -> int | None:
-        """`receptive_field.receptive_radius` of the network."""
-        return receptive_field.receptive_radius(self._network)
+    def receptive_radius(self) -> int | None:
+        """`receptive_field.receptive_radius` of the network, measured when it is first needed."""
+        return receptive_field.receptive_radius(self.network)
 
-    def plan(self, height: int, width: int, dtype: torch.dtype, device: torch.device, wanted: int) -> int:
-        """Chooses the tile for pictures of this size and returns how many, up to `wanted`, may be in work side by side.
+    def plan(self, height: int, width: int, dtype: torch.dtype, device: torch.device, max_workers: int) -> int:
+        """Chooses the tile for frames of this size; returns how many workers, at most `max_workers`, fit into memory.
 
-        RenderError: no tile fits. UsageError: the tile asked for cannot be.
+        RenderError: no tile fits. UsageError: the requested tile is not possible.
         """
         self.tile = None
-        if self._asked is not None:
-            asked = self._asked
-            self.tile = asked if isinstance(asked, tuple) else self._square(asked, height, width)
+        self.tile = self._requested_tile_size(height, width)
         free = memory_usage.free_memory(device)
-        budget = int(free * SHARE)
-        needed = memory_usage.peak_bytes(self._network, *(self.tile or (height, width)), dtype, device)
+        budget = int(free * MEMORY_SHARE)
+        needed = memory_usage.peak_bytes(self.network, *(self.tile or (height, width)), dtype, device)
         if needed <= budget or self.tile:
-            return max(1, min(wanted, budget // needed))
-        if self.reach is None:
-            tiles.choose_tile_size(self._network, height, width, dtype, int(free * MOST_SHARE), None, device)
+            return max(1, min(max_workers, budget // needed))
+        radius = self.receptive_radius
+        if radius is None:
+            choose_tile_size(self.network, height, width, dtype, int(free * MAX_MEMORY_SHARE), None, device)
             return 1
         with contextlib.suppress(RenderError):
-            self.tile = tiles.choose_tile_size(
-                self._network, height, width, dtype, budget // wanted, self.reach, device
-            )
-            return wanted
-        self.tile = tiles.choose_tile_size(self._network, height, width, dtype, budget, self.reach, device)
+            self.tile = choose_tile_size(self.network, height, width, dtype, budget // max_workers, radius, device)
+            return max_workers
+        self.tile = choose_tile_size(self.network, height, width, dtype, budget, radius, device)
         return 1
 
-    def _square(self, side: int, height: int, width: int) -> tuple[int, int] | None:
+    def _requested_tile_size(self, height: int, width: int) -> tuple[int, int] | None:
+        side = self._requested_tile
+        if side is None or isinstance(side, tuple):
+            return side
         if side >= max(height, width):
             return None
-        if self.reach is None:
+        if self.receptive_radius is None:
             raise UsageError(
-                f"--tile {side}: {self._network.architecture} looks at the whole picture (statistics of it, as "
-                "InstanceNorm takes), so it cannot be cut into tiles"
+                f"--tile {side}: the output of {self.network.architecture} depends on the whole frame (it computes "
+                "statistics over it, as InstanceNorm does), so it cannot be tiled"
             )
-        multiple = self._network.multiple
-        tile = tuple(min(length, -(-side // multiple) * multiple) for length in (height, width))
+        multiple = self.network.multiple
+        tile_height, tile_width = (min(length, -(-side // multiple) * multiple) for length in (height, width))
         try:
-            self._cut(height, width, (tile[0], tile[1]))
+            self._split(height, width, (tile_height, tile_width))
         except ValueError as error:
             raise UsageError(f"--tile {side}: {error}") from error
-        return tile[0], tile[1]
+        return tile_height, tile_width
 
-    def part(self, height: int, width: int) -> tuple[int, int]:
-        """The size of what the network is given of such a picture."""
+    def tile_shape(self, height: int, width: int) -> tuple[int, int]:
+        """Height and width of the pixels that the network renders at once for a frame of this size."""
         if not self.tile:
             return height, width
-        window = self._cut(height, width, self.tile)[0]
-        return window.rows.stop - window.rows.start, window.columns.stop - window.columns.start
+        tile = self._split(height, width, self.tile)[0]
+        return tile.rows.stop - tile.rows.start, tile.columns.stop - tile.columns.start
 
-    def render(self, run: tiles.Run, pixels: Tensor) -> tuple[Tensor, Tensor]:
-        """What `run` makes of n h w 3, in as many parts as it takes: where memory runs out, half as many pictures at
-        once are tried, then half the tile, and so on.
-
-        The last error is raised where nothing smaller is left.
-        """
-        while True:
-            try:
-                parts = [self._tiled(run, part) for part in pixels.split(self.most or len(pixels))]
-                return parts[0] if len(parts) == 1 else _joined(parts)
-            except (RuntimeError, MemoryError) as error:
-                if not is_out_of_memory(error) or not self._lower(*pixels.shape[:3]):
-                    raise
-            if pixels.is_cuda:
-                torch.cuda.empty_cache()
-
-    def _tiled(self, run: tiles.Run, pixels: Tensor) -> tuple[Tensor, Tensor]:
-        height, width = pixels.shape[1:3]
+    def tiles(self, height: int, width: int) -> tuple[Tile, ...] | None:
+        """The tiles of a frame of this size; None where it is rendered without tiling."""
         if not self.tile or (self.tile[0] >= height and self.tile[1] >= width):
-            return run(pixels)
-        return tiles.render_tiled(run, pixels, self._cut(height, width, self.tile), self._network.scale)
+            return None
+        return self._split(height, width, self.tile)
 
-    def _lower(self, count: int, height: int, width: int) -> bool:
-        """Half as many pictures at once, or half the tile; False where that cannot be."""
-        if min(self.most or count, count) > 1:
-            self.most = min(self.most or count, count) // 2
+    def shrink(self, count: int, height: int, width: int) -> bool:
+        """Halves the frames that are rendered at once, or, for a single one, the longer side of the tile, after memory
+        ran out for `count` frames of this size; False where nothing smaller is possible."""
+        if min(self.max_frames or count, count) > 1:
+            self.max_frames = min(self.max_frames or count, count) // 2
             return True
-        if self.reach is None:
+        if self.receptive_radius is None:
             return False
-        multiple = self._network.multiple
+        multiple = self.network.multiple
         sides = [min(a, b) for a, b in zip(self.tile or (height, width), (height, width), strict=True)]
         longer = int(sides[1] > sides[0])
         sides[longer] = -(-sides[longer] // 2 // multiple) * multiple
         try:
-            self._cut(height, width, (sides[0], sides[1]))
+            self._split(height, width, (sides[0], sides[1]))
         except ValueError:
             return False
         self.tile = sides[0], sides[1]
         return True
 
-    def _cut(self, height: int, width: int, tile: tuple[int, int]) -> tuple[tiles.Tile, ...]:
+    def _split(self, height: int, width: int, tile: tuple[int, int]) -> tuple[Tile, ...]:
         key = height, width, tile
-        if key not in self._windows:
-            self._windows[key] = tiles.split_into_tiles(height, width, *tile, self.reach or 0, self._network.multiple)
-        return self._windows[key]
+        if key not in self._splits:
+            radius = self.receptive_radius or 0
+            self._splits[key] = split_into_tiles(height, width, *tile, radius, self.network.multiple)
+        return self._splits[key]
 
 
 def is_out_of_memory(error: Exception) -> bool:
-    """Whether PyTorch, Python or OpenVINO got no memory."""
+    """Whether PyTorch, Python or OpenVINO could not allocate memory."""
     return isinstance(error, MemoryError | torch.OutOfMemoryError) or "can't allocate memory" in str(error)
 
 
-def _joined(parts: list[tuple[Tensor, Tensor]]) -> tuple[Tensor, Tensor]:
-    pictures, sums = zip(*parts, strict=True)
-    return torch.cat(pictures), torch.cat(sums)
+@contextmanager
+def render_errors(batch: Batch, device: str) -> Generator[None]:
+    """Turns errors of the network on `device` into a RenderError that names the first frame of `batch`."""
+    try:
+        yield
+    except (RuntimeError, MemoryError) as error:
+        frame, count = batch.frames[0], len(batch.frames)
+        if not is_out_of_memory(error):
+            raise RenderError(f"frame {frame.index}: the network failed on {device}: {error}") from error
+        height, width = frame.image.shape[:2]
+        advice = "use --batch 1" if count > 1 and device != "cpu" else "use a smaller --width"
+        raise RenderError(
+            f"frame {frame.index}: out of memory on {device} for {count} x {width}x{height}; {advice}"
+        ) from error

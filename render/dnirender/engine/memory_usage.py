@@ -1,4 +1,4 @@
-"""How much memory rendering takes, and how much is free."""
+"""How much memory rendering needs, and how much is free."""
 
 from __future__ import annotations
 
@@ -16,29 +16,29 @@ from torch.utils._python_dispatch import TorchDispatchMode
 
 from dnirender.networks.network import Network
 
-PROBE_SIDE = 128  # PaintNet's repeated borders are 6 % of that
+MAX_MEASURED_SIDE = 128  # PaintNet pads 6 % of that
 CPU = torch.device("cpu")
 PROC, CGROUPS = Path("/proc"), Path("/sys/fs/cgroup")
 UNKNOWN_MEMORY = 4 << 30
 
 
 def peak_bytes(network: Network, height: int, width: int, dtype: torch.dtype, device: torch.device = CPU) -> int:
-    """The most bytes that tensors take at once while `network.render` makes one 8-bit picture, the picture and its
-    result among them, the weights not.
+    """Peak memory of tensors, in bytes, while `network.render` renders one 8-bit frame, including the frame and its
+    result, without the weights.
 
-    It is measured on PROBE_SIDE x PROBE_SIDE pixels, or fewer where the picture has fewer, and grows with them. What a
-    kernel takes for itself (another memory order, as for a convolution to one channel) is not seen, nor what OpenCV
-    returns or the allocator keeps.
+    It is measured on at most MAX_MEASURED_SIDE x MAX_MEASURED_SIDE pixels and scaled to the size of the frame. Not
+    included are workspaces of kernels (another memory order, as for a convolution to one channel), results of OpenCV,
+    and what the allocator keeps.
     """
     module = copy.deepcopy(network.module).eval().to(device=device, dtype=dtype)
-    probe = min(height, PROBE_SIDE), min(width, PROBE_SIDE)
+    measured = min(height, MAX_MEASURED_SIDE), min(width, MAX_MEASURED_SIDE)
     with torch.inference_mode(), _Peak() as peak:
-        network.render(module, torch.zeros((1, *probe, 3), dtype=torch.uint8, device=device), dtype)
-    return peak.bytes * math.prod(network.padded_size(height, width)) // math.prod(network.padded_size(*probe))
+        network.render(module, torch.zeros((1, *measured, 3), dtype=torch.uint8, device=device), dtype)
+    return peak.bytes * math.prod(network.padded_size(height, width)) // math.prod(network.padded_size(*measured))
 
 
 class _Peak(TorchDispatchMode):
-    """Adds up the memory that operations return, until the last tensor in it is gone. `bytes` is the most so far."""
+    """Counts the memory of every tensor that an operation returns until its storage is freed. `bytes` is the peak."""
 
     @classmethod
     def _should_skip_dynamo(cls) -> bool:
@@ -51,11 +51,11 @@ class _Peak(TorchDispatchMode):
     def __torch_dispatch__(
         self, func: Callable[..., Any], types: Any, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None
     ) -> Any:
-        given = [tensor.untyped_storage() for tensor in _tensors((args, kwargs))]
+        inputs = [tensor.untyped_storage() for tensor in _tensors((args, kwargs))]
         result = func(*args, **(kwargs or {}))
         for tensor in _tensors(result):
             storage = tensor.untyped_storage()
-            if all(storage is not other for other in given):
+            if all(storage is not other for other in inputs):
                 self._add(storage.nbytes())
                 weakref.finalize(storage, self._add, -storage.nbytes())
         return result
@@ -66,8 +66,8 @@ class _Peak(TorchDispatchMode):
 
 
 def free_memory(device: torch.device) -> int:
-    """Bytes that can still be taken. On the CPU what Linux calls available, or less where control groups (containers)
-    allow less; UNKNOWN_MEMORY, 4 GiB, where the system does not tell in /proc (macOS, Windows)."""
+    """Bytes that can still be allocated. On the CPU the available memory of /proc/meminfo, or less where the limits of
+    control groups (containers) are lower; UNKNOWN_MEMORY, 4 GiB, on systems without /proc (macOS, Windows)."""
     if device.type == "cuda":
         cached = torch.cuda.memory_reserved(device) - torch.cuda.memory_allocated(device)
         return torch.cuda.mem_get_info(device)[0] + cached
@@ -76,11 +76,12 @@ def free_memory(device: torch.device) -> int:
         groups = (PROC / "self/cgroup").read_text().splitlines()
     except (OSError, KeyError):
         return UNKNOWN_MEMORY
-    return max(0, min([available, *(room for group in groups for room in _rooms(group))]))
+    return max(0, min([available, *(headroom for group in groups for headroom in _cgroup_headrooms(group))]))
 
 
-def _rooms(group: str) -> Iterator[int]:
-    """What the limits of a line of /proc/self/cgroup leave, from the root down; files in the page cache can go."""
+def _cgroup_headrooms(group: str) -> Iterator[int]:
+    """Bytes left under each limit for a line of /proc/self/cgroup, from the root down. The page cache of files counts
+    as free, as it can be evicted."""
     _, controllers, path = group.split(":", 2)
     if controllers and "memory" not in controllers.split(","):
         return
@@ -91,17 +92,17 @@ def _rooms(group: str) -> Iterator[int]:
         with contextlib.suppress(OSError, ValueError):  # ValueError: "max", which is no limit
             stat = _numbers(folder / "memory.stat")
             cached = stat.get("total_inactive_file", stat.get("inactive_file", 0))
-            most, used = (int((folder / f"memory.{name}").read_text()) for name in (limit, usage))
-            yield most - used + cached
+            limit_bytes, used_bytes = (int((folder / f"memory.{name}").read_text()) for name in (limit, usage))
+            yield limit_bytes - used_bytes + cached
 
 
 def _numbers(path: Path) -> dict[str, int]:
-    """The second word of every line by the first."""
+    """Maps the first word of every line to the second."""
     return {words[0]: int(words[1]) for words in map(str.split, path.read_text().splitlines())}
 
 
 def _tensors(tree: Any) -> Iterator[Tensor]:
-    """All tensors in what an operation takes or gives: lists, tuples and dicts within one another."""
+    """All tensors in the arguments or results of an operation, which may be nested lists, tuples and dicts."""
     if isinstance(tree, Tensor):
         yield tree
     elif isinstance(tree, list | tuple | dict):

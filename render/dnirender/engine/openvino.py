@@ -1,7 +1,7 @@
-"""A network compiled by OpenVINO for a CPU, with weights that move: they are inputs of the compiled graph.
+"""A network compiled by OpenVINO for a CPU, with weights that can be changed: they are inputs of the compiled graph.
 
-The graph is traced from `Network.codes`, pixels in and pixels out, so that it computes what PyTorch would. Pictures of
-16 bits travel as int32, because OpenVINO's reader of traces knows no uint16.
+The graph is traced from `Network.infer_quantized`, pixels in and pixels out, so that it computes what PyTorch does.
+16-bit pixels are passed as int32, because OpenVINO's TorchScript frontend does not support uint16.
 """
 
 from __future__ import annotations
@@ -18,10 +18,10 @@ from torch.overrides import TorchFunctionMode
 
 from dnirender.frames import Image
 from dnirender.networks.network import Network
-from dnirender.networks.weights import MixedWeights, TensorView
+from dnirender.networks.weights import MixedWeights, TensorView, WeightPath
 
 PRECISIONS = {"fp32": "f32", "bf16": "bf16"}
-"""By dtype, OpenVINO's name. In bf16 what follows the last convolution stays in float32."""
+"""OpenVINO's name of each dtype. In bf16, operations after the last convolution stay in float32."""
 
 
 def is_available() -> bool:
@@ -30,93 +30,95 @@ def is_available() -> bool:
 
 
 class OpenVINOModel:
-    """`network` for one picture like `image`, as `Network.render` has it (1 h w 3 in, 1 scale*h scale*w 3 and 1 out),
-    under the weights that `live`, float32 on the CPU, has now. (A NaN may become a 0 in an activation of OpenVINO's;
-    PyTorch's lets it through.) `threads` are shared by `lanes` that run at the same time.
+    """`network` compiled for pixels of the shape and dtype of `image`. Like `Network.render` it maps pixels
+    [1, h, w, 3] to pixels [1, scale*h, scale*w, 3] and one sum, under what `weights`, float32 on the CPU, hold when it
+    is called. (An activation of OpenVINO may turn NaN into 0; PyTorch's activations propagate it.)
 
-    RuntimeError and NotImplementedError (and others of OpenVINO's making): a network that cannot be compiled.
+    `path` is on the CPU; `dtype` is a key of PRECISIONS; `threads` are shared by `workers` clones that run at the same
+    time. RuntimeError, NotImplementedError and exceptions of OpenVINO's own: the network cannot be compiled.
     """
 
     def __init__(
-        self, network: Network, live: MixedWeights, image: Image, dtype: str, threads: int, workers: int = 1
+        self, network: Network, path: WeightPath, image: Image, dtype: str, threads: int, workers: int = 1
     ) -> None:
         import openvino
         from openvino.frontend import FrontEndManager
         from openvino.frontend.pytorch.ts_decoder import TorchScriptPythonDecoder
 
-        given = torch.from_numpy(image)[None]
-        self._network, self._shape, self._kind = network, given.shape, given.dtype
-        pixels = self._carried(given)
+        example = torch.from_numpy(image)[None]
+        self._network, self._path, self._shape, self._dtype = network, path, example.shape, example.dtype
+        pixels = self._to_input(example)
         self._outputs = (0, pixels.dtype), (1, torch.float32)
-        weights = [_contiguous_view(entry, live.flat) for entry in live.path.layout]
+        mixed = MixedWeights(path)
+        weights = [_contiguous_view(entry, mixed.flat) for entry in path.layout]
         with warnings.catch_warnings(), torch.no_grad():
-            warnings.simplefilter("ignore")  # that sizes become constants is meant
-            traced = torch.jit.trace(_WeightsAsInputs(network, live.path.layout), (pixels, *weights), check_trace=False)
-        # Not openvino.convert_model, which reports every call to its makers.
+            warnings.simplefilter("ignore")  # sizes are meant to become constants
+            traced = torch.jit.trace(_WeightsAsInputs(network, path.layout), (pixels, *weights), check_trace=False)
+        # Not openvino.convert_model, which sends telemetry.
         frontend = FrontEndManager().load_by_framework("pytorch")
         decoder = TorchScriptPythonDecoder(traced, example_input=(pixels, *weights))
         model = frontend.convert(frontend.load(decoder))
-        for place, tensor in zip(model.inputs, (pixels, *weights), strict=True):
+        for parameter, tensor in zip(model.inputs, (pixels, *weights), strict=True):
             array = tensor.numpy()
-            place.get_node().set_element_type(openvino.Type(array.dtype))
-            place.get_node().set_partial_shape(openvino.PartialShape(list(array.shape)))
+            parameter.get_node().set_element_type(openvino.Type(array.dtype))
+            parameter.get_node().set_partial_shape(openvino.PartialShape(list(array.shape)))
         model.validate_nodes_and_infer_types()
         options = {
             "INFERENCE_PRECISION_HINT": PRECISIONS[dtype],
             "INFERENCE_NUM_THREADS": threads,
             "NUM_STREAMS": workers,
-            "ENABLE_CPU_PINNING": False,  # the decoder and the encoder want the cores too
+            "ENABLE_CPU_PINNING": False,  # the decoder and the encoder need the cores too
         }
         self._graph: Any = openvino.Core().compile_model(model, "CPU", options)
         self._tensor: Any = openvino.Tensor
-        self._bind(live)
+        self._bind(mixed)
 
-    def clone(self, live: MixedWeights) -> OpenVINOModel:
-        """The same graph with other weights, to be run at the same time by another thread."""
+    def clone(self) -> OpenVINOModel:
+        """The same graph with separate weights, to be run at the same time by another thread."""
         other = copy.copy(self)
-        other._bind(live)
+        other._bind(MixedWeights(self._path))
         return other
 
-    def _bind(self, live: MixedWeights) -> None:
-        self.live = live
+    def _bind(self, weights: MixedWeights) -> None:
+        self.weights = weights
         self._request: Any = self._graph.create_infer_request()
-        for number, entry in enumerate(live.path.layout, 1):
+        for number, entry in enumerate(self._path.layout, 1):
             self._request.set_input_tensor(
-                number, self._tensor(_contiguous_view(entry, live.flat).numpy(), shared_memory=True)
+                number, self._tensor(_contiguous_view(entry, weights.flat).numpy(), shared_memory=True)
             )
 
     def fits(self, pixels: Tensor) -> bool:
-        """Whether `pixels` are of the size and kind that this was compiled for."""
-        return pixels.shape == self._shape and pixels.dtype == self._kind
+        """Whether `pixels` have the shape and dtype that this was compiled for."""
+        return pixels.shape == self._shape and pixels.dtype == self._dtype
 
     def __call__(self, pixels: Tensor) -> tuple[Tensor, Tensor]:
-        carried = self._carried(pixels).numpy()  # named, since the request only borrows it
-        picture, total = (torch.empty(list(self._graph.output(n).shape), dtype=kind) for n, kind in self._outputs)
-        self._request.set_input_tensor(0, self._tensor(carried, shared_memory=True))
-        for number, tensor in enumerate((picture, total)):
+        inputs = self._to_input(pixels).numpy()  # a name keeps the memory alive, which the request only borrows
+        rendered, total = (torch.empty(list(self._graph.output(n).shape), dtype=dtype) for n, dtype in self._outputs)
+        self._request.set_input_tensor(0, self._tensor(inputs, shared_memory=True))
+        for number, tensor in enumerate((rendered, total)):
             self._request.set_output_tensor(number, self._tensor(tensor.numpy(), shared_memory=True))
         self._request.infer()
-        return self._network.postprocess(picture.to(self._kind), *pixels.shape[1:3]), total
+        return self._network.postprocess(rendered.to(self._dtype), *pixels.shape[1:3]), total
 
-    def _carried(self, pixels: Tensor) -> Tensor:
-        taken = self._network.preprocess(pixels)
-        return taken if self._kind == torch.uint8 else taken.to(torch.int32)
+    def _to_input(self, pixels: Tensor) -> Tensor:
+        inputs = self._network.preprocess(pixels)
+        return inputs if self._dtype == torch.uint8 else inputs.to(torch.int32)
 
 
 class _WeightsAsInputs(nn.Module):
-    """`network.codes` with the weights of a copy of its module as arguments."""
+    """`network.infer_quantized` with the weights of a copy of its module as arguments."""
 
     def __init__(self, network: Network, layout: tuple[TensorView, ...]) -> None:
         super().__init__()
         module = copy.deepcopy(network.module).eval()
-        self._fixed = [(network, module, layout)]  # in a list: not its submodule, so its own weights are no constants
+        self._hidden = [(network, module, layout)]  # a list hides the submodule: its weights must not become constants
         for entry in layout:
             owner, name = _owner(module, entry)
             owner._parameters.pop(name, None)  # pyright: ignore[reportPrivateUsage] - or else they hide the arguments
             owner._buffers.pop(name, None)  # pyright: ignore[reportPrivateUsage]
 
     def forward(self, pixels: Tensor, *weights: Tensor) -> tuple[Tensor, Tensor]:
-        [(network, module, layout)] = self._fixed
+        [(network, module, layout)] = self._hidden
         for entry, weight in zip(layout, weights, strict=True):
             owner, name = _owner(module, entry)
             owner.__dict__[name] = weight.permute(0, 3, 1, 2) if _is_channels_last(entry) else weight
@@ -125,8 +127,9 @@ class _WeightsAsInputs(nn.Module):
 
 
 class _FusionRewrites(TorchFunctionMode):
-    """Biases and PReLU by operations that OpenVINO joins to one pass over memory. With weights that move, its own PReLU
-    takes four passes, and what it takes for a convolution's bias it leaves a pass of its own."""
+    """Rewrites biases and PReLU as operations that OpenVINO fuses into one pass over memory. With weights as inputs,
+    its own PReLU takes four passes, and it does not fuse an addition that it recognizes as the bias of a
+    convolution."""
 
     def __torch_function__(
         self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None
@@ -151,7 +154,7 @@ def _owner(module: nn.Module, entry: TensorView) -> tuple[nn.Module, str]:
 
 
 def _contiguous_view(entry: TensorView, flat: Tensor) -> Tensor:
-    """The tensor as it lies in memory, contiguous: o h w i where its strides say so."""
+    """The tensor in its memory order, which makes it contiguous: o h w i if it is channels-last, otherwise o i h w."""
     tensor = entry.of(flat)
     return tensor.permute(0, 2, 3, 1) if _is_channels_last(entry) else tensor
 

@@ -1,52 +1,53 @@
-"""Pictures rendered side by side on the CPU."""
+"""Frames rendered in parallel on the CPU."""
 
 from __future__ import annotations
 
 import queue
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
+from typing import TypeVar
 
 import torch
 
-from dnirender.frames import Alpha, Batch, Frame, Image
+from dnirender.frames import Alpha, Batch, Frame
 
-Worker = Callable[[Frame, Alpha], Image]
-"""Renders a frame under an alpha, one at a time, with weights of its own."""
+T = TypeVar("T")
 
 
 def parallel_map(
-    workers: Sequence[Worker], threads: int, batches: Iterable[Batch]
-) -> Iterator[tuple[Batch, tuple[Image, ...]]]:
-    """Every frame on the next lane that is free, on a thread that gives PyTorch `threads`; results in order.
+    workers: Sequence[Callable[[Frame, Alpha], T]], threads: int, batches: Iterable[Batch]
+) -> Generator[tuple[Batch, tuple[T, ...]]]:
+    """Calls the next idle worker with every frame and its alpha; yields (batch, results) in the order of the batches.
 
-    Two pictures on one thread each are done sooner than two after one another on two threads, which wait for each other
-    some hundred times a picture, and for one that the decoder or the encoder has put aside. Batches are taken up to one
-    frame more than there are lanes ahead. What a lane raises is raised here, at its place in the order.
+    Each worker is called by one thread at a time, on which PyTorch uses `threads` threads. Two frames on one thread
+    each finish sooner than two in sequence on two threads, which synchronize some hundred times per frame, and wait for
+    one that the decoder or the encoder has displaced. At most one frame more than there are workers is read ahead. An
+    exception in a worker is raised here, in the order of the frames.
     """
-    free: queue.SimpleQueue[Worker] = queue.SimpleQueue()
-    for lane in workers:
-        free.put(lane)
+    idle: queue.SimpleQueue[Callable[[Frame, Alpha], T]] = queue.SimpleQueue()
+    for worker in workers:
+        idle.put(worker)
 
-    def render(frame: Frame, alpha: Alpha) -> Image:
-        lane = free.get()
+    def run(frame: Frame, alpha: Alpha) -> T:
+        worker = idle.get()
         try:
-            return lane(frame, alpha)
+            return worker(frame, alpha)
         finally:
-            free.put(lane)
+            idle.put(worker)
 
-    flying: deque[tuple[Batch, list[Future[Image]]]] = deque()
-    pool = ThreadPoolExecutor(len(workers), "lane", torch.set_num_threads, (threads,))
+    pending: deque[tuple[Batch, list[Future[T]]]] = deque()
+    pool = ThreadPoolExecutor(len(workers), "worker", torch.set_num_threads, (threads,))
     try:
         for batch in batches:
-            flying.append((batch, [pool.submit(render, frame, batch.alpha) for frame in batch.frames]))
-            while sum(len(images) for _, images in flying) > len(workers):
-                yield _results(*flying.popleft())
-        while flying:
-            yield _results(*flying.popleft())
+            pending.append((batch, [pool.submit(run, frame, batch.alpha) for frame in batch.frames]))
+            while sum(len(futures) for _, futures in pending) > len(workers):
+                yield _results(*pending.popleft())
+        while pending:
+            yield _results(*pending.popleft())
     finally:
         pool.shutdown(cancel_futures=True)
 
 
-def _results(batch: Batch, images: list[Future[Image]]) -> tuple[Batch, tuple[Image, ...]]:
-    return batch, tuple(image.result() for image in images)
+def _results(batch: Batch, futures: list[Future[T]]) -> tuple[Batch, tuple[T, ...]]:
+    return batch, tuple(future.result() for future in futures)

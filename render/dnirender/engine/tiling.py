@@ -1,4 +1,4 @@
-"""Pictures too large for memory, cut into windows whose borders are rendered twice, so that nothing shows."""
+"""Tiles: frames too large for memory are split into overlapping tiles, so that no seams show."""
 
 from __future__ import annotations
 
@@ -16,10 +16,10 @@ from dnirender.networks.network import Network, pad_reflect
 
 @dataclass(frozen=True)
 class Tile:
-    """A part of the picture to render, and the part of that to keep; all in pixels of the source.
+    """The part of a frame to render, and the inner part of it that is used; all in pixels of the source.
 
-    `rows` and `columns` may end below and to the right of the picture, where it is to be mirrored. `inner_rows` and
-    `inner_columns` lie in both.
+    `rows` and `columns` may end below and to the right of the frame, where it is padded by reflection. `inner_rows` and
+    `inner_columns` lie in both the frame and the tile.
     """
 
     rows: slice
@@ -29,69 +29,73 @@ class Tile:
 
 
 def split_into_tiles(
-    height: int, width: int, tile_height: int, tile_width: int, reach: int, multiple: int
+    height: int, width: int, tile_height: int, tile_width: int, receptive_radius: int, multiple: int
 ) -> tuple[Tile, ...]:
-    """Windows of one size, in rows from the top left, whose inner parts are the picture, every pixel once.
+    """Tiles of one size, in rows from the top left, whose inner parts cover every pixel of the frame once.
 
-    A side that the tile covers is not cut. A side that is cut is thought to be grown to the next multiple, as
-    `grown` grows the whole; windows start at multiples of `multiple`, the last ones end where it ends, and
-    an inner part keeps `reach` from the sides of its window that are not the picture's.
+    A side that is at most the tile's is not split. A side that is split is padded to the next multiple, as
+    `pad_reflect` pads the frame. Tiles start at multiples of `multiple`, the last ones end where the padded side ends,
+    and an inner part is `receptive_radius` away from the sides of its tile that are not sides of the frame.
 
-    ValueError: a tile that is no multiple, or too small for the reach.
+    ValueError: a tile side that is not a multiple, or is too small for the receptive field.
     """
     return tuple(
         Tile(rows, columns, inner_rows, inner_columns)
-        for rows, inner_rows in _split_side("height", height, tile_height, reach, multiple)
-        for columns, inner_columns in _split_side("width", width, tile_width, reach, multiple)
+        for rows, inner_rows in _split_side("height", height, tile_height, receptive_radius, multiple)
+        for columns, inner_columns in _split_side("width", width, tile_width, receptive_radius, multiple)
     )
 
 
-def _split_side(side: str, length: int, tile: int, reach: int, multiple: int) -> Iterator[tuple[slice, slice]]:
+def _split_side(
+    side: str, length: int, tile: int, receptive_radius: int, multiple: int
+) -> Iterator[tuple[slice, slice]]:
     if tile >= length:
         yield slice(0, length), slice(0, length)
         return
-    overlap = _up(2 * reach, multiple)
+    overlap = _round_up(2 * receptive_radius, multiple)
     if tile % multiple or tile <= overlap:
         raise ValueError(
-            f"tile {side} {tile}: expected a multiple of {multiple} above {overlap}, twice the reach of {reach}"
+            f"tile {side} {tile}: expected a multiple of {multiple} above {overlap}, twice the receptive radius of "
+            f"{receptive_radius}"
         )
-    pad_reflect = _up(length, multiple)
-    begin = 0
-    for number in range(_count(pad_reflect, tile, overlap)):
-        start = min(number * (tile - overlap), pad_reflect - tile)
+    padded = _round_up(length, multiple)
+    inner_start = 0
+    for number in range(_num_tiles(padded, tile, overlap)):
+        start = min(number * (tile - overlap), padded - tile)
         stop = start + tile
-        end = length if stop == pad_reflect else stop - reach
-        yield slice(start, stop), slice(begin, end)
-        begin = end
+        inner_stop = length if stop == padded else stop - receptive_radius
+        yield slice(start, stop), slice(inner_start, inner_stop)
+        inner_start = inner_stop
 
 
-def _up(length: int, multiple: int) -> int:
+def _round_up(length: int, multiple: int) -> int:
     return -(-length // multiple) * multiple
 
 
-def _count(length: int, tile: int, overlap: int) -> int:
-    """How many tiles cover a length."""
+def _num_tiles(length: int, tile: int, overlap: int) -> int:
     return 1 if tile >= length else 1 - (tile - length) // (tile - overlap)
 
 
-Run = Callable[[Tensor], tuple[Tensor, Tensor]]
-"""Pixels n h w 3 to the same `scale` times as large, in their dtype, and n sums, as `Network.render` gives them."""
+RenderPixels = Callable[[Tensor], tuple[Tensor, Tensor]]
+"""Renders pixels n h w 3 to the same dtype, `scale` times as large, with n sums, as `Network.render` does."""
 
 
-def render_tiled(run: Run, pixels: Tensor, tiles: Sequence[Tile], scale: int) -> tuple[Tensor, Tensor]:
-    """What `run` makes of n h w 3 tile by tile, joined; the sums are added, so that a NaN or Inf stays one."""
+def render_tiled(render: RenderPixels, pixels: Tensor, tiles: Sequence[Tile], scale: int) -> tuple[Tensor, Tensor]:
+    """Renders pixels n h w 3 tile by tile. The sums of tiles are added, so that NaN and Inf are preserved."""
     n, height, width, _ = pixels.shape
     bottom, right = max(tile.rows.stop for tile in tiles), max(tile.columns.stop for tile in tiles)
-    whole = pad_reflect(pixels, bottom, right)
+    padded = pad_reflect(pixels, bottom, right)
     out = torch.empty((n, height * scale, width * scale, 3), dtype=pixels.dtype, device=pixels.device)
-    totals = torch.zeros(n, device=pixels.device)
+    sums = torch.zeros(n, device=pixels.device)
     for tile in tiles:
-        part, its_totals = run(whole[:, tile.rows, tile.columns].contiguous())
+        rendered, tile_sums = render(padded[:, tile.rows, tile.columns].contiguous())
         rows, columns = _scaled(tile.inner_rows, scale), _scaled(tile.inner_columns, scale)
         top, left = tile.rows.start * scale, tile.columns.start * scale
-        out[:, rows, columns] = part[:, rows.start - top : rows.stop - top, columns.start - left : columns.stop - left]
-        totals += its_totals
-    return out, totals
+        inner_rows = slice(rows.start - top, rows.stop - top)
+        inner_columns = slice(columns.start - left, columns.stop - left)
+        out[:, rows, columns] = rendered[:, inner_rows, inner_columns]
+        sums += tile_sums
+    return out, sums
 
 
 def _scaled(part: slice, scale: int) -> slice:
@@ -104,53 +108,53 @@ def choose_tile_size(
     width: int,
     dtype: torch.dtype,
     budget_bytes: int,
-    reach: int | None,
+    receptive_radius: int | None,
     device: torch.device = CPU,
 ) -> tuple[int, int]:
-    """The tile's height and width, for `windows`: of those whose rendering takes at most `budget_bytes`, the picture
-    and its result included, the one with which the fewest pixels are rendered twice, and of these the widest.
+    """Height and width of tiles, for `split_into_tiles`. Of those that need at most `budget_bytes`, including the frame
+    and its result, it chooses the one that renders the fewest pixels twice, and of these the widest.
 
-    They are the picture's own where it fits as a whole. RenderError: nothing fits.
+    They are the frame's own if it fits. RenderError: no tile fits.
     """
     needed = peak_bytes(network, height, width, dtype, device)
     if needed <= budget_bytes:
         return height, width
-    told = (
-        f"{network.architecture}: {width}x{height} takes {_megabytes(needed)} of memory, "
+    message = (
+        f"{network.architecture}: {width}x{height} needs {_megabytes(needed)} of memory, "
         f"expected at most {_megabytes(budget_bytes)}"
     )
-    if reach is None:
+    if receptive_radius is None:
         raise RenderError(
-            f"{told}; it looks at the whole picture (statistics of it, as InstanceNorm takes), so it cannot be cut "
-            "into tiles; use a smaller --width"
+            f"{message}; its output depends on the whole frame (it computes statistics over it, as InstanceNorm does), "
+            "so it cannot be tiled; use a smaller --width"
         )
-    kept = 3 * height * width * (1 + network.scale**2)
-    pixel = needed / math.prod(network.padded_size(height, width))
-    heights, widths = (_tile_sides(length, reach, network) for length in (height, width))
+    frame_bytes = 3 * height * width * (1 + network.scale**2)
+    bytes_per_pixel = needed / math.prod(network.padded_size(height, width))
+    heights, widths = (_tile_sides(length, receptive_radius, network) for length in (height, width))
     fitting = [
-        (down * across, -w, h)
-        for h, down in heights.items()
-        for w, across in widths.items()
-        if kept + math.prod(network.padded_size(h, w)) * pixel <= budget_bytes
+        (rendered_rows * rendered_columns, -tile_width, tile_height)
+        for tile_height, rendered_rows in heights.items()
+        for tile_width, rendered_columns in widths.items()
+        if frame_bytes + math.prod(network.padded_size(tile_height, tile_width)) * bytes_per_pixel <= budget_bytes
     ]
     if not fitting:
-        h, w = min(heights), min(widths)
-        least = _megabytes(kept + h * w * pixel)
+        tile_height, tile_width = min(heights), min(widths)
+        least = _megabytes(frame_bytes + tile_height * tile_width * bytes_per_pixel)
         raise RenderError(
-            f"{told}; in the smallest tiles that its reach of {reach} pixels allows, {w}x{h}, it takes {least}; use a "
-            "smaller --width"
+            f"{message}; the smallest tiles that its receptive radius of {receptive_radius} pixels allows, "
+            f"{tile_width}x{tile_height}, need {least}; use a smaller --width"
         )
-    _, minus_w, h = min(fitting)
-    return h, -minus_w
+    _, minus_width, tile_height = min(fitting)
+    return tile_height, -minus_width
 
 
-def _tile_sides(length: int, reach: int, network: Network) -> dict[int, int]:
-    """Sides of a tile, for every number of tiles the smallest; and how many lines all of them render."""
+def _tile_sides(length: int, receptive_radius: int, network: Network) -> dict[int, int]:
+    """The smallest side of tiles for every number of tiles; mapped to the lines that all of them render together."""
     multiple = network.multiple
-    pad_reflect, overlap = _up(length, multiple), _up(2 * reach, multiple)
-    sides = {length: pad_reflect}
-    for count in range(2, (pad_reflect - overlap) // multiple + 1):
-        tile = _up(max(-(-(pad_reflect + (count - 1) * overlap) // count), network.minimum), multiple)
+    padded, overlap = _round_up(length, multiple), _round_up(2 * receptive_radius, multiple)
+    sides = {length: padded}
+    for count in range(2, (padded - overlap) // multiple + 1):
+        tile = _round_up(max(-(-(padded + (count - 1) * overlap) // count), network.minimum), multiple)
         if tile < length:
             sides.setdefault(tile, count * tile)
     return sides

@@ -14,7 +14,7 @@ import numpy as np
 from av.video.stream import VideoStream
 
 from dnirender.encoding.segment_file import SegmentWriter
-from dnirender.engine import calibration as probe
+from dnirender.engine.calibration import calibration_image
 from dnirender.jobs.job import Job
 from dnirender.jobs.plan import make_plan
 from dnirender.jobs.prepare import PreparedJob, prepare
@@ -111,7 +111,7 @@ def _seconds_per_tick(work: Callable[[Callable[[], None]], object]) -> float:
 
 def make_clip(path: Path, height: int, width: int, frames: int) -> None:
     """A picture that moves by two pixels a frame, 24 frames a second."""
-    picture = probe.calibration_image(height, width + 2 * frames)
+    picture = calibration_image(height, width + 2 * frames)
     with av.open(str(path), "w") as container:
         stream = container.add_stream("libx264", rate=Fraction(24), options={"preset": "ultrafast"})
         assert isinstance(stream, VideoStream)

@@ -25,7 +25,7 @@ from dnirender.encoding.image_sequence import ImageSequenceSink, numbered_path
 from dnirender.encoding.provenance import Provenance, read_provenance
 from dnirender.encoding.sink import Sink
 from dnirender.encoding.video import VideoSink
-from dnirender.engine import calibration as probe
+from dnirender.engine.calibration import calibration_image
 from dnirender.errors import MediaError, OutputError, UsageError
 from dnirender.files import sample_hash
 from dnirender.jobs.disk_space import check_space, estimate_bytes, remaining_bytes
@@ -245,7 +245,7 @@ def _segment_length(plan: Plan, engine: Engine) -> int:
     if plan.job.resume.segment_frames:
         return plan.job.resume.segment_frames
     networks = (
-        engine.seconds_per_frame(probe.calibration_image(plan.size[1], plan.size[0]), 1) * plan.forwards / count
+        engine.seconds_per_frame(calibration_image(plan.size[1], plan.size[0]), 1) * plan.forwards / count
         if count > 1
         else 0
     )
