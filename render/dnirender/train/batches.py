@@ -21,6 +21,8 @@ CROP = (256, 256)
 WHOLE = (192, 320)
 LARGE = (384, 640)
 SHIFT = 8  # pixels at most
+OFTEN = 3
+GLEAM = 6e-4  # mean light of lamps, linear: a photograph above it has some worth learning from
 
 
 def stacked(scene: Scene) -> Tensor:
@@ -36,8 +38,11 @@ def unstacked(layers: Tensor) -> Scene:
 def load(
     photos: list[Path], held_out: Sequence[str], streets: int, cache: Path, seed: int
 ) -> tuple[list[Tensor], list[Tensor]]:
-    """Stacked scenes: the training photographs, and `streets` procedural ones, kept in `cache` as they take seconds."""
-    real = [stacked(scene) for scene in photographs(photos, held_out)]
+    """Stacked scenes: the training photographs, those with lights `OFTEN` times as the others are many, and `streets`
+    procedural ones, kept in `cache` as they take seconds."""
+    real: list[Tensor] = []
+    for scene in photographs(photos, held_out):
+        real += [stacked(scene)] * (OFTEN if scene.lamps.mean() > GLEAM else 1)
     drawn: list[Tensor] = torch.load(cache, weights_only=True) if cache.exists() else []
     if len(drawn) < streets:
         patches = textures(photos)
@@ -124,7 +129,7 @@ def _weather(scene: Scene, rng: Generator) -> Scene:
     rows = scene.picture.shape[-2]
     height = 1 - torch.arange(rows).view(1, 1, rows, 1) / rows
     t = ((height - 0.7 * start) / 0.6).clamp(0, 1)
-    foggy = (chance < 0.12) & (scene.sky.mean((1, 2, 3), keepdim=True) > 0.02)
+    foggy = (chance < 0.16) & (scene.sky.mean((1, 2, 3), keepdim=True) > 0.02)
     fog = foggy * thickness * t * t * (3 - 2 * t)
     return replace(
         scene,
