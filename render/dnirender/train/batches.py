@@ -11,7 +11,7 @@ from torch import Generator, Tensor
 from tqdm import tqdm
 
 from dnirender.train.photos import exposure, noise, pick, uniform
-from dnirender.train.relighting import Scene, relight, to_linear, to_srgb
+from dnirender.train.relighting import Scene, blur, lamplight, relight, to_linear, to_srgb
 from dnirender.train.scenes import street
 from dnirender.train.scenes.canvas import textures
 from dnirender.train.scenes.photographs import photographs
@@ -66,7 +66,7 @@ def batch(
     pools = (drawn if uniform(rng) < share else real for _ in range(count))
     room = (window[0] + SHIFT, window[1] + SHIFT)
     views = [_view(pool[pick(rng, len(pool))], room, fraction, rng) for pool in pools]
-    wide = _exposed(_weather(unstacked(torch.stack(views)), rng), rng)
+    wide = _exposed(_hung(_weather(unstacked(torch.stack(views)), rng), rng), rng)
     scene = _cut(wide, 0, 0, window)
     target = relight(scene, alpha)
     added = torch.stack([noise(picture, rng) for picture in scene.picture])
@@ -140,6 +140,45 @@ def _weather(scene: Scene, rng: Generator) -> Scene:
         detail=scene.detail ** (1 - share),
         lamps=scene.lamps * (1 - fog),
     )
+
+
+def _hung(scene: Scene, rng: Generator) -> Scene:
+    """Every fourth picture with a few small lamps that burn by day, and every fourth with small white or pale cards.
+
+    A burning lamp is brighter than all around it, has a halo, and is mostly warm; a card is flat and must not shine.
+    """
+    n, _, rows, cols = scene.picture.shape
+    y, x = torch.arange(rows).view(-1, 1), torch.arange(cols).view(1, -1)
+    linear, emission = to_linear(scene.picture), torch.zeros_like(scene.picture)
+    for k in range(n):
+        chance = uniform(rng)
+        if chance > 0.5:
+            continue
+        halo = torch.zeros_like(linear[k])
+        for _ in range(1 + pick(rng, 5)):
+            top, left, tall, wide = pick(rng, rows), pick(rng, cols), 1 + 6 * uniform(rng), 1 + 6 * uniform(rng)
+            if chance < 0.25 and linear[k, :, top, left].mean() > 0.4:
+                continue  # it would not be seen
+            if chance < 0.25:
+                far = ((y - top) / tall) ** 2 + ((x - left) / wide) ** 2
+                cover = (1.5 - far).clamp(0, 1)
+                warmth = 1.5 * uniform(rng)
+                colour = torch.tensor((1.0, 0.62**warmth, 0.32**warmth)).view(3, 1, 1)
+                linear[k] = torch.lerp(linear[k], colour**0.4, cover)
+                halo += colour * cover
+            else:
+                size = 3 * max(tall, wide)
+                cover = (((y - top).abs() < size * tall / 7) & ((x - left).abs() < size * wide / 7)).float()
+                colour = (0.9 - 0.5 * torch.rand(3, 1, 1, generator=rng) * uniform(rng)).clamp(0, 1)
+                linear[k] = torch.lerp(linear[k], colour, cover)
+        if chance < 0.25:
+            spread = blur(halo[None], rows / 60)[0] + 0.6 * blur(halo[None], rows / 20)[0]
+            linear[k] = linear[k] + uniform(rng) * spread
+            emission[k] = 3 * halo.clamp(max=1)
+    if not emission.any():
+        return replace(scene, picture=to_srgb(linear))
+    lamps, glow = lamplight(emission)
+    return replace(scene, picture=to_srgb(linear), lamps=scene.lamps + lamps, glow=(scene.glow + glow).clamp(max=1))
 
 
 def _exposed(scene: Scene, rng: Generator) -> Scene:

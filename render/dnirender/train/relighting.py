@@ -167,9 +167,15 @@ def describe(picture: Tensor, sky: Tensor, emission: Tensor) -> Scene:
     behind = (blur(linear * sky, radius) + 1e-4 * linear) / (cover + 1e-4)
     mean = (luminance(linear) * sky).sum((-2, -1), keepdim=True) / sky.sum((-2, -1), keepdim=True).clamp(min=1.0)
     detail = (luminance(linear) / mean.clamp(min=0.02)).clamp(0.25, 2.0)
+    return Scene(picture, sky, _height(sky), behind, detail, *lamplight(emission))
+
+
+def lamplight(emission: Tensor) -> tuple[Tensor, Tensor]:
+    """The `lamps` and the `glow` of a scene whose lamps emit n 3 h w."""
+    rows = emission.shape[-2]
     bloom = 0.30 * blur(emission, rows / 150) + 0.22 * blur(emission, rows / 50) + 0.16 * blur(emission, rows / 16)
     glow = 10 * blur(emission, rows / 20) + 1.2 * blur(emission, rows / 9)
-    return Scene(picture, sky, _height(sky), behind, detail, emission + bloom, glow / (1 + glow))
+    return emission + bloom, glow / (1 + glow)
 
 
 def to_linear(x: Tensor) -> Tensor:
