@@ -143,37 +143,33 @@ def _weather(scene: Scene, rng: Generator) -> Scene:
 
 
 def _hung(scene: Scene, rng: Generator) -> Scene:
-    """Every fourth picture with a few small lamps that burn by day, and every fourth with small white or pale cards.
+    """A sixth of the pictures with a few small lamps that burn by day, and a third with small white or pale things.
 
-    A burning lamp is brighter than all around it, has a halo, and is mostly warm; a card is flat and must not shine.
+    A burning lamp is brighter than what is around it, warm, and has a halo; the things, cards and discs, have none, are
+    white or cool, and must not shine: no more than paper, spots of sun and the sky between leaves.
     """
     n, _, rows, cols = scene.picture.shape
     y, x = torch.arange(rows).view(-1, 1), torch.arange(cols).view(1, -1)
     linear, emission = to_linear(scene.picture), torch.zeros_like(scene.picture)
     for k in range(n):
         chance = uniform(rng)
-        if chance > 0.5:
-            continue
+        burning = chance < 0.17
         halo = torch.zeros_like(linear[k])
-        for _ in range(1 + pick(rng, 5)):
+        for _ in range(1 + pick(rng, 6) if chance < 0.5 else 0):
             top, left, tall, wide = pick(rng, rows), pick(rng, cols), 1 + 6 * uniform(rng), 1 + 6 * uniform(rng)
-            if chance < 0.25 and linear[k, :, top, left].mean() > 0.4:
-                continue  # it would not be seen
-            if chance < 0.25:
-                far = ((y - top) / tall) ** 2 + ((x - left) / wide) ** 2
-                cover = (1.5 - far).clamp(0, 1)
-                warmth = 1.5 * uniform(rng)
+            disc = (1.5 - ((y - top) / tall) ** 2 - ((x - left) / wide) ** 2).clamp(0, 1)
+            if not burning:
+                card = (((y - top).abs() < 2.5 * tall) & ((x - left).abs() < 2.5 * wide)).float()
+                cool = 1 - 0.5 * torch.rand(3, generator=rng).sort().values.flip(0).view(3, 1, 1) * uniform(rng)
+                linear[k] = torch.lerp(linear[k], cool, disc if uniform(rng) < 0.5 else card)
+            elif linear[k, :, top, left].mean() < 0.4:  # else it would not be seen
+                warmth = 0.6 + 1.2 * uniform(rng)
                 colour = torch.tensor((1.0, 0.62**warmth, 0.32**warmth)).view(3, 1, 1)
-                linear[k] = torch.lerp(linear[k], colour**0.4, cover)
-                halo += colour * cover
-            else:
-                size = 3 * max(tall, wide)
-                cover = (((y - top).abs() < size * tall / 7) & ((x - left).abs() < size * wide / 7)).float()
-                colour = (0.9 - 0.5 * torch.rand(3, 1, 1, generator=rng) * uniform(rng)).clamp(0, 1)
-                linear[k] = torch.lerp(linear[k], colour, cover)
-        if chance < 0.25:
+                linear[k] = torch.lerp(linear[k], colour**0.4, disc)
+                halo += colour * disc
+        if halo.any():
             spread = blur(halo[None], rows / 60)[0] + 0.6 * blur(halo[None], rows / 20)[0]
-            linear[k] = linear[k] + uniform(rng) * spread
+            linear[k] = linear[k] + (0.2 + 0.8 * uniform(rng)) * spread
             emission[k] = 3 * halo.clamp(max=1)
     if not emission.any():
         return replace(scene, picture=to_srgb(linear))
