@@ -21,7 +21,7 @@ CROP = (256, 256)
 WHOLE = (192, 320)
 LARGE = (384, 640)
 SHIFT = 8  # pixels at most
-OFTEN = 3
+OFTEN = 2
 GLEAM = 6e-4  # mean light of lamps, linear: a photograph above it has some worth learning from
 
 
