@@ -143,30 +143,34 @@ def _weather(scene: Scene, rng: Generator) -> Scene:
 
 
 def _hung(scene: Scene, rng: Generator) -> Scene:
-    """A sixth of the pictures with a few small lamps that burn by day, and a third with small white or pale things.
+    """A few of the pictures with small lamps that burn by day, and every second with small white or pale things.
 
     A burning lamp is brighter than what is around it, warm, and has a halo; the things, cards and discs, have none, are
     white or cool, and must not shine: no more than paper, spots of sun and the sky between leaves.
     """
     n, _, rows, cols = scene.picture.shape
-    y, x = torch.arange(rows).view(-1, 1), torch.arange(cols).view(1, -1)
     linear, emission = to_linear(scene.picture), torch.zeros_like(scene.picture)
     for k in range(n):
         chance = uniform(rng)
-        burning = chance < 0.17
+        burning = chance < 0.07
         halo = torch.zeros_like(linear[k])
-        for _ in range(1 + pick(rng, 6) if chance < 0.5 else 0):
-            top, left, tall, wide = pick(rng, rows), pick(rng, cols), 1 + 6 * uniform(rng), 1 + 6 * uniform(rng)
-            disc = (1.5 - ((y - top) / tall) ** 2 - ((x - left) / wide) ** 2).clamp(0, 1)
+        for _ in range(1 + pick(rng, 9) if chance < 0.5 else 0):
+            top, left = pick(rng, rows), pick(rng, cols)
+            tall, wide = (0.6 + 6 * uniform(rng) ** 2 for _ in range(2))
+            here = (..., slice(max(top - 18, 0), top + 18), slice(max(left - 18, 0), left + 18))
+            part = linear[k][here]
+            y = torch.arange(max(top - 18, 0) - top, part.shape[1] + max(top - 18, 0) - top).view(-1, 1)
+            x = torch.arange(max(left - 18, 0) - left, part.shape[2] + max(left - 18, 0) - left).view(1, -1)
+            disc = (1.5 - (y / tall) ** 2 - (x / wide) ** 2).clamp(0, 1)
             if not burning:
-                card = (((y - top).abs() < 2.5 * tall) & ((x - left).abs() < 2.5 * wide)).float()
+                card = ((y.abs() < 2.5 * tall) & (x.abs() < 2.5 * wide)).float()
                 cool = 1 - 0.5 * torch.rand(3, generator=rng).sort().values.flip(0).view(3, 1, 1) * uniform(rng)
-                linear[k] = torch.lerp(linear[k], cool, disc if uniform(rng) < 0.5 else card)
+                linear[k][here] = torch.lerp(part, cool, disc if uniform(rng) < 0.6 else card)
             elif linear[k, :, top, left].mean() < 0.4:  # else it would not be seen
                 warmth = 0.6 + 1.2 * uniform(rng)
                 colour = torch.tensor((1.0, 0.62**warmth, 0.32**warmth)).view(3, 1, 1)
-                linear[k] = torch.lerp(linear[k], colour**0.4, disc)
-                halo += colour * disc
+                linear[k][here] = torch.lerp(part, colour**0.4, disc)
+                halo[here] += colour * disc
         if halo.any():
             spread = blur(halo[None], rows / 60)[0] + 0.6 * blur(halo[None], rows / 20)[0]
             linear[k] = linear[k] + (0.2 + 0.8 * uniform(rng)) * spread
