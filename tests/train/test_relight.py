@@ -108,10 +108,18 @@ def test_it_gets_darker_all_the_way_and_evenly():
 
 def test_night_is_dark_and_its_lamps_are_warm():
     night = relight(scene(), 1.0)[0]
-    assert night[:, :20].mean() < 0.15
+    assert night[:, :20].mean() < 0.2
+    shade = night[:, :20].mean((1, 2))
+    assert shade[2] > 1.3 * shade[0]
     red, green, blue = night[:, 50:52, 40:42].mean((1, 2))
     assert red > green > blue
     assert red > 0.9
+
+
+def test_what_is_white_by_day_and_no_lamp_does_not_shine_at_night():
+    s = scene()
+    white = Scene(**{**s.__dict__, "picture": torch.ones_like(s.picture), "glow": torch.zeros_like(s.glow)})
+    assert relight(white, 1.0)[:, :, 58:, :30].max() < 0.5
 
 
 def test_dusk_is_no_crossfade_of_day_and_night():

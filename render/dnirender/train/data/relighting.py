@@ -8,11 +8,10 @@ For a pixel of color I, sky coverage S and the sky's own color B behind it, the 
 
     out = grade(F) + S sky(height, detail) + lamps and the light they throw
 
-grade(F) sets exposure, contrast (a power of the luminance), saturation and a tint that goes from shadows to lit parts.
-At alpha 0 the result is the picture itself. The night is calibrated on web-cam pictures of real nights: their sky is
-nearly black and their ground dark and warm, and most light is in and around few lamps. (The blue shift of Thompson et
-al. 2002, "A spatial post-processing algorithm for images of night scenes", is what eyes see, not cameras; the blue hour
-has it.)
+grade(F) sets exposure, contrast (a power of the luminance), a shoulder, saturation and a tint that goes from shadows to
+lit parts. At alpha 0 the result is the picture itself. The night is the film maker's: blue, as eyes see it (Thompson et
+al. 2002, "A spatial post-processing algorithm for images of night scenes"), bright enough to tell shapes, and with the
+lights on, which are few and warm.
 """
 
 from dataclasses import dataclass, fields, replace
@@ -29,9 +28,10 @@ LUMA = (0.2126, 0.7152, 0.0722)
 class Light:
     """One time of day. Colors are linear RGB factors; `stops` is the exposure in powers of two.
 
-    `shade` and `sun` tint dark and bright parts; `contrast` is the power of luminance about `PIVOT`; the sky goes from
-    `horizon` over `middle` to `zenith`; `new_sky` is how much of the sky is replaced by that gradient, `clouds` the
-    power of the picture's own sky luminance that stays visible in it; `lamps` is the power of lamps.
+    `shade` and `sun` tint dark and bright parts; `contrast` is the power of luminance about `PIVOT`; `shoulder` s
+    divides the light by 1 + s Y, so that sunlit walls and white shirts do not shine; the sky goes from `horizon` over
+    `middle` to `zenith`; `new_sky` is how much of the sky is replaced by that gradient, `clouds` the power of the
+    picture's own sky luminance that stays visible in it; `lamps` is the power of lamps.
     """
 
     stops: float
@@ -39,6 +39,7 @@ class Light:
     sun: Color
     saturation: float
     contrast: float
+    shoulder: float
     horizon: Color
     middle: Color
     zenith: Color
@@ -53,6 +54,7 @@ DAY = Light(
     sun=(1, 1, 1),
     saturation=1.0,
     contrast=1.0,
+    shoulder=0.0,
     horizon=(0.80, 0.80, 0.78),
     middle=(0.55, 0.62, 0.70),
     zenith=(0.28, 0.42, 0.66),
@@ -66,6 +68,7 @@ GOLDEN = Light(
     sun=(1.36, 0.96, 0.56),
     saturation=1.08,
     contrast=1.15,
+    shoulder=0.0,
     horizon=(0.92, 0.53, 0.23),
     middle=(0.58, 0.43, 0.35),
     zenith=(0.18, 0.25, 0.38),
@@ -79,6 +82,7 @@ DUSK = Light(
     sun=(0.92, 0.92, 1.16),
     saturation=0.72,
     contrast=1.0,
+    shoulder=0.0,
     horizon=(0.34, 0.18, 0.165),
     middle=(0.095, 0.11, 0.22),
     zenith=(0.027, 0.052, 0.145),
@@ -87,16 +91,17 @@ DUSK = Light(
     lamps=0.7,
 )
 NIGHT = Light(
-    stops=-3.9,
-    shade=(1.03, 0.97, 0.94),
-    sun=(1.32, 0.96, 0.70),
-    saturation=0.62,
-    contrast=1.0,
-    horizon=(0.017, 0.0125, 0.0105),
-    middle=(0.0088, 0.0079, 0.0080),
-    zenith=(0.0048, 0.0052, 0.0066),
+    stops=-2.8,
+    shade=(0.44, 0.92, 1.72),
+    sun=(0.56, 0.92, 1.54),
+    saturation=0.52,
+    contrast=1.1,
+    shoulder=1.0,
+    horizon=(0.021, 0.045, 0.085),
+    middle=(0.007, 0.021, 0.048),
+    zenith=(0.0025, 0.0085, 0.024),
     new_sky=1.0,
-    clouds=0.25,
+    clouds=0.55,
     lamps=1.0,
 )
 PATH = (DAY, GOLDEN, DUSK, NIGHT)
@@ -152,7 +157,8 @@ def relight(scene: Scene, alpha: float) -> Tensor:
 def describe(picture: Tensor, sky: Tensor, emission: Tensor) -> Scene:
     """Measure what `relight` needs from a picture (n 3 h w, sRGB), its sky (n 1 h w) and its lamps (n 3 h w, linear).
 
-    `emission` is what lamps emit, zero elsewhere. Bloom and glow are Gaussians of it, with radii in picture heights.
+    `emission` is what lamps emit, zero elsewhere. Bloom and glow are Gaussians of it, with radii in picture
+    heights; the glow g becomes g / (1 + g), so that many windows do not make a day.
     """
     rows = picture.shape[-2]
     linear = to_linear(picture)
@@ -161,9 +167,15 @@ def describe(picture: Tensor, sky: Tensor, emission: Tensor) -> Scene:
     behind = (blur(linear * sky, radius) + 1e-4 * linear) / (cover + 1e-4)
     mean = (luminance(linear) * sky).sum((-2, -1), keepdim=True) / sky.sum((-2, -1), keepdim=True).clamp(min=1.0)
     detail = (luminance(linear) / mean.clamp(min=0.02)).clamp(0.25, 2.0)
+    return Scene(picture, sky, _height(sky), behind, detail, *lamplight(emission))
+
+
+def lamplight(emission: Tensor) -> tuple[Tensor, Tensor]:
+    """The `lamps` and the `glow` of a scene whose lamps emit n 3 h w."""
+    rows = emission.shape[-2]
     bloom = 0.30 * blur(emission, rows / 150) + 0.22 * blur(emission, rows / 50) + 0.16 * blur(emission, rows / 16)
     glow = 10 * blur(emission, rows / 20) + 1.2 * blur(emission, rows / 9)
-    return Scene(picture, sky, _height(sky), behind, detail, emission + bloom, glow)
+    return emission + bloom, glow / (1 + glow)
 
 
 def to_linear(x: Tensor) -> Tensor:
@@ -202,7 +214,7 @@ def _grade(linear: Tensor, now: Light) -> Tensor:
     color = (y + now.saturation * (linear - y)).clamp(min=0)
     part = y / (y + PIVOT)
     shade, sun = _color(now.shade, linear), _color(now.sun, linear)
-    exposure = 2.0**now.stops * ((y + 1e-4) / PIVOT) ** (now.contrast - 1)
+    exposure = 2.0**now.stops * ((y + 1e-4) / PIVOT) ** (now.contrast - 1) / (1 + now.shoulder * y)
     return color * exposure * (shade + (sun - shade) * part)
 
 

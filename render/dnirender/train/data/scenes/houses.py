@@ -59,7 +59,7 @@ def walls(canvas: Canvas, rng: Generator, textures: list[Image], horizon: int) -
 
 
 def facade(rng: Generator, textures: list[Image], h: int, w: int) -> tuple[Image, Image]:
-    """A wall h w 3 with rows of windows, and the light of its windows and signs at night."""
+    """A wall h w 3 with rows of windows, and the light of its windows at night."""
     wall = rng.choice(
         [
             (0.72, 0.66, 0.56),
@@ -93,17 +93,17 @@ def facade(rng: Generator, textures: list[Image], h: int, w: int) -> tuple[Image
 
 
 def _window(rng: Generator, tall: int, wide: int, glass: Image, room: Image, blue: bool) -> tuple[Image, Image]:
-    """A window pane: pale ones are lit at night, the paler the brighter; dark ones stay dark. Of `blue` ones, which
-    mirror the sky, the brighter are lit."""
+    """A window pane: the paler of a house are lit at night, the paler the brighter; the darkest stay dark. Of `blue`
+    ones, which mirror the sky, the brighter are lit."""
     pale = rng.beta(0.8, 1.2)
     cream = np.array((0.62, 0.58, 0.50)) * rng.uniform(0.75, 1.15)
     color = glass * (0.55 + 0.95 * pale) if blue else glass + pale * (cream - glass) * 0.75
     mirror = rng.uniform(0.05, 0.35)
     shine = np.linspace(1 + mirror, 1 - mirror, tall)[:, None, None]
-    lit = np.clip((pale - 0.28) / 0.3, 0, 1)
+    lit = np.clip((pale - 0.15) / 0.3, 0, 1)
     image = np.broadcast_to(color * shine, (tall, wide, 3)).copy()
     fall = np.linspace(1.2, 0.8, tall)[:, None, None]
-    light = np.broadcast_to(room * lit * (0.35 + 0.75 * pale) * fall, (tall, wide, 3)).copy()
+    light = np.broadcast_to(room * lit * (0.25 + 0.65 * pale) * fall, (tall, wide, 3)).copy()
     if rng.random() < 0.3:  # a curtain on either side
         part = max(1, int(wide * rng.uniform(0.12, 0.3)))
         for columns in (slice(0, part), slice(wide - part, wide)):
@@ -130,6 +130,7 @@ def _shop(rng: Generator, image: Image, light: Image, rows: int, w: int) -> None
             )
         )
         x1 = min(x + wide, w - 4)
-        image[top + rows // 3 :, x:x1], light[top + rows // 3 :, x:x1] = pane, np.array((0.9, 0.66, 0.36)) * 0.8
-        image[top + 2 : top + rows // 3 - 2, x:x1], light[top + 2 : top + rows // 3 - 2, x:x1] = sign, sign**2.2 * 1.3
+        image[top + rows // 3 :, x:x1], light[top + rows // 3 :, x:x1] = pane, np.array((0.9, 0.58, 0.26)) * 0.6
+        board = (slice(top + 2, top + rows // 3 - 2), slice(x, x1))
+        image[board], light[board] = sign, 0
         x += wide + int(rng.integers(8, 40))

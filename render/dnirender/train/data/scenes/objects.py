@@ -144,6 +144,7 @@ def car(canvas: Canvas, rng: Generator, horizon: int, depth: float) -> None:
         box(half - 0.10, 0.36, half, 0.48, clear.clip(0, 1), HEADLIGHT)
         box(-half, 0.36, -half + 0.10, 0.48, red.clip(0, 1), TAIL_LIGHT)
         return
+    box(-0.16, 0.22, 0.16, 0.30, np.array(((0.90, 0.90, 0.88), (0.92, 0.80, 0.30))[int(rng.integers(2))]))  # its plate
     for side in (-1, 1):
         a, b = sorted((side * half * 0.94, side * half * 0.62))
         box(a, 0.34, b, 0.48, *((red.clip(0, 1), TAIL_LIGHT) if view == "rear" else (clear.clip(0, 1), HEADLIGHT)))

@@ -1,7 +1,8 @@
 """Procedural streets, skylines and landscapes by day, whose sky, windows and lamps are known exactly.
 
 Drawn with flat shapes, noise and patches of photographs; crude, but every rule that the network is to learn holds in
-them: sky is what is behind all else, glass that looks pale by day is a lit room at night, a lamp head is a lamp.
+them: sky is what is behind all else, the paler panes of a house are lit rooms at night, a lamp head is a lamp, and a
+board, a line on the road or a number plate is none.
 """
 
 import cv2
@@ -132,9 +133,10 @@ def _finish(canvas: Canvas, rng: Generator) -> Scene:
 
 
 def _bright(image: Image) -> Image:
-    """How far each pixel is bright by day, h w 1: only what is shines at night.
+    """How far each pixel is not black by day, h w 1: only what is not may shine at night.
 
-    A lamp that cannot be told from dark glass would be learnt as the mean of lit and unlit: a glow that blurs the wall.
+    Of the panes of a house the paler are lit. Were they lit by chance, the mean of lit and unlit would be learnt: a
+    glow that blurs the wall.
     """
-    rise = np.clip((image.max(2, keepdims=True) - 0.55) / 0.3, 0, 1)
+    rise = np.clip((image.max(2, keepdims=True) - 0.18) / 0.3, 0, 1)
     return (rise * rise * (3 - 2 * rise)).astype(np.float32)
