@@ -277,7 +277,7 @@ BAD = [
     (["clip.mp4", "b.mp4", *MODELS, "-o", "o.mp4"], 2, "-o o.mp4: there are 2 inputs; name a folder"),
     (["clip.mp4", "--color", "red"], 2, "No such option: --color"),
     (["missing.mp4", *MODELS], 3, "missing.mp4: no such file"),
-    ([".", *MODELS], 3, ".: is a folder, expected a video or a picture"),
+    ([".", *MODELS], 3, ".: is a folder, expected a video or an image"),
     (["empty.mp4", *MODELS], 3, "empty.mp4: is empty"),
     (["text.mp4", *MODELS], 3, "text.mp4: cannot be opened as a video or image"),
     (["text.png", *MODELS], 3, "text.png: cannot be read as an image"),
