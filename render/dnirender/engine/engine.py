@@ -74,7 +74,8 @@ class Engine:
         self._tuned_for: Workload | None = None
 
     def _build_executor(self, models: Sequence[Model]) -> Executor:
-        """Models, in smaller pieces where memory runs out, in an executor, in fp32 where frames overflow."""
+        """An executor of these models that survives what can be survived: running out of memory by rendering smaller
+        pieces, frames that overflow by rendering them in fp32."""
         render_fp32 = None if self.dtype == "fp32" else self._fp32
         limited = [MemoryRetry(model, self._planner) for model in models]
         if self._on_cuda:
