@@ -188,7 +188,7 @@ def test_a_job_deinterlaces(tmp_path):
         assert report.frames == 6
         combs[mode] = np.mean([combing(image) for _, image in decoded(tmp_path / f"{mode}.mkv")])
     assert combs["auto"] == combs["bwdif"] < combs["off"] / 5
-    with pytest.raises(UsageError, match=r"--deinterlace yadif: expected auto, off, bwdif"):
+    with pytest.raises(UsageError, match=r"deinterlace: expected 'auto', 'off' or 'bwdif', got 'yadif'"):
         make_job(path, tmp_path / "o.mkv", preset, deinterlace="yadif")
 
 

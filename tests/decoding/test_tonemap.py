@@ -186,5 +186,5 @@ def test_the_peak_of_the_mastering_display_is_read(tmp_path):
 
 
 def test_other_modes_are_refused(tmp_path):
-    with pytest.raises(UsageError, match=r"--hdr flat: expected auto, keep, tonemap"):
+    with pytest.raises(UsageError, match=r"hdr: expected 'auto', 'keep' or 'tonemap', got 'flat'"):
         make_job(tmp_path / "a.mp4", tmp_path / "o.mp4", tiny_preset(tmp_path), hdr="flat")

@@ -301,7 +301,7 @@ def test_what_goes_wrong_in_the_source_keeps_what_was_done(tmp_path, job, monkey
                 raise MediaError("torn")
             return image
 
-        patch.setattr(pipeline.resize, "fit", torn)
+        patch.setattr(pipeline.resize, "resize_to", torn)
         render(output=target, **job)
     assert not target.exists()
     assert render(output=target, **job).resumed == 8
