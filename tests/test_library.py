@@ -144,3 +144,9 @@ def test_modules_that_do_not_fit_are_refused():
         dnirender.networks.from_modules({"one": nn.Conv2d(3, 3, 1), "two": nn.Conv2d(3, 3, 3, padding=1)})
     with pytest.raises(ModelError, match=r"Conv2d makes \[1, 4, 32, 32\] of \[1, 3, 32, 32\]"):
         dnirender.networks.from_modules({"one": nn.Conv2d(3, 4, 1), "two": nn.Conv2d(3, 4, 1)})
+
+
+def test_an_option_of_the_version_before_is_read_with_a_hint(tmp_path, preset):
+    clip = make_clip(tmp_path / "clip.mp4", frames=4)
+    with pytest.warns(FutureWarning, match="segment: is called segment_frames now"):
+        assert render(clip, tmp_path / "out.mp4", preset=preset, segment=2).frames == 4

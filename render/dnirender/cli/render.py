@@ -69,7 +69,7 @@ def render_command(
         bool,
         typer.Option(
             "--compare",
-            help="Panels in parallel over a plot of alpha.  [default panels: source,render]",
+            help="Panels side by side above a plot of alpha.  [default panels: source,render]",
             rich_help_panel="comparison",
         ),
     ] = False,

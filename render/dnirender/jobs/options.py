@@ -10,7 +10,7 @@ from typing import Annotated, Any, Literal
 from pydantic import BeforeValidator, Field
 
 from dnirender.options import Flag, Options, offered, unknown_option
-from dnirender.preset import PRESET_OPTIONS, Preset
+from dnirender.preset import PRESET_OPTIONS, Preset, read_renamed
 
 
 def _position(value: Any) -> Any:
@@ -132,8 +132,7 @@ def split_options(values: Mapping[str, Any]) -> tuple[dict[str, dict[str, Any]],
     """Options by flat name as fields of the preset's sections and fields of the job's groups. UsageError: unknown."""
     sections: dict[str, dict[str, Any]] = {}
     groups: dict[str, dict[str, Any]] = {}
-    for name, value in values.items():
-        name = RENAMED.get(name, name)
+    for name, value in read_renamed(dict(values), RENAMED).items():
         if name in JOB_OPTIONS:
             group, (field, _, _) = JOB_OPTIONS[name]
             groups.setdefault(group, {})[field] = value

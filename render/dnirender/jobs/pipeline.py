@@ -1,7 +1,7 @@
 """The path of one frame.
 
-decode (thread 1) -> scale -> group by alpha -> engine (thread 2, its lanes or streams) -> compose -> colors of the
-encoder (thread 3) -> encode (the caller's) -> part of a segment -> join -> rename into place.
+decode (thread 1) -> scale -> group by alpha -> engine (thread 2, with workers or CUDA streams) -> compose -> convert to
+the encoder's pixel format (thread 3) -> encode (calling thread) -> segment file -> join -> rename into place.
 """
 
 from __future__ import annotations
