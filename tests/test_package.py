@@ -22,7 +22,7 @@ MODULES["__init__"] = PACKAGE / "__init__.py"
 # Rooms in import order, and in each its modules in import order. A module imports from rooms above its own, and from
 # modules before it in its own. `base` is what lies in the package's own folder.
 ORDER = """
-base: version errors options concurrency files frames
+base: version errors options concurrency cache files frames progress
 timeline: easing keyframes parser timeline
 preset: preset
 media: truncation colorspace containers resize pixel_formats images
@@ -31,10 +31,10 @@ networks: pixel_shuffle checkpoint architectures.gain architectures.compact arch
     network weights loading modules
 layout: drawing contact_sheet alpha_track panels
 encoding: provenance segment_file stream_copy sink encoders image_sequence animation video boomerang
-engine: calibration device torch_model executor memory_usage receptive_field tiling memory memory_retry fp32_retry
-    openvino parallel cpu cuda configuration autotune engine
+engine: calibration device measurements torch_model executor memory_usage receptive_field tiling memory memory_retry
+    fp32_retry openvino parallel cpu cuda configuration backend_trial autotune engine
 jobs: disk_space workspace options job frame_selection plan verify fingerprint prepare compose contact_sheet pipeline finish
-    render frames benchmark
+    estimate render frames benchmark
 train: losses subspace features recipe report task loop data.photos data.relighting data.drawing data.scenes.canvas
     data.scenes.lights data.scenes.photographs data.scenes.houses data.scenes.objects data.scenes.street data.batches tasks.relight
     tasks.sketch tasks.style tasks.detail add_endpoint
@@ -53,6 +53,7 @@ HOMES = {
     "pydantic": "options preset jobs.options cli.options encoding.provenance train.recipe",
     "ruamel": "preset train.report",
     "filelock": "jobs.workspace",
+    "platformdirs": "cache",
     "tqdm": "cli train",
     "typer": "cli",
 }
@@ -111,6 +112,7 @@ def test_the_package_exports_exactly_these_names():
         "OutputError",
         "Preset",
         "PresetError",
+        "Progress",
         "RenderError",
         "Report",
         "Timeline",

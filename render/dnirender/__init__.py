@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from dnirender.jobs.render import Report, render
     from dnirender.networks.weights import WeightPath
     from dnirender.preset import Preset
+    from dnirender.progress import Progress
     from dnirender.timeline.timeline import Timeline
 
 # Imported when asked for: torch takes seconds, and a Timeline needs none of it.
@@ -40,6 +41,7 @@ _HOMES = {
     "OutputError": "errors",
     "Preset": "preset",
     "PresetError": "errors",
+    "Progress": "progress",
     "RenderError": "errors",
     "Report": "jobs.render",
     "Timeline": "timeline.timeline",
@@ -61,6 +63,7 @@ __all__ = [
     "OutputError",
     "Preset",
     "PresetError",
+    "Progress",
     "RenderError",
     "Report",
     "Timeline",

@@ -28,7 +28,7 @@ OLD_FLAGS = {"--segment": "--segment-frames", "--yes": "--overwrite"}
 """Flags of the version before, and what they are called now."""
 SHEET = ("frames", "alphas")
 """Options of `sheet` alone."""
-ENGINE = ("device", "dtype", "backend", "threads", "tile")
+ENGINE = ("device", "dtype", "backend", "threads", "tile", "cache")
 
 Inputs = Annotated[list[Path], typer.Argument(help="Videos, or still images to hold.", metavar="INPUT")]
 Input = Annotated[Path, typer.Argument(help="A video or an image.", metavar="INPUT")]

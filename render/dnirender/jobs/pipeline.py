@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import itertools
 from collections import deque
-from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
+from collections.abc import Generator, Iterable, Iterator, Sequence
 from contextlib import closing, contextmanager
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
@@ -26,6 +26,7 @@ from dnirender.jobs.plan import Plan
 from dnirender.jobs.prepare import PreparedJob, shows_opacity
 from dnirender.jobs.workspace import Segment
 from dnirender.media import resize
+from dnirender.progress import ProgressTracker
 
 if TYPE_CHECKING:
     from av.video.frame import VideoFrame
@@ -35,16 +36,14 @@ if TYPE_CHECKING:
 
 DECODED_AHEAD, RENDERED_AHEAD, CONVERTED_AHEAD = 4, 2, 2
 
-Progress = Callable[[int, int, Alpha], None]
-"""Called after every written frame with (frames written, frames in all, its alpha)."""
 
-
-def render_segments(prepared: PreparedJob, missing: Sequence[Segment], progress: Progress | None) -> None:
+def render_segments(prepared: PreparedJob, missing: Sequence[Segment], progress: ProgressTracker) -> None:
     """Renders the segments that are missing. Frames are made ahead across their borders."""
     plan, sink = prepared.plan, prepared.sink()
     numbers = [number for segment in missing for number in segment.numbers]
     total = len(plan.selection.indices)
     done = total - len(numbers)
+    progress.enter("rendering", done, total)
     with (
         _opencv_threads(1 if prepared.engine.device.type == "cpu" else None),
         closing(prefetch(_converted(prepared, sink, numbers), CONVERTED_AHEAD, "convert")) as pictures,
@@ -57,8 +56,7 @@ def render_segments(prepared: PreparedJob, missing: Sequence[Segment], progress:
                     alpha, picture = _next_frame(pictures, number)
                     part.extend(encoder.encode(number, picture))
                     done += 1
-                    if progress:
-                        progress(done, total, alpha)
+                    progress.wrote(done, total, alpha)
                 part.extend(encoder.flush())
                 if plan.source.concealed_frames:
                     prepared.workspace.note(concealed_frames=sorted(plan.source.concealed_frames))

@@ -9,6 +9,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from dnirender.cache import Cache, cache_folder
 from dnirender.encoding.animation import AnimationSink
 from dnirender.encoding.boomerang import BoomerangSink
 from dnirender.encoding.encoders import (
@@ -25,7 +26,6 @@ from dnirender.encoding.image_sequence import ImageSequenceSink, numbered_path
 from dnirender.encoding.provenance import Provenance, read_provenance
 from dnirender.encoding.sink import Sink
 from dnirender.encoding.video import VideoSink
-from dnirender.engine.calibration import calibration_image
 from dnirender.errors import MediaError, OutputError, UsageError
 from dnirender.files import sample_hash
 from dnirender.jobs.disk_space import check_space, estimate_bytes, remaining_bytes
@@ -34,9 +34,9 @@ from dnirender.jobs.job import Job
 from dnirender.jobs.plan import Plan, make_plan
 from dnirender.jobs.workspace import Segment, Workspace, short_hash, split
 from dnirender.layout import panels as compose
-from dnirender.media import resize
 from dnirender.media.containers import CONTAINERS, container_of
 from dnirender.media.pixel_formats import carries_opacity
+from dnirender.progress import ProgressTracker
 from dnirender.version import __version__
 
 if TYPE_CHECKING:
@@ -48,12 +48,15 @@ MOST_FRAMES = 1024
 CUDA_BATCH = 4  # on the CPU one by one is faster: activations stay in the caches
 
 
-def load_engine(job: Job) -> Engine:
-    """The networks of the job's preset on its device; raises ModelError, UsageError."""
+def load_engine(job: Job, *, fresh: bool = False) -> Engine:
+    """The networks of the job's preset on its device; with `fresh` nothing that was measured before is used. Raises
+    ModelError, UsageError."""
+    from dnirender.engine.device import one_thread
     from dnirender.engine.engine import Engine
     from dnirender.networks.loading import load
 
-    network, path = load({endpoint.name: endpoint.weights for endpoint in job.preset.network.endpoints})
+    with one_thread():
+        network, path = load({endpoint.name: endpoint.weights for endpoint in job.preset.network.endpoints})
     options = job.engine
     return Engine(
         network,
@@ -63,6 +66,7 @@ def load_engine(job: Job) -> Engine:
         backend=options.backend,
         threads=options.threads,
         tile=options.tile,
+        cache=Cache(cache_folder() if options.cache else None, fresh=fresh),
     )
 
 
@@ -159,10 +163,13 @@ def _provenance(plan: Plan, mark: str) -> Provenance:
     )
 
 
-def prepare(plan: Plan, engine: Engine | None = None) -> PreparedJob:
+def prepare(
+    plan: Plan, engine: Engine | None = None, progress: ProgressTracker | None = None, *, measure: bool = True
+) -> PreparedJob:
     """Loads the networks, or takes those of a job with the same ones, and tries the encoder with its real settings.
 
-    What an earlier run of the same job has finished is gone on with, on the device and in the precision it was begun.
+    Without `measure` it only states what would be chosen, as far as that is known, and nothing can be rendered. What
+    an earlier run of the same job has finished is gone on with, on the device and in the precision it was begun.
     """
     workspace = Workspace(plan.job.output, job_fingerprint(plan))
     for target in plan.targets if not plan.job.encode.overwrite else ():
@@ -203,8 +210,12 @@ def prepare(plan: Plan, engine: Engine | None = None) -> PreparedJob:
     prepared = PreparedJob(plan, engine, (width, height), spec, workspace, (), ())
     if isinstance(sink := prepared.sink(), VideoSink):
         sink.check()
-    autotune(engine, plan)
-    segments = begun.segments if begun else split(len(plan.selection.indices), _segment_length(plan, engine))
+    if measure:
+        autotune(engine, plan, progress)
+        segments = begun.segments if begun else split(len(plan.selection.indices), _segment_length(plan, engine))
+    else:
+        engine.recall(plan.size[1], plan.size[0], plan.forwards, plan.source.metadata.depth)
+        segments = ()
     if not plan.job.resume.restart:
         warnings += [
             f"{plan.job.output}: another job was begun on it, with other {', '.join(other)}; its finished parts are "
@@ -244,11 +255,7 @@ def _segment_length(plan: Plan, engine: Engine) -> int:
     count = len(plan.selection.indices)
     if plan.job.resume.segment_frames:
         return plan.job.resume.segment_frames
-    networks = (
-        engine.seconds_per_frame(calibration_image(plan.size[1], plan.size[0]), 1) * plan.forwards / count
-        if count > 1
-        else 0
-    )
+    networks = engine.measure_pace() * plan.forwards / count if count > 1 else 0
     pixels = plan.size[0] * plan.size[1] * engine.network.scale**2 * len(plan.job.preset.layout.panels)
     return min(MOST_FRAMES, 2 ** max(0, round(math.log2(SECONDS / (networks + pixels * ENCODING)))))
 
@@ -265,9 +272,10 @@ def _keeps_opacity(plan: Plan, spec: VideoSpec | None) -> bool:
     return carries_opacity(spec.pix_fmt) and container_keeps_opacity(spec.codec, container_of(plan.job.output))
 
 
-def autotune(engine: Engine, plan: Plan) -> None:
+def autotune(engine: Engine, plan: Plan, progress: ProgressTracker | None = None) -> None:
     """Tells the engine of the job."""
-    engine.autotune(plan.size[1], plan.size[0], plan.forwards, plan.source.metadata.depth)
+    enter = progress.enter if progress else None
+    engine.autotune(plan.size[1], plan.size[0], plan.forwards, plan.source.metadata.depth, enter)
 
 
 def _spec(plan: Plan, width: int, height: int) -> VideoSpec:
@@ -291,10 +299,3 @@ def _spec(plan: Plan, width: int, height: int) -> VideoSpec:
     check_encoder(spec)
     check_container(spec, container_of(plan.job.output))
     return spec
-
-
-def estimate_seconds(prepared: PreparedJob) -> float:
-    """How long the networks will take: what a few runs of the first frame take, times the frames that they see."""
-    plan = prepared.plan
-    frame = next(iter(plan.source.frames(plan.selection.indices[:1])))
-    return prepared.engine.seconds_per_frame(resize.resize_to(frame.image, *plan.size)) * plan.forwards

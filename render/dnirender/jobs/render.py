@@ -10,19 +10,21 @@ from typing import Any
 
 from dnirender.errors import OutputError
 from dnirender.jobs.disk_space import disk_full_error, is_disk_full
+from dnirender.jobs.estimate import remember_run
 from dnirender.jobs.finish import finish_render
 from dnirender.jobs.job import Keyframes, make_job
-from dnirender.jobs.pipeline import Progress
 from dnirender.jobs.plan import make_plan
 from dnirender.jobs.prepare import PreparedJob, autotune, prepare
 from dnirender.preset import DEFAULT_PRESET, Preset
+from dnirender.progress import Listener, ProgressTracker
 
 
 @dataclass(frozen=True)
 class Report:
     """What a render did. `lanes` pictures were rendered side by side on the CPU, in tiles of this height and width
     where there is one. `resumed` pictures had been rendered by earlier runs. `seconds` is wall time from the first
-    frame to the published file, without the loading of the networks; `fps` is pictures rendered per second of it."""
+    frame to the published file, without the loading of the networks; `fps` is pictures rendered per second of it.
+    `phases` has the seconds of each phase of the whole (see progress.py)."""
 
     input: str
     output: str
@@ -38,15 +40,19 @@ class Report:
     weight_writes: int
     streams: tuple[str, ...]
     warnings: tuple[str, ...]
+    phases: dict[str, float]
 
 
-def run(prepared: PreparedJob, progress: Progress | None = None, notice: Callable[[str], None] | None = None) -> Report:
+def run(
+    prepared: PreparedJob, progress: ProgressTracker | None = None, notice: Callable[[str], None] | None = None
+) -> Report:
     """Renders. The target's name holds the whole result when this returns, and is untouched when it raises; segments
     that were finished by then are kept, and the same job goes on behind them.
 
-    `notice` is told when much is joined, and what was published of a render that did not come to its end.
+    `progress` is the tracker that `prepare` was given. `notice` is told when much is joined, and what was published of
+    a render that did not come to its end.
     """
-    plan, engine = prepared.plan, prepared.engine
+    plan, engine, progress = prepared.plan, prepared.engine, progress or ProgressTracker()
     began, written_before, retried_before = time.perf_counter(), engine.weight_writes, len(engine.fp32_frames)
     autotune(engine, plan)  # another job may have used the engine since
     try:
@@ -60,6 +66,7 @@ def run(prepared: PreparedJob, progress: Progress | None = None, notice: Callabl
         done, total = prepared.workspace.num_finished_frames, len(plan.selection.indices)
         raise disk_full_error(plan.job.output, prepared.workspace.folder, done, total, prepared.space) from error
     seconds, rendered = time.perf_counter() - began, sum(len(segment.numbers) for segment in missing)
+    remember_run(prepared, progress, rendered)
     warnings = list(prepared.warnings)
     if retried := engine.fp32_frames[retried_before:]:
         warnings.append(f"{len(retried)} frames overflowed in {engine.dtype} and were rendered in fp32: {retried[:5]}")
@@ -78,6 +85,7 @@ def run(prepared: PreparedJob, progress: Progress | None = None, notice: Callabl
         weight_writes=engine.weight_writes - written_before,
         streams=tuple(str(stream) for stream in plan.streams),
         warnings=(*warnings, *plan.source.concealment_warnings()),
+        phases={phase: round(taken, 3) for phase, taken in progress.seconds.items()},
     )
 
 
@@ -88,14 +96,16 @@ def render(
     preset: str | Path | Preset = DEFAULT_PRESET,
     keyframes: Keyframes | None = None,
     easing: str | Callable[[float], float] | None = None,
-    progress: Progress | None = None,
+    progress: Listener | None = None,
     **options: Any,
 ) -> Report:
     """Renders `input` to `output` (default `<stem>.<preset>.mp4` in the current folder) and reports.
 
     Further options are those of the command line, by the same names with underscores: `crf=16`, `width=640`,
-    `segment_frames=48`, `audio=False`; `jobs/options.py` and `preset.py` list them. Raises RenderError; its type says
+    `segment_frames=48`, `audio=False`; `jobs/options.py` and `preset.py` list them. `progress` is called with a
+    `Progress` when a phase begins and after every written frame. Raises RenderError; its type says
     who can fix the problem.
     """
+    tracker = ProgressTracker(progress)
     job = make_job(input, output, preset, keyframes=keyframes, easing=easing, **options)
-    return run(prepare(make_plan(job)), progress)
+    return run(prepare(make_plan(job), progress=tracker), tracker)
