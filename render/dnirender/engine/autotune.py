@@ -98,7 +98,7 @@ class Autotuner:
         else:
             trial = BackendTrial(planned, workload, models, self._planner, self._build, in_pytorch, self._cache, enter)
             choose = trial.requested if self._requested == "openvino" else trial.faster
-            with render_errors(Batch((Frame(0, 0, trial.image),), ()), "cpu"):
+            with render_errors(Batch((Frame(0, 0, workload.empty_image()),), ()), "cpu"):
                 configuration, executor = choose()
         forget_weights(executor)
         return self._described(configuration), executor

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import math
 import time
 from collections import deque
@@ -51,6 +52,10 @@ class Workload:
     def test_image(self) -> Image:
         return calibration_image(self.height, self.width, self.kind)
 
+    def empty_image(self) -> Image:
+        """For its size and dtype."""
+        return np.zeros((self.height, self.width, 3), self.kind)
+
 
 class BackendTrial:
     """PyTorch and OpenVINO tried on one workload."""
@@ -66,7 +71,6 @@ class BackendTrial:
         cache: MeasurementCache,
         enter: Callable[[str], None],
     ) -> None:
-        self.image = workload.test_image()
         self._planned, self._workload, self._models = planned, workload, models
         self._planner, self._build, self._in_pytorch = planner, build_executor, in_pytorch
         self._cache, self._enter = cache, enter
@@ -150,8 +154,12 @@ class BackendTrial:
                 break
         self._learn(**paces, error=self._error() if paces["openvino"] < paces["torch"] else None)
 
+    @functools.cached_property
+    def _image(self) -> Image:
+        return self._workload.test_image()
+
     def _time(self, executor: Executor, count: int) -> float:
-        return time_frames(executor, self.image, self._alpha, count)
+        return time_frames(executor, self._image, self._alpha, count)
 
     def _learn(self, **changes: Any) -> None:
         self._known = replace(self._known, **changes)
@@ -163,9 +171,8 @@ class BackendTrial:
         first, planned = self._models[0], self._planned
         began = time.perf_counter()
         if self._compiled is None:
-            tile = calibration_image(
-                *self._planner.tile_shape(self._workload.height, self._workload.width), self._workload.kind
-            )
+            shape = self._planner.tile_shape(self._workload.height, self._workload.width)
+            tile = np.zeros((*shape, 3), self._workload.kind)
             with one_thread():
                 self._compiled = openvino.OpenVINOModel(
                     first.network,
