@@ -126,7 +126,7 @@ def test_no_picture_of_a_sequence_is_overwritten_unasked(here, capsys):
     (here / "f_0003.png").write_text("keep me")
     code, _, err = dnirender(capsys, "clip.mp4", *MODELS, "-o", "f_%04d.png")
     assert code == 5
-    assert "f_0003.png: exists already; -y overwrites it" in err
+    assert "f_0003.png: exists already; --overwrite replaces it" in err
     assert [path.name for path in here.glob("*.png")] == ["f_0003.png"]
     assert (here / "f_0003.png").read_text() == "keep me"
 
@@ -151,7 +151,7 @@ def test_a_dry_run_refuses_what_the_run_would(here, capsys):
     cv2.imwrite(str(here / "still.png"), paint(1))
     code, _, err = dnirender(capsys, "still.png", *MODELS, "-o", "f.gif", "--fps", "200", "--dry-run")
     assert code == 2
-    assert "f.gif: gif shows at most 100 frames/s; lower --fps" in err
+    assert "f.gif: gif shows at most 100 frames/s; set --fps 100 or lower" in err
 
 
 def test_an_animated_picture_is_not_taken_for_a_still(here, capsys):
@@ -269,7 +269,7 @@ BAD = [
     (["clip.mp4", *MODELS, "-e", "speed=9"], 2, "libx264 has no option speed"),
     (["clip.mp4", *MODELS, "-e", "preset=warp"], 2, "--codec libx264: cannot encode 96x64 yuv420p"),
     (["clip.mp4", *MODELS, "--width", "7"], 2, "error: --width: expected greater than or equal to 16, got 7"),
-    (["clip.mp4", *MODELS, "--fps", "12"], 2, "--fps applies to GIF, WebP, APNG and stills"),
+    (["clip.mp4", *MODELS, "--fps", "12"], 2, "--fps 12: applies to GIF, WebP, APNG and stills"),
     (["clip.mp4", *MODELS, "--fps", "0", "-o", "o.gif"], 2, "--fps: expected more than 0"),
     (["clip.mp4", *MODELS, "--panels", "source,left"], 2, "unknown panel 'left'; choose from source, render, crossfade, day, night"),
     (["clip.mp4", *MODELS, "-o", "out.avi"], 2, "out.avi: unknown output format '.avi'"),
@@ -284,7 +284,7 @@ BAD = [
     (["clip.mp4", "-m", "day=day.safetensors", "-m", "night=gone.pth"], 4, "gone.pth"),
     (["clip.mp4", "-m", "day=day.safetensors", "-m", "night=text.mp4"], 4, "text.mp4"),
     (["clip.mp4", "-m", "day=day.safetensors", "-m", "night=wide.safetensors"], 4, "does not fit day.safetensors"),
-    (["clip.mp4", *MODELS, "-o", "there.mp4"], 5, "there.mp4: exists already; -y overwrites it"),
+    (["clip.mp4", *MODELS, "-o", "there.mp4"], 5, "there.mp4: exists already; --overwrite replaces it"),
     (["clip.mp4", *MODELS, "-o", "no/out.mp4"], 5, "no: no such folder; make it first"),
     (["clip.mp4", *MODELS, "-y", "-o", "clip.mp4"], 5, "clip.mp4: is the input itself; choose another name"),
 ]  # fmt: skip

@@ -162,7 +162,7 @@ def _render_one(
         )
     try:
         with ProgressBar(prepared.plan, bar) as progress:
-            report = run(prepared, progress, say.line)
+            report = run(prepared, progress, lambda text: say.line(to_flags(text)))
     except RenderError:
         if (kept := prepared.workspace.num_finished_frames) and not prepared.workspace.published:
             total = len(prepared.plan.selection.indices)
@@ -173,7 +173,7 @@ def _render_one(
     for warning in report.warnings[len(prepared.warnings) :]:
         say.warn(warning)
     if as_json:
-        typer.echo(json.dumps(asdict(report)))
+        typer.echo(json.dumps(asdict(report) | {"warnings": [to_flags(warning) for warning in report.warnings]}))
     say.done(report)
 
 
@@ -245,6 +245,6 @@ def _plan_summary(prepared: PreparedJob) -> dict[str, Any]:
         "dtype": prepared.engine.dtype,
         "backend": prepared.engine.backend,
         "streams": [str(stream) for stream in plan.streams],
-        "warnings": list(prepared.warnings),
+        "warnings": [to_flags(warning) for warning in prepared.warnings],
         "estimated_seconds": round(estimate_seconds(prepared), 1),
     }

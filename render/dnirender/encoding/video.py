@@ -137,7 +137,7 @@ class VideoSink:
         except (av.error.FFmpegError, ValueError) as error:
             raise UsageError(
                 f"{self._target}: {container_of(self._target)} does not support this combination of streams "
-                f"({error_text(error)}); use .mkv, or leave some out with --no-subtitles or --no-audio"
+                f"({error_text(error)}); use .mkv, or leave some out with subtitles=False or audio=False"
             ) from error
 
     def finalize(self, segments: SegmentReader, folder: Path) -> list[tuple[Path, Path]]:
@@ -207,7 +207,7 @@ class VideoSink:
         out.start_encoding()
         if (stream.codec_context.extradata or b"") != segments.header:
             raise OutputError(
-                f"{self._target}: the encoder differs from the one of the finished segments; use --restart"
+                f"{self._target}: the encoder differs from the one of the finished segments; use restart=True"
             )
         delay = max(position - index for position, index in enumerate(segments.indices))
         lead = delay * times.duration(0)  # from the first dts to the first pts
