@@ -23,7 +23,7 @@ MODULES["__init__"] = PACKAGE / "__init__.py"
 # modules before it in its own. `base` is what lies in the package's own folder.
 ORDER = """
 base: version errors options concurrency files frames
-timeline: easing keyframes parser timeline
+timeline: easing keyframes mixture parser timeline
 preset: preset
 media: truncation colorspace containers resize pixel_formats images
 decoding: timestamps deinterlace image_header metadata concealment packets tonemap scan source still video open clip
@@ -31,7 +31,7 @@ networks: pixel_shuffle checkpoint architectures.gain architectures.compact arch
     network registry weights loading modules
 layout: drawing contact_sheet alpha_track panels
 encoding: provenance segment_file stream_copy sink encoders image_sequence animation video boomerang
-engine: calibration device torch_model executor memory_usage receptive_field tiling memory memory_retry fp32_retry
+engine: arrays calibration device torch_model executor memory_usage receptive_field tiling memory memory_retry fp32_retry
     openvino parallel cpu cuda configuration autotune engine
 jobs: disk_space workspace options job frame_selection plan verify fingerprint prepare compose contact_sheet pipeline finish
     render frames benchmark

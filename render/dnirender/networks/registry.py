@@ -60,8 +60,7 @@ class Architecture:
     package: str | None
 
     def __post_init__(self) -> None:
-        text: object = self.name  # from callers that check no types
-        _expect("name", text, "a text", isinstance(text, str) and bool(text))
+        _expect("name", self.name, "a text", _is_text(self.name))
         _expect(
             "name", self.name, f"another than the built-in {', '.join(ARCHITECTURES)}", self.name not in ARCHITECTURES
         )
@@ -231,6 +230,10 @@ def _call_in_ranges(given: tuple[float, float], made: tuple[float, float]) -> Ca
 def _expect(field: str, got: object, expected: str, ok: bool) -> None:
     if not ok:
         raise UsageError(f"{field}: expected {expected}, got {got!r}")
+
+
+def _is_text(value: object) -> bool:
+    return isinstance(value, str) and bool(value)
 
 
 def _is_count(value: object) -> bool:
