@@ -109,7 +109,7 @@ def test_a_batch_writes_weights_once_for_each_change_of_alpha():
         ((1.5, -0.5, 0.0), "alpha: expected 0 to 1, got 1.5; extrapolate=True"),
         ((1.0, 0.0, "x"), "alpha: expected a finite number, .*, got 'x'"),
         ({"a": 0.3, "b": 0.6}, "alpha: expected coefficients that sum to 1, .* which sums to 0.9"),
-        ({"ab": 1.0}, "alpha: unknown endpoint .ab.; did you mean a"),
+        ({"ab": 1.0}, "alpha: unknown endpoint .ab.; did you mean [ab]"),
         ({"night": 1.0}, "alpha: unknown endpoint .night.; expected a, b, c"),
         ([0.5], "alpha: a list has one alpha for each image; expected a tuple of coefficients for one image, got 1"),
     ],
