@@ -24,7 +24,7 @@ MODULES["__init__"] = PACKAGE / "__init__.py"
 ORDER = """
 base: version errors options concurrency files frames
 timeline: easing keyframes parser timeline
-preset: preset
+preset: yaml_file preset
 media: truncation colorspace containers resize pixel_formats images
 decoding: timestamps deinterlace image_header metadata concealment packets tonemap scan source still video open clip
 networks: pixel_shuffle checkpoint architectures.gain architectures.compact architectures.paint architectures.relight
@@ -51,7 +51,7 @@ HOMES = {
     "spandrel": "networks.loading train.tasks.detail",
     "openvino": "engine.openvino",
     "pydantic": "options preset jobs.options cli.options encoding.provenance train.recipe",
-    "ruamel": "preset train.report",
+    "ruamel": "yaml_file train.report",
     "filelock": "jobs.workspace",
     "tqdm": "cli train",
     "typer": "cli",

@@ -95,7 +95,7 @@ def test_errors_name_the_file_the_key_what_was_expected_and_what_was_found(tmp_p
 
 
 def test_a_preset_that_is_no_preset_is_refused_unread(tmp_path):
-    with pytest.raises(PresetError, match=r"my\.yaml: is 200000 bytes; a preset has at most 131072$"):
+    with pytest.raises(PresetError, match=r"my\.yaml: is 200000 bytes; a preset has at most 65536$"):
         Preset.load(written(tmp_path, "#" * 200_000))
 
 
