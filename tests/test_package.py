@@ -23,7 +23,7 @@ MODULES["__init__"] = PACKAGE / "__init__.py"
 # modules before it in its own. `base` is what lies in the package's own folder.
 ORDER = """
 base: version errors options concurrency files frames
-timeline: easing keyframes parser timeline
+timeline: easing expression keyframes parser timeline
 preset: yaml_file preset
 media: truncation colorspace containers resize pixel_formats images
 decoding: timestamps deinterlace image_header metadata concealment packets tonemap scan source still video open clip

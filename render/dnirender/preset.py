@@ -16,9 +16,10 @@ from typing import Annotated, Any, Literal, Self, cast
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
-from dnirender.errors import PresetError
-from dnirender.options import MAX_SHOWN, Flag, first_error, offered
+from dnirender.errors import PresetError, with_notes
+from dnirender.options import MAX_SHOWN, Flag, causes, first_error, offered
 from dnirender.timeline.easing import parse_easing, parse_number
+from dnirender.timeline.expression import VARIABLES
 from dnirender.timeline.timeline import Timeline
 from dnirender.yaml_file import read_yaml
 
@@ -54,6 +55,8 @@ class Endpoint(_Model):
             raise ValueError(f"{name!r} is the name of a panel; choose another")
         if parse_number(name) is not None:
             raise ValueError(f"{name!r} is a number, and keyframes would read it as one; choose another")
+        if name in VARIABLES:
+            raise ValueError(f"{name!r} is a variable of expressions in keyframes; choose another")
         return name
 
 
@@ -93,6 +96,14 @@ class TimelineSettings(_Model):
     extrapolate: Annotated[bool, Flag("timeline")] = Field(
         False, description="Allow values outside 0..1 and negative weights."
     )
+
+    @field_validator("keyframes", mode="before")
+    @classmethod
+    def _as_text(cls, keyframes: Any) -> Any:
+        """A mapping from positions to values, as Deforum's JSON is in YAML, as text."""
+        if not isinstance(keyframes, dict):
+            return keyframes
+        return ", ".join(f"{key}:{value}" for key, value in cast("dict[Any, Any]", keyframes).items())
 
     @model_validator(mode="after")
     def _parses(self) -> Self:
@@ -200,7 +211,7 @@ class Preset(_Model):
         try:
             return cls.model_validate(data)
         except ValidationError as error:
-            raise PresetError(f"{where}: {first_error(error, _fields)}") from error
+            raise with_notes(PresetError(f"{where}: {first_error(error, _fields)}"), *causes(error)) from error
 
     def override(self, changes: Mapping[str, Mapping[str, Any]], where: str = "options") -> Preset:
         """This preset with fields of its sections replaced, checked again."""

@@ -458,7 +458,7 @@ def test_a_timeline_says_what_the_user_wrote():
     assert str(timeline.keyframes[0].easing) == "ease-in-cubic"
 
 
-VALUES = "a number 0..1, an endpoint's name or a mix such as 0.3*day+0.7*night"
+VALUES = "a number 0..1, an endpoint's name, a mix such as 0.3*day+0.7*night or an expression such as 0.5+0.5*sin(t/9)"
 POSITIONS = "a frame (12, -1), a time (2.5s, 1:30, 00:01:30.500), 50% or end"
 PARTS = "expected POSITION:VALUE[@EASING]"
 JUMPS = "jump-start|jump-end|jump-none|jump-both"
@@ -467,7 +467,7 @@ MALFORMED = {
     "": f"keyframes: empty; {PARTS}, for example 0:0,end:1",
     " \n ": f"keyframes: empty; {PARTS}, for example 0:0,end:1",
     "0": f'keyframes: "0" (key 1): no colon between position and value; {PARTS}',
-    "0:0,": f'keyframes: "" (key 2): no colon between position and value; {PARTS}',
+    "0:0,,9:1": f'keyframes: "" (key 2): no colon between position and value; {PARTS}',
     "0:0,5 ,9:1": f'keyframes: "5" (key 2): no colon between position and value; {PARTS}',
     ":1": f'keyframes: ":1" (key 1): unknown position ""; expected {POSITIONS}',
     "abc:0": f'keyframes: "abc:0" (key 1): unknown position "abc"; expected {POSITIONS}',
@@ -497,8 +497,11 @@ MALFORMED = {
     "0:0.5+0.5*day": f'keyframes: "0:0.5+0.5*day" (key 1): 0.5 has no endpoint name; expected {VALUES}',
     "0:day 1x": f'keyframes: "0:day 1x" (key 1): cannot read "1x"; expected {VALUES}',
     "0:0.5*day+": f'keyframes: "0:0.5*day+" (key 1): cannot read "+"; expected {VALUES}',
-    "0:50%": f'keyframes: "0:50%" (key 1): 50 has no endpoint name; expected {VALUES}',
-    "0:(sin(t))": f'keyframes: "0:(sin(t))" (key 1): cannot read "(t)"; expected {VALUES}',
+    "0:150%": 'keyframes: "0:150%" (key 1): 150% is outside 0..1; use --extrapolate to go beyond the endpoints',
+    "0:'0": 'keyframes: unbalanced quote in "0:\'0"',
+    "0:0.5*": 'keyframes: "0:0.5*" (key 1): expected a value, got the end at character 5',
+    "0:t@smooth": 'keyframes: "0:t@smooth" (key 1): an expression has a value of its own at every frame; '
+    "it has no easing",
     "0:(0": 'keyframes: unbalanced parenthesis in "0:(0"',
     "0:0)": 'keyframes: unbalanced parenthesis in "0:0)"',
     "0:0@hold@hold": f'keyframes: "0:0@hold@hold" (key 1): two easings; {PARTS}',

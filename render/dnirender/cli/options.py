@@ -161,7 +161,9 @@ def to_flags(message: str) -> str:
 
     names = "|".join(sorted([*FIELDS, *SHEET], key=len, reverse=True))
     message = re.sub(rf"(?<![\w.-])({names})=('[^']*'|[\w.+%:/-]*[\w%])", flag, message)
-    return re.sub(rf"^(?:options: [a-z]+\.)?({names}): ", lambda match: f"--{match[1].replace('_', '-')}: ", message)
+    return re.sub(
+        rf"^(?:options: [a-z]+(?:\.|: ))?({names}): ", lambda match: f"--{match[1].replace('_', '-')}: ", message
+    )
 
 
 def choose_preset(preset: str | None, models: list[str] | None) -> tuple[str, Preset]:
