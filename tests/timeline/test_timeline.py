@@ -373,6 +373,29 @@ def test_frame_keys_stand_at_their_frames_time_among_time_keys():
     assert [alpha[1] for alpha in halfway.alphas] == [0, 0.2, 0.6, 0.8, 0]
 
 
+@pytest.mark.parametrize(
+    ("text", "warning"),
+    [
+        ("0:0, 40:1", ""),
+        ("0:0, end:1", ""),
+        ("0:1, 500:1", ""),
+        ("500:1", ""),
+        ("0:0, 41:1", '"41:1" (key 2) is behind the last frame, 40: its value is not reached, the last frame has 0.976'),
+        ("0:0, 80:1@smooth", '"80:1@smooth" (key 2) is behind the last frame, 40: its value is not reached, the last frame has 0.500'),
+        ("0:0@smooth, 100:1", '"100:1" (key 2) is behind the last frame, 40: its value is not reached, the last frame has 0.352'),
+        ("0:day, 80:1x", '"80:1x" (key 2) is behind the last frame, 40: its value is not reached, the last frame has 0.500*day+0.500*1x'),
+        ("0:0, 20:1, 99:1, 100:0", '"100:0" (key 4) is behind the last frame, 40: its value is not reached, the last frame has 1.000'),
+        ("9:0.5, 100:0.50001", '"100:0.50001" (key 2) is behind the last frame, 40: its value is not reached, the last frame has 0.500003407'),
+        ("0:(t/100), 50:1", '"50:1" (key 2) is behind the last frame, 40: its value is not reached, the last frame has 0.400'),
+        ("90:day, 95:1x", '"95:1x" (key 2) is behind the last frame, 40: its value is not reached, the last frame has day'),
+        ("0s:0, 2s:1", '"2s:1" (key 2) is behind the last frame, 40: its value is not reached, the last frame has 0.833'),
+    ],
+)  # fmt: skip
+def test_a_value_behind_the_clip_is_named_with_how_far_it_gets(text, warning):
+    track = Timeline.parse(text).resolve(ENDPOINTS, at_fps(41))
+    assert track.unreached == (f"keyframes: {warning}" if warning else "")
+
+
 def test_frame_keys_alone_ignore_pts():
     uneven = [Fraction(t) for t in (0, 1, 7, 8, 100)]
     assert Timeline.parse("0:0, end:1").resolve(["a", "b"], uneven) == Timeline.parse("0:0, 4:1").resolve(

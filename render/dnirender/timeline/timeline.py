@@ -41,20 +41,23 @@ class Track:
 
     `alphas` holds one alpha per frame. `keys` holds (position, alpha) of each key: 0 is the first frame, 1 the last,
     and keys beyond the clip are above 1; positions are proportional to time if the timeline is `timed`, else to frame
-    number.
+    number. `unreached` says which value the clip is too short for, and how far it gets; empty if there is none.
     """
 
     alphas: tuple[Alpha, ...]
     keys: tuple[tuple[Fraction, Alpha], ...]
+    unreached: str = ""
 
 
 @dataclass(frozen=True)
 class _ResolvedKey:
     """A keyframe resolved for a clip; `number` is its value along the path of endpoints, None for a mix.
 
-    `at_frame` gives the number at any frame until the next key, None where the value is not an expression.
+    `label` is how messages call it. `at_frame` gives the number at any frame until the next key, None where the value
+    is not an expression.
     """
 
+    label: str
     offset: Fraction
     number: float | None
     alpha: Alpha
@@ -163,7 +166,7 @@ class Timeline:
                 alphas.append(alpha_along_path(at_frame(number), len(endpoints)))
         span = Fraction(times[-1] - times[0])
         keys = ((stop.offset / span if span else stop.offset and stop.offset + 1, stop.alpha) for stop in resolved)
-        return Track(tuple(alphas), tuple(keys))
+        return Track(tuple(alphas), tuple(keys), _unreached(resolved, alphas[-1], span, endpoints, clip.last))
 
     @property
     def timed(self) -> bool:
@@ -206,12 +209,12 @@ class Timeline:
         return resolved
 
     def _resolve_key(self, key: Keyframe, count: int, endpoints: Sequence[str], clip: _Frames) -> _ResolvedKey:
-        easing = key.easing or self.easing
+        label, easing = f"{quote(key.text)} (key {count})", key.easing or self.easing
         try:
             offset = key.position.offset(clip.times)
             if not isinstance(key.value, Expression):
                 number = float(key.value) if isinstance(key.value, Fraction) else None
-                return _ResolvedKey(offset, number, key.alpha(endpoints), easing)
+                return _ResolvedKey(label, offset, number, key.alpha(endpoints), easing)
         except TimelineError as error:
             raise with_key_context(key.text, count, error) from error
         expression = key.value
@@ -224,7 +227,7 @@ class Timeline:
                 raise with_key_context(key.text, count, error) from error
 
         number = at_frame(clip.number(offset))
-        return _ResolvedKey(offset, number, alpha_along_path(number, len(endpoints)), easing, at_frame)
+        return _ResolvedKey(label, offset, number, alpha_along_path(number, len(endpoints)), easing, at_frame)
 
     def _alpha_at(self, tick: int, index: int, ticks: Sequence[int], resolved: Sequence[_ResolvedKey]) -> Alpha:
         """Alpha at a tick from key `index` on, -1 before the first."""
@@ -261,6 +264,28 @@ def _in_range(value: float, frame: float, extrapolate: bool) -> float:
             f"the value {at} is {value:.12g}, outside 0..1; use --extrapolate to go beyond the endpoints"
         )
     return min(max(value, 0.0), 1.0)
+
+
+def _unreached(
+    resolved: Sequence[_ResolvedKey], end: Alpha, span: Fraction, endpoints: Sequence[str], last: int
+) -> str:
+    """`Track.unreached` of a clip that lasts `span` and whose last frame, number `last`, has the alpha `end`."""
+    index = next((i for i, key in enumerate(resolved) if i and key.offset > span and key.alpha != end), None)
+    if index is None:
+        return ""
+    before, key = resolved[index - 1 : index + 1]
+    along = before.number is not None and key.number is not None
+    got, wanted = (f"{path_position(end):.3f}", f"{key.number:.3f}") if along else (_mix(end, endpoints, 3), "")
+    if got == wanted:
+        got = f"{path_position(end):.9g}"
+    return (
+        f"keyframes: {key.label} is behind the last frame, {last}: its value is not reached, the last frame has {got}"
+    )
+
+
+def _mix(alpha: Alpha, endpoints: Sequence[str], digits: int) -> str:
+    parts = [(weight, name) for weight, name in zip(alpha, endpoints, strict=True) if weight]
+    return "+".join(f"{weight:.{digits}f}*{name}" if weight != 1 else name for weight, name in parts)
 
 
 def _frames_to_show(position: Position, fps: Fraction) -> int:
