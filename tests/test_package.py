@@ -23,8 +23,8 @@ MODULES["__init__"] = PACKAGE / "__init__.py"
 # modules before it in its own. `base` is what lies in the package's own folder.
 ORDER = """
 base: version errors options concurrency files frames
-timeline: easing keyframes mixture parser timeline
-preset: preset
+timeline: easing expression keyframes mixture parser timeline
+preset: yaml_file preset
 media: truncation colorspace containers resize pixel_formats images
 decoding: timestamps deinterlace image_header metadata concealment packets tonemap scan source still video open clip
 networks: pixel_shuffle checkpoint architectures.gain architectures.compact architectures.paint architectures.relight
@@ -51,7 +51,7 @@ HOMES = {
     "spandrel": "networks.loading train.tasks.detail",
     "openvino": "engine.openvino",
     "pydantic": "options preset jobs.options cli.options encoding.provenance train.recipe",
-    "ruamel": "preset train.report",
+    "ruamel": "yaml_file train.report",
     "filelock": "jobs.workspace",
     "tqdm": "cli train",
     "typer": "cli",

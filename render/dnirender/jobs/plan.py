@@ -160,7 +160,9 @@ def make_plan(job: Job) -> Plan:
     streams = _streams(job, metadata)
     warnings = list(metadata.warnings)
     warnings += [str(stream) for stream in streams if stream.action != "copy" and stream.reason not in EXPECTED]
-    plan = Plan(job, source, select_frames(job, metadata), scaled_size(job, metadata), streams, tuple(warnings))
+    selection = select_frames(job, metadata)
+    warnings += [selection.track.unreached] if selection.track.unreached else []
+    plan = Plan(job, source, selection, scaled_size(job, metadata), streams, tuple(warnings))
     if job.animated:
         check_rate(job.output, plan.times)
     for number in range(1, plan.num_frames if job.numbered else 0):
