@@ -25,12 +25,12 @@ ORDER = """
 base: version errors options concurrency files frames
 timeline: easing expression keyframes mixture parser timeline
 preset: yaml_file preset
-media: truncation colorspace containers resize pixel_formats images
+media: truncation colorspace channels containers resize pixel_formats images
 decoding: timestamps deinterlace image_header metadata concealment packets tonemap scan source still video open clip
 networks: pixel_shuffle checkpoint architectures.gain architectures.compact architectures.paint architectures.relight
     network registry weights loading modules
 layout: drawing contact_sheet alpha_track panels
-encoding: provenance segment_file stream_copy sink encoders image_sequence animation video boomerang
+encoding: provenance segment_file transcode stream_plan stream_copy sink encoders image_sequence animation video boomerang
 engine: arrays calibration device torch_model executor memory_usage receptive_field tiling memory memory_retry fp32_retry
     openvino parallel cpu cuda configuration autotune engine
 jobs: disk_space workspace options job frame_selection plan verify fingerprint prepare compose notebook contact_sheet pipeline finish

@@ -16,7 +16,8 @@ from dnirender.decoding.source import Source
 from dnirender.encoding.animation import FORMATS, check_rate
 from dnirender.encoding.image_sequence import numbered_path
 from dnirender.encoding.sink import FrameTiming
-from dnirender.encoding.stream_copy import AS_REQUESTED, StreamPlan, TimeRange, plan_streams
+from dnirender.encoding.stream_copy import TimeRange
+from dnirender.encoding.stream_plan import AS_REQUESTED, StreamPlan, plan_streams
 from dnirender.errors import OutputError, UsageError
 from dnirender.frames import Alpha
 from dnirender.jobs.frame_selection import Selection, boomerang_order, select_frames, timing_and_range
