@@ -137,7 +137,7 @@ def render_command(
         for warning in report.warnings[len(prepared.warnings) :]:
             say.warn(warning)
         if as_json:
-            typer.echo(json.dumps(asdict(report)))
+            typer.echo(json.dumps(asdict(report) | {"warnings": [to_flags(warning) for warning in report.warnings]}))
         say.done(report)
 
     _each(pairs, one, say)
@@ -183,7 +183,7 @@ def _render(prepared: PreparedJob, progress: ProgressTracker, say: Console, word
             f"{prepared.plan.job.output}: {done} of {len(prepared.plan.selection.indices)} frames are there already"
         )
     try:
-        return run(prepared, progress, say.line)
+        return run(prepared, progress, lambda text: say.line(to_flags(text)))
     except RenderError:
         if (kept := prepared.workspace.num_finished_frames) and not prepared.workspace.published:
             total = len(prepared.plan.selection.indices)
@@ -213,7 +213,8 @@ def _each(pairs: list[tuple[Path, Path]], one: Callable[[Path, Path], None], say
             if len(pairs) == 1 or isinstance(error, ModelError | PresetError | InterruptedRender):
                 raise
             named = str(source) in str(error) or str(target) in str(error)
-            print_error(to_flags(str(error) if named else f"{source}: {error}"), error.exit_code)
+            message = to_flags(str(error) if named else f"{source}: {error}")
+            print_error(message, error.exit_code, getattr(error, "__notes__", ()))
             failed = failed or error
     if failed is not None:
         say.line("some inputs failed")
@@ -261,6 +262,6 @@ def _plan_summary(prepared: PreparedJob, elapsed: float) -> dict[str, Any]:
         "dtype": prepared.engine.dtype,
         "backend": prepared.engine.backend,
         "streams": [str(stream) for stream in plan.streams],
-        "warnings": list(prepared.warnings),
+        "warnings": [to_flags(warning) for warning in prepared.warnings],
         "estimated_seconds": None if estimate is None else round(estimate, 1),
     }

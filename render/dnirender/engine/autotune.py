@@ -31,13 +31,13 @@ MAX_WORKERS = 4  # frames in parallel on the CPU: more would wait for memory
 def check_backend(requested: str, network: Network, configuration: EngineConfiguration) -> str:
     """Returns `requested`; UsageError where it is unknown, not installed, or does not support the network."""
     if requested not in BACKENDS:
-        raise UsageError(f"--backend {requested}: expected {', '.join(BACKENDS)}")
+        raise UsageError(f"backend={requested!r}: expected {', '.join(BACKENDS)}")
     if requested == "openvino" and not can_compile(network, configuration):
         if not openvino.is_available():
-            raise UsageError("--backend openvino: it is not installed; pip install 'dnirender[openvino]'")
+            raise UsageError("backend='openvino': it is not installed; pip install 'dnirender[openvino]'")
         raise UsageError(
-            "--backend openvino: expected a convolutional network in fp32 or bf16 on the CPU, "
-            f"got {network.architecture} in {configuration.dtype} on {configuration.device}; use --backend torch"
+            "backend='openvino': expected a convolutional network in fp32 or bf16 on the CPU, "
+            f"got {network.architecture} in {configuration.dtype} on {configuration.device}; use backend='torch'"
         )
     return requested
 

@@ -92,7 +92,7 @@ class BackendTrial:
         if error > MAX_PLAUSIBLE_ERROR:
             raise ModelError(
                 f"{architecture}: OpenVINO renders it incorrectly, with a mean error of {error * 255:.3f} of 255; "
-                "use --backend torch"
+                "use backend='torch'"
             )
         reason = f"{self._planned.reason}; openvino, as requested, with a mean error of {error * 255:.3f} of 255"
         pace = self._known.openvino

@@ -13,6 +13,7 @@ from dnirender.jobs.disk_space import disk_full_error, is_disk_full
 from dnirender.jobs.estimate import remember_run
 from dnirender.jobs.finish import finish_render
 from dnirender.jobs.job import Keyframes, make_job
+from dnirender.jobs.notebook import result_html, table_html
 from dnirender.jobs.plan import make_plan
 from dnirender.jobs.prepare import PreparedJob, autotune, prepare
 from dnirender.preset import DEFAULT_PRESET, Preset
@@ -41,6 +42,18 @@ class Report:
     streams: tuple[str, ...]
     warnings: tuple[str, ...]
     phases: dict[str, float]
+
+    def _repr_html_(self) -> str:
+        frames = f"{self.frames}" + (f", {self.resumed} of them from earlier runs" if self.resumed else "")
+        rows = {
+            "output": self.output,
+            "frames": frames,
+            "time": f"{self.seconds:.1f} s, {self.fps:.1f} frames/s",
+            "rendered by": f"{self.device}, {self.dtype}, {self.backend}",
+            "streams": self.streams,
+            "warnings": self.warnings,
+        }
+        return table_html(rows) + result_html(Path(self.output), self.frames)
 
 
 def run(
