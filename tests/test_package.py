@@ -38,7 +38,7 @@ jobs: disk_space workspace options job frame_selection plan verify fingerprint p
 train: losses subspace features recipe report task loop data.photos data.relighting data.drawing data.scenes.canvas
     data.scenes.lights data.scenes.photographs data.scenes.houses data.scenes.objects data.scenes.street data.batches tasks.relight
     tasks.sketch tasks.style tasks.detail add_endpoint
-cli: signals default_command app presets options output info verify train sheet render bench main
+cli: start signals default_command app presets options output info verify train sheet render bench main
 """
 
 # Third-party libraries and the rooms, or modules, that may import them.

@@ -28,6 +28,7 @@ from dnirender.cli.options import (
 )
 from dnirender.cli.output import Console, ProgressBar, format_table, print_error
 from dnirender.cli.signals import InterruptedRender, Invocation, command_line
+from dnirender.cli.start import load_ahead
 from dnirender.errors import ModelError, OutputError, PresetError, RenderError, UsageError
 from dnirender.jobs.options import JOB_OPTIONS, check_options
 from dnirender.preset import PRESET_OPTIONS
@@ -110,6 +111,8 @@ def render_command(
     check_options(chosen, options)  # before the inputs are opened
     say = Console(quiet or as_json, verbose)
     pairs = list(zip(inputs, _outputs(inputs, output, name), strict=True))
+    if all(source.is_file() for source in inputs):
+        load_ahead()
 
     loaded: list[Engine] = []
     invocation = context.obj or Invocation([], time.perf_counter())

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 
 from dnirender.engine import openvino
@@ -10,6 +10,7 @@ from dnirender.engine.backend_trial import (
     MIN_SECONDS_TO_TUNE,
     BackendTrial,
     BuildExecutor,
+    Enter,
     Workload,
     details_of,
     is_openvino_better,
@@ -83,7 +84,7 @@ class Autotuner:
             pace = pace if pace is not None and pace * workload.count < MIN_SECONDS_TO_TUNE else None
         return self._described(replace(planned, backend=backend, seconds_per_frame=pace))
 
-    def choose(self, workload: Workload, enter: Callable[[str], None]) -> tuple[EngineConfiguration, Executor]:
+    def choose(self, workload: Workload, enter: Enter) -> tuple[EngineConfiguration, Executor]:
         """The configuration, and the executor that has it.
 
         ModelError: OpenVINO was requested and cannot run the network, or renders it incorrectly. RenderError: no tile

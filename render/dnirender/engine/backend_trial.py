@@ -14,7 +14,7 @@ import numpy as np
 import torch
 
 from dnirender.engine import openvino
-from dnirender.engine.calibration import SIDE, best_time, calibration_image
+from dnirender.engine.calibration import GRAPH_SECONDS, SIDE, best_time, calibration_image
 from dnirender.engine.configuration import MAX_ERROR, EngineConfiguration, endpoint_alphas
 from dnirender.engine.cpu import CompiledModel
 from dnirender.engine.device import one_thread
@@ -29,9 +29,10 @@ from dnirender.frames import Alpha, Batch, Frame, Image
 MIN_SECONDS_TO_TUNE = 4.0  # that a job takes in PyTorch: compiling and measuring take up to two
 MAX_SECONDS_TO_TUNE = 1.0  # of rendering test images in alternation
 ROUNDS_TO_TUNE = 3  # at most
-GRAPH_SECONDS = 0.4  # that it takes to load a graph that was compiled before
 MAX_PLAUSIBLE_ERROR = 10 * MAX_ERROR  # rounding does not explain a larger one
 
+Enter = Callable[[str], None]
+"""Is told the name of a phase that begins."""
 BuildExecutor = Callable[[Sequence[Model]], Executor]
 """Makes an executor of models that run in parallel."""
 
@@ -69,7 +70,7 @@ class BackendTrial:
         build_executor: BuildExecutor,
         in_pytorch: Executor,
         cache: MeasurementCache,
-        enter: Callable[[str], None],
+        enter: Enter,
     ) -> None:
         self._planned, self._workload, self._models = planned, workload, models
         self._planner, self._build, self._in_pytorch = planner, build_executor, in_pytorch

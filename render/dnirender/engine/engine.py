@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
+from collections.abc import Generator, Iterable, Iterator, Sequence
 from contextlib import closing
 from dataclasses import replace
 from typing import cast
@@ -14,7 +14,7 @@ import torch
 from dnirender.cache import Cache
 from dnirender.engine.arrays import Array, Form, from_rendered, to_frames
 from dnirender.engine.autotune import Autotuner, check_backend
-from dnirender.engine.backend_trial import GRAPH_SECONDS, Workload, seconds_per_frame
+from dnirender.engine.backend_trial import Enter, Workload, seconds_per_frame
 from dnirender.engine.configuration import configure, endpoint_alphas
 from dnirender.engine.cpu import CPUExecutor, CPUWorker
 from dnirender.engine.cuda import CUDAExecutor
@@ -99,30 +99,22 @@ class Engine:
             return Fp32Retry(CUDAExecutor(limited, self.device), render_fp32)
         return CPUExecutor([Fp32Retry(CPUWorker(model), render_fp32) for model in limited], self.threads)
 
-    def autotune(
-        self,
-        height: int,
-        width: int,
-        count: int,
-        depth: int = 8,
-        on_phase: Callable[[str], None] | None = None,
-    ) -> None:
+    def autotune(self, height: int, width: int, count: int, depth: int = 8, enter: Enter | None = None) -> None:
         """Selects the fastest configuration for `count` frames of this size and bit depth: tiles if a frame does not
         fit into memory, on the CPU as many workers as threads and memory allow, and PyTorch or OpenVINO.
 
         Speed is measured, so the choice may differ from run to run, and images with it within the allowed error. Frames
-        of other sizes are rendered by PyTorch. `on_phase` is told "choosing" and "compiling".
-        ModelError: OpenVINO was requested and cannot run the network, or renders it incorrectly. RenderError: no tile
-        fits into memory.
+        of other sizes are rendered by PyTorch. `enter` is told the phases "choosing" and "compiling".
+        ModelError: OpenVINO was requested and cannot run the network, or is wrong. RenderError: no tile fits memory.
         """
         workload = _workload(height, width, count, depth)
         if self._tuned_for is not None and self._tuned_for.covers(workload):
             return
-        if on_phase is not None:
-            on_phase("choosing")
+        enter = enter or (lambda _: None)
+        enter("choosing")
         self._tuned_for = None
         self._configuration, self._executor = self._base, self._build_executor(self._models)
-        self._configuration, self._executor = self._autotuner.choose(workload, on_phase or (lambda _: None))
+        self._configuration, self._executor = self._autotuner.choose(workload, enter)
         self._tuned_for = workload
 
     def recall(self, height: int, width: int, count: int, depth: int = 8) -> None:
@@ -137,11 +129,6 @@ class Engine:
         """Seconds that a frame of the size last tuned for, or recalled, takes among others; None where that was not
         measured."""
         return self._configuration.seconds_per_frame
-
-    @property
-    def start_seconds(self) -> float:
-        """What it takes to start with what was chosen and measured before."""
-        return GRAPH_SECONDS if self.backend == "openvino" else 0.0
 
     def measure_pace(self) -> float:
         """`pace`, measured where it is not known."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from dnirender.engine.calibration import GRAPH_SECONDS
 from dnirender.jobs.prepare import PreparedJob
 from dnirender.progress import ProgressTracker
 
@@ -36,8 +37,8 @@ def estimate_seconds(prepared: PreparedJob, elapsed: float) -> float | None:
     record = _numbers(found.get(engine.backend)) or _of_other(found, prepared)
     if engine.pace is None or record is None or frames < 1:
         return elapsed if frames < 1 else None
-    rendering = record["first"] + (frames - 1) * record["frame"]
-    return elapsed + engine.start_seconds + rendering + frames * record["joining"]
+    loading = elapsed + (GRAPH_SECONDS if engine.backend == "openvino" else 0.0)
+    return loading + record["first"] + (frames - 1) * record["frame"] + frames * record["joining"]
 
 
 def _of_other(found: dict[str, Any], prepared: PreparedJob) -> dict[str, float] | None:

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from dnirender.cache import Cache, cache_folder
+from dnirender.concurrency import collector_paused
 from dnirender.encoding.animation import AnimationSink
 from dnirender.encoding.boomerang import BoomerangSink
 from dnirender.encoding.encoders import (
@@ -51,9 +52,10 @@ CUDA_BATCH = 4  # on the CPU one by one is faster: activations stay in the cache
 def load_engine(job: Job, *, fresh: bool = False) -> Engine:
     """The networks of the job's preset on its device; with `fresh` nothing that was measured before is used. Raises
     ModelError, UsageError."""
-    from dnirender.engine.device import one_thread
-    from dnirender.engine.engine import Engine
-    from dnirender.networks.loading import load
+    with collector_paused():
+        from dnirender.engine.device import one_thread
+        from dnirender.engine.engine import Engine
+        from dnirender.networks.loading import load
 
     with one_thread():
         network, path = load({endpoint.name: endpoint.weights for endpoint in job.preset.network.endpoints})
