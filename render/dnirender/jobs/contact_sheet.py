@@ -1,4 +1,4 @@
-"""The contact sheet: chosen frames down, alpha across, a look at an effect before a long render."""
+"""Renders a contact sheet: frames down, alpha across; a preview of an effect."""
 
 from __future__ import annotations
 
@@ -22,18 +22,18 @@ from dnirender.timeline.timeline import Timeline
 
 
 def make_sheet(job: Job, positions: Sequence[str], values: Sequence[str], title: str) -> str:
-    """Renders the frames at `positions` of the source under each of the timeline values and writes a PNG.
+    """Renders the frames at `positions` of the source under each of the timeline `values` and writes a PNG file.
 
-    Returns what the engine chose. Raises RenderError.
+    Returns the configuration that the engine chose, as text. Raises RenderError.
     """
     check_target(job.output, job)
     options = job.decode
     source = open_source(job.input, stream=options.video_stream, deinterlace=options.deinterlace, hdr=options.hdr)
     metadata = source.metadata
     alphas = [_alpha(value, job.preset) for value in values]
-    chosen = ["0"] if is_still(job.input) else positions
-    places = [find_frame("frames", text.strip(), metadata.seconds) for text in chosen]
-    indices = sorted({min(place, len(metadata.pts) - 1) for place in places})
+    texts = ["0"] if is_still(job.input) else positions
+    numbers = [find_frame("frames", text.strip(), metadata.seconds) for text in texts]
+    indices = sorted({min(number, len(metadata.pts) - 1) for number in numbers})
     size = scaled_size(job, metadata)
     engine = load_engine(job)
     engine.autotune(size[1], size[0], len(indices) * len(alphas), metadata.depth)
@@ -60,7 +60,7 @@ def _label(index: int, metadata: VideoMetadata) -> str:
 
 
 def _columns(values: Sequence[str], alphas: Sequence[Alpha], endpoints: Sequence[str]) -> list[str]:
-    """The values as written, with the endpoint's name where one is met exactly."""
+    """Column titles: each value as the user wrote it, with the name of the endpoint if it is one."""
     names = [next((name for name, a in zip(endpoints, alpha, strict=True) if a == 1), "") for alpha in alphas]
     return [
         f"{value.strip()} {name}".strip() if name != value.strip() else name
