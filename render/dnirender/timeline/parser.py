@@ -77,9 +77,9 @@ def _parse_value(text: str, extrapolate: bool) -> Fraction | Mix:
     if number is None:
         return _parse_mix(text, extrapolate)
     if not extrapolate and not 0 <= number <= 1:
-        raise TimelineError(f"{text} is outside 0..1; use --extrapolate to go beyond the endpoints")
+        raise TimelineError(f"{text} is outside 0..1; use extrapolate=True to go beyond the endpoints")
     if abs(number) > MAX_COEFFICIENT:
-        raise TimelineError(f"{text} is out of range; --extrapolate allows -{MAX_COEFFICIENT} to {MAX_COEFFICIENT}")
+        raise TimelineError(f"{text} is out of range; extrapolate=True allows -{MAX_COEFFICIENT} to {MAX_COEFFICIENT}")
     return number
 
 
@@ -88,11 +88,13 @@ def _parse_mix(text: str, extrapolate: bool) -> Mix:
     weights = _parse_weights(text)
     total, lowest = sum(weights.values()), min(weights.values())
     if lowest < 0 and not extrapolate:
-        raise TimelineError("a weight is negative; use --extrapolate to go beyond the endpoints")
+        raise TimelineError("a weight is negative; use extrapolate=True to go beyond the endpoints")
     if total == 0 or (lowest < 0 and total != 1):
         raise TimelineError(f"the weights sum to {float(total):g}; expected 1")
     if lowest < 0 and max(weights.values()) > MAX_COEFFICIENT:
-        raise TimelineError(f"a weight is out of range; --extrapolate allows -{MAX_COEFFICIENT} to {MAX_COEFFICIENT}")
+        raise TimelineError(
+            f"a weight is out of range; extrapolate=True allows -{MAX_COEFFICIENT} to {MAX_COEFFICIENT}"
+        )
     return tuple((name, weight / total) for name, weight in weights.items())
 
 
