@@ -41,3 +41,7 @@ class OutputError(RenderError, OSError):
 
 class TrainingError(RenderError):
     """Training has no data, or its loss is not finite."""
+
+
+class PackageWarning(UserWarning):
+    """An installed package that extends this one failed; what it offers is skipped."""

@@ -65,11 +65,11 @@ def offered(model: type[BaseModel]) -> dict[str, tuple[str, FieldInfo, Flag]]:
     return {flag.option or name: (name, field, flag) for name, field, flag in found if flag is not None}
 
 
-def unknown_option(name: str, known: Iterable[str]) -> UsageError:
-    """The error for a keyword that is no option, with the nearest that is."""
+def unknown_option(name: str, known: Iterable[str], function: str = "render") -> UsageError:
+    """The error for a keyword that is no option of `function`, with the nearest that is."""
     known = list(known)
     close = difflib.get_close_matches(name, known, 1)
-    return UsageError(f"{name}: unknown option; " + (f"did you mean {close[0]}?" if close else "see help(render)"))
+    return UsageError(f"{name}: unknown option; " + (f"did you mean {close[0]}?" if close else f"see help({function})"))
 
 
 def first_error(error: ValidationError, fields: Callable[[tuple[int | str, ...]], list[str]]) -> str:

@@ -12,7 +12,7 @@ from dnirender.cli.options import new_flags, to_flags
 from dnirender.cli.output import print_error, print_warning
 from dnirender.cli.render import INTERRUPTED
 from dnirender.cli.signals import handle_signals
-from dnirender.errors import RenderError
+from dnirender.errors import PackageWarning, RenderError
 
 COMMANDS = (presets, info, sheet, bench, verify, train)
 """Modules that register their command at import."""
@@ -45,8 +45,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _show_warning(message: Warning | str, category: type[Warning], *_: object, **__: object) -> None:
-    """A FutureWarning is meant for the user; others are for developers, who see them in the tests."""
-    if issubclass(category, FutureWarning):
+    """Some are meant for the user; others are for developers, who see them in the tests."""
+    if issubclass(category, FutureWarning | PackageWarning):
         print_warning(str(message))
 
 
