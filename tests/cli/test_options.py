@@ -12,7 +12,7 @@ from dnirender.cli.app import app
 from dnirender.cli.options import FIELDS, GROUPS, OTHER_FIELDS, new_flags, to_flags
 
 PACKAGE = Path(main.__file__).parents[1]
-OF_OTHER_PROGRAMS = r"pip install .*|ffmpeg -h \S+"
+OF_OTHER_LANGUAGES = r"pip install .*|ffmpeg -h \S+|<[a-z]+ [^>]*>"
 
 
 def messages():
@@ -32,7 +32,7 @@ def messages():
             else:
                 text = str(node.value) if isinstance(node, ast.Constant) else ""
             if " " in text:
-                yield path.relative_to(PACKAGE), node.lineno, re.sub(OF_OTHER_PROGRAMS, "", text)
+                yield path.relative_to(PACKAGE), node.lineno, re.sub(OF_OTHER_LANGUAGES, "", text)
 
 
 def test_every_option_is_a_flag_of_render_under_a_heading():
