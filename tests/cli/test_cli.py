@@ -60,6 +60,32 @@ def test_tiles_give_the_same_picture(here, capsys):
     assert "--tile 4: tile height 4: expected a multiple of 1 above 6, twice the receptive radius of 3" in err
 
 
+def test_a_key_behind_the_clip_is_rendered_as_asked_with_a_warning(here, capsys):
+    code, _, err = dnirender(capsys, "clip.mp4", *MODELS, "-k", "0:0, 22:1")
+    assert code == 0
+    assert (
+        'warning: --keyframes: "22:1" (key 2) is behind the last frame, 11: its value is not reached, the last frame '
+        "has 0.500\n"
+    ) in err
+    assert "behind" not in dnirender(capsys, "clip.mp4", *MODELS, "-y", "-k", "0:0,end:1")[2]
+
+
+def test_a_mistake_in_an_expression_is_shown_under_the_message(here, capsys):
+    code, out, err = dnirender(capsys, "clip.mp4", *MODELS, "-k", "0:(0.5+*2)")
+    assert (code, out) == (2, "")
+    assert err == (
+        'error: --keyframes: "0:(0.5+*2)" (key 1): expected a value, got "*" at character 6\n  (0.5+*2)\n       ^\n'
+    )
+
+
+def test_an_expression_beyond_the_path_names_the_frame_before_anything_is_rendered(here, capsys):
+    code, _, err = dnirender(capsys, "clip.mp4", *MODELS, "-k", "0:(t/10)")
+    assert code == 2 and "the value at frame 11 is 1.1, outside 0..1; use --extrapolate" in err
+    code, _, err = dnirender(capsys, "clip.mp4", *MODELS, "-k", "0:0, 5:(log(t-8))")
+    assert code == 2 and "the value at frame 5 is nan, expected a finite number" in err
+    assert not list(here.glob("*.day-night.*")) and not leftovers(here)
+
+
 def test_version(capsys):
     assert dnirender(capsys, "--version")[:2] == (0, f"dnirender {__version__}\n")
 

@@ -10,7 +10,8 @@ import pytest
 from dnirender.decoding.open import open_source
 from dnirender.encoding.encoders import VideoSpec
 from dnirender.encoding.sink import FrameTiming
-from dnirender.encoding.stream_copy import TimeRange, plan_streams
+from dnirender.encoding.stream_copy import TimeRange
+from dnirender.encoding.stream_plan import plan_streams
 from dnirender.encoding.video import VideoSink
 from dnirender.errors import MediaError
 from dnirender.media.containers import CONTAINERS, open_container
@@ -66,7 +67,6 @@ def sound(path):
         (".webm", ".mkv", "libopus"),
         (".webm", ".mp4", "libopus"),
         (".mov", ".mov", "pcm_s16le"),
-        (".mov", ".mp4", "pcm_s16le"),
         (".mkv", ".mp4", "ac3"),
     ],
 )

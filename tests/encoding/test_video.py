@@ -26,7 +26,8 @@ from dnirender.encoding.encoders import (
 )
 from dnirender.encoding.image_sequence import ImageSequenceSink
 from dnirender.encoding.sink import FrameTiming
-from dnirender.encoding.stream_copy import StreamPlan, TimeRange, plan_streams
+from dnirender.encoding.stream_copy import TimeRange
+from dnirender.encoding.stream_plan import StreamPlan, plan_streams
 from dnirender.encoding.video import VideoSink
 from dnirender.errors import MediaError, OutputError, UsageError
 from dnirender.files import temporary_path

@@ -16,7 +16,7 @@ EXAMINED = {
     "scan._open": 1,  # all packets
     "truncation.is_truncated": 1,
     "scan.scan": 1,  # the first frames
-    "stream_copy.plan_streams": 1,
+    "stream_plan.plan_streams": 1,
     "files.sample_hash": 1,
 }
 RENDERED = {

@@ -200,7 +200,8 @@ def _each(pairs: list[tuple[Path, Path]], one: Callable[[Path, Path], None], say
             if len(pairs) == 1 or isinstance(error, ModelError | PresetError | InterruptedRender):
                 raise
             named = str(source) in str(error) or str(target) in str(error)
-            print_error(to_flags(str(error) if named else f"{source}: {error}"), error.exit_code)
+            message = to_flags(str(error) if named else f"{source}: {error}")
+            print_error(message, error.exit_code, getattr(error, "__notes__", ()))
             failed = failed or error
     if failed is not None:
         say.line("some inputs failed")

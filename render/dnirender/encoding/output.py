@@ -27,7 +27,8 @@ from dnirender.encoding.image_sequence import ImageSequenceSink
 from dnirender.encoding.provenance import Provenance
 from dnirender.encoding.segment_file import CorruptSegmentError, SegmentReader, SegmentWriter
 from dnirender.encoding.sink import FrameTiming, Sink
-from dnirender.encoding.stream_copy import StreamPlan, TimeRange
+from dnirender.encoding.stream_copy import TimeRange
+from dnirender.encoding.stream_plan import StreamPlan
 from dnirender.encoding.video import VideoSink
 from dnirender.files import disk_errors
 from dnirender.frames import Image

@@ -16,7 +16,8 @@ from dnirender.decoding.source import Source
 from dnirender.encoding.animation import FORMATS, check_rate
 from dnirender.encoding.image_sequence import numbered_path
 from dnirender.encoding.sink import FrameTiming
-from dnirender.encoding.stream_copy import AS_REQUESTED, StreamPlan, TimeRange, plan_streams
+from dnirender.encoding.stream_copy import TimeRange
+from dnirender.encoding.stream_plan import AS_REQUESTED, StreamPlan, plan_streams
 from dnirender.errors import OutputError, UsageError
 from dnirender.files import sample_hash
 from dnirender.frames import Alpha
@@ -168,11 +169,13 @@ def make_plan(job: Job) -> Plan:
     streams = _streams(job, metadata)
     warnings = list(metadata.warnings)
     warnings += [str(stream) for stream in streams if stream.action != "copy" and stream.reason not in EXPECTED]
+    selection = select_frames(job, metadata)
+    warnings += [selection.track.unreached] if selection.track.unreached else []
     plan = Plan(
         job=job,
         source=source,
         source_hash=sample_hash(job.input),
-        selection=select_frames(job, metadata),
+        selection=selection,
         size=scaled_size(job, metadata),
         streams=streams,
         warnings=tuple(warnings),
