@@ -19,7 +19,7 @@ from ruamel.yaml import YAML
 from ruamel.yaml.error import YAMLError
 
 from dnirender.errors import PresetError
-from dnirender.options import MAX_SHOWN, Flag, first_error, offered, shorten
+from dnirender.options import MAX_SHOWN, Flag, first_error, offered, parse_pairs, shorten
 from dnirender.timeline.easing import parse_easing, parse_number
 from dnirender.timeline.timeline import Timeline
 
@@ -140,7 +140,14 @@ class Encoding(_Model):
     )
     options: Annotated[
         dict[str, str],
-        Flag("output", names=("-e",), option="encoder_options", metavar="KEY=VALUE", text=list[str]),
+        Flag(
+            "output",
+            names=("-e",),
+            option="encoder_options",
+            metavar="KEY=VALUE",
+            text=list[str],
+            parse=lambda texts: parse_pairs("encoder_options", texts, "KEY=VALUE"),
+        ),
     ] = Field(default_factory=dict[str, str], description="An option of the encoder; repeat.")
     audio: Annotated[bool, Flag("output", fingerprint=False)] = Field(True, description="Copy the audio.")
     subtitles: Annotated[bool, Flag("output", fingerprint=False)] = Field(True, description="Copy the subtitles.")

@@ -88,7 +88,7 @@ class EngineOptions(Options):
 class ResumeOptions(Options):
     """What stays on the disk while a job runs, and what becomes of it."""
 
-    segment_frames: Annotated[int | None, Flag("safety", fingerprint=False), Field(ge=1)] = Field(
+    segment_frames: Annotated[int | None, Flag("safety", fingerprint=False, old=("segment",)), Field(ge=1)] = Field(
         default=None, description="Frames per segment, the unit of resuming.  [default: about 10 s of work]"
     )
     restart: Annotated[bool, Flag("safety", fingerprint=False)] = Field(
@@ -111,7 +111,7 @@ class EncodeOptions(Options):
     strict: Annotated[bool, Flag("safety", fingerprint=False)] = Field(
         default=False, description="Fail if the output cannot hold something of the input."
     )
-    overwrite: Annotated[bool, Flag("safety", names=("-y", "--overwrite"), fingerprint=False)] = Field(
+    overwrite: Annotated[bool, Flag("safety", names=("-y", "--overwrite"), fingerprint=False, old=("yes",))] = Field(
         default=False, description="Overwrite the output."
     )
 
@@ -124,7 +124,7 @@ GROUPS: dict[str, type[Options]] = {
 }
 JOB_OPTIONS = {name: (group, found) for group, model in GROUPS.items() for name, found in offered(model).items()}
 """By option: the group, and (field's name, field, flag)."""
-RENAMED = {"segment": "segment_frames"}
+RENAMED = {old: name for name, (_, (_, _, flag)) in (*PRESET_OPTIONS.items(), *JOB_OPTIONS.items()) for old in flag.old}
 """Options of the version before, and what they are called now."""
 
 
