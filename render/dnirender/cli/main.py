@@ -29,7 +29,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         with handle_signals() as heard:
             result = app(args=words, prog_name="dnirender", standalone_mode=False, obj=words)
     except RenderError as error:
-        return print_error(to_flags(str(error)), error.exit_code)
+        return print_error(to_flags(str(error)), error.exit_code, getattr(error, "__notes__", ()))
     except KeyboardInterrupt:
         return _interrupted(heard)
     except Exception as error:

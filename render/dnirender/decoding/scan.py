@@ -22,6 +22,7 @@ from dnirender.decoding.metadata import StreamMetadata, VideoMetadata
 from dnirender.decoding.packets import PacketList, codec_context_of, decode_first_frames, decode_packets, read_packets
 from dnirender.decoding.timestamps import FrameTimestamps, resolve_timestamps
 from dnirender.errors import MediaError, UsageError
+from dnirender.media.channels import channel_layout
 from dnirender.media.colorspace import KR_KB, UNSPECIFIED, ColorSpec, guess_matrix
 from dnirender.media.containers import check_pixel_count, codec_of, fraction, is_cover, open_container
 from dnirender.media.pixel_formats import depth_of, has_opacity, is_yuv, opacity_of, sampling_of
@@ -51,7 +52,7 @@ def scan(path: Path, number: int | None = None, *, ignore_errors: bool = False) 
         packets = read_packets(container, stream)
         truncation = _describe_truncation(container, stream, packets, path)
         if truncation and not ignore_errors:
-            raise MediaError(f"{path}: {truncation}; --ignore-errors renders them")
+            raise MediaError(f"{path}: {truncation}; ignore_errors=True renders them")
         times = _frame_timestamps(container, stream, packets, path)
     with open_container(path) as container:
         stream = cast(VideoStream, container.streams[index])
@@ -78,7 +79,7 @@ def _select_stream(container: InputContainer, path: Path, number: int | None) ->
         raise MediaError(f"{path}: has no video stream")
     if number is not None:
         if not 0 <= number < len(streams):
-            raise UsageError(f"--video-stream {number}: {path} has {len(streams)} video stream(s), numbered from 0")
+            raise UsageError(f"video_stream={number}: {path} has {len(streams)} video stream(s), numbered from 0")
         return streams[number]
     best = container.streams.best("video")
     return best if isinstance(best, VideoStream) and best in streams else streams[0]
@@ -264,5 +265,5 @@ def _stream_metadata(stream: Any) -> StreamMetadata:
         rate = fraction(stream.average_rate, Fraction(0))
         detail = f"{context.width}x{context.height} {context.pix_fmt}, {float(rate):.3f} frames/s"
     elif context is not None and stream.type == "audio":
-        detail = f"{context.sample_rate} Hz, {context.layout.name}"
+        detail = f"{context.sample_rate} Hz, {channel_layout(context).name}"
     return StreamMetadata(stream.index, stream.type, codec_of(stream), stream.metadata.get("language"), detail)

@@ -79,7 +79,7 @@ def choose_pix_fmt(
     """
     formats = [form.name for form in _find_encoder(codec).video_formats or ()]
     if requested and requested not in formats:
-        raise UsageError(f"--pix-fmt {requested}: {codec} supports {', '.join(formats)}")
+        raise UsageError(f"pix_fmt={requested!r}: {codec} supports {', '.join(formats)}")
     if requested:
         return requested
     names = {(2, 2): ["420"], (2, 1): ["422", "420"], (1, 1): ["444", "422", "420"]}
@@ -126,7 +126,7 @@ def check_encoder(spec: VideoSpec) -> None:
     except (av.error.FFmpegError, ValueError) as error:
         options = " ".join(f"{key}={value}" for key, value in spec.options.items())
         raise UsageError(
-            f"--codec {spec.codec}: cannot encode {spec.width}x{spec.height} {spec.pix_fmt}"
+            f"codec={spec.codec!r}: cannot encode {spec.width}x{spec.height} {spec.pix_fmt}"
             f"{' with ' + options if options else ''} ({error_text(error)})"
         ) from error
     unknown = set(context.options) & set(spec.options)
@@ -146,7 +146,7 @@ def check_container(spec: VideoSpec, container: str) -> None:
         out.start_encoding()
     except (av.error.FFmpegError, ValueError) as error:
         raise UsageError(
-            f"--codec {spec.codec}: {container} does not support it; choose another codec or extension"
+            f"codec={spec.codec!r}: {container} does not support it; choose another codec or extension"
         ) from error
     finally:
         # The scratch file has no packets; a muxer may raise for that, which says nothing about the header.
@@ -178,8 +178,8 @@ def _find_encoder(codec: str) -> av.Codec:
         encoder = av.Codec(codec, "w")
     except ValueError as error:
         raise UsageError(
-            f"--codec {codec}: unknown encoder; choose for example libx264, libx265, libvpx-vp9, libsvtav1 or ffv1"
+            f"codec={codec!r}: unknown encoder; choose for example libx264, libx265, libvpx-vp9, libsvtav1 or ffv1"
         ) from error
     if encoder.type != "video":
-        raise UsageError(f"--codec {codec}: encodes {encoder.type}, expected a video encoder")
+        raise UsageError(f"codec={codec!r}: encodes {encoder.type}, expected a video encoder")
     return encoder
