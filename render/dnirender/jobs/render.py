@@ -112,8 +112,8 @@ def render(
 ) -> Report:
     """Renders `input` to `output` (default `<stem>.<preset>.mp4` in the current folder) and reports.
 
-    `preset` is a name, a YAML file or a Preset. `keyframes` is a text, a Timeline, or tuples (position, value[,
-    easing]); `easing`, of keys that have none, is a name or a function from 0..1 to 0..1. `options` are those of the
+    `preset` is a name, a YAML file or a Preset. `keyframes` is a text, a Timeline, a dict of values by position, or
+    tuples (position, value[, easing]); `easing`, of keys that have none, is a name or a function from 0..1 to 0..1. `options` are those of the
     command line, by the same names with underscores: `crf=16`, `width=640`, `segment_frames=48`, `audio=False`;
     `jobs/options.py` and `preset.py` list them.
 
