@@ -31,10 +31,11 @@ networks: pixel_shuffle checkpoint architectures.gain architectures.compact arch
     network registry weights loading modules
 layout: drawing contact_sheet alpha_track panels
 encoding: provenance segment_file transcode stream_plan stream_copy sink encoders image_sequence animation video boomerang
+    output
 engine: arrays calibration device measurements torch_model executor memory_usage receptive_field tiling memory memory_retry
     fp32_retry openvino parallel cpu cuda configuration backend_trial autotune engine
-jobs: disk_space workspace options job frame_selection plan verify fingerprint prepare compose notebook contact_sheet pipeline
-    finish estimate render frames benchmark
+jobs: disk_space workspace options job frame_selection plan verify fingerprint prepare compose notebook contact_sheet pipeline finish
+    estimate render background frames benchmark
 train: losses subspace features recipe report task loop data.photos data.relighting data.drawing data.scenes.canvas
     data.scenes.lights data.scenes.photographs data.scenes.houses data.scenes.objects data.scenes.street data.batches tasks.relight
     tasks.sketch tasks.style tasks.detail add_endpoint
@@ -105,6 +106,7 @@ def libraries(path):
 
 def test_the_package_exports_exactly_these_names():
     assert sorted(dnirender.__all__) == [
+        "Cancelled",
         "Engine",
         "Job",
         "MediaError",
@@ -113,8 +115,10 @@ def test_the_package_exports_exactly_these_names():
         "Preset",
         "PresetError",
         "Progress",
+        "Render",
         "RenderError",
         "Report",
+        "Sheet",
         "Timeline",
         "TimelineError",
         "UsageError",
@@ -122,6 +126,7 @@ def test_the_package_exports_exactly_these_names():
         "open",
         "render",
         "render_frames",
+        "sheet",
     ]
     assert all(getattr(dnirender, name).__name__ == name for name in dnirender.__all__ if name != "open")
 

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from dnirender.decoding.clip import open_clip as open
     from dnirender.engine.engine import Engine
     from dnirender.errors import (
+        Cancelled,
         MediaError,
         ModelError,
         OutputError,
@@ -24,6 +25,8 @@ if TYPE_CHECKING:
         TimelineError,
         UsageError,
     )
+    from dnirender.jobs.background import Render
+    from dnirender.jobs.contact_sheet import Sheet, sheet
     from dnirender.jobs.frames import render_frames
     from dnirender.jobs.job import Job
     from dnirender.jobs.render import Report, render
@@ -34,6 +37,7 @@ if TYPE_CHECKING:
 
 # Imported when asked for: torch takes seconds, and a Timeline needs none of it.
 _HOMES = {
+    "Cancelled": "errors",
     "Engine": "engine.engine",
     "Job": "jobs.job",
     "MediaError": "errors",
@@ -42,8 +46,10 @@ _HOMES = {
     "Preset": "preset",
     "PresetError": "errors",
     "Progress": "progress",
+    "Render": "jobs.background",
     "RenderError": "errors",
     "Report": "jobs.render",
+    "Sheet": "jobs.contact_sheet",
     "Timeline": "timeline.timeline",
     "TimelineError": "errors",
     "UsageError": "errors",
@@ -51,11 +57,13 @@ _HOMES = {
     "open": "decoding.clip",
     "render": "jobs.render",
     "render_frames": "jobs.frames",
+    "sheet": "jobs.contact_sheet",
 }
 _NAMES = {"open": "open_clip"}  # where the name at home is another
 _ROOMS = {"networks"}  # reachable after `import dnirender`
 
 __all__ = [
+    "Cancelled",
     "Engine",
     "Job",
     "MediaError",
@@ -64,8 +72,10 @@ __all__ = [
     "Preset",
     "PresetError",
     "Progress",
+    "Render",
     "RenderError",
     "Report",
+    "Sheet",
     "Timeline",
     "TimelineError",
     "UsageError",
@@ -73,6 +83,7 @@ __all__ = [
     "open",
     "render",
     "render_frames",
+    "sheet",
 ]
 
 

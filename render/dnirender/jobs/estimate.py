@@ -62,7 +62,7 @@ def _numbers(record: Any) -> dict[str, float] | None:
 
 def _details(prepared: PreparedJob) -> dict[str, Any]:
     """What the time of a frame depends on, beside the networks."""
-    plan, engine, spec = prepared.plan, prepared.engine, prepared.spec
+    plan, engine, spec = prepared.plan, prepared.engine, prepared.output.spec
     source = plan.source.metadata
     options = {name: value for name, value in spec.options.items() if name != "crf"} if spec else {}
     return {
@@ -72,7 +72,7 @@ def _details(prepared: PreparedJob) -> dict[str, Any]:
         "batch": plan.job.engine.batch,
         "source": [source.codec, source.width, source.height, source.pix_fmt],
         "network size": plan.size,
-        "output size": prepared.output_size,
+        "output size": prepared.output.size,
         "panels": plan.job.preset.layout.panels,
         "format": plan.job.output.suffix.lower(),
         "encoder": [spec.codec, spec.pix_fmt, options] if spec else [],
