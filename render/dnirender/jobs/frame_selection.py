@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from bisect import bisect_right
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
@@ -52,10 +53,12 @@ def select_frames(job: Job, metadata: VideoMetadata) -> Selection:
 
 def timing_and_range(metadata: VideoMetadata, start: int, stop: int) -> tuple[FrameTiming, TimeRange]:
     """When frames start to stop are shown, and which part of the other streams goes with them: a part of a source
-    begins at time zero, the whole where it does."""
+    begins at time zero, the whole where it does by a clock that starts at zero."""
     times, seconds = _frame_timing(metadata, start, stop), metadata.seconds
     if start == 0 and stop == len(seconds):
-        return times, TimeRange()
+        clock_start = math.floor(metadata.clock_start / times.time_base)  # to the tick, so that frames stay exact
+        cut = TimeRange(shift=clock_start * times.time_base)
+        return replace(times, pts=tuple(pts - clock_start for pts in times.pts)), cut
     cut = TimeRange(seconds[start], seconds[stop] if stop < len(seconds) else None, seconds[start])
     return replace(times, pts=tuple(pts - times.pts[0] for pts in times.pts)), cut
 
