@@ -23,7 +23,11 @@ def restamp_in_order(
     `stamps` are the sorted pts of the whole video. Where pts differ from them, frames are held back until the pts held
     are the next of `stamps`, in any order. Where they are not after MAX_REORDER frames, or a frame is None (lost), the
     frames are yielded unchanged: something is missing. Without `from_start`, frames begin at any place in `stamps`.
+    Without `stamps` they are identified by their order anyway.
     """
+    if not stamps:
+        yield from frames
+        return
     place = 0 if from_start else None  # in `stamps`, of the first frame held
     held: list[VideoFrame] = []
     for frame in frames:

@@ -141,7 +141,7 @@ class VideoDecoder(Source):
                     container.seek(time, stream=stream, backward=True)
             try:
                 decoded = (frame for _, group in self._packets(container, stream) for frame in group or ())
-                frames = cast("Iterator[VideoFrame]", self._restamped(decoded, from_start=time is None))
+                frames = cast("Iterator[VideoFrame]", restamp_in_order(decoded, stream_pts, from_start=time is None))
                 first = list(itertools.islice(frames, 1 if time is None else PROBE_FRAMES))
                 if not first or (stream_pts and first[0].pts not in stream_pts[: start + 1]):
                     return
@@ -164,13 +164,6 @@ class VideoDecoder(Source):
             except av.error.FFmpegError as error:
                 raise self._decoding_error(index, error) from error
 
-    def _restamped(
-        self, frames: Iterable[VideoFrame | None], *, from_start: bool = True
-    ) -> Iterator[VideoFrame | None]:
-        """The frames with pts in order; unchanged if they are identified by their order anyway."""
-        stream_pts = self.metadata.stream_pts
-        return restamp_in_order(frames, stream_pts, from_start=from_start) if stream_pts else iter(frames)
-
     def _packets(
         self, container: InputContainer, stream: VideoStream
     ) -> Iterator[tuple[Packet[Any], list[VideoFrame] | None]]:
@@ -185,7 +178,8 @@ class VideoDecoder(Source):
         is_empty = True
         with open_container(self.path) as container:
             stream = cast(VideoStream, container.streams[self.metadata.video_index])
-            decoded = self._restamped(drop_corrupt_frames(self._packets(container, stream)))
+            decoded = drop_corrupt_frames(self._packets(container, stream))
+            decoded = restamp_in_order(decoded, self.metadata.stream_pts)
             for index, frame in conceal_lost_frames(decoded, self.metadata, self._check_format, self._lost):
                 is_empty = False
                 yield index, frame
