@@ -319,7 +319,7 @@ def test_sound_that_cannot_be_decoded_is_named(tmp_path):
     noise = np.random.default_rng(0).bytes(len(broken))
     clip.write_bytes(clip.read_bytes().replace(broken, noise))
     with pytest.raises(
-        MediaError, match=r"clip.mkv: audio #1 cannot be decoded at 0\.\d\d s \(.*\); --no-audio renders"
+        MediaError, match=r"clip.mkv: audio #1 cannot be decoded at 0\.\d\d s \(.*\); audio=False renders"
     ):
         remux(clip, tmp_path / "out.webm")
     assert not (tmp_path / "out.webm").exists()

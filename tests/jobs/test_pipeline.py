@@ -261,7 +261,7 @@ def test_output_checks(tmp_path, clip, endpoints):
 
     (tmp_path / "there.mp4").write_bytes(b"x")
     (tmp_path / "folder.mp4").mkdir()
-    refused("there.mp4", "exists already; -y overwrites it")
+    refused("there.mp4", "exists already; overwrite=True replaces it")
     refused("no/out.mp4", "no such folder; make it first")
     refused("clip.mp4", "is the input itself", overwrite=True)
     refused("folder.mp4", "is a folder; name a file", overwrite=True)
@@ -269,7 +269,7 @@ def test_output_checks(tmp_path, clip, endpoints):
     refused("out", "unknown output format 'without extension'", UsageError)
     refused("out.png", "one PNG cannot hold a transition", UsageError)
     refused("%d_%d.png", "expected one number in the pattern", UsageError)
-    refused("out.mp4", "--fps applies to GIF", UsageError, fps=10)
+    refused("out.mp4", "fps=10: applies to GIF", UsageError, fps=10)
     refused("out.mp4", "no frame of 12 lies in this range", UsageError, start="9", end="3")
     assert leftovers(tmp_path) == []
 
@@ -314,7 +314,7 @@ def test_strict_refuses_to_lose_anything_unasked(tmp_path, endpoints):
     clip = make_clip(tmp_path / "clip.mkv", audio="aac", subtitles=True)
     preset = preset_of(endpoints)
     render(clip, tmp_path / "whole.mkv", preset=preset, strict=True)
-    with pytest.raises(UsageError, match=r"--strict: subtitle #2 \(srt\): drop \(webm does not support srt\)$"):
+    with pytest.raises(UsageError, match=r"^strict=True: subtitle #2 \(srt\): drop \(webm does not support srt\)$"):
         render(clip, tmp_path / "out.webm", preset=preset, strict=True)
     silent = preset.override({"encoding": {"subtitles": False}})
     render(clip, tmp_path / "out.webm", preset=silent, strict=True)  # as asked

@@ -208,7 +208,9 @@ def test_what_is_no_longer_to_be_had_is_told(tmp_path, job):
     (folder,) = tmp_path.glob(".*.parts")
     begun = Manifest.read(folder)
     replace(begun, engine={**begun.engine, "device": "cuda:7"}).write(folder)
-    with pytest.raises(ValueError, match="cuda:7.*so it was begun, and --restart begins anew"):
+    with pytest.raises(
+        ValueError, match="cuda:7.*; the job was started with this setting, and restart=True starts it anew"
+    ):
         render(output=target, **job)
     assert render(output=target, restart=True, **job).frames == 12
 
@@ -313,7 +315,7 @@ def test_another_job_does_not_take_leave_from_the_mark_of_one_that_is_done(tmp_p
         patch.setattr(work.Workspace, "cleanup", lambda _: (_ for _ in ()).throw(Stop))
         render(output=target, **job)
     before = target.read_bytes()
-    with pytest.raises(OutputError, match="out.mkv: exists already; -y overwrites it"):
+    with pytest.raises(OutputError, match="out.mkv: exists already; overwrite=True replaces it"):
         render(output=target, **job | {"keyframes": "0:1,11:0"})
     assert target.read_bytes() == before
 

@@ -162,7 +162,7 @@ def _render_one(
         )
     try:
         with ProgressBar(prepared.plan, bar) as progress:
-            report = run(prepared, progress, say.line)
+            report = run(prepared, progress, lambda text: say.line(to_flags(text)))
     except RenderError:
         if (kept := prepared.workspace.num_finished_frames) and not prepared.workspace.published:
             total = len(prepared.plan.selection.indices)
@@ -173,7 +173,7 @@ def _render_one(
     for warning in report.warnings[len(prepared.warnings) :]:
         say.warn(warning)
     if as_json:
-        typer.echo(json.dumps(asdict(report)))
+        typer.echo(json.dumps(asdict(report) | {"warnings": [to_flags(warning) for warning in report.warnings]}))
     say.done(report)
 
 
@@ -197,7 +197,8 @@ def _each(pairs: list[tuple[Path, Path]], one: Callable[[Path, Path], None], say
             if len(pairs) == 1 or isinstance(error, ModelError | PresetError | InterruptedRender):
                 raise
             named = str(source) in str(error) or str(target) in str(error)
-            print_error(to_flags(str(error) if named else f"{source}: {error}"), error.exit_code)
+            message = to_flags(str(error) if named else f"{source}: {error}")
+            print_error(message, error.exit_code, getattr(error, "__notes__", ()))
             failed = failed or error
     if failed is not None:
         say.line("some inputs failed")
@@ -245,6 +246,6 @@ def _plan_summary(prepared: PreparedJob) -> dict[str, Any]:
         "dtype": prepared.engine.dtype,
         "backend": prepared.engine.backend,
         "streams": [str(stream) for stream in plan.streams],
-        "warnings": list(prepared.warnings),
+        "warnings": [to_flags(warning) for warning in prepared.warnings],
         "estimated_seconds": round(estimate_seconds(prepared), 1),
     }

@@ -170,7 +170,7 @@ class StreamCopier:
             at = f" at {float(start_of(packet)):.2f} s" if packet else ""
             raise MediaError(
                 f"{self._path}: audio #{index} cannot be decoded{at} ({error_text(error)}); "
-                "--no-audio renders without it"
+                "audio=False renders without it"
             ) from error
 
     def _describe_video(self, others: set[int]) -> None:

@@ -248,7 +248,7 @@ class VideoSink:
         out.start_encoding()
         if (stream.codec_context.extradata or b"") != segments.header:
             raise OutputError(
-                f"{self._target}: the encoder differs from the one of the finished segments; use --restart"
+                f"{self._target}: the encoder differs from the one of the finished segments; use restart=True"
             )
         delay = max(position - index for position, index in enumerate(segments.indices))
         lead = delay * times.duration(0)  # from the first dts to the first pts

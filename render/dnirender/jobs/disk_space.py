@@ -54,7 +54,7 @@ def disk_full_error(target: Path, folder: Path, done: int, total: int, guess: in
     more, free = remaining_bytes(folder, done, total, guess), shutil.disk_usage(target.parent).free
     return OutputError(
         f"{target}: the disk is full: about {size_text(more)} more are needed, {size_text(free)} are free; "
-        f"make room and run the same command again (without --restart), which goes on behind the {done} of {total} "
+        f"make room and run the same command again (without restart=True), which goes on behind the {done} of {total} "
         "frames that are done"
     )
 

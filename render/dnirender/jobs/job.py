@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Self
@@ -22,8 +22,8 @@ from dnirender.preset import DEFAULT_PRESET, Preset
 from dnirender.timeline.easing import Easing
 from dnirender.timeline.timeline import Timeline
 
-Keyframes = str | Timeline | Sequence[Sequence[Any]]
-"""The command line's text, a Timeline, or keys as (position, value) or (position, value, easing)."""
+Keyframes = str | Timeline | Mapping[Any, Any] | Sequence[Sequence[Any]]
+"""The command line's text, a Timeline, values by position, or keys as (position, value[, easing])."""
 
 
 @dataclass(frozen=True)
@@ -81,7 +81,8 @@ def make_job(
     text = keyframes if isinstance(keyframes, str) or keyframes is None else None
     values = {"keyframes": text, "easing": easing if isinstance(easing, str) else None, **options}
     if keyframes is not None and text is None and not isinstance(keyframes, Timeline):
-        values["keyframes"] = ", ".join(_key_text(key) for key in keyframes)
+        keys = keyframes.items() if isinstance(keyframes, Mapping) else keyframes
+        values["keyframes"] = ", ".join(_key_text(key) for key in keys)
     job = job.override(**{key: value for key, value in values.items() if value is not None})
     if isinstance(keyframes, Timeline):
         return replace(job, own_timeline=keyframes)

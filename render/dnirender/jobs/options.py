@@ -124,6 +124,14 @@ GROUPS: dict[str, type[Options]] = {
 }
 JOB_OPTIONS = {name: (group, found) for group, model in GROUPS.items() for name, found in offered(model).items()}
 """By option: the group, and (field's name, field, flag)."""
+SHEET_OPTIONS = (
+    *("extrapolate", "video_stream", "ignore_errors", "deinterlace", "hdr", "width", "height"),
+    *(name for name, (group, _) in JOB_OPTIONS.items() if group == "engine" and name != "batch"),
+    "overwrite",
+)
+"""Options of a contact sheet."""
+SHEET_FRAMES, SHEET_ALPHAS = ("0", "25%", "50%", "75%", "end"), ("0", "0.25", "0.5", "0.75", "1")
+"""What it shows by default: positions in the source, and values along the path of endpoints."""
 RENAMED = {"segment": "segment_frames"}
 """Options of the version before, and what they are called now."""
 

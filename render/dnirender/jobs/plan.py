@@ -152,13 +152,18 @@ def make_plan(job: Job) -> Plan:
     check_output(job)
     compose.check_panels(job.preset.layout.panels, job.preset.endpoints)
     if job.encode.fps is not None and not (job.animated or is_still(job.input)):
-        raise UsageError("--fps applies to GIF, WebP, APNG and stills; a video keeps the time stamps of its source")
+        raise UsageError(
+            f"fps={float(job.encode.fps):g}: applies to GIF, WebP, APNG and stills; "
+            "a video keeps the timestamps of its source"
+        )
     source = _open(job)
     metadata = source.metadata
     streams = _streams(job, metadata)
     warnings = list(metadata.warnings)
     warnings += [str(stream) for stream in streams if stream.action != "copy" and stream.reason not in EXPECTED]
-    plan = Plan(job, source, select_frames(job, metadata), scaled_size(job, metadata), streams, tuple(warnings))
+    selection = select_frames(job, metadata)
+    warnings += [selection.track.unreached] if selection.track.unreached else []
+    plan = Plan(job, source, selection, scaled_size(job, metadata), streams, tuple(warnings))
     if job.animated:
         check_rate(job.output, plan.times)
     for number in range(1, plan.num_frames if job.numbered else 0):
@@ -194,7 +199,7 @@ def check_target(target: Path, job: Job) -> None:
     if target.is_dir():
         raise OutputError(f"{target}: is a folder; name a file")
     if (target.exists() or target.is_symlink()) and not (job.encode.overwrite or was_delivered(job.output, target)):
-        raise OutputError(f"{target}: exists already; -y overwrites it")
+        raise OutputError(f"{target}: exists already; overwrite=True replaces it")
     if not os.access(target.parent, os.W_OK):
         raise OutputError(f"{target.parent}: this folder cannot be written to")
 

@@ -167,7 +167,7 @@ def prepare(plan: Plan, engine: Engine | None = None) -> PreparedJob:
     workspace = Workspace(plan.job.output, job_fingerprint(plan))
     for target in plan.targets if not plan.job.encode.overwrite else ():
         if target.exists() and not workspace.has_delivered(target):
-            raise OutputError(f"{target}: exists already; -y overwrites it")
+            raise OutputError(f"{target}: exists already; overwrite=True replaces it")
     begun = None if plan.job.resume.restart else workspace.manifest
     if begun:
         plan = replace(plan, job=plan.job.override(**begun.engine))
@@ -177,7 +177,9 @@ def prepare(plan: Plan, engine: Engine | None = None) -> PreparedJob:
         except UsageError as error:
             if begun is None:
                 raise
-            raise UsageError(f"{error}; so it was begun, and --restart begins anew") from error
+            raise UsageError(
+                f"{error}; the job was started with this setting, and restart=True starts it anew"
+            ) from error
     if plan.job.engine.batch is None:
         batch = CUDA_BATCH if engine.device.type == "cuda" else 1
         plan = replace(plan, job=plan.job.override(batch=batch))
@@ -188,7 +190,7 @@ def prepare(plan: Plan, engine: Engine | None = None) -> PreparedJob:
     spec = _spec(plan, width, height) if plan.job.output.suffix.lower() in CONTAINERS else None
     lost = list(_lost(plan, spec))
     if plan.job.encode.strict and (dropped := [*plan.dropped, *lost]):
-        raise UsageError(f"--strict: {'; '.join(dropped)}")
+        raise UsageError(f"strict=True: {'; '.join(dropped)}")
     warnings = [*plan.warnings, *lost]
     if spec and (spec.width, spec.height) != (width, height):
         warnings.append(

@@ -12,6 +12,7 @@ from dnirender.errors import OutputError
 from dnirender.jobs.disk_space import disk_full_error, is_disk_full
 from dnirender.jobs.finish import finish_render
 from dnirender.jobs.job import Keyframes, make_job
+from dnirender.jobs.notebook import result_html, table_html
 from dnirender.jobs.pipeline import Progress
 from dnirender.jobs.plan import make_plan
 from dnirender.jobs.prepare import PreparedJob, autotune, prepare
@@ -38,6 +39,18 @@ class Report:
     weight_writes: int
     streams: tuple[str, ...]
     warnings: tuple[str, ...]
+
+    def _repr_html_(self) -> str:
+        frames = f"{self.frames}" + (f", {self.resumed} of them from earlier runs" if self.resumed else "")
+        rows = {
+            "output": self.output,
+            "frames": frames,
+            "time": f"{self.seconds:.1f} s, {self.fps:.1f} frames/s",
+            "rendered by": f"{self.device}, {self.dtype}, {self.backend}",
+            "streams": self.streams,
+            "warnings": self.warnings,
+        }
+        return table_html(rows) + result_html(Path(self.output), self.frames)
 
 
 def run(prepared: PreparedJob, progress: Progress | None = None, notice: Callable[[str], None] | None = None) -> Report:

@@ -29,6 +29,7 @@ from dnirender.files import disk_errors, publish
 
 Identity = Mapping[str, str]
 """What makes a job this one, by the names of its ingredients: other values, other pictures."""
+MAX_MANIFEST_BYTES = 1 << 26  # a million segments of one frame are 35 MB
 
 
 @dataclass(frozen=True)
@@ -72,7 +73,10 @@ class Manifest:
     def read(cls, folder: Path) -> Manifest | None:
         """That of a folder; None where there is none that can be read."""
         try:
-            data = json.loads((folder / "manifest.json").read_text("utf-8"))
+            file = folder / "manifest.json"
+            if file.stat().st_size > MAX_MANIFEST_BYTES:
+                return None
+            data = json.loads(file.read_text("utf-8"))
             return cls(
                 job=dict(data["job"]),
                 engine={key: tuple(v) if isinstance(v, list) else v for key, v in data["engine"].items()},
@@ -80,7 +84,7 @@ class Manifest:
                 concealed_frames=tuple(map(int, data["concealed_frames"])),
                 delivered={str(name): (int(size), int(time)) for name, (size, time) in data["delivered"].items()},
             )
-        except (OSError, ValueError, KeyError, TypeError, AttributeError):
+        except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError):
             return None
 
     def write(self, folder: Path) -> None:
