@@ -17,6 +17,7 @@ from dnirender.encoding.encoders import (
     check_encoder,
     choose_pix_fmt,
     container_keeps_opacity,
+    encodable_color,
     encoder_options,
     even_size,
     keeps_shape,
@@ -197,6 +198,11 @@ def prepare(plan: Plan, engine: Engine | None = None) -> PreparedJob:
             f"{width}x{height} is odd, and {spec.codec} with {spec.pix_fmt} is not: "
             f"padded to {spec.width}x{spec.height} by repeating the edge"
         )
+    if spec and spec.color != plan.source.metadata.color:
+        warnings.append(
+            f"{spec.codec} in {container_of(plan.job.output)} does not store {plan.source.metadata.color}: "
+            f"converted to {spec.color}, which players assume"
+        )
     done = 0 if plan.job.resume.restart else workspace.num_finished_frames
     space = _disk_bytes(plan, spec, (width, height))
     needed = remaining_bytes(workspace.folder, done, len(plan.selection.indices), space)
@@ -285,14 +291,13 @@ def _spec(plan: Plan, width: int, height: int) -> VideoSpec:
         pix_fmt=pix_fmt,
         width=width,
         height=height,
-        color=metadata.color,
+        color=encodable_color(codec, metadata.color),
         sample_aspect_ratio=metadata.sample_aspect_ratio,
-        options=encoder_options(codec, encoding.crf, encoding.options),
+        options=encoder_options(codec, encoding.crf, encoding.options, pix_fmt),
         rate=plan.times.frame_rate.limit_denominator(100_000),
     )
     check_encoder(spec)
-    check_container(spec, container_of(plan.job.output))
-    return spec
+    return replace(spec, color=check_container(spec, container_of(plan.job.output)))
 
 
 def estimate_seconds(prepared: PreparedJob) -> float:
