@@ -138,7 +138,7 @@ def test_weights_stay_in_the_folder_of_their_preset(tmp_path, weights):
         Preset.load(written(tmp_path, text))
     assert str(caught.value).endswith(
         f"my.yaml: network.endpoints[1].weights: expected a file in the preset's folder or below, got {weights!r}; "
-        "put the weights there, or name them on the command line with -m NAME=FILE"
+        "put the weights there, or render them as endpoints of your own"
     )
 
 

@@ -228,7 +228,7 @@ def _check_below(weights: Path, where: str) -> None:
     if weights.is_absolute() or weights.anchor or ".." in weights.parts:
         raise PresetError(
             f"{where}: expected a file in the preset's folder or below, got {str(weights)[:MAX_SHOWN]!r}; "
-            "put the weights there, or name them on the command line with -m NAME=FILE"
+            "put the weights there, or render them as endpoints of your own"
         )
 
 

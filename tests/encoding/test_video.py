@@ -1,12 +1,14 @@
 """Video output: every frame at its time and in the right color; atomic output."""
 
 import errno
+import io
 import itertools
 from dataclasses import replace
 from fractions import Fraction
 from pathlib import Path
 
 import av
+import cv2
 import numpy as np
 import pytest
 from hypothesis import HealthCheck, given, settings
@@ -379,7 +381,8 @@ def test_what_is_asked_for_wins_or_is_refused():
         choose_pix_fmt("aac", (2, 2), 8, None)
 
 
-def test_options_override_one_another():
+def test_options_override_one_another(monkeypatch):
+    monkeypatch.setattr(cv2, "checkHardwareSupport", lambda _: False)
     assert encoder_options("libx264", None, {}) == {"preset": "veryfast", "crf": "17"}
     assert encoder_options("libx264", 23, {"tune": "film"}) == {"preset": "veryfast", "crf": "23", "tune": "film"}
     assert encoder_options("libx264", 23, {"crf": "0", "preset": "slow"}) == {"preset": "slow", "crf": "0"}
@@ -387,6 +390,31 @@ def test_options_override_one_another():
     # With crf set, x264 and x265 ignore qp, and VP9 takes a bit rate as a limit.
     assert encoder_options("libx264", None, {"qp": "0"}) == {"preset": "veryfast", "qp": "0"}
     assert "crf" not in encoder_options("libvpx-vp9", None, {"b": "1M"})
+
+
+def test_instructions_of_x264_are_limited_where_the_cpu_has_them_and_the_user_does_not_say(monkeypatch):
+    monkeypatch.setattr(cv2, "checkHardwareSupport", lambda _: True)
+    for params, wanted in (("", "asm=AVX2"), ("ref=2", "ref=2:asm=AVX2"), ("asm=0:ref=2", "asm=0:ref=2")):
+        assert encoder_options("libx264", None, {"x264-params": params})["x264-params"] == wanted
+    assert "x264-params" not in encoder_options("libx265", None, {})
+
+
+@pytest.mark.parametrize("size", [(160, 96), (320, 180), (480, 270)])
+def test_equal_frames_give_equal_packets_with_the_default_options(size):
+    def packed():
+        with av.open(io.BytesIO(), "w", format="matroska") as container:
+            stream = container.add_stream("libx264", Fraction(25), options=encoder_options("libx264", None, {}))
+            stream.width, stream.height = size
+            made = [p for f in frames for p in stream.encode(av.VideoFrame.from_ndarray(f, "rgb24"))]
+            return [bytes(packet) for packet in made + stream.encode()]
+
+    rng = np.random.default_rng(0)
+    scene = cv2.resize(rng.integers(0, 256, (90, 150, 3), np.uint8), (600, 360), interpolation=cv2.INTER_CUBIC)
+    frames = [np.ascontiguousarray(scene[k : k + size[1], 2 * k : 2 * k + size[0]]) for k in range(40)]
+    first = packed()
+    assert len(first) == 40
+    for _ in range(12):
+        assert packed() == first
 
 
 @pytest.mark.parametrize(

@@ -94,9 +94,9 @@ def test_a_requested_dtype_is_used_and_its_error_reported():
 
 
 def test_a_dtype_that_does_not_work_is_refused():
-    text = "--dtype fp16: toy does not work in it on cpu; use --dtype fp32"
+    text = "dtype='fp16': toy does not work in it on cpu; use dtype='fp32'"
     with pytest.raises(UsageError, match=text):
         cpu(*toy(supports_half=False), dtype="fp16")
     big = WeightPath({"a": Cancel(1e5).state_dict()})
-    with pytest.raises(UsageError, match="--dtype fp16: cancel does not work in it on cpu; use --dtype fp32"):
+    with pytest.raises(UsageError, match="dtype='fp16': cancel does not work in it on cpu; use dtype='fp32'"):
         cpu(Network("cancel", Cancel(0)), big, dtype="fp16")

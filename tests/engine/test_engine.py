@@ -240,23 +240,23 @@ def test_the_network_given_stays_as_it_was():
 
 
 def test_bad_options_say_what_is_expected(monkeypatch):
-    with pytest.raises(UsageError, match="--dtype half: expected auto, fp32, bf16, fp16"):
+    with pytest.raises(UsageError, match="dtype='half': expected auto, fp32, bf16, fp16"):
         cpu(*toy(), dtype="half")
-    with pytest.raises(UsageError, match="--threads 0: expected 1 or more"):
+    with pytest.raises(UsageError, match="threads=0: expected 1 or more"):
         cpu(*toy(), threads=0)
     for name in ("gpu", "cuda:", "cuda:x", "cpu:0", "auto:1", "mps"):
-        with pytest.raises(UsageError, match=f"--device {name}: expected auto, cpu, cuda or cuda:N"):
+        with pytest.raises(UsageError, match=f"device={name!r}: expected auto, cpu, cuda or cuda:N"):
             Engine(*toy(), device=name)
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
     for name in ("cuda", "cuda:1"):
         with pytest.raises(
-            UsageError, match=rf"--device {name}: PyTorch \S+ \(built .+\) finds no GPU; use --device cpu"
+            UsageError, match=rf"device={name!r}: PyTorch \S+ \(built .+\) finds no GPU; use device='cpu'"
         ):
             Engine(*toy(), device=name)
     assert str(Engine(*toy(), device="auto", dtype="fp32").device) == "cpu"
     monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
     monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
-    with pytest.raises(UsageError, match="--device cuda:2: the last GPU here is cuda:1"):
+    with pytest.raises(UsageError, match="device='cuda:2': the last GPU here is cuda:1"):
         Engine(*toy(), device="cuda:2")
 
 
@@ -322,10 +322,12 @@ def test_no_memory_says_what_to_do(error):
             raise error
 
     engine = cpu(Network("hungry", Hungry()), toy()[1])
-    with pytest.raises(RenderError, match="frame 0: out of memory on cpu for 1 x 13x9; use a smaller --width"):
+    with pytest.raises(
+        RenderError, match="frame 0: out of memory on cpu for 1 x 13x9; use a smaller width, such as width=6"
+    ):
         flat(engine(batches(pictures(2), [(1.0, 0.0)] * 2, 2)))
     with (
-        pytest.raises(RenderError, match="frame 0: out of memory on cuda:0 for 2 x 13x9; use --batch 1"),
+        pytest.raises(RenderError, match="frame 0: out of memory on cuda:0 for 2 x 13x9; use batch=1"),
         render_errors(batches(pictures(2), [(1.0, 0.0)] * 2, 2)[0], "cuda:0"),
     ):
         raise error

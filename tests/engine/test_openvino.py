@@ -200,7 +200,7 @@ def test_a_job_is_measured_once_and_again_after_a_failure(monkeypatch):
 def test_a_graph_that_renders_something_else_is_refused(monkeypatch):
     monkeypatch.setattr(autotune, "_compiled_error", lambda *_: 0.1)
     with pytest.raises(
-        ModelError, match=r"renders it incorrectly, with a mean error of 25\.500 of 255; use --backend torch"
+        ModelError, match=r"renders it incorrectly, with a mean error of 25\.500 of 255; use backend='torch'"
     ):
         engines("gray")[0].autotune(37, 44, 1)
 

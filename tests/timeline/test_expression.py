@@ -199,10 +199,10 @@ def test_values_outside_the_path_name_the_frame():
         along("0:0.5, 3:(0.2*t)", 8)
     assert str(caught.value) == (
         'keyframes: "3:(0.2*t)" (key 2): the value at frame 6 is 1.2, outside 0..1; '
-        "use --extrapolate to go beyond the endpoints"
+        "use extrapolate=True to go beyond the endpoints"
     )
     assert along("0:(0.2*t)", 8, extrapolate=True)[-1] == pytest.approx(1.4)
-    with pytest.raises(TimelineError, match=r"frame 2 is 200, out of range; --extrapolate allows -100 to 100$"):
+    with pytest.raises(TimelineError, match=r"frame 2 is 200, out of range; extrapolate=True allows -100 to 100$"):
         along("0:(100*t)", 8, extrapolate=True)
     assert along("0:(0.1*3+0.7)", 1) == [1.0]  # 1.0000000000000002 in floats
 

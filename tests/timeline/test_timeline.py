@@ -511,16 +511,16 @@ MALFORMED = {
     "0:-inf": 'keyframes: "0:-inf" (key 1): -inf is not a finite number',
     "0:1e400": 'keyframes: "0:1e400" (key 1): the number "1e400" is out of range',
     "0:1e-999999999": 'keyframes: "0:1e-999999999" (key 1): the number "1e-999999999" is out of range',
-    "0:1.5": 'keyframes: "0:1.5" (key 1): 1.5 is outside 0..1; use --extrapolate to go beyond the endpoints',
-    "1:30": 'keyframes: "1:30" (key 1): 30 is outside 0..1; use --extrapolate to go beyond the endpoints',
-    "0:-1": 'keyframes: "0:-1" (key 1): -1 is outside 0..1; use --extrapolate to go beyond the endpoints',
+    "0:1.5": 'keyframes: "0:1.5" (key 1): 1.5 is outside 0..1; use extrapolate=True to go beyond the endpoints',
+    "1:30": 'keyframes: "1:30" (key 1): 30 is outside 0..1; use extrapolate=True to go beyond the endpoints',
+    "0:-1": 'keyframes: "0:-1" (key 1): -1 is outside 0..1; use extrapolate=True to go beyond the endpoints',
     "0:2*day-1*1x": 'keyframes: "0:2*day-1*1x" (key 1): a weight is negative; '
-    "use --extrapolate to go beyond the endpoints",
+    "use extrapolate=True to go beyond the endpoints",
     "0:0*day+0*1x": 'keyframes: "0:0*day+0*1x" (key 1): the weights sum to 0; expected 1',
     "0:0.5+0.5*day": f'keyframes: "0:0.5+0.5*day" (key 1): 0.5 has no endpoint name; expected {VALUES}',
     "0:day 1x": f'keyframes: "0:day 1x" (key 1): cannot read "1x"; expected {VALUES}',
     "0:0.5*day+": f'keyframes: "0:0.5*day+" (key 1): cannot read "+"; expected {VALUES}',
-    "0:150%": 'keyframes: "0:150%" (key 1): 150% is outside 0..1; use --extrapolate to go beyond the endpoints',
+    "0:150%": 'keyframes: "0:150%" (key 1): 150% is outside 0..1; use extrapolate=True to go beyond the endpoints',
     "0:'0": 'keyframes: unbalanced quote in "0:\'0"',
     "0:0.5*": 'keyframes: "0:0.5*" (key 1): expected a value, got the end at character 5',
     "0:t@smooth": 'keyframes: "0:t@smooth" (key 1): an expression has a value of its own at every frame; '
@@ -601,11 +601,11 @@ def test_what_does_not_fit_the_clip_is_explained(text, message):
         (lambda: parse_position("soon"), f'unknown position "soon"; expected {POSITIONS}'),
         (
             lambda: Timeline.parse("0:1e9", extrapolate=True),
-            'keyframes: "0:1e9" (key 1): 1e9 is out of range; --extrapolate allows -100 to 100',
+            'keyframes: "0:1e9" (key 1): 1e9 is out of range; extrapolate=True allows -100 to 100',
         ),
         (
             lambda: Timeline.parse("0:101*a-100*b", extrapolate=True),
-            'keyframes: "0:101*a-100*b" (key 1): a weight is out of range; --extrapolate allows -100 to 100',
+            'keyframes: "0:101*a-100*b" (key 1): a weight is out of range; extrapolate=True allows -100 to 100',
         ),
         (
             lambda: Timeline.parse("0:2*a-0.5*b", extrapolate=True),

@@ -26,8 +26,9 @@ FIELDS = {name: found for name, (_, found) in (*PRESET_OPTIONS.items(), *JOB_OPT
 """By option: (field's name, field, flag)."""
 OLD_FLAGS = {"--segment": "--segment-frames", "--yes": "--overwrite"}
 """Flags of the version before, and what they are called now."""
-SHEET = ("frames", "alphas")
-"""Options of `sheet` alone."""
+OTHER_FIELDS = ("frames", "alphas", "name", "features")
+"""What messages of `sheet` and `train` name beside the options: arguments that their flags are called after."""
+QUOTES = "'\""
 ENGINE = ("device", "dtype", "backend", "threads", "tile")
 
 Inputs = Annotated[list[Path], typer.Argument(help="Videos, or still images to hold.", metavar="INPUT")]
@@ -99,7 +100,7 @@ def with_options(names: Collection[str]) -> Callable[[Callable[..., None]], Call
 def _parameter(name: str) -> inspect.Parameter:
     _, field, flag = FIELDS[name]
     switch = _is_switch(field)
-    flags = flag.names or (f"--{'no-' if field.default is True else ''}{name.replace('_', '-')}",)
+    flags = flag.names or (_flag_name(name),)
     text = (field.description or "") if field.default is not True else f"Do not {_lower(field.description or '')}"
     option = typer.Option(*flags, help=text, metavar=flag.metavar, rich_help_panel=flag.group)
     kind = bool if switch else (flag.text or _plain(field.annotation))
@@ -148,22 +149,25 @@ def new_flags(words: list[str]) -> tuple[list[str], list[str]]:
 def to_flags(message: str) -> str:
     """An error or warning of the library, which speaks of fields (`crf=60`, `audio=False`), in the flags of this
     command line."""
+    names = "|".join(sorted([*FIELDS, *OTHER_FIELDS], key=len, reverse=True))
+    value = r"""'[^']*'|"[^"]*"|\([^()]*\)|[\w.+%:/-]*[\w%]"""
+    message = re.sub(rf"(?<![\w./-])({names})=({value})", _flag_and_value, message)
+    return re.sub(rf"^(?:options: [a-z]+(?:\.|: ))?({names}): ", lambda match: f"{_flag_name(match[1])}: ", message)
 
-    def flag(match: re.Match[str]) -> str:
-        name, value = match[1], match[2]
-        if name in SHEET:
-            return f"--{name} {value.strip(chr(39))}"
-        _, field, own = FIELDS[name]
-        text = max(own.names or (f"--{name.replace('_', '-')}",), key=len)
-        if _is_switch(field):
-            return f"--no-{name.replace('_', '-')}" if value == "False" and field.default is True else text
-        return f"{text} {value.strip(chr(39))}"
 
-    names = "|".join(sorted([*FIELDS, *SHEET], key=len, reverse=True))
-    message = re.sub(rf"(?<![\w.-])({names})=('[^']*'|[\w.+%:/-]*[\w%])", flag, message)
-    return re.sub(
-        rf"^(?:options: [a-z]+(?:\.|: ))?({names}): ", lambda match: f"--{match[1].replace('_', '-')}: ", message
-    )
+def _flag_and_value(match: re.Match[str]) -> str:
+    name, value = match.groups()
+    if name in FIELDS and value == str(FIELDS[name][1].default):  # of a switch, which has no flag for its default
+        return match[0]
+    return _flag_name(name) if value in ("True", "False") else f"{_flag_name(name)} {value.strip(QUOTES)}"
+
+
+def _flag_name(name: str) -> str:
+    """The flag of a field, the long one where it has two; that of a switch says the opposite of its default."""
+    if name in OTHER_FIELDS:
+        return f"--{name}"
+    _, field, flag = FIELDS[name]
+    return max(flag.names or (f"--{'no-' if field.default is True else ''}{name.replace('_', '-')}",), key=len)
 
 
 def choose_preset(preset: str | None, models: list[str] | None) -> tuple[str, Preset]:

@@ -51,7 +51,7 @@ def scan(path: Path, number: int | None = None, *, ignore_errors: bool = False) 
         packets = read_packets(container, stream)
         truncation = _describe_truncation(container, stream, packets, path)
         if truncation and not ignore_errors:
-            raise MediaError(f"{path}: {truncation}; --ignore-errors renders them")
+            raise MediaError(f"{path}: {truncation}; ignore_errors=True renders them")
         times = _frame_timestamps(container, stream, packets, path)
     with open_container(path) as container:
         stream = cast(VideoStream, container.streams[index])
@@ -78,7 +78,7 @@ def _select_stream(container: InputContainer, path: Path, number: int | None) ->
         raise MediaError(f"{path}: has no video stream")
     if number is not None:
         if not 0 <= number < len(streams):
-            raise UsageError(f"--video-stream {number}: {path} has {len(streams)} video stream(s), numbered from 0")
+            raise UsageError(f"video_stream={number}: {path} has {len(streams)} video stream(s), numbered from 0")
         return streams[number]
     best = container.streams.best("video")
     return best if isinstance(best, VideoStream) and best in streams else streams[0]

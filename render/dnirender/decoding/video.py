@@ -211,11 +211,11 @@ class VideoDecoder(Source):
         pts = self.metadata.pts
         seconds = float((pts[min(num_decoded, len(pts) - 1)] - pts[0]) * self.metadata.time_base)
         reason = f" ({error_text(error)})" if error else ""
-        hint = f"--end {num_decoded} renders what is whole, " if num_decoded else ""
+        hint = f"end={num_decoded} renders the frames before the damage, " if num_decoded else ""
         return MediaError(
             f"{self.path}: damaged: the first {num_decoded} of {len(pts)} frames could be decoded "
             f"({seconds:.1f} of {float(self.metadata.duration):.1f} s){reason}; {hint}"
-            "--ignore-errors shows the frame before in place of each that is lost"
+            "ignore_errors=True repeats the frame before each that is lost"
         )
 
 
@@ -229,16 +229,16 @@ def _interlacing_warnings(metadata: VideoMetadata, mode: str) -> Iterator[str]:
     if metadata.parity is None:
         return
     if mode == "auto":
-        yield "is interlaced; deinterlaced by bwdif (--deinterlace off leaves its fields as they are)"
+        yield "is interlaced; deinterlaced by bwdif (deinterlace='off' leaves its fields as they are)"
     if mode == "off":
-        yield "is interlaced; its fields are rendered as they are (--deinterlace bwdif makes whole pictures)"
+        yield "is interlaced; its fields are rendered as they are (deinterlace='bwdif' makes progressive frames)"
 
 
 def _hdr_warnings(metadata: VideoMetadata, mode: str) -> Iterator[str]:
     name = metadata.color.hdr
     if name and mode == "auto":
-        yield f"is HDR ({name}); the networks see its code values and the tags are kept (--hdr tonemap makes it SDR)"
+        yield f"is HDR ({name}); the networks see its code values and the tags stay (hdr='tonemap' converts it to SDR)"
     if name and mode == "tonemap-auto":
-        yield f"is HDR ({name}), which files of pictures do not say; it is made SDR (--hdr keep keeps its code values)"
+        yield f"is HDR ({name}), which image files cannot signal; it becomes SDR (hdr='keep' keeps its code values)"
     if not name and mode == "tonemap":
-        yield "is not HDR; --hdr tonemap has nothing to do"
+        yield "is not HDR; hdr='tonemap' changes nothing"

@@ -52,13 +52,13 @@ class Workload:
 def check_backend(requested: str, network: Network, configuration: EngineConfiguration) -> str:
     """Returns `requested`; UsageError where it is unknown, not installed, or does not support the network."""
     if requested not in BACKENDS:
-        raise UsageError(f"--backend {requested}: expected {', '.join(BACKENDS)}")
+        raise UsageError(f"backend={requested!r}: expected {', '.join(BACKENDS)}")
     if requested == "openvino" and not _can_compile(network, configuration):
         if not openvino.is_available():
-            raise UsageError("--backend openvino: it is not installed; pip install 'dnirender[openvino]'")
+            raise UsageError("backend='openvino': it is not installed; pip install 'dnirender[openvino]'")
         raise UsageError(
-            "--backend openvino: expected a convolutional network in fp32 or bf16 on the CPU, "
-            f"got {network.architecture} in {configuration.dtype} on {configuration.device}; use --backend torch"
+            "backend='openvino': expected a convolutional network in fp32 or bf16 on the CPU, "
+            f"got {network.architecture} in {configuration.dtype} on {configuration.device}; use backend='torch'"
         )
     return requested
 
@@ -127,7 +127,7 @@ def _choose_backend(
         if requested == "openvino" and error > MAX_PLAUSIBLE_ERROR:
             raise ModelError(
                 f"{architecture}: OpenVINO renders it incorrectly, with a mean error of {error * 255:.3f} of 255; "
-                "use --backend torch"
+                "use backend='torch'"
             )
         faster = compiled_seconds < seconds and error <= MAX_ERROR
         backend, executor = ("openvino", in_openvino) if requested == "openvino" or faster else ("torch", in_pytorch)

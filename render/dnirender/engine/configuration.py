@@ -45,7 +45,7 @@ def configure(
     or one in which the network does not work.
     """
     if dtype not in (*DTYPES, "auto"):
-        raise UsageError(f"--dtype {dtype}: expected auto, {', '.join(DTYPES)}")
+        raise UsageError(f"dtype={dtype!r}: expected auto, {', '.join(DTYPES)}")
     chosen, reason = ("fp32", "as requested") if dtype == "fp32" else _measure_dtypes(network, path, device, dtype)
     return EngineConfiguration(device, chosen, "torch", 1, None, threads, f"{device}, {chosen}: {reason}")
 
@@ -60,7 +60,7 @@ def _measure_dtypes(network: Network, path: WeightPath, device: torch.device, re
         error = _dtype_error(network, path, dtype, x) if supported[dtype] else math.inf
         if not auto and error == math.inf:
             raise UsageError(
-                f"--dtype {dtype}: {network.architecture} does not work in it on {device}; use --dtype fp32"
+                f"dtype={dtype!r}: {network.architecture} does not work in it on {device}; use dtype='fp32'"
             )
         limit = f", at most {MAX_ERROR * 255:.1f} is allowed" if auto else ""
         reasons.append(

@@ -56,7 +56,7 @@ class Engine:
     ) -> None:
         if threads is not None:
             if threads < 1:
-                raise UsageError(f"--threads {threads}: expected 1 or more")
+                raise UsageError(f"threads={threads}: expected 1 or more")
             torch.set_num_threads(threads)
         num_threads = torch.get_num_threads()  # of this thread: a new one has what any thread has set last
         chosen_device = choose_device(device)

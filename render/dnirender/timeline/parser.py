@@ -115,9 +115,9 @@ def _parse_value(text: str, extrapolate: bool) -> Fraction | Mix | Expression:
         return parse_expression(text) if _is_expression(inner) else _parse_mix(inner, extrapolate)
     number = number / 100 if percent else number
     if not extrapolate and not 0 <= number <= 1:
-        raise TimelineError(f"{inner} is outside 0..1; use --extrapolate to go beyond the endpoints")
+        raise TimelineError(f"{inner} is outside 0..1; use extrapolate=True to go beyond the endpoints")
     if abs(number) > MAX_COEFFICIENT:
-        raise TimelineError(f"{inner} is out of range; --extrapolate allows -{MAX_COEFFICIENT} to {MAX_COEFFICIENT}")
+        raise TimelineError(f"{inner} is out of range; extrapolate=True allows -{MAX_COEFFICIENT} to {MAX_COEFFICIENT}")
     return number
 
 
@@ -150,11 +150,13 @@ def _parse_mix(text: str, extrapolate: bool) -> Mix:
     weights = _parse_weights(text)
     total, lowest = sum(weights.values()), min(weights.values())
     if lowest < 0 and not extrapolate:
-        raise TimelineError("a weight is negative; use --extrapolate to go beyond the endpoints")
+        raise TimelineError("a weight is negative; use extrapolate=True to go beyond the endpoints")
     if total == 0 or (lowest < 0 and total != 1):
         raise TimelineError(f"the weights sum to {float(total):g}; expected 1")
     if lowest < 0 and max(weights.values()) > MAX_COEFFICIENT:
-        raise TimelineError(f"a weight is out of range; --extrapolate allows -{MAX_COEFFICIENT} to {MAX_COEFFICIENT}")
+        raise TimelineError(
+            f"a weight is out of range; extrapolate=True allows -{MAX_COEFFICIENT} to {MAX_COEFFICIENT}"
+        )
     return tuple((name, weight / total) for name, weight in weights.items())
 
 

@@ -257,11 +257,11 @@ def _in_range(value: float, frame: float, extrapolate: bool) -> float:
     if extrapolate and abs(value) <= MAX_COEFFICIENT:
         return value
     if extrapolate:
-        limits = f"--extrapolate allows -{MAX_COEFFICIENT} to {MAX_COEFFICIENT}"
+        limits = f"extrapolate=True allows -{MAX_COEFFICIENT} to {MAX_COEFFICIENT}"
         raise TimelineError(f"the value {at} is {value:g}, out of range; {limits}")
     if not -_ROUNDING <= value <= 1 + _ROUNDING:
         raise TimelineError(
-            f"the value {at} is {value:.12g}, outside 0..1; use --extrapolate to go beyond the endpoints"
+            f"the value {at} is {value:.12g}, outside 0..1; use extrapolate=True to go beyond the endpoints"
         )
     return min(max(value, 0.0), 1.0)
 

@@ -73,7 +73,7 @@ def prepare(
     TrainingError, MediaError: pictures that are missing, unreadable or too small.
     """
     if name in family.endpoints:
-        raise UsageError(f"--name {name}: {family.name} has an endpoint of that name; choose another")
+        raise UsageError(f"name={name!r}: {family.name} has an endpoint of that name; choose another")
     painters = {endpoint.name: _painter(endpoint.weights) for endpoint in family.network.endpoints}
     bare = next((key for key, weights in painters.items() if not weights["last.weight"].any()), None)
     if bare is None:
@@ -82,7 +82,7 @@ def prepare(
         )
     untouched = painters.pop(bare)
     if start is not None and start not in painters:
-        raise UsageError(f"--start {start}: expected one of {', '.join(painters)}")
+        raise UsageError(f"start={start!r}: expected one of {', '.join(painters)}")
     recipe = Recipe.checked(
         {
             "name": name,

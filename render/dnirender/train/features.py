@@ -141,6 +141,6 @@ class Moments:
 def _load(path: Path, device: torch.device | None) -> dict[str, Tensor]:
     if not path.is_file():
         raise TrainingError(
-            f"{path}: the feature network is missing; training on perceptual losses needs its folder (--features DIR)"
+            f"{path}: the feature network is missing; training on perceptual losses needs its folder (features=DIR)"
         )
     return {name: value.to(device) for name, value in load_file(path).items()}

@@ -125,7 +125,7 @@ class Run:
             return
         state = torch.load(file, map_location=self.device, weights_only=True)
         if state["recipe"] != self._fixed():
-            raise TrainingError(f"{file}: is of another recipe; train into another --work folder, or delete this one")
+            raise TrainingError(f"{file}: is of another recipe; train into another work folder, or delete this one")
         with torch.no_grad():
             for v, kept in zip([*self.space.tensors(), *self.mean], [*state["tensors"], *state["mean"]], strict=True):
                 v.copy_(kept)
