@@ -23,7 +23,7 @@ def job_fingerprint(plan: Plan) -> Identity:
     # What is only joined to the pictures at the end is another matter.
     joined = {"audio": True, "subtitles": True}
     sections = preset.model_dump(
-        mode="json", exclude={"name": True, "about": True, "network": True, "encoding": joined}
+        mode="json", exclude={"name": True, "about": True, "network": {"endpoints": True}, "encoding": joined}
     )
     weights = {endpoint.name: _content(endpoint.weights) for endpoint in preset.network.endpoints}
     libraries = [f"{name}-{'.'.join(map(str, number))}" for name, number in av.library_versions.items()]
