@@ -148,6 +148,8 @@ def _render_one(
 
     for warning in prepared.warnings:
         say.warn(warning)
+    for note in prepared.engine.network.notes:
+        say.line(to_flags(note))
     say.detail(prepared.engine.decision)
     for stream in prepared.plan.streams:
         say.detail(str(stream))

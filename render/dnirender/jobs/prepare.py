@@ -36,7 +36,9 @@ def load_engine(job: Job) -> Engine:
     from dnirender.engine.engine import Engine
     from dnirender.networks.loading import load
 
-    network, path = load({endpoint.name: endpoint.weights for endpoint in job.preset.network.endpoints})
+    settings = job.preset.network
+    files = {endpoint.name: endpoint.weights for endpoint in settings.endpoints}
+    network, path = load(files, weights_key=settings.weights_key)
     options = job.engine
     return Engine(
         network,
