@@ -22,7 +22,7 @@ MODULES["__init__"] = PACKAGE / "__init__.py"
 # Rooms in import order, and in each its modules in import order. A module imports from rooms above its own, and from
 # modules before it in its own. `base` is what lies in the package's own folder.
 ORDER = """
-base: version errors options concurrency files frames progress
+base: version errors options concurrency cache files frames progress
 timeline: easing expression keyframes mixture parser timeline
 preset: yaml_file preset
 media: truncation colorspace channels containers resize pixel_formats images
@@ -32,14 +32,14 @@ networks: pixel_shuffle signatures wrappers checkpoint architectures.gain archit
 layout: drawing contact_sheet alpha_track panels
 encoding: provenance segment_file transcode stream_plan stream_copy sink encoders image_sequence animation video boomerang
     output
-engine: arrays calibration device torch_model executor memory_usage receptive_field tiling memory memory_retry fp32_retry
-    openvino parallel cpu cuda configuration autotune engine
+engine: arrays calibration device measurements torch_model executor memory_usage receptive_field tiling memory memory_retry
+    fp32_retry openvino parallel cpu cuda configuration backend_trial autotune engine
 jobs: disk_space workspace options job frame_selection plan verify fingerprint prepare compose notebook contact_sheet pipeline finish
-    render background frames benchmark
+    estimate render background frames benchmark
 train: losses subspace features recipe report task loop data.photos data.relighting data.drawing data.scenes.canvas
     data.scenes.lights data.scenes.photographs data.scenes.houses data.scenes.objects data.scenes.street data.batches tasks.relight
     tasks.sketch tasks.style tasks.detail add_endpoint
-cli: signals default_command app presets options output info verify train sheet render bench main
+cli: start signals default_command app presets options output info verify train sheet render bench main
 """
 
 # Third-party libraries and the rooms, or modules, that may import them.
@@ -54,6 +54,7 @@ HOMES = {
     "pydantic": "options preset jobs.options cli.options encoding.provenance train.recipe",
     "ruamel": "yaml_file train.report",
     "filelock": "jobs.workspace",
+    "platformdirs": "cache",
     "tqdm": "cli train",
     "typer": "cli",
 }

@@ -368,7 +368,7 @@ def test_why_a_render_stopped_is_told_though_what_is_done_cannot_be_published(tm
     monkeypatch.setattr(finish, "partial_path", lambda _: (_ for _ in ()).throw(OutputError("no")))
     prepared = prepare(make_plan(job_of(job, tmp_path / "out.mkv", keep_partial=True)))
     with pytest.raises(Stop):
-        run(prepared, ProgressTracker(stop_after(10)).wrote, told.append)
+        run(prepared, ProgressTracker(stop_after(10)), told.append)
     assert told == ["warning: the finished frames were not published (no)"]
 
 

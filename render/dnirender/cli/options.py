@@ -28,7 +28,7 @@ FIELDS = {name: found for name, (_, found) in (*PRESET_OPTIONS.items(), *JOB_OPT
 OTHER_FIELDS = ("model", "frames", "alphas", "name", "features")
 """Arguments of commands that messages name and that are not options of a job; a flag has the argument's name."""
 QUOTES = "'\""
-ENGINE = ("device", "dtype", "backend", "threads", "tile")
+ENGINE = ("device", "dtype", "backend", "threads", "tile", "cache")
 
 Inputs = Annotated[list[Path], typer.Argument(help="Videos, or still images to hold.", metavar="INPUT")]
 Input = Annotated[Path, typer.Argument(help="A video or an image.", metavar="INPUT")]
