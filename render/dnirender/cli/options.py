@@ -21,7 +21,7 @@ from dnirender.preset import DEFAULT_PRESET, PRESET_OPTIONS, Preset
 if TYPE_CHECKING:
     from dnirender.jobs.job import Job
 
-GROUPS = ("timeline", "input", "output", "comparison", "speed", "safety", "messages")
+GROUPS = ("effect", "timeline", "input", "output", "comparison", "speed", "safety", "messages")
 """The headings of `--help`, in order."""
 FIELDS = {name: found for name, (_, found) in (*PRESET_OPTIONS.items(), *JOB_OPTIONS.items())}
 """By option: (field's name, field, flag)."""
@@ -38,7 +38,7 @@ PresetOption = Annotated[
         "-p",
         "--preset",
         help=f"A shipped preset or FILE.yaml.  [default: {DEFAULT_PRESET}]",
-        rich_help_panel="timeline",
+        rich_help_panel="effect",
     ),
 ]
 ModelsOption = Annotated[
@@ -48,7 +48,7 @@ ModelsOption = Annotated[
         "--model",
         metavar="NAME=FILE",
         help="An endpoint of your own, instead of a preset's; repeat.",
-        rich_help_panel="timeline",
+        rich_help_panel="effect",
     ),
 ]
 AsJson = Annotated[

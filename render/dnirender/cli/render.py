@@ -184,6 +184,8 @@ def _prepared(plan: Plan, loaded: list[Engine], progress: ProgressTracker, *, me
 def _tell_plan(prepared: PreparedJob, say: Console) -> None:
     for warning in prepared.warnings:
         say.warn(warning)
+    for note in prepared.engine.network.notes:
+        say.line(to_flags(note))
     say.detail(prepared.engine.decision)
     for stream in prepared.plan.streams:
         say.detail(str(stream))

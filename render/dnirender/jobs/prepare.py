@@ -40,8 +40,10 @@ def load_engine(job: Job, *, fresh: bool = False) -> Engine:
         from dnirender.engine.engine import Engine
         from dnirender.networks.loading import load
 
+    settings = job.preset.network
+    files = {endpoint.name: endpoint.weights for endpoint in settings.endpoints}
     with one_thread():
-        network, path = load({endpoint.name: endpoint.weights for endpoint in job.preset.network.endpoints})
+        network, path = load(files, weights_key=settings.weights_key)
     options = job.engine
     return Engine(
         network,
