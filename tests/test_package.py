@@ -31,6 +31,7 @@ networks: pixel_shuffle checkpoint architectures.gain architectures.compact arch
     network registry weights loading modules
 layout: drawing contact_sheet alpha_track panels
 encoding: provenance segment_file transcode stream_plan stream_copy sink encoders image_sequence animation video boomerang
+    output
 engine: arrays calibration device torch_model executor memory_usage receptive_field tiling memory memory_retry fp32_retry
     openvino parallel cpu cuda configuration autotune engine
 jobs: disk_space workspace options job frame_selection plan verify fingerprint prepare compose notebook contact_sheet pipeline finish

@@ -273,8 +273,8 @@ BAD = [
     (["clip.mp4", "-p", "mine.yaml"], 2, "mine.yaml: no such preset file"),
     (["clip.mp4", "-p", "day-to-night", *MODELS], 2, "--preset and --model exclude each other"),
     (["clip.mp4", "-m", "day.safetensors"], 2, "--model day.safetensors: expected NAME=FILE"),
-    (["clip.mp4", "-m", "day=day.safetensors"], 2, "--model: one network cannot be mixed; give at least two"),
-    (["clip.mp4", "-m", "a=x", "-m", "a=y"], 2, "--model a=y: a is given twice"),
+    (["clip.mp4", "-m", "day=day.safetensors"], 2, "--model: expected two networks or more"),
+    (["clip.mp4", "-m", "a=x", "-m", "a=y"], 2, "--model a=y: a is repeated"),
     (["clip.mp4", "-m", "a b=x", "-m", "c=y"], 2, "--model: network.endpoints[0].name: "),
     (["clip.mp4", *MODELS, "--start", "soon"], 2, "--start soon: unknown position"),
     (["clip.mp4", *MODELS, "--compare", "--panels", "render"], 2, "--panels render: a comparison needs two panels or more"),
@@ -311,7 +311,7 @@ BAD = [
     (["clip.mp4", "-m", "day=day.safetensors", "-m", "night=text.mp4"], 4, "text.mp4"),
     (["clip.mp4", "-m", "day=day.safetensors", "-m", "night=wide.safetensors"], 4, "does not fit day.safetensors"),
     (["clip.mp4", *MODELS, "-o", "there.mp4"], 5, "there.mp4: exists already; --overwrite replaces it"),
-    (["clip.mp4", *MODELS, "-o", "no/out.mp4"], 5, "no: no such folder; make it first"),
+    (["clip.mp4", *MODELS, "-o", "no/out.mp4"], 5, "no: no such folder; create it first"),
     (["clip.mp4", *MODELS, "-y", "-o", "clip.mp4"], 5, "clip.mp4: is the input itself; choose another name"),
 ]  # fmt: skip
 

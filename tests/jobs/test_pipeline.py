@@ -12,7 +12,7 @@ from dnirender import render
 from dnirender.encoding.sink import FrameTiming
 from dnirender.errors import ModelError, OutputError, UsageError
 from dnirender.jobs import compose
-from dnirender.jobs.frame_selection import boomerang_order, thin
+from dnirender.jobs.frame_selection import boomerang_order, thin_out
 from dnirender.jobs.job import make_job
 from dnirender.jobs.plan import make_plan
 from dnirender.jobs.prepare import prepare
@@ -140,7 +140,7 @@ def test_a_gif_takes_the_frames_on_screen_at_its_own_rate(tmp_path, endpoints):
 def test_thinning_keeps_the_length_and_never_doubles_a_frame():
     seconds = [Fraction(t, 100) for t in (0, 4, 8, 60, 61, 62)]
     times = FrameTiming((0, 4, 8, 60, 61, 62), Fraction(1, 100), 38)
-    shown, thinned = thin(seconds, times, Fraction(10))
+    shown, thinned = thin_out(seconds, times, Fraction(10))
     assert shown == [0, 2, 3, 5]  # at 0, 0.1, 0.6 and 0.7 s
     assert thinned == FrameTiming((0, 1, 6, 7), Fraction(1, 10), 3)
 
@@ -268,7 +268,7 @@ def test_output_checks(tmp_path, clip, endpoints):
     (tmp_path / "there.mp4").write_bytes(b"x")
     (tmp_path / "folder.mp4").mkdir()
     refused("there.mp4", "exists already; overwrite=True replaces it")
-    refused("no/out.mp4", "no such folder; make it first")
+    refused("no/out.mp4", "no such folder; create it first")
     refused("clip.mp4", "is the input itself", overwrite=True)
     refused("folder.mp4", "is a folder; name a file", overwrite=True)
     refused("out.avi", "unknown output format '.avi'; expected apng gif", UsageError)
