@@ -38,7 +38,7 @@ def test_a_cancelled_render_leaves_no_target_and_is_resumed(tmp_path, job, kind)
             stop.set()
 
     cancel = stop if kind == "event" else (lambda: stop.is_set())
-    with pytest.raises(Cancelled, match=r"out.mp4: cancelled; 8 of 24 frames are kept, and the same call resumes"):
+    with pytest.raises(Cancelled, match=r"out.mp4: cancelled; 8 of 24 frames are finished, and the same call resumes"):
         render(**job, progress=progress, cancel=cancel)
     assert not job["output"].exists()
     assert len(begun(tmp_path)) == 2 and seen[-1].done == 10
@@ -103,7 +103,7 @@ def test_a_render_tells_how_far_it_is_and_is_cancelled_from_another_thread(tmp_p
     running.cancel()
     assert not running.done
     gate.open.set()
-    with pytest.raises(Cancelled, match="8 of 24 frames are kept"):
+    with pytest.raises(Cancelled, match="8 of 24 frames are finished"):
         running.result(timeout=60)
     assert (running.done, running.progress.phase) == (True, "cancelled")
     assert "cancelled" in running._repr_html_() and len(begun(tmp_path)) == 2

@@ -159,7 +159,7 @@ def run_job(job: Job, progress: Listener | None = None, cancel: Cancel | None = 
         return run(prepared, tracker.wrote)
     except Cancelled as error:
         kept = prepared.workspace.num_finished_frames
-        more = f"; {kept} of {total} frames are kept, and the same call resumes" if kept else ""
+        more = f"; {kept} of {total} frames are finished, and the same call resumes" if kept else ""
         raise Cancelled(f"{error}{more}") from error
 
 
