@@ -24,17 +24,18 @@ MODULES["__init__"] = PACKAGE / "__init__.py"
 # modules before it in its own. `base` is what lies in the package's own folder.
 ORDER = """
 base: version errors options concurrency files frames
-timeline: easing keyframes parser timeline
-preset: preset
-media: truncation colorspace containers resize pixel_formats images
+timeline: easing expression keyframes mixture parser timeline
+preset: yaml_file preset
+media: truncation colorspace channels containers resize pixel_formats images
 decoding: timestamps deinterlace image_header metadata concealment packets tonemap scan source still video open clip
 networks: pixel_shuffle checkpoint architectures.gain architectures.compact architectures.paint architectures.relight
-    network weights loading modules
+    network registry weights loading modules
 layout: drawing contact_sheet alpha_track panels
-encoding: provenance segment_file stream_copy sink encoders image_sequence animation video boomerang
-engine: calibration device torch_model executor memory_usage receptive_field tiling memory memory_retry fp32_retry
+encoding: provenance segment_file transcode stream_plan stream_copy sink encoders image_sequence animation video boomerang
+    output
+engine: arrays calibration device torch_model executor memory_usage receptive_field tiling memory memory_retry fp32_retry
     openvino parallel cpu cuda configuration autotune engine
-jobs: disk_space workspace options job frame_selection plan verify fingerprint prepare compose contact_sheet pipeline finish
+jobs: disk_space workspace options job frame_selection plan verify fingerprint prepare compose notebook contact_sheet pipeline finish
     render frames benchmark
 train: losses subspace features recipe report task loop data.photos data.relighting data.drawing data.scenes.canvas
     data.scenes.lights data.scenes.photographs data.scenes.houses data.scenes.objects data.scenes.street data.batches tasks.relight
@@ -52,7 +53,7 @@ HOMES = {
     "spandrel": "networks.loading train.tasks.detail",
     "openvino": "engine.openvino",
     "pydantic": "options preset jobs.options cli.options encoding.provenance train.recipe",
-    "ruamel": "preset train.report",
+    "ruamel": "yaml_file train.report",
     "filelock": "jobs.workspace",
     "tqdm": "cli train",
     "typer": "cli",

@@ -64,6 +64,9 @@ BAD = {
     "name: x\nnetwork: {endpoints: [{name: a, weights: b}, {name: '1.5', weights: c}]}": (
         "network.endpoints[1].name: '1.5' is a number, and keyframes would read it as one; choose another, got '1.5'"
     ),
+    "name: x\nnetwork: {endpoints: [{name: a, weights: b}, {name: t, weights: c}]}": (
+        "network.endpoints[1].name: 't' is a variable of expressions in keyframes; choose another, got 't'"
+    ),
     "name: x\n" + ENDPOINTS + "animatoin: {}": "animatoin: unknown key; did you mean animation?",
     "name: x\n" + ENDPOINTS + "animation: {fsp: 3}": "animation.fsp: unknown key; did you mean fps?",
     "name: x\n" + ENDPOINTS + "animation: {zzz: 3}": "animation.zzz: unknown key; expected one of width, fps, dither",
@@ -95,7 +98,7 @@ def test_errors_name_the_file_the_key_what_was_expected_and_what_was_found(tmp_p
 
 
 def test_a_preset_that_is_no_preset_is_refused_unread(tmp_path):
-    with pytest.raises(PresetError, match=r"my\.yaml: is 200000 bytes; a preset has at most 131072$"):
+    with pytest.raises(PresetError, match=r"my\.yaml: is 200000 bytes; a preset has at most 65536$"):
         Preset.load(written(tmp_path, "#" * 200_000))
 
 

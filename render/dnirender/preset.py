@@ -15,16 +15,15 @@ from pathlib import Path
 from typing import Annotated, Any, Literal, Self, cast
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
-from ruamel.yaml import YAML
-from ruamel.yaml.error import YAMLError
 
-from dnirender.errors import PresetError
-from dnirender.options import MAX_SHOWN, Flag, first_error, offered, parse_pairs, shorten
+from dnirender.errors import PresetError, with_notes
+from dnirender.options import MAX_SHOWN, Flag, causes, first_error, offered, parse_pairs
 from dnirender.timeline.easing import parse_easing, parse_number
+from dnirender.timeline.expression import VARIABLES
 from dnirender.timeline.timeline import Timeline
+from dnirender.yaml_file import read_yaml
 
 DEFAULT_PRESET = "day-to-night"
-MAX_BYTES = 1 << 17  # the parser takes 30 us per byte of the worst kind; a timeline has up to 100,000 characters
 SCHEMA_LINE = "# yaml-language-server: $schema=schema.json\n"
 
 Side = Annotated[int, Field(ge=16, le=16384)]
@@ -56,6 +55,8 @@ class Endpoint(_Model):
             raise ValueError(f"{name!r} is the name of a panel; choose another")
         if parse_number(name) is not None:
             raise ValueError(f"{name!r} is a number, and keyframes would read it as one; choose another")
+        if name in VARIABLES:
+            raise ValueError(f"{name!r} is a variable of expressions in keyframes; choose another")
         return name
 
 
@@ -95,6 +96,14 @@ class TimelineSettings(_Model):
     extrapolate: Annotated[bool, Flag("timeline")] = Field(
         False, description="Allow values outside 0..1 and negative weights."
     )
+
+    @field_validator("keyframes", mode="before")
+    @classmethod
+    def _as_text(cls, keyframes: Any) -> Any:
+        """A mapping from positions to values, as Deforum's JSON is in YAML, as text."""
+        if not isinstance(keyframes, dict):
+            return keyframes
+        return ", ".join(f"{key}:{value}" for key, value in cast("dict[Any, Any]", keyframes).items())
 
     @model_validator(mode="after")
     def _parses(self) -> Self:
@@ -209,7 +218,7 @@ class Preset(_Model):
         try:
             return cls.model_validate(data)
         except ValidationError as error:
-            raise PresetError(f"{where}: {first_error(error, _fields)}") from error
+            raise with_notes(PresetError(f"{where}: {first_error(error, _fields)}"), *causes(error)) from error
 
     def override(self, changes: Mapping[str, Mapping[str, Any]], where: str = "options") -> Preset:
         """This preset with fields of its sections replaced, checked again."""
@@ -256,25 +265,6 @@ def find_preset(name_or_path: str | Path) -> Path:
     close = difflib.get_close_matches(text, preset_names(), 1)
     hint = f"did you mean {close[0]}?" if close else f"there is {', '.join(preset_names())}."
     raise PresetError(f"unknown preset {text!r}; {hint} A file of your own must end in .yaml")
-
-
-def read_yaml(path: Path) -> object:
-    """The plain data of a YAML 1.2 file: no tags, no duplicate keys."""
-    if path.exists() and not path.is_file():
-        raise PresetError(f"{path}: is no file, expected YAML")
-    if path.exists() and path.stat().st_size > MAX_BYTES:
-        raise PresetError(f"{path}: is {path.stat().st_size} bytes; a preset has at most {MAX_BYTES}")
-    try:
-        return YAML(typ="safe", pure=True).load(path.read_text("utf-8"))
-    except (YAMLError, ValueError, RecursionError) as error:
-        lines = [line.strip() for line in str(error).splitlines() if line.strip()]
-        mark = getattr(error, "problem_mark", None)
-        at = f" line {mark.line + 1}:" if mark is not None else ""
-        raise PresetError(
-            f"{path}:{at} not valid YAML ({shorten(getattr(error, 'problem', None) or lines[0])})"
-        ) from error
-    except OSError as error:
-        raise PresetError(f"{path}: cannot be read ({error.strerror})") from error
 
 
 def read_renamed(data: Any, names: Mapping[str, str]) -> Any:

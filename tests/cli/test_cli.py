@@ -60,6 +60,32 @@ def test_tiles_give_the_same_picture(here, capsys):
     assert "--tile 4: tile height 4: expected a multiple of 1 above 6, twice the receptive radius of 3" in err
 
 
+def test_a_key_behind_the_clip_is_rendered_as_asked_with_a_warning(here, capsys):
+    code, _, err = dnirender(capsys, "clip.mp4", *MODELS, "-k", "0:0, 22:1")
+    assert code == 0
+    assert (
+        'warning: --keyframes: "22:1" (key 2) is behind the last frame, 11: its value is not reached, the last frame '
+        "has 0.500\n"
+    ) in err
+    assert "behind" not in dnirender(capsys, "clip.mp4", *MODELS, "-y", "-k", "0:0,end:1")[2]
+
+
+def test_a_mistake_in_an_expression_is_shown_under_the_message(here, capsys):
+    code, out, err = dnirender(capsys, "clip.mp4", *MODELS, "-k", "0:(0.5+*2)")
+    assert (code, out) == (2, "")
+    assert err == (
+        'error: --keyframes: "0:(0.5+*2)" (key 1): expected a value, got "*" at character 6\n  (0.5+*2)\n       ^\n'
+    )
+
+
+def test_an_expression_beyond_the_path_names_the_frame_before_anything_is_rendered(here, capsys):
+    code, _, err = dnirender(capsys, "clip.mp4", *MODELS, "-k", "0:(t/10)")
+    assert code == 2 and "the value at frame 11 is 1.1, outside 0..1; use --extrapolate" in err
+    code, _, err = dnirender(capsys, "clip.mp4", *MODELS, "-k", "0:0, 5:(log(t-8))")
+    assert code == 2 and "the value at frame 5 is nan, expected a finite number" in err
+    assert not list(here.glob("*.day-night.*")) and not leftovers(here)
+
+
 def test_version(capsys):
     assert dnirender(capsys, "--version")[:2] == (0, f"dnirender {__version__}\n")
 
@@ -126,7 +152,7 @@ def test_no_picture_of_a_sequence_is_overwritten_unasked(here, capsys):
     (here / "f_0003.png").write_text("keep me")
     code, _, err = dnirender(capsys, "clip.mp4", *MODELS, "-o", "f_%04d.png")
     assert code == 5
-    assert "f_0003.png: exists already; -y overwrites it" in err
+    assert "f_0003.png: exists already; --overwrite replaces it" in err
     assert [path.name for path in here.glob("*.png")] == ["f_0003.png"]
     assert (here / "f_0003.png").read_text() == "keep me"
 
@@ -151,7 +177,7 @@ def test_a_dry_run_refuses_what_the_run_would(here, capsys):
     cv2.imwrite(str(here / "still.png"), paint(1))
     code, _, err = dnirender(capsys, "still.png", *MODELS, "-o", "f.gif", "--fps", "200", "--dry-run")
     assert code == 2
-    assert "f.gif: gif shows at most 100 frames/s; lower --fps" in err
+    assert "f.gif: gif shows at most 100 frames/s; set --fps 100 or lower" in err
 
 
 def test_an_animated_picture_is_not_taken_for_a_still(here, capsys):
@@ -269,7 +295,7 @@ BAD = [
     (["clip.mp4", *MODELS, "-e", "speed=9"], 2, "libx264 has no option speed"),
     (["clip.mp4", *MODELS, "-e", "preset=warp"], 2, "--codec libx264: cannot encode 96x64 yuv420p"),
     (["clip.mp4", *MODELS, "--width", "7"], 2, "error: --width: expected greater than or equal to 16, got 7"),
-    (["clip.mp4", *MODELS, "--fps", "12"], 2, "--fps applies to GIF, WebP, APNG and stills"),
+    (["clip.mp4", *MODELS, "--fps", "12"], 2, "--fps 12: applies to GIF, WebP, APNG and stills"),
     (["clip.mp4", *MODELS, "--fps", "0", "-o", "o.gif"], 2, "--fps: expected more than 0"),
     (["clip.mp4", *MODELS, "--panels", "source,left"], 2, "unknown panel 'left'; choose from source, render, crossfade, day, night"),
     (["clip.mp4", *MODELS, "-o", "out.avi"], 2, "out.avi: unknown output format '.avi'"),
@@ -284,8 +310,8 @@ BAD = [
     (["clip.mp4", "-m", "day=day.safetensors", "-m", "night=gone.pth"], 4, "gone.pth"),
     (["clip.mp4", "-m", "day=day.safetensors", "-m", "night=text.mp4"], 4, "text.mp4"),
     (["clip.mp4", "-m", "day=day.safetensors", "-m", "night=wide.safetensors"], 4, "does not fit day.safetensors"),
-    (["clip.mp4", *MODELS, "-o", "there.mp4"], 5, "there.mp4: exists already; -y overwrites it"),
-    (["clip.mp4", *MODELS, "-o", "no/out.mp4"], 5, "no: no such folder; make it first"),
+    (["clip.mp4", *MODELS, "-o", "there.mp4"], 5, "there.mp4: exists already; --overwrite replaces it"),
+    (["clip.mp4", *MODELS, "-o", "no/out.mp4"], 5, "no: no such folder; create it first"),
     (["clip.mp4", *MODELS, "-y", "-o", "clip.mp4"], 5, "clip.mp4: is the input itself; choose another name"),
 ]  # fmt: skip
 

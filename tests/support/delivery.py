@@ -38,7 +38,7 @@ class Identity:
     """Replaces the engine if torch is not installed; returns every frame unchanged."""
 
     device, network = SimpleNamespace(type="cpu"), SimpleNamespace(scale=1)
-    dtype, backend, decision, workers, tile, weight_writes, threads = "fp32", "none", "", 1, None, 0, 1
+    dtype, backend, decision, workers, tile, weight_writes, threads = "fp32", "torch", "", 1, None, 0, 1
     fp32_frames: ClassVar[list[int]] = []
 
     def autotune(self, *_):

@@ -12,7 +12,7 @@ from dnirender.cli.options import new_flags, to_flags
 from dnirender.cli.output import print_error, print_warning
 from dnirender.cli.render import INTERRUPTED
 from dnirender.cli.signals import handle_signals
-from dnirender.errors import RenderError
+from dnirender.errors import PackageWarning, RenderError
 
 COMMANDS = (presets, info, sheet, bench, verify, train)
 """Modules that register their command at import."""
@@ -29,7 +29,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         with handle_signals() as heard:
             result = app(args=words, prog_name="dnirender", standalone_mode=False, obj=words)
     except RenderError as error:
-        return print_error(to_flags(str(error)), error.exit_code)
+        return print_error(to_flags(str(error)), error.exit_code, getattr(error, "__notes__", ()))
     except KeyboardInterrupt:
         return _interrupted(heard)
     except Exception as error:
@@ -45,8 +45,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _show_warning(message: Warning | str, category: type[Warning], *_: object, **__: object) -> None:
-    """A FutureWarning is meant for the user; others are for developers, who see them in the tests."""
-    if issubclass(category, FutureWarning):
+    """Some are meant for the user; others are for developers, who see them in the tests."""
+    if issubclass(category, FutureWarning | PackageWarning):
         print_warning(str(message))
 
 

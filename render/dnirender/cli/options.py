@@ -155,7 +155,7 @@ def to_flags(message: str) -> str:
     names = "|".join(sorted([*FIELDS, *OTHER_FIELDS], key=len, reverse=True))
     value = r"""'[^']*'|"[^"]*"|\([^()]*\)|[\w.+%:/-]*[\w%]"""
     message = re.sub(rf"(?<![\w./-])({names})=({value})", _flag_and_value, message)
-    return re.sub(rf"^(?:options: [a-z]+\.)?({names}): ", lambda match: f"{_flag_name(match[1])}: ", message)
+    return re.sub(rf"^(?:options: [a-z]+(?:\.|: ))?({names}): ", lambda match: f"{_flag_name(match[1])}: ", message)
 
 
 def _flag_and_value(match: re.Match[str]) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 import typer
@@ -17,9 +18,10 @@ if TYPE_CHECKING:
     from dnirender.jobs.render import Report
 
 
-def print_error(message: str, code: int) -> int:
+def print_error(message: str, code: int, notes: Sequence[str] = ()) -> int:
+    """One line on standard error, and below it the notes of the exception, such as a caret; returns the code."""
     with contextlib.suppress(OSError):  # a pipe that nobody reads any more
-        typer.echo(f"error: {_on_one_line(message)}", err=True)
+        typer.echo("\n".join((f"error: {_on_one_line(message)}", *notes)), err=True)
     return code
 
 

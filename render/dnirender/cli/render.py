@@ -32,6 +32,7 @@ from dnirender.version import __version__
 if TYPE_CHECKING:
     from dnirender.engine.engine import Engine
     from dnirender.jobs.job import Job
+    from dnirender.jobs.plan import Plan
     from dnirender.jobs.prepare import PreparedJob
 
 
@@ -113,27 +114,29 @@ def render_command(
 
     def render_one(source: Path, target: Path) -> None:
         job = build_job(source, target, chosen, options)
-        if len(pairs) > 1 and target.exists() and not options.get("restart") and _is_rendered(job):
+        plan = _make_plan(job, skip_rendered=len(pairs) > 1 and target.exists() and not options.get("restart"))
+        if plan is None:
             say.line(f"{target}: already rendered by this command")
             return
-        prepared = _prepared(job, loaded)
+        prepared = _prepared(plan, loaded)
         _render_one(prepared, say, dry_run, as_json, not (no_progress or quiet), context.obj or [])
 
     _each(pairs, one, say)
 
 
-def _is_rendered(job: Job) -> bool:
-    from dnirender.jobs.prepare import is_rendered
-
-    return is_rendered(job)
-
-
-def _prepared(job: Job, loaded: list[Engine]) -> PreparedJob:
-    """A job that is ready to run; the networks of the first one, kept in `loaded`, serve them all."""
+def _make_plan(job: Job, skip_rendered: bool) -> Plan | None:
+    """The plan of a job; with `skip_rendered`, None if its output is already what this job would render."""
     from dnirender.jobs.plan import make_plan
+    from dnirender.jobs.prepare import plan_unless_rendered
+
+    return plan_unless_rendered(job) if skip_rendered else make_plan(job)
+
+
+def _prepared(plan: Plan, loaded: list[Engine]) -> PreparedJob:
+    """A job that is ready to run; the engine of the first one, kept in `loaded`, is used for all of them."""
     from dnirender.jobs.prepare import prepare
 
-    prepared = prepare(make_plan(job), loaded[0] if loaded else None)
+    prepared = prepare(plan, loaded[0] if loaded else None)
     loaded[:] = [prepared.engine]
     return prepared
 
@@ -159,7 +162,7 @@ def _render_one(
         )
     try:
         with ProgressBar(prepared.plan, bar) as progress:
-            report = run(prepared, progress, say.line)
+            report = run(prepared, progress, lambda text: say.line(to_flags(text)))
     except RenderError:
         if (kept := prepared.workspace.num_finished_frames) and not prepared.workspace.published:
             total = len(prepared.plan.selection.indices)
@@ -170,7 +173,7 @@ def _render_one(
     for warning in report.warnings[len(prepared.warnings) :]:
         say.warn(warning)
     if as_json:
-        typer.echo(json.dumps(asdict(report)))
+        typer.echo(json.dumps(asdict(report) | {"warnings": [to_flags(warning) for warning in report.warnings]}))
     say.done(report)
 
 
@@ -194,7 +197,8 @@ def _each(pairs: list[tuple[Path, Path]], one: Callable[[Path, Path], None], say
             if len(pairs) == 1 or isinstance(error, ModelError | PresetError | InterruptedRender):
                 raise
             named = str(source) in str(error) or str(target) in str(error)
-            print_error(to_flags(str(error) if named else f"{source}: {error}"), error.exit_code)
+            message = to_flags(str(error) if named else f"{source}: {error}")
+            print_error(message, error.exit_code, getattr(error, "__notes__", ()))
             failed = failed or error
     if failed is not None:
         say.line("some inputs failed")
@@ -228,20 +232,20 @@ def _plan_summary(prepared: PreparedJob) -> dict[str, Any]:
     from dnirender.jobs.prepare import estimate_seconds
 
     plan = prepared.plan
-    width, height = (prepared.spec.width, prepared.spec.height) if prepared.spec else prepared.output_size
+    output = prepared.output
     return {
         "input": str(plan.job.input),
         "output": str(plan.job.output),
         "frames": plan.num_frames,
         "distinct_alphas": plan.distinct_alphas,
         "weight_writes": plan.weight_writes,
-        "size": f"{width}x{height}",
-        "codec": prepared.spec.codec if prepared.spec else plan.job.output.suffix.lstrip(".").lower(),
-        "pix_fmt": prepared.spec.pix_fmt if prepared.spec else "",
+        "size": f"{output.size[0]}x{output.size[1]}",
+        "codec": output.codec,
+        "pix_fmt": output.spec.pix_fmt if output.spec else "",
         "device": str(prepared.engine.device),
         "dtype": prepared.engine.dtype,
         "backend": prepared.engine.backend,
         "streams": [str(stream) for stream in plan.streams],
-        "warnings": list(prepared.warnings),
+        "warnings": [to_flags(warning) for warning in prepared.warnings],
         "estimated_seconds": round(estimate_seconds(prepared), 1),
     }

@@ -9,7 +9,6 @@ import typer
 
 from dnirender.cli.app import app
 from dnirender.cli.options import (
-    ENGINE,
     ChosenPreset,
     GroupedCommand,
     Input,
@@ -20,12 +19,11 @@ from dnirender.cli.options import (
 )
 from dnirender.cli.output import Console
 from dnirender.errors import UsageError
+from dnirender.jobs.options import SHEET_ALPHAS, SHEET_FRAMES, SHEET_OPTIONS
 
 
 @app.command(name="sheet", cls=GroupedCommand)
-@with_options(
-    ("extrapolate", "video_stream", "ignore_errors", "deinterlace", "hdr", "width", "height", *ENGINE, "overwrite")
-)
+@with_options(SHEET_OPTIONS)
 def sheet_command(
     source: Input,
     preset: ChosenPreset,
@@ -36,10 +34,10 @@ def sheet_command(
     ] = None,
     frames: Annotated[
         str, typer.Option(help="Positions in the source, separated by commas.", rich_help_panel="timeline")
-    ] = "0,25%,50%,75%,end",
+    ] = ",".join(SHEET_FRAMES),
     alphas: Annotated[
         str, typer.Option(help="Values as in keyframes, separated by commas.", rich_help_panel="timeline")
-    ] = "0,0.25,0.5,0.75,1",
+    ] = ",".join(SHEET_ALPHAS),
     quiet: Quiet = False,
     verbose: Verbose = False,
 ) -> None:
@@ -52,5 +50,5 @@ def sheet_command(
         raise UsageError(f"{target}: expected a name that ends in .png, the format of contact sheets")
     say = Console(quiet, verbose)
     job = build_job(source, target, chosen, options)
-    say.detail(make_sheet(job, frames.split(","), alphas.split(","), title=f"{source.name}   {name}"))
+    say.detail(make_sheet(job, frames.split(","), alphas.split(","), title=f"{source.name}   {name}").decision)
     say.line(f"{target}: contact sheet")

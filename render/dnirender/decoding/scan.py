@@ -22,6 +22,7 @@ from dnirender.decoding.metadata import StreamMetadata, VideoMetadata
 from dnirender.decoding.packets import PacketList, codec_context_of, decode_first_frames, decode_packets, read_packets
 from dnirender.decoding.timestamps import FrameTimestamps, resolve_timestamps
 from dnirender.errors import MediaError, UsageError
+from dnirender.media.channels import channel_layout
 from dnirender.media.colorspace import KR_KB, UNSPECIFIED, ColorSpec, guess_matrix
 from dnirender.media.containers import check_pixel_count, codec_of, fraction, is_cover, open_container
 from dnirender.media.pixel_formats import depth_of, has_opacity, is_yuv, opacity_of, sampling_of
@@ -264,5 +265,5 @@ def _stream_metadata(stream: Any) -> StreamMetadata:
         rate = fraction(stream.average_rate, Fraction(0))
         detail = f"{context.width}x{context.height} {context.pix_fmt}, {float(rate):.3f} frames/s"
     elif context is not None and stream.type == "audio":
-        detail = f"{context.sample_rate} Hz, {context.layout.name}"
+        detail = f"{context.sample_rate} Hz, {channel_layout(context).name}"
     return StreamMetadata(stream.index, stream.type, codec_of(stream), stream.metadata.get("language"), detail)

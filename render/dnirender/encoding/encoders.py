@@ -12,6 +12,7 @@ from typing import Any, cast
 
 import av
 import av.error
+import cv2
 
 from dnirender.errors import UsageError
 from dnirender.files import error_text
@@ -21,6 +22,8 @@ from dnirender.media.pixel_formats import carries_opacity, sampling_of
 
 CRF = {"libx264": 17, "libx265": 20, "libvpx-vp9": 30, "libsvtav1": 28}
 X265_PARAMS = "log-level=error:info=0"  # the info SEI names the machine, so that no other could resume
+X264_PARAMS = "asm=AVX2"  # x264's AVX-512 code is not deterministic on small frames; AVX2 takes no more time
+AVX2 = 11  # OpenCV's number of the CPU feature
 CODEC_OPTIONS: dict[str, dict[str, str]] = {
     # Compared to medium at crf 18: a third of the CPU time, the same SSIM, 0.3 dB less PSNR, 7 % larger files
     # (benchmarks/encoding.py).
@@ -47,13 +50,20 @@ class VideoSpec:
 
 
 def encoder_options(codec: str, crf: int | None, options: Mapping[str, str]) -> dict[str, str]:
-    """Merges encoder options: our defaults, then crf, then the user's; later ones override earlier ones."""
+    """Merges encoder options: our defaults, then crf, then the user's; later ones override earlier ones.
+
+    On CPUs with AVX2, x264 gets `X264_PARAMS` unless x264-params set `asm`: equal frames give equal packets then.
+    """
     merged = dict(CODEC_OPTIONS.get(codec, {}))
     if crf is None and not RATE_OPTIONS & options.keys():  # encoders ignore these when crf is set
         crf = CRF.get(codec)
     if crf is not None:
         merged["crf"] = str(crf)
-    return merged | dict(options)
+    merged |= options
+    params = merged.get("x264-params", "")
+    if codec == "libx264" and "asm=" not in params and cv2.checkHardwareSupport(AVX2):
+        merged["x264-params"] = ":".join(filter(None, (params, X264_PARAMS)))
+    return merged
 
 
 def choose_pix_fmt(
@@ -69,7 +79,7 @@ def choose_pix_fmt(
     """
     formats = [form.name for form in _find_encoder(codec).video_formats or ()]
     if requested and requested not in formats:
-        raise UsageError(f"--pix-fmt {requested}: {codec} supports {', '.join(formats)}")
+        raise UsageError(f"pix_fmt={requested!r}: {codec} supports {', '.join(formats)}")
     if requested:
         return requested
     names = {(2, 2): ["420"], (2, 1): ["422", "420"], (1, 1): ["444", "422", "420"]}
@@ -116,7 +126,7 @@ def check_encoder(spec: VideoSpec) -> None:
     except (av.error.FFmpegError, ValueError) as error:
         options = " ".join(f"{key}={value}" for key, value in spec.options.items())
         raise UsageError(
-            f"--codec {spec.codec}: cannot encode {spec.width}x{spec.height} {spec.pix_fmt}"
+            f"codec={spec.codec!r}: cannot encode {spec.width}x{spec.height} {spec.pix_fmt}"
             f"{' with ' + options if options else ''} ({error_text(error)})"
         ) from error
     unknown = set(context.options) & set(spec.options)
@@ -136,7 +146,7 @@ def check_container(spec: VideoSpec, container: str) -> None:
         out.start_encoding()
     except (av.error.FFmpegError, ValueError) as error:
         raise UsageError(
-            f"--codec {spec.codec}: {container} does not support it; choose another codec or extension"
+            f"codec={spec.codec!r}: {container} does not support it; choose another codec or extension"
         ) from error
     finally:
         # The scratch file has no packets; a muxer may raise for that, which says nothing about the header.
@@ -168,8 +178,8 @@ def _find_encoder(codec: str) -> av.Codec:
         encoder = av.Codec(codec, "w")
     except ValueError as error:
         raise UsageError(
-            f"--codec {codec}: unknown encoder; choose for example libx264, libx265, libvpx-vp9, libsvtav1 or ffv1"
+            f"codec={codec!r}: unknown encoder; choose for example libx264, libx265, libvpx-vp9, libsvtav1 or ffv1"
         ) from error
     if encoder.type != "video":
-        raise UsageError(f"--codec {codec}: encodes {encoder.type}, expected a video encoder")
+        raise UsageError(f"codec={codec!r}: encodes {encoder.type}, expected a video encoder")
     return encoder

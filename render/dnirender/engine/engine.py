@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Generator, Iterable, Sequence
+import itertools
+from collections.abc import Generator, Iterable, Iterator, Sequence
 from contextlib import closing
+from typing import cast
 
 import numpy as np
 import torch
 
+from dnirender.engine.arrays import Array, Form, from_rendered, to_frames
 from dnirender.engine.autotune import Workload, autotune, check_backend, seconds_per_frame
 from dnirender.engine.configuration import configure, endpoint_alphas
 from dnirender.engine.cpu import CPUExecutor, CPUWorker
@@ -22,6 +25,9 @@ from dnirender.errors import UsageError
 from dnirender.frames import Alpha, Batch, Frame, Image
 from dnirender.networks.network import Network
 from dnirender.networks.weights import WeightPath
+from dnirender.timeline.mixture import Mixture, as_alpha
+
+MAX_BATCH = 4  # frames of `Engine.render` that are on a GPU at once
 
 
 class Engine:
@@ -105,12 +111,40 @@ class Engine:
             for batch, images, _ in results:
                 yield batch, images
 
-    def render(self, image: Image, alpha: Alpha) -> Image:
-        """One image, as if it were frame 0."""
-        batch = Batch((Frame(0, 0, image),), alpha)
-        executor = self._executor.workers[0] if isinstance(self._executor, CPUExecutor) else self._executor
-        [(_, (rendered,), _)] = executor([batch])
-        return rendered
+    def render(self, images: Array, alpha: Mixture | Sequence[Mixture], *, extrapolate: bool = False) -> Array:
+        """One image or a batch, as the video path renders frames; what comes back has the kind, rank, dtype and device
+        of `images`, and `network.scale` times its height and width.
+
+        `images` is a numpy array, h w, h w c or n h w c, or a torch tensor, h w, c h w or n c h w: uint8, uint16 (the
+        whole range) or float32 (0..1, rendered and returned with 16 bits of precision). c is 3 for RGB, 4 for RGBA,
+        whose opacity bypasses the network and is resized to the result, or 1, as rank 2, for gray, of which the Rec.
+        709 luma of the rendered colors comes back.
+
+        `alpha` is a number, 0..1 along the path of endpoints; a tuple of coefficients, one for each endpoint; or a dict
+        of coefficients by endpoint, as {"monet": 0.3, "wave": 0.7}. Coefficients are in 0..1 and sum to 1. A list has
+        one of these for each image of a batch. `extrapolate` allows numbers outside 0..1.
+
+        One call at a time: the weights are those of the call. UsageError: images or alpha of another form, with what
+        was expected and got. ModelError: output that is not finite. RenderError: out of memory.
+        """
+        frames, form = to_frames(images)
+        batches = list(_batches(frames, self._alphas(frames, form, alpha, extrapolate)))
+        executor = self._executor
+        if len(frames) == 1 and isinstance(executor, CPUExecutor):
+            executor = executor.workers[0]
+        with closing(executor(batches)) as results:
+            rendered = [image for _, images_of_batch, _ in results for image in images_of_batch]
+        return from_rendered(rendered, frames, form)
+
+    def _alphas(
+        self, frames: Sequence[Frame], form: Form, alpha: Mixture | Sequence[Mixture], extrapolate: bool
+    ) -> list[Alpha]:
+        if not isinstance(alpha, list):
+            return [as_alpha(cast(Mixture, alpha), self._path.names, extrapolate=extrapolate)] * len(frames)
+        if form.rank != 4 or len(alpha) != len(frames):
+            expected = f"{len(frames)} for this batch" if form.rank == 4 else "a tuple of coefficients for one image"
+            raise UsageError(f"alpha: a list has one alpha for each image; expected {expected}, got {len(alpha)}")
+        return [as_alpha(value, self._path.names, extrapolate=extrapolate) for value in alpha]
 
     def seconds_per_frame(self, image: Image, rounds: int = 2) -> float:
         """Seconds that a frame like `image` takes among others at the last endpoint, measured on `rounds` per
@@ -163,3 +197,11 @@ class Engine:
     @property
     def _on_cuda(self) -> bool:
         return self.device.type == "cuda"
+
+
+def _batches(frames: Sequence[Frame], alphas: Sequence[Alpha]) -> Iterator[Batch]:
+    """Successive frames of one alpha, at most MAX_BATCH of them."""
+    for alpha, members in itertools.groupby(zip(frames, alphas, strict=True), key=lambda pair: pair[1]):
+        group = [frame for frame, _ in members]
+        for start in range(0, len(group), MAX_BATCH):
+            yield Batch(tuple(group[start : start + MAX_BATCH]), alpha)

@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from dnirender.errors import UsageError
+from dnirender.errors import TimelineError, UsageError
 from dnirender.frames import Alpha, Batch, Frame, Image
 from dnirender.jobs.job import Keyframes, make_job
 from dnirender.jobs.prepare import load_engine
@@ -36,9 +36,10 @@ def render_frames(
     """
     job = make_job("frames", "frames.mkv", preset, keyframes=keyframes, **options)
     count = len(frames) if isinstance(frames, Sized) else None
-    relative = [str(key.position) for key in job.timeline.keyframes if key.position.is_relative]
-    if count is None and relative:
-        raise UsageError(f"keyframes: {relative[0]} depends on the last frame; give frames that have a len")
+    relative = next((key for key in job.timeline.keyframes if key.is_relative), None)
+    if count is None and relative is not None:
+        what = relative.position if relative.position.is_relative else relative.text
+        raise UsageError(f"keyframes: {what} depends on the last frame; give frames that have a len")
     engine = load_engine(job)
     alphas = _alphas(job.timeline, job.preset.endpoints, Fraction(fps), count)
     pairs = enumerate(zip(frames, alphas, strict=False))  # alphas never end where the number of frames is not known
@@ -49,7 +50,13 @@ def render_frames(
 def _alphas(timeline: Timeline, endpoints: Sequence[str], fps: Fraction, count: int | None) -> Iterator[Alpha]:
     done, size = 0, count or FIRST_FRAMES
     while True:
-        track = timeline.resolve(endpoints, [number / fps for number in range(size)])
+        try:
+            track = timeline.resolve(endpoints, [number / fps for number in range(size)])
+        except TimelineError:  # it may be that of a frame that never comes: frames before it are resolved alone
+            if count is not None or size == done + 1:
+                raise
+            size = done + (size - done) // 2
+            continue
         yield from track.alphas[done:]
         if count is not None:
             return

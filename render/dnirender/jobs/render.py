@@ -1,4 +1,4 @@
-"""Renders from file to file: the functions that the command line and Python users call."""
+"""Renders from file to file: the functions for the command line and for Python."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ from dnirender.errors import OutputError
 from dnirender.jobs.disk_space import disk_full_error, is_disk_full
 from dnirender.jobs.finish import finish_render
 from dnirender.jobs.job import Keyframes, make_job
+from dnirender.jobs.notebook import result_html, table_html
 from dnirender.jobs.pipeline import Progress
 from dnirender.jobs.plan import make_plan
 from dnirender.jobs.prepare import PreparedJob, autotune, prepare
@@ -20,9 +21,17 @@ from dnirender.preset import DEFAULT_PRESET, Preset
 
 @dataclass(frozen=True)
 class Report:
-    """What a render did. `lanes` pictures were rendered side by side on the CPU, in tiles of this height and width
-    where there is one. `resumed` pictures had been rendered by earlier runs. `seconds` is wall time from the first
-    frame to the published file, without the loading of the networks; `fps` is pictures rendered per second of it."""
+    """What a render did.
+
+    frames: frames in the output
+    resumed: frames that earlier runs had rendered
+    seconds: wall time from the first frame to the published file, without loading the networks
+    fps: frames rendered by this run per second
+    workers: frames rendered in parallel on the CPU
+    tile: (height, width) of the tiles in source pixels, None without tiles
+    weight_writes: how often weights were mixed
+    streams: what was done with each other stream of the input
+    """
 
     input: str
     output: str
@@ -39,12 +48,24 @@ class Report:
     streams: tuple[str, ...]
     warnings: tuple[str, ...]
 
+    def _repr_html_(self) -> str:
+        frames = f"{self.frames}" + (f", {self.resumed} of them from earlier runs" if self.resumed else "")
+        rows = {
+            "output": self.output,
+            "frames": frames,
+            "time": f"{self.seconds:.1f} s, {self.fps:.1f} frames/s",
+            "rendered by": f"{self.device}, {self.dtype}, {self.backend}",
+            "streams": self.streams,
+            "warnings": self.warnings,
+        }
+        return table_html(rows) + result_html(Path(self.output), self.frames)
+
 
 def run(prepared: PreparedJob, progress: Progress | None = None, notice: Callable[[str], None] | None = None) -> Report:
-    """Renders. The target's name holds the whole result when this returns, and is untouched when it raises; segments
-    that were finished by then are kept, and the same job goes on behind them.
+    """Renders a prepared job. The target is replaced atomically at the end; if this raises, it is unchanged.
 
-    `notice` is told when much is joined, and what was published of a render that did not come to its end.
+    Finished segments stay on the disk, and the same job resumes after them. `notice` receives messages about joining
+    large results and about partial results. Raises RenderError.
     """
     plan, engine = prepared.plan, prepared.engine
     began, written_before, retried_before = time.perf_counter(), engine.weight_writes, len(engine.fp32_frames)
@@ -54,11 +75,14 @@ def run(prepared: PreparedJob, progress: Progress | None = None, notice: Callabl
             missing = finish_render(prepared, workspace, progress, notice)
     except OutputError as error:
         if not plan.job.output.parent.is_dir():
-            raise OutputError(f"{plan.job.output.parent}: this folder is gone, and all that was rendered") from error
+            raise OutputError(
+                f"{plan.job.output.parent}: this folder was deleted, with all finished segments"
+            ) from error
         if not is_disk_full(error):
             raise
-        done, total = prepared.workspace.num_finished_frames, len(plan.selection.indices)
-        raise disk_full_error(plan.job.output, prepared.workspace.folder, done, total, prepared.space) from error
+        finished, total = prepared.workspace.num_finished_frames, len(plan.selection.indices)
+        estimate = prepared.output.estimated_bytes
+        raise disk_full_error(plan.job.output, prepared.workspace.folder, finished, total, estimate) from error
     seconds, rendered = time.perf_counter() - began, sum(len(segment.numbers) for segment in missing)
     warnings = list(prepared.warnings)
     if retried := engine.fp32_frames[retried_before:]:
@@ -91,9 +115,9 @@ def render(
     progress: Progress | None = None,
     **options: Any,
 ) -> Report:
-    """Renders `input` to `output` (default `<stem>.<preset>.mp4` in the current folder) and reports.
+    """Renders `input` to `output` (default `<stem>.<preset>.mp4` in the current folder) and returns a report.
 
-    Further options are those of the command line, by the same names with underscores: `crf=16`, `width=640`,
+    `options` are those of the command line, by the same names with underscores: `crf=16`, `width=640`,
     `segment_frames=48`, `audio=False`; `jobs/options.py` and `preset.py` list them. Raises RenderError; its type says
     who can fix the problem.
     """

@@ -15,7 +15,8 @@ from dnirender.decoding.open import open_source
 from dnirender.decoding.source import Source
 from dnirender.encoding.provenance import Provenance, read_provenance
 from dnirender.encoding.sink import FrameTiming, timestamp_tolerance
-from dnirender.encoding.stream_copy import StreamPlan, TimeRange, is_in_output, plan_streams, start_of
+from dnirender.encoding.stream_copy import TimeRange, is_in_output, start_of
+from dnirender.encoding.stream_plan import StreamPlan, plan_streams
 from dnirender.encoding.video import VideoSink
 from dnirender.errors import MediaError, UsageError
 from dnirender.files import sample_hash

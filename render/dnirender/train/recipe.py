@@ -9,7 +9,8 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_valida
 
 from dnirender.errors import PresetError
 from dnirender.options import first_error
-from dnirender.preset import Endpoint, read_renamed, read_yaml
+from dnirender.preset import Endpoint, read_renamed
+from dnirender.yaml_file import read_yaml
 
 Steps = Annotated[int, Field(ge=1, le=10_000_000)]
 Weight = Annotated[float, Field(ge=0, le=1e6)]
