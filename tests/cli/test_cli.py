@@ -256,7 +256,7 @@ def test_interrupted(here, capsys, monkeypatch):
     monkeypatch.setattr(CPUWorker, "_render_frame", interrupt)
     code, _, err = dnirender(capsys, "clip.mp4", *MODELS, "--device", "cpu")
     assert code == 130
-    assert "stopped before a segment was finished" in err
+    assert "stopped before the next segment was finished" in err
     assert leftovers(here) == []
 
 

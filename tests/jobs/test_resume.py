@@ -439,7 +439,7 @@ def test_a_signal_before_the_first_frame_has_its_exit_code(tmp_path, long_job, n
     command = [sys.executable, "-c", early + PROGRAM, *long_job]
     done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=60)
     assert done.returncode == code, done.stderr
-    assert "error: stopped before a segment was finished; the same command goes on" in done.stderr
+    assert "error: stopped before the next segment was finished; the same command resumes" in done.stderr
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="Windows has no such signals to send")
