@@ -67,6 +67,13 @@ class NetworkSettings(_Model):
     endpoints: tuple[Endpoint, ...] = Field(
         min_length=2, max_length=64, description="In order of the path from 0 to 1."
     )
+    weights_key: Annotated[
+        Annotated[str, Field(min_length=1, max_length=200)] | None,
+        Flag("effect", metavar="KEY", text=str | None),
+    ] = Field(
+        None,
+        description="Which weights of files that hold several, e.g. params or generator.  [default: EMA, if there]",
+    )
 
     @field_validator("endpoints")
     @classmethod
@@ -288,22 +295,21 @@ def schema() -> str:
 
 def _fields(place: tuple[int | str, ...]) -> list[str]:
     """The keys that the model at a key path knows."""
-    models: dict[str, type[BaseModel]] = {
-        "network": NetworkSettings,
-        "timeline": TimelineSettings,
-        "layout": Layout,
-        "encoding": Encoding,
-        "animation": Animation,
-    }
     if not place:
         return list(Preset.model_fields)
-    model = Endpoint if "endpoints" in place else models.get(cast(str, place[0]), Preset)
+    model = Endpoint if "endpoints" in place else _SECTIONS.get(cast(str, place[0]), Preset)
     return list(model.model_fields)
 
 
+_SECTIONS: dict[str, type[BaseModel]] = {
+    "network": NetworkSettings,
+    "timeline": TimelineSettings,
+    "layout": Layout,
+    "encoding": Encoding,
+    "animation": Animation,
+}
+
 PRESET_OPTIONS = {
-    name: (section, found)
-    for section, model in {"timeline": TimelineSettings, "layout": Layout, "encoding": Encoding}.items()
-    for name, found in offered(model).items()
+    name: (section, found) for section, model in _SECTIONS.items() for name, found in offered(model).items()
 }
 """By option: the section, and (field's name, field, flag)."""

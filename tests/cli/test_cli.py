@@ -95,8 +95,10 @@ def test_json_is_one_object_and_the_only_thing_on_standard_output(here, capsys):
     report = json.loads(out)
     assert (code, err) == (0, "")
     assert report.keys() == {
-        "input", "output", "frames", "resumed", "seconds", "fps", "device", "dtype", "backend", "workers", "tile", "weight_writes", "streams", "warnings",
+        "input", "output", "frames", "resumed", "seconds", "fps", "device", "dtype", "backend", "workers", "tile", "weight_writes", "streams", "warnings", "phases",
     }  # fmt: skip
+    assert list(report["phases"]) == ["loading", "choosing", "rendering", "joining"]
+    assert sum(report["phases"].values()) >= report["seconds"] > 0
     assert (report["output"], report["frames"], report["weight_writes"]) == ("out.mp4", 12, 12)
     assert report["streams"] == ["audio #1 (aac): copy"]
 

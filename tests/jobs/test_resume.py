@@ -22,6 +22,7 @@ from dnirender.jobs.plan import make_plan
 from dnirender.jobs.prepare import prepare
 from dnirender.jobs.render import run
 from dnirender.jobs.workspace import Manifest
+from dnirender.progress import ProgressTracker
 from support.clips import decoded, frame_number, leftovers, make_clip, packets, preset_of, tiny_endpoints
 
 LOSSLESS = {"codec": "ffv1", "pix_fmt": "yuv444p"}
@@ -42,8 +43,8 @@ def job(clip, endpoints):
 def stop_after(count, error=Stop):
     """Progress that stops the render once so many frames of the whole are done."""
 
-    def progress(done, _total, _alpha):
-        if done == count:
+    def progress(now):
+        if now.done == count and now.alpha is not None:
             raise error
 
     return progress
@@ -68,10 +69,10 @@ def test_the_same_job_goes_on_and_equals_one_that_was_not_stopped(tmp_path, job,
     assert not files(parts, "[!.]*")
     assert bool(leftovers(parts)) == (after > 4)
     seen = []
-    report = render(output=parts / name, progress=lambda done, total, _: seen.append((done, total)), **job)
+    report = render(output=parts / name, progress=seen.append, **job)
     kept = (after - 1) // 4 * 4
     assert report.resumed == kept and report.frames == 12
-    assert seen == [(number, 12) for number in range(kept + 1, 13)]
+    assert [now.done for now in seen if now.alpha is not None] == list(range(kept + 1, 13))
     if name == "out.mkv":  # Matroska gives every file another number
         assert hashes(parts / name) == hashes(whole / name)
         assert packets(parts / name, "audio") == packets(whole / name, "audio")
@@ -367,7 +368,7 @@ def test_why_a_render_stopped_is_told_though_what_is_done_cannot_be_published(tm
     monkeypatch.setattr(finish, "partial_path", lambda _: (_ for _ in ()).throw(OutputError("no")))
     prepared = prepare(make_plan(job_of(job, tmp_path / "out.mkv", keep_partial=True)))
     with pytest.raises(Stop):
-        run(prepared, stop_after(10), told.append)
+        run(prepared, ProgressTracker(stop_after(10)), told.append)
     assert told == ["warning: the finished frames were not published (no)"]
 
 

@@ -21,14 +21,14 @@ from dnirender.preset import DEFAULT_PRESET, PRESET_OPTIONS, Preset
 if TYPE_CHECKING:
     from dnirender.jobs.job import Job
 
-GROUPS = ("timeline", "input", "output", "comparison", "speed", "safety", "messages")
+GROUPS = ("effect", "timeline", "input", "output", "comparison", "speed", "safety", "messages")
 """The headings of `--help`, in order."""
 FIELDS = {name: found for name, (_, found) in (*PRESET_OPTIONS.items(), *JOB_OPTIONS.items())}
 """By option: (field's name, field, flag)."""
 OTHER_FIELDS = ("model", "frames", "alphas", "name", "features")
 """Arguments of commands that messages name and that are not options of a job; a flag has the argument's name."""
 QUOTES = "'\""
-ENGINE = ("device", "dtype", "backend", "threads", "tile")
+ENGINE = ("device", "dtype", "backend", "threads", "tile", "cache")
 
 Inputs = Annotated[list[Path], typer.Argument(help="Videos or still images.", metavar="INPUT")]
 Input = Annotated[Path, typer.Argument(help="A video or an image.", metavar="INPUT")]
@@ -38,7 +38,7 @@ PresetOption = Annotated[
         "-p",
         "--preset",
         help=f"Name of a shipped preset, or FILE.yaml.  [default: {DEFAULT_PRESET}]",
-        rich_help_panel="timeline",
+        rich_help_panel="effect",
     ),
 ]
 ModelsOption = Annotated[
@@ -48,7 +48,7 @@ ModelsOption = Annotated[
         "--model",
         metavar="NAME=FILE",
         help="A network of your own, instead of a preset; repeat in order from 0 to 1.",
-        rich_help_panel="timeline",
+        rich_help_panel="effect",
     ),
 ]
 AsJson = Annotated[bool, typer.Option("--json", help="Print results as lines of JSON.", rich_help_panel="messages")]

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import itertools
 import json
+import time
 from collections.abc import Callable, Sequence
 from dataclasses import asdict
 from pathlib import Path
@@ -23,10 +25,12 @@ from dnirender.cli.options import (
     with_options,
 )
 from dnirender.cli.output import Console, ProgressBar, format_table, print_error
-from dnirender.cli.signals import InterruptedRender, command_line
+from dnirender.cli.signals import InterruptedRender, Invocation, command_line
+from dnirender.cli.start import load_ahead
 from dnirender.errors import ModelError, OutputError, PresetError, RenderError, UsageError
 from dnirender.jobs.options import JOB_OPTIONS, check_options
 from dnirender.preset import PRESET_OPTIONS
+from dnirender.progress import ProgressTracker
 from dnirender.version import __version__
 
 if TYPE_CHECKING:
@@ -34,9 +38,11 @@ if TYPE_CHECKING:
     from dnirender.jobs.job import Job
     from dnirender.jobs.plan import Plan
     from dnirender.jobs.prepare import PreparedJob
+    from dnirender.jobs.render import Report
 
 
 INTERRUPTED = "interrupted; the output was not written"
+NOT_MEASURED = "not measured yet; `dnirender bench` measures"
 UNFINISHED = "stopped before the next segment was finished; the same command resumes after the last finished one"
 
 
@@ -103,8 +109,12 @@ def render_command(
     check_options(chosen, options)  # before any input is opened
     say = Console(quiet or as_json, verbose)
     pairs = list(zip(inputs, _outputs(inputs, output, name), strict=True))
+    if all(source.is_file() for source in inputs):
+        load_ahead()
 
     loaded: list[Engine] = []
+    invocation = context.obj or Invocation([], time.perf_counter())
+    starts = itertools.chain([invocation.began], itertools.repeat(None))
 
     def one(source: Path, target: Path) -> None:
         try:
@@ -113,13 +123,24 @@ def render_command(
             raise InterruptedRender(UNFINISHED, getattr(stop, "exit_code", 130)) from stop
 
     def render_one(source: Path, target: Path) -> None:
-        job = build_job(source, target, chosen, options)
-        plan = _make_plan(job, skip_rendered=len(pairs) > 1 and target.exists() and not options.get("restart"))
-        if plan is None:
-            say.line(f"{target}: already rendered by this command")
+        with ProgressBar(target.name, not (no_progress or quiet)) as listener:
+            progress = ProgressTracker(listener, next(starts))
+            job = build_job(source, target, chosen, options)
+            plan = _make_plan(job, skip_rendered=len(pairs) > 1 and target.exists() and not options.get("restart"))
+            if plan is None:
+                say.line(f"{target}: already rendered by this command")
+                return
+            prepared = _prepared(plan, loaded, progress, measure=not dry_run)
+            _tell_plan(prepared, say)
+            report = None if dry_run else _render(prepared, progress, say, invocation.words)
+        if report is None:
+            _show_plan(prepared, sum(progress.seconds.values()), as_json)
             return
-        prepared = _prepared(plan, loaded)
-        _render_one(prepared, say, dry_run, as_json, not (no_progress or quiet), context.obj or [])
+        for warning in report.warnings[len(prepared.warnings) :]:
+            say.warn(warning)
+        if as_json:
+            typer.echo(json.dumps(asdict(report) | {"warnings": [to_flags(warning) for warning in report.warnings]}))
+        say.done(report)
 
     _each(pairs, one, say)
 
@@ -132,37 +153,42 @@ def _make_plan(job: Job, skip_rendered: bool) -> Plan | None:
     return plan_unless_rendered(job) if skip_rendered else make_plan(job)
 
 
-def _prepared(plan: Plan, loaded: list[Engine]) -> PreparedJob:
+def _prepared(plan: Plan, loaded: list[Engine], progress: ProgressTracker, *, measure: bool) -> PreparedJob:
     """A job that is ready to run; the engine of the first one, kept in `loaded`, is used for all of them."""
     from dnirender.jobs.prepare import prepare
 
-    prepared = prepare(plan, loaded[0] if loaded else None)
+    prepared = prepare(plan, loaded[0] if loaded else None, progress, measure=measure)
     loaded[:] = [prepared.engine]
     return prepared
 
 
-def _render_one(
-    prepared: PreparedJob, say: Console, dry_run: bool, as_json: bool, bar: bool, words: Sequence[str]
-) -> None:
-    from dnirender.jobs.render import run
-
+def _tell_plan(prepared: PreparedJob, say: Console) -> None:
     for warning in prepared.warnings:
         say.warn(warning)
+    for note in prepared.engine.network.notes:
+        say.line(to_flags(note))
     say.detail(prepared.engine.decision)
     for stream in prepared.plan.streams:
         say.detail(str(stream))
-    if dry_run:
-        metadata = _plan_summary(prepared)
-        shown = {key: value for key, value in metadata.items() if key != "warnings" and value not in ("", [])}
-        typer.echo(json.dumps(metadata) if as_json else format_table(shown))
-        return
+
+
+def _show_plan(prepared: PreparedJob, elapsed: float, as_json: bool) -> None:
+    metadata = _plan_summary(prepared, elapsed)
+    shown = {key: value for key, value in metadata.items() if key != "warnings" and value not in ("", [])}
+    if shown["estimated_seconds"] is None:
+        shown["estimated_seconds"] = NOT_MEASURED
+    typer.echo(json.dumps(metadata) if as_json else format_table(shown))
+
+
+def _render(prepared: PreparedJob, progress: ProgressTracker, say: Console, words: Sequence[str]) -> Report:
+    from dnirender.jobs.render import run
+
     if done := prepared.resumed:
         say.line(
             f"{prepared.plan.job.output}: {done} of {len(prepared.plan.selection.indices)} frames are already finished"
         )
     try:
-        with ProgressBar(prepared.plan, bar) as progress:
-            report = run(prepared, progress, lambda text: say.line(to_flags(text)))
+        return run(prepared, progress, lambda text: say.line(to_flags(text)))
     except RenderError:
         if (kept := prepared.workspace.num_finished_frames) and not prepared.workspace.published:
             total = len(prepared.plan.selection.indices)
@@ -170,11 +196,6 @@ def _render_one(
         raise
     except KeyboardInterrupt as stop:
         raise InterruptedRender(_how_to_go_on(prepared, words), getattr(stop, "exit_code", 130)) from stop
-    for warning in report.warnings[len(prepared.warnings) :]:
-        say.warn(warning)
-    if as_json:
-        typer.echo(json.dumps(asdict(report) | {"warnings": [to_flags(warning) for warning in report.warnings]}))
-    say.done(report)
 
 
 def _how_to_go_on(prepared: PreparedJob, words: Sequence[str]) -> str:
@@ -228,10 +249,10 @@ def _outputs(inputs: list[Path], output: Path | None, name: str) -> list[Path]:
     return targets
 
 
-def _plan_summary(prepared: PreparedJob) -> dict[str, Any]:
-    from dnirender.jobs.prepare import estimate_seconds
+def _plan_summary(prepared: PreparedJob, elapsed: float) -> dict[str, Any]:
+    from dnirender.jobs.estimate import estimate_seconds
 
-    plan = prepared.plan
+    plan, estimate = prepared.plan, estimate_seconds(prepared, elapsed)
     output = prepared.output
     return {
         "input": str(plan.job.input),
@@ -247,5 +268,5 @@ def _plan_summary(prepared: PreparedJob) -> dict[str, Any]:
         "backend": prepared.engine.backend,
         "streams": [str(stream) for stream in plan.streams],
         "warnings": [to_flags(warning) for warning in prepared.warnings],
-        "estimated_seconds": round(estimate_seconds(prepared), 1),
+        "estimated_seconds": None if estimate is None else round(estimate, 1),
     }

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
@@ -12,6 +12,7 @@ from typing import Any, cast
 import av.error
 from av.audio.frame import AudioFrame
 from av.audio.stream import AudioStream
+from av.bitstream import BitStreamFilterContext
 from av.container import InputContainer, OutputContainer
 from av.packet import Packet
 
@@ -19,7 +20,7 @@ from dnirender.encoding.stream_plan import MUXER_TAGS, StreamPlan, add_copy, cop
 from dnirender.encoding.transcode import AudioTranscoder
 from dnirender.errors import MediaError
 from dnirender.files import error_text
-from dnirender.media.containers import demux, fraction, open_container
+from dnirender.media.containers import codec_of, demux, fraction, open_container
 
 PROBE_PACKETS = 15
 EDIT_LIST_CONTAINERS = ("mp4", "mov")  # with an edit list, which mutes audio before time zero
@@ -210,6 +211,26 @@ def is_in_output(packet: Packet[Any], time_range: TimeRange, container: str) -> 
     """
     is_hidden = packet.is_discard and start_of(packet) < -PREROLL
     return time_range.contains(start_of(packet)) and (container in EDIT_LIST_CONTAINERS or not is_hidden)
+
+
+def stored_packets(packets: Iterable[Packet[Any]], stream: Any, container: str) -> Iterator[Packet[Any]]:
+    """Packets of the source's `stream` as the muxer of `container` stores them.
+
+    That is AAC without ADTS headers, which move to the header of the file, and the parts of a PGS subtitle in one.
+    """
+    name = {"aac": "aac_adtstoasc", "hdmv_pgs_subtitle": "pgs_frame_merge"}.get(codec_of(stream))
+    if name is None or (name == "pgs_frame_merge" and container != "matroska"):
+        yield from packets
+        return
+    bitstream_filter: BitStreamFilterContext | None = None
+    for packet in packets:
+        if bitstream_filter is None:
+            has_adts = packet.size > 1 and int.from_bytes(bytes(packet)[:2], "big") & 0xFFF0 == 0xFFF0
+            bitstream_filter = BitStreamFilterContext(name if has_adts or "pgs" in name else "null", stream)
+        if packet.size:
+            yield from bitstream_filter.filter(packet)
+    if bitstream_filter is not None:
+        yield from bitstream_filter.filter(None)
 
 
 def _trim(packet: Packet[Any], time_range: TimeRange) -> bool:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from bisect import bisect_right
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
@@ -60,11 +61,13 @@ def select_frames(job: Job, metadata: VideoMetadata) -> Selection:
 def timing_and_range(metadata: VideoMetadata, start: int, stop: int) -> tuple[FrameTiming, TimeRange]:
     """The timestamps of frames start to stop (exclusive), and the time range of the other streams.
 
-    A part of the source begins at time zero; the complete source keeps its own start time.
+    A part of the source begins at time zero; the complete source keeps its own start time, on a clock from zero.
     """
     times, seconds = _frame_timing(metadata, start, stop), metadata.seconds
     if start == 0 and stop == len(seconds):
-        return times, TimeRange()
+        clock_start = math.floor(metadata.clock_start / times.time_base)  # to the tick, so that frames stay exact
+        time_range = TimeRange(shift=clock_start * times.time_base)
+        return replace(times, pts=tuple(pts - clock_start for pts in times.pts)), time_range
     time_range = TimeRange(seconds[start], seconds[stop] if stop < len(seconds) else None, seconds[start])
     return replace(times, pts=tuple(pts - times.pts[0] for pts in times.pts)), time_range
 

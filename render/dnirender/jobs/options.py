@@ -82,6 +82,9 @@ class EngineOptions(Options):
     threads: Annotated[int | None, Flag("speed"), Field(ge=1, le=1024)] = Field(
         default=None, description="CPU threads of the networks."
     )
+    cache: Annotated[bool, Flag("speed", fingerprint=False)] = Field(
+        default=True, description="Use and remember what was measured on this machine."
+    )
     tile: Annotated[Tile | None, BeforeValidator(_tile), Flag("speed", text=int | None)] = Field(
         default=None, description="Side of tiles, in source pixels.  [default: no tiles, unless memory needs them]"
     )

@@ -87,8 +87,9 @@ def opacity_decoder(stream: VideoStream) -> VideoCodecContext | None:
 @contextlib.contextmanager
 def logged_errors() -> Generator[list[str]]:
     """The error messages that FFmpeg logs meanwhile: "width not divisible by 2" where it raises "Invalid argument"."""
-    before, messages = av.logging.get_level(), list[str]()
+    before, messages = (av.logging.get_level(), av.logging.get_skip_repeated()), list[str]()
     av.logging.set_level(av.logging.ERROR)
+    av.logging.set_skip_repeated(False)
     try:
         with av.logging.Capture(local=False) as logs:
             try:
@@ -97,7 +98,8 @@ def logged_errors() -> Generator[list[str]]:
                 texts = (text.strip() for level, _, text in logs if level <= av.logging.ERROR)
                 messages += dict.fromkeys(text for text in texts if text)
     finally:
-        av.logging.set_level(before)
+        av.logging.set_level(before[0])
+        av.logging.set_skip_repeated(before[1])
 
 
 def _reason(error: Exception) -> str:
