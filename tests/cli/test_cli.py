@@ -263,7 +263,7 @@ def test_interrupted(here, capsys, monkeypatch):
 
 
 BAD = [
-    (["clip.mp4", "-k", "0:0,0:1"], 2, "options: timeline: keyframes: frame 0 comes after frame 0 (key 2); positions must increase"),
+    (["clip.mp4", "-k", "0:0,0:1"], 2, "error: --keyframes: frame 0 comes after frame 0 (key 2); positions must increase"),
     (["clip.mp4", "-k", "0"], 2, "keyframes: "),
     (["clip.mp4", "-k", ""], 2, "keyframes: empty; expected POSITION:VALUE[@EASING], for example 0:0,end:1"),
     (["clip.mp4", "-k", "0:2"], 2, "keyframes: "),
