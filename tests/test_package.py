@@ -1,6 +1,7 @@
 """Laws of the package: what it exports, what imports what, where third-party libraries live, what an import costs."""
 
 import ast
+import importlib
 import re
 import subprocess
 import sys
@@ -174,6 +175,36 @@ def test_modules_and_classes_can_be_read_in_one_sitting():
         classes = [node for node in ast.walk(ast.parse(text)) if isinstance(node, ast.ClassDef)]
         long += [f"{name}.{c.name}" for c in classes if c.end_lineno - c.lineno + 1 > MAX_LINES["class"]]
     assert not long
+
+
+def imported_names(path):
+    """(module, name) of every name that a script imports from the package."""
+    for node in nodes(path):
+        if isinstance(node, ast.ImportFrom) and (node.module or "").split(".")[0] == "dnirender":
+            yield from ((node.module, alias.name) for alias in node.names)
+
+
+SCRIPTS = sorted([*REPO.glob("benchmarks/**/*.py"), *REPO.glob("docs/*.py"), *REPO.glob("samples/*.py")])
+
+
+@pytest.mark.parametrize("script", SCRIPTS, ids=lambda path: str(path.relative_to(REPO)))
+def test_a_script_imports_names_that_exist(script):
+    missing = [
+        f"{module}.{name}"
+        for module, name in imported_names(script)
+        if f"{module}.{name}".removeprefix("dnirender.") not in MODULES
+        and not hasattr(importlib.import_module(module), name)
+    ]
+    assert not missing
+
+
+@pytest.mark.parametrize(
+    "script", [path for path in SCRIPTS if path.parent.name != "quality"], ids=lambda path: path.name
+)
+def test_a_script_imports_from_the_public_api_what_it_has(script):
+    homes = {(f"dnirender.{home}", name) for name, home in dnirender._HOMES.items()}
+    homes |= {(f"dnirender.networks.{home}", name) for name, home in dnirender.networks._HOMES.items()}
+    assert not homes & set(imported_names(script))
 
 
 def test_the_architecture_page_shows_every_room_and_every_arrow():

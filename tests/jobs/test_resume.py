@@ -440,7 +440,7 @@ def test_a_signal_before_the_first_frame_has_its_exit_code(tmp_path, long_job, n
     command = [sys.executable, "-c", early + PROGRAM, *long_job]
     done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=60)
     assert done.returncode == code, done.stderr
-    assert "error: stopped before a segment was finished; the same command goes on" in done.stderr
+    assert "error: stopped before the next segment was finished; the same command resumes" in done.stderr
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="Windows has no such signals to send")
@@ -453,7 +453,9 @@ def test_a_signal_keeps_the_segments_and_says_how_to_go_on(tmp_path, long_job, n
     assert process.returncode == code, err
     kept = 20 * len(parts(tmp_path))
     assert kept >= 40 and not (tmp_path / "out.mp4").exists()
-    assert f"stopped; {kept} of 300 frames are kept; to go on: dnirender long.mp4 --model=day=day.safetensors" in err
+    assert (
+        f"stopped; {kept} of 300 frames are finished; to resume: dnirender long.mp4 --model=day=day.safetensors" in err
+    )
     again = start(tmp_path, *long_job, "--json")
     out, err = again.communicate(timeout=60)
     assert again.returncode == 0, err

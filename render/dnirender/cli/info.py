@@ -15,17 +15,17 @@ from dnirender.cli.output import format_table
 @app.command(name="info", cls=GroupedCommand)
 @with_options(("video_stream",))
 def info_command(source: Input, options: dict[str, Any], as_json: AsJson = False) -> None:
-    """Tell what INPUT is: streams, frames, time stamps, color."""
+    """Show the streams, frames, timestamps and color of a file."""
     from dnirender.decoding.open import open_source
 
     metadata = open_source(
         source, stream=options.get("video_stream"), ignore_errors=True
-    ).metadata  # warnings tell of damage
+    ).metadata  # damage is in the warnings
     rate_kind = "variable" if metadata.variable_frame_rate else "constant"
     data: dict[str, Any] = {
         "input": str(source),
         "format": metadata.format,
-        "video": f"stream #{metadata.video_index}, {metadata.codec}" if not metadata.still else "still picture",
+        "video": f"stream #{metadata.video_index}, {metadata.codec}" if not metadata.still else "still image",
         "size": f"{metadata.width}x{metadata.height}"
         + (f", rotated by {metadata.rotation} degrees" if metadata.rotation else "")
         + (f", pixels {metadata.sample_aspect_ratio}" if metadata.sample_aspect_ratio != 1 else ""),
@@ -34,7 +34,7 @@ def info_command(source: Input, options: dict[str, Any], as_json: AsJson = False
         "frames": len(metadata.pts),
         "duration": f"{float(metadata.duration):.3f} s",
         "rate": f"{rate_kind}, {float(metadata.frame_rate):.3f} frames/s",
-        "time stamps": f"{metadata.pts[0]} to {metadata.pts[-1]} in units of {metadata.time_base} s",
+        "timestamps": f"{metadata.pts[0]} to {metadata.pts[-1]} in units of {metadata.time_base} s",
         "streams": [
             f"#{s.index} {s.kind} {s.codec} {s.detail}".rstrip() + (f" [{s.language}]" if s.language else "")
             for s in metadata.streams
