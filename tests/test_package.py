@@ -26,7 +26,7 @@ base: version errors options concurrency files frames
 timeline: easing expression keyframes mixture parser timeline
 preset: yaml_file preset
 media: truncation colorspace channels containers resize pixel_formats images
-decoding: timestamps deinterlace image_header metadata reorder concealment packets tonemap scan source still video open clip
+decoding: timestamps deinterlace image_header metadata reorder concealment packets tonemap scan source still webp video open clip
 networks: pixel_shuffle checkpoint architectures.gain architectures.compact architectures.paint architectures.relight
     network registry weights loading modules
 layout: drawing contact_sheet alpha_track panels

@@ -63,6 +63,11 @@ class VideoMetadata:
     clock_start: Fraction = Fraction(0)
 
     @property
+    def has_streams(self) -> bool:
+        """Whether the source is a container, with other streams to copy and tags; else it is pictures only."""
+        return self.video_index >= 0
+
+    @property
     def seconds(self) -> tuple[Fraction, ...]:
         """The presentation time of every frame in seconds."""
         return tuple(pts * self.time_base for pts in self.pts)

@@ -249,7 +249,7 @@ def _streams(job: Job, metadata: VideoMetadata) -> tuple[StreamPlan, ...]:
         why = BACKWARDS if job.encode.boomerang else ONLY_PICTURES
         others = [stream for stream in metadata.streams if stream.index != metadata.video_index]
         return tuple(StreamPlan(s.index, s.kind, s.codec, "drop", "", why) for s in others)
-    if metadata.still:
+    if not metadata.has_streams:
         return ()
     encoding = job.preset.encoding
     return plan_streams(

@@ -100,7 +100,7 @@ class PreparedJob:
         provenance = _provenance(plan, "" if self.partial else short_hash(self.workspace.job))
         if job.encode.boomerang:
             return BoomerangSink(VideoSink(job.output, self.spec, plan.times, provenance=provenance), plan.order)
-        copied_streams = None if plan.source.metadata.still else (job.input, plan.streams, plan.selection.cut)
+        copied_streams = None if not plan.source.metadata.has_streams else (job.input, plan.streams, plan.selection.cut)
         return VideoSink(
             job.output, self.spec, plan.times, copied_streams, provenance, ignore_errors=job.decode.ignore_errors
         )

@@ -76,7 +76,7 @@ def verify(path: Path, source: Path | None = None) -> list[Check]:
     shown = VideoSink.shown(times)
     checks += _frames(path, shown, len(shown.pts))
     cut = TimeRange(cut.start, cut.stop, cut.shift + (times.pts[0] - shown.pts[0]) * times.time_base)
-    return [*checks, *_streams(path, opened, provenance, cut)]
+    return [*checks, *(_streams(path, opened, provenance, cut) if opened.metadata.has_streams else ())]
 
 
 def _source(path: Path, provenance: Provenance, named: Path | None) -> Path:
