@@ -17,7 +17,7 @@ from typing import Annotated, Any, Literal, Self, cast
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
 from dnirender.errors import PresetError, with_notes
-from dnirender.options import MAX_SHOWN, Flag, causes, first_error, offered
+from dnirender.options import MAX_SHOWN, Flag, causes, first_error, offered, parse_pairs
 from dnirender.timeline.easing import parse_easing, parse_number
 from dnirender.timeline.expression import VARIABLES
 from dnirender.timeline.timeline import Timeline
@@ -66,6 +66,13 @@ class NetworkSettings(_Model):
     family: Literal["dni"] = Field("dni", description="How alpha becomes weights: dni mixes all of them linearly.")
     endpoints: tuple[Endpoint, ...] = Field(
         min_length=2, max_length=64, description="In order of the path from 0 to 1."
+    )
+    weights_key: Annotated[
+        Annotated[str, Field(min_length=1, max_length=200)] | None,
+        Flag("effect", metavar="KEY", text=str | None),
+    ] = Field(
+        None,
+        description="Which weights of files that hold several, e.g. params or generator.  [default: EMA, if there]",
     )
 
     @field_validator("endpoints")
@@ -149,7 +156,14 @@ class Encoding(_Model):
     )
     options: Annotated[
         dict[str, str],
-        Flag("output", names=("-e",), option="encoder_options", metavar="KEY=VALUE", text=list[str]),
+        Flag(
+            "output",
+            names=("-e",),
+            option="encoder_options",
+            metavar="KEY=VALUE",
+            text=list[str],
+            parse=lambda texts: parse_pairs("encoder_options", texts, "KEY=VALUE"),
+        ),
     ] = Field(default_factory=dict[str, str], description="An option of the encoder; repeat.")
     audio: Annotated[bool, Flag("output", fingerprint=False)] = Field(True, description="Copy the audio.")
     subtitles: Annotated[bool, Flag("output", fingerprint=False)] = Field(True, description="Copy the subtitles.")
@@ -279,22 +293,21 @@ def schema() -> str:
 
 def _fields(place: tuple[int | str, ...]) -> list[str]:
     """The keys that the model at a key path knows."""
-    models: dict[str, type[BaseModel]] = {
-        "network": NetworkSettings,
-        "timeline": TimelineSettings,
-        "layout": Layout,
-        "encoding": Encoding,
-        "animation": Animation,
-    }
     if not place:
         return list(Preset.model_fields)
-    model = Endpoint if "endpoints" in place else models.get(cast(str, place[0]), Preset)
+    model = Endpoint if "endpoints" in place else _SECTIONS.get(cast(str, place[0]), Preset)
     return list(model.model_fields)
 
 
+_SECTIONS: dict[str, type[BaseModel]] = {
+    "network": NetworkSettings,
+    "timeline": TimelineSettings,
+    "layout": Layout,
+    "encoding": Encoding,
+    "animation": Animation,
+}
+
 PRESET_OPTIONS = {
-    name: (section, found)
-    for section, model in {"timeline": TimelineSettings, "layout": Layout, "encoding": Encoding}.items()
-    for name, found in offered(model).items()
+    name: (section, found) for section, model in _SECTIONS.items() for name, found in offered(model).items()
 }
 """By option: the section, and (field's name, field, flag)."""

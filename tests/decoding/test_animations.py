@@ -125,7 +125,7 @@ def test_damage_is_told(tmp_path):
     source = open_source(path, ignore_errors=True)
     assert len(source.metadata.pts) == 3 and "is cut off; 3 frame(s)" in source.metadata.warnings[0]
     third = data.index(b"VP8L", data.index(b"ANMF", data.index(b"ANMF", data.index(b"ANMF") + 4) + 4))
-    path.write_bytes(data[: third + 8] + bytes(40) + data[third + 48 :])
+    path.write_bytes(data[: third + 8] + bytes(12) + data[third + 20 :])
     with pytest.raises(MediaError, match="damaged: frame 2 of 4 cannot be decoded"):
         list(open_source(path).frames(range(4)))
     source = open_source(path, ignore_errors=True)

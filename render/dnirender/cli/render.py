@@ -13,14 +13,12 @@ import typer
 from dnirender.cli.app import app
 from dnirender.cli.options import (
     AsJson,
+    ChosenPreset,
     GroupedCommand,
     Inputs,
-    Models,
-    PresetOption,
     Quiet,
     Verbose,
     build_job,
-    choose_preset,
     to_flags,
     with_options,
 )
@@ -34,6 +32,7 @@ from dnirender.version import __version__
 if TYPE_CHECKING:
     from dnirender.engine.engine import Engine
     from dnirender.jobs.job import Job
+    from dnirender.jobs.plan import Plan
     from dnirender.jobs.prepare import PreparedJob
 
 
@@ -52,6 +51,7 @@ def _version(asked: bool) -> None:
 def render_command(
     context: typer.Context,
     inputs: Inputs,
+    preset: ChosenPreset,
     options: dict[str, Any],
     output: Annotated[
         Path | None,
@@ -63,8 +63,6 @@ def render_command(
             rich_help_panel="output",
         ),
     ] = None,
-    preset: PresetOption = None,
-    model: Models = None,
     compare: Annotated[
         bool,
         typer.Option(
@@ -97,7 +95,7 @@ def render_command(
     dnirender clip.mp4 -p painters -k "0:photo,end:starry_night" -o painted.mp4
     dnirender clip.mp4 -m sharp=a.pth -m soft=b.pth -k 0:0,120:1
     """
-    name, chosen = choose_preset(preset, model)
+    name, chosen = preset
     if compare and "panels" not in options and len(chosen.layout.panels) < 2:
         options["panels"] = ("source", "render")
     if compare and len(options.get("panels", chosen.layout.panels)) < 2:
@@ -116,27 +114,29 @@ def render_command(
 
     def render_one(source: Path, target: Path) -> None:
         job = build_job(source, target, chosen, options)
-        if len(pairs) > 1 and target.exists() and not options.get("restart") and _is_rendered(job):
+        plan = _make_plan(job, skip_rendered=len(pairs) > 1 and target.exists() and not options.get("restart"))
+        if plan is None:
             say.line(f"{target}: is there already, as this very command makes it")
             return
-        prepared = _prepared(job, loaded)
+        prepared = _prepared(plan, loaded)
         _render_one(prepared, say, dry_run, as_json, not (no_progress or quiet), context.obj or [])
 
     _each(pairs, one, say)
 
 
-def _is_rendered(job: Job) -> bool:
-    from dnirender.jobs.prepare import is_rendered
-
-    return is_rendered(job)
-
-
-def _prepared(job: Job, loaded: list[Engine]) -> PreparedJob:
-    """A job that is ready to run; the networks of the first one, kept in `loaded`, serve them all."""
+def _make_plan(job: Job, skip_rendered: bool) -> Plan | None:
+    """The plan of a job; with `skip_rendered`, None if its output is already what this job would render."""
     from dnirender.jobs.plan import make_plan
+    from dnirender.jobs.prepare import plan_unless_rendered
+
+    return plan_unless_rendered(job) if skip_rendered else make_plan(job)
+
+
+def _prepared(plan: Plan, loaded: list[Engine]) -> PreparedJob:
+    """A job that is ready to run; the engine of the first one, kept in `loaded`, is used for all of them."""
     from dnirender.jobs.prepare import prepare
 
-    prepared = prepare(make_plan(job), loaded[0] if loaded else None)
+    prepared = prepare(plan, loaded[0] if loaded else None)
     loaded[:] = [prepared.engine]
     return prepared
 
@@ -148,6 +148,8 @@ def _render_one(
 
     for warning in prepared.warnings:
         say.warn(warning)
+    for note in prepared.engine.network.notes:
+        say.line(to_flags(note))
     say.detail(prepared.engine.decision)
     for stream in prepared.plan.streams:
         say.detail(str(stream))
@@ -232,16 +234,16 @@ def _plan_summary(prepared: PreparedJob) -> dict[str, Any]:
     from dnirender.jobs.prepare import estimate_seconds
 
     plan = prepared.plan
-    width, height = (prepared.spec.width, prepared.spec.height) if prepared.spec else prepared.output_size
+    output = prepared.output
     return {
         "input": str(plan.job.input),
         "output": str(plan.job.output),
         "frames": plan.num_frames,
         "distinct_alphas": plan.distinct_alphas,
         "weight_writes": plan.weight_writes,
-        "size": f"{width}x{height}",
-        "codec": prepared.spec.codec if prepared.spec else plan.job.output.suffix.lstrip(".").lower(),
-        "pix_fmt": prepared.spec.pix_fmt if prepared.spec else "",
+        "size": f"{output.size[0]}x{output.size[1]}",
+        "codec": output.codec,
+        "pix_fmt": output.spec.pix_fmt if output.spec else "",
         "device": str(prepared.engine.device),
         "dtype": prepared.engine.dtype,
         "backend": prepared.engine.backend,

@@ -83,9 +83,9 @@ def make_sheet(
     )
     metadata = source.metadata
     alphas = [_alpha(value, job.preset) for value in values]
-    chosen = ["0"] if is_still(job.input) else positions
-    places = [find_frame("frames", str(text).strip(), metadata.seconds) for text in chosen]
-    indices = sorted({min(place, len(metadata.pts) - 1) for place in places})
+    texts = ["0"] if is_still(job.input) else positions
+    numbers = [find_frame("frames", str(text).strip(), metadata.seconds) for text in texts]
+    indices = sorted({min(number, len(metadata.pts) - 1) for number in numbers})
     size = scaled_size(job, metadata)
     engine = load_engine(job)
     engine.autotune(size[1], size[0], len(indices) * len(alphas), metadata.depth)
@@ -116,7 +116,7 @@ def _label(index: int, metadata: VideoMetadata) -> str:
 
 
 def _columns(values: Sequence[str | Mixture], alphas: Sequence[Alpha], endpoints: Sequence[str]) -> list[str]:
-    """The values as written, with the endpoint's name where one is met exactly."""
+    """Column titles: each value as the user wrote it, with the name of the endpoint if it is one."""
     names = [next((name for name, a in zip(endpoints, alpha, strict=True) if a == 1), "") for alpha in alphas]
     texts = [_text(value, endpoints) for value in values]
     return [f"{text} {name}".strip() if name != text else name for text, name in zip(texts, names, strict=True)]
