@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import json
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import typer
 
 from dnirender.cli.app import app
 from dnirender.cli.options import AsJson, GroupedCommand, Input, with_options
 from dnirender.cli.output import format_table
+
+if TYPE_CHECKING:
+    from dnirender.decoding.metadata import VideoMetadata
 
 
 @app.command(name="info", cls=GroupedCommand)
@@ -25,7 +28,7 @@ def info_command(source: Input, options: dict[str, Any], as_json: AsJson = False
     data: dict[str, Any] = {
         "input": str(source),
         "format": metadata.format,
-        "video": f"stream #{metadata.video_index}, {metadata.codec}" if not metadata.still else "still image",
+        "video": _kind(metadata),
         "size": f"{metadata.width}x{metadata.height}"
         + (f", rotated by {metadata.rotation} degrees" if metadata.rotation else "")
         + (f", pixels {metadata.sample_aspect_ratio}" if metadata.sample_aspect_ratio != 1 else ""),
@@ -42,3 +45,9 @@ def info_command(source: Input, options: dict[str, Any], as_json: AsJson = False
         "warnings": list(metadata.warnings),
     }
     typer.echo(json.dumps(data) if as_json else format_table(data))
+
+
+def _kind(metadata: VideoMetadata) -> str:
+    if metadata.still:
+        return "still image"
+    return f"stream #{metadata.video_index}, {metadata.codec}" if metadata.has_streams else f"animated {metadata.codec}"

@@ -267,7 +267,7 @@ def _streams(job: Job, metadata: VideoMetadata) -> tuple[StreamPlan, ...]:
         reason = BOOMERANG if job.encode.boomerang else IMAGES_ONLY
         others = [stream for stream in metadata.streams if stream.index != metadata.video_index]
         return tuple(StreamPlan(s.index, s.kind, s.codec, "drop", "", reason) for s in others)
-    if metadata.still:
+    if not metadata.has_streams:
         return ()
     encoding = job.preset.encoding
     return plan_streams(

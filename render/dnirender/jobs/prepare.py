@@ -151,7 +151,7 @@ def output_request(plan: Plan, scale: int, job_hash: str) -> OutputRequest:
         settings=preset.encoding,
         dither=preset.animation.dither,
         copied_streams=None
-        if metadata.still or job.encode.boomerang
+        if not metadata.has_streams or job.encode.boomerang
         else (job.input, plan.streams, plan.selection.time_range),
         provenance=_provenance(plan, job_hash),
         ignore_errors=job.decode.ignore_errors,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import zlib
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from fractions import Fraction
 from pathlib import Path
 from typing import Any
@@ -22,6 +22,7 @@ from dnirender.errors import MediaError, UsageError
 from dnirender.files import sample_hash
 from dnirender.jobs.frame_selection import timing_and_range
 from dnirender.media.containers import CONTAINERS, container_of, demux, fraction, frame_times_and_crc32, open_container
+from dnirender.media.timecode import read_timecode
 from dnirender.media.truncation import is_truncated
 
 MILLISECOND = Fraction(1, 1000)
@@ -75,8 +76,8 @@ def verify(path: Path, source: Path | None = None) -> list[Check]:
     times, cut = timing_and_range(opened.metadata, provenance.start, provenance.stop)
     shown = VideoSink.shown(times)
     checks += _frames(path, shown, len(shown.pts))
-    cut = TimeRange(cut.start, cut.stop, cut.shift + (times.pts[0] - shown.pts[0]) * times.time_base)
-    return [*checks, *_streams(path, opened, provenance, cut)]
+    cut = replace(cut, shift=cut.shift + (times.pts[0] - shown.pts[0]) * times.time_base)
+    return [*checks, *(_streams(path, opened, provenance, cut) if opened.metadata.has_streams else ())]
 
 
 def _source(path: Path, provenance: Provenance, named: Path | None) -> Path:
@@ -139,6 +140,9 @@ def _streams(path: Path, source: Source, provenance: Provenance, cut: TimeRange)
     )
     kept = [plan for plan in plans if plan.action != "drop"]
     with open_container(source.path) as before, open_container(path) as after:
+        if cut.timecode:
+            found = read_timecode(after, after.streams.video[0])
+            yield Check("time code", found == cut.timecode, f"{found or 'none'}, expected {cut.timecode}")
         others = [stream for stream in after.streams if stream.type != "video" and not _is_chapters(stream, kept)]
         yield Check("streams", len(others) == len(kept), f"{len(others)} of {len(kept)} beside the video")
         pairs = [(plan, before.streams[plan.index].index, o.index) for plan, o in zip(kept, others, strict=False)]
