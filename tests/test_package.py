@@ -35,7 +35,7 @@ encoding: provenance segment_file transcode stream_plan stream_copy sink encoder
     output
 engine: arrays calibration device measurements torch_model executor memory_usage receptive_field tiling memory memory_retry
     fp32_retry openvino parallel cpu cuda configuration backend_trial autotune engine
-jobs: disk_space workspace options job frame_selection plan verify fingerprint prepare compose notebook contact_sheet pipeline finish
+jobs: disk_space workspace options job frame_selection plan verify fingerprint prepare compose notebook contact_sheet preview pipeline finish
     estimate render background frames benchmark
 train: losses subspace features recipe report task loop data.photos data.relighting data.drawing data.scenes.canvas
     data.scenes.lights data.scenes.photographs data.scenes.houses data.scenes.objects data.scenes.street data.batches tasks.relight

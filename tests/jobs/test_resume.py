@@ -507,3 +507,23 @@ def test_a_second_signal_does_not_wait_for_anything(tmp_path, long_job):
     _, err = process.communicate(timeout=20)
     assert process.returncode == 130
     assert "to go on" not in seen + err and len(parts(tmp_path)) >= 2
+
+
+@pytest.mark.parametrize("backend", ["torch", "openvino"])
+def test_a_resumed_render_keeps_its_backend_whatever_was_measured_since(tmp_path, job, monkeypatch, backend):
+    """Which one is faster, and known to be, may change between a run and the next."""
+    pytest.importorskip("openvino")
+    from dnirender.engine import backend_trial
+
+    known = backend_trial.Measured(1.0, 1.0, 1.0, 0.0)
+    monkeypatch.setattr(backend_trial.MeasurementCache, "measured", lambda *_: known)
+    faster = iter([backend == "openvino", backend != "openvino"])
+    monkeypatch.setattr(backend_trial, "is_openvino_better", lambda *_: next(faster))
+    target = tmp_path / "out.mkv"
+    with pytest.raises(Stop):
+        render(output=target, progress=stop_after(9), **job)
+    report = render(output=target, **job)
+    assert (report.backend, report.resumed) == (backend, 8)
+    assert next(faster) == (backend != "openvino")  # nobody asked
+    whole = render(output=tmp_path / "whole.mkv", backend=backend, **job)
+    assert hashes(tmp_path / "whole.mkv") == hashes(target) and whole.backend == backend

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import typer
 
 from dnirender.cli.options import to_flags
+from dnirender.progress import PHASES
 from dnirender.timeline.timeline import path_position
 
 if TYPE_CHECKING:
@@ -87,7 +88,7 @@ class ProgressBar:
         self._bar: Any = tqdm(
             total=1,
             unit="frame",
-            desc=name,
+            desc=f"{name}: {PHASES[0]}",
             bar_format=WAITING,
             disable=None if wanted else True,
             dynamic_ncols=True,

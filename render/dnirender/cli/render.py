@@ -81,6 +81,14 @@ def render_command(
         bool,
         typer.Option("--dry-run", help="Check everything, print the plan, render nothing.", rich_help_panel="safety"),
     ] = False,
+    preview: Annotated[
+        bool,
+        typer.Option(
+            "--preview",
+            help="Draw the timeline's keys and half-ways small, as STEM.preview.png, and render nothing.",
+            rich_help_panel="comparison",
+        ),
+    ] = False,
     as_json: AsJson = False,
     no_progress: Annotated[
         bool, typer.Option("--no-progress", help="Show no progress bar.", rich_help_panel="messages")
@@ -126,6 +134,9 @@ def render_command(
         with ProgressBar(target.name, not (no_progress or quiet)) as listener:
             progress = ProgressTracker(listener, next(starts))
             job = build_job(source, target, chosen, options)
+            if preview:
+                _preview(job, progress, say)
+                return
             plan = _make_plan(job, skip_rendered=len(pairs) > 1 and target.exists() and not options.get("restart"))
             if plan is None:
                 say.line(f"{target}: already rendered by this command")
@@ -143,6 +154,14 @@ def render_command(
         say.done(report)
 
     _each(pairs, one, say)
+
+
+def _preview(job: Job, progress: ProgressTracker, say: Console) -> None:
+    from dnirender.jobs.preview import make_preview
+
+    made = make_preview(job, progress)
+    say.detail(made.decision)
+    say.line(f"{made.path}: preview")
 
 
 def _make_plan(job: Job, skip_rendered: bool) -> Plan | None:
