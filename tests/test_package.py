@@ -25,7 +25,7 @@ ORDER = """
 base: version errors options concurrency files frames
 timeline: easing expression keyframes parser timeline
 preset: yaml_file preset
-media: truncation colorspace containers resize pixel_formats images
+media: truncation colorspace containers resize luma pixel_formats images
 decoding: timestamps deinterlace image_header metadata concealment packets tonemap scan source still video open clip
 networks: pixel_shuffle signatures wrappers checkpoint architectures.gain architectures.compact architectures.paint architectures.relight
     network weights loading modules

@@ -3,6 +3,7 @@
 import json
 
 import cv2
+import numpy as np
 import pytest
 
 from dnirender import __version__
@@ -245,6 +246,30 @@ def test_sheet(here, capsys):
     picture = cv2.imread(str(here / "clip.sheet.png"))
     assert picture.shape[1] > 3 * 96 and picture.shape[0] > 2 * 64
     assert dnirender(capsys, "sheet", "clip.mp4", *MODELS[:4])[0] == 5
+
+
+def test_a_sheet_has_a_column_for_every_endpoint_and_between(here, capsys, monkeypatch):
+    from dnirender.jobs import contact_sheet
+
+    shown = {}
+
+    def drawn(rows, row_labels, column_labels, title, width):
+        shown.update(rows=rows, columns=column_labels, width=width)
+        return rows[0][0]
+
+    monkeypatch.setattr(contact_sheet.contact_sheet, "sheet", drawn)
+    words = [*MODELS[:4], "-m", "dawn=day.safetensors", "--frames", "0,end"]
+    assert dnirender(capsys, "sheet", "clip.mp4", *words)[0] == 0
+    assert shown["columns"] == ["day", "half-way", "night", "half-way", "dawn"]
+    (day, one, night, other, dawn), last = [[image.astype(int) for image in row] for row in shown["rows"]]
+    assert np.array_equal(day, dawn) and np.array_equal(one, other)
+    bright = night > 0  # where nothing was clipped
+    assert np.abs(day + night - 2 * one)[bright].max() <= 2 and np.abs(day - night)[bright].min() > 20
+    assert not np.array_equal(last[0], day)
+    dnirender(capsys, "sheet", "clip.mp4", "-p", "painters", "--frames", "0", "--width", "16", "-y")
+    assert shown["columns"][::2][1] == "starry_night" and len(shown["columns"]) == 19 and shown["width"] == 19 * 240
+    dnirender(capsys, "sheet", "clip.mp4", *words, "--alphas", "0,night", "-y")
+    assert shown["columns"] == ["0 day", "night"]
 
 
 def test_interrupted(here, capsys, monkeypatch):

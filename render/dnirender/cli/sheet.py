@@ -26,7 +26,10 @@ from dnirender.errors import UsageError
 
 @app.command(name="sheet", cls=GroupedCommand)
 @with_options(
-    ("extrapolate", "video_stream", "ignore_errors", "deinterlace", "hdr", "width", "height", *ENGINE, "overwrite")
+    (
+        *("weights_key", "strength", "keep_colors", "extrapolate", "video_stream", "ignore_errors", "deinterlace"),
+        *("hdr", "width", "height", *ENGINE, "overwrite"),
+    )
 )
 def sheet_command(
     source: Input,
@@ -39,8 +42,12 @@ def sheet_command(
         str, typer.Option(help="Positions in the source, separated by commas.", rich_help_panel="timeline")
     ] = "0,25%,50%,75%,end",
     alphas: Annotated[
-        str, typer.Option(help="Values along the path, separated by commas.", rich_help_panel="timeline")
-    ] = "0,0.25,0.5,0.75,1",
+        str | None,
+        typer.Option(
+            help="Values as in keyframes, separated by commas.  [default: every endpoint and half-ways]",
+            rich_help_panel="timeline",
+        ),
+    ] = None,
     preset: PresetOption = None,
     model: Models = None,
     quiet: Quiet = False,
@@ -55,5 +62,7 @@ def sheet_command(
         raise UsageError(f"{target}: a contact sheet is a PNG; name it .png")
     say = Console(quiet, verbose)
     job = build_job(source, target, chosen, options)
-    say.detail(make_sheet(job, frames.split(","), alphas.split(","), title=f"{source.name}   {name}"))
+    say.detail(
+        make_sheet(job, frames.split(","), alphas.split(",") if alphas else None, title=f"{source.name}   {name}")
+    )
     say.line(f"{target}: contact sheet")

@@ -129,8 +129,9 @@ def write(newcomer: NewEndpoint, endpoints: Sequence[Weights], target: Path) -> 
         mode="json", include={"layout", "encoding", "animation"}, exclude_defaults=True
     )
     bare = newcomer.task.recipe.names[0]
+    untouched = [endpoint.name for endpoint in newcomer.family.network.endpoints if endpoint.identity]
     sections = {"timeline": {"keyframes": f"0:{bare}, end:{newcomer.name}"}, **sections}
-    write_preset(target, newcomer.name, f"{newcomer.family.name} with {newcomer.name}.", files, sections)
+    write_preset(target, newcomer.name, f"{newcomer.family.name} with {newcomer.name}.", files, sections, untouched)
 
 
 def _painter(path: Path) -> Weights:
