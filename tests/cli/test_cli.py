@@ -285,8 +285,21 @@ def test_interrupted(here, capsys, monkeypatch):
     assert leftovers(here) == []
 
 
+@pytest.mark.parametrize("where", ["_render_frame", "__init__"])
+def test_a_dry_run_that_is_stopped_does_not_speak_of_going_on(here, capsys, monkeypatch, where):
+    from dnirender.engine.cpu import CPUWorker
+
+    def interrupt(*_, **__):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(CPUWorker, where, interrupt)
+    code, _, err = dnirender(capsys, "clip.mp4", *MODELS, "--device", "cpu", "--dry-run")
+    assert (code, err.splitlines()[-1]) == (130, "error: stopped; a dry run writes nothing")
+    assert leftovers(here) == []
+
+
 BAD = [
-    (["clip.mp4", "-k", "0:0,0:1"], 2, "options: timeline: keyframes: frame 0 comes after frame 0 (key 2); positions must increase"),
+    (["clip.mp4", "-k", "0:0,0:1"], 2, "--keyframes: frame 0 comes after frame 0 (key 2); positions must increase"),
     (["clip.mp4", "-k", "0"], 2, "keyframes: "),
     (["clip.mp4", "-k", ""], 2, "keyframes: empty; expected POSITION:VALUE[@EASING], for example 0:0,end:1"),
     (["clip.mp4", "-k", "0:2"], 2, "keyframes: "),

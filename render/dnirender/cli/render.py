@@ -38,6 +38,7 @@ if TYPE_CHECKING:
 
 
 INTERRUPTED = "interrupted; the output was not written"
+CHECK_STOPPED = "stopped; a dry run writes nothing"
 UNFINISHED = "stopped before a segment was finished; the same command goes on with what earlier runs have finished"
 
 
@@ -112,7 +113,8 @@ def render_command(
         try:
             render_one(source, target)
         except KeyboardInterrupt as stop:
-            raise InterruptedRender(UNFINISHED, getattr(stop, "exit_code", 130)) from stop
+            message = CHECK_STOPPED if dry_run else UNFINISHED
+            raise InterruptedRender(message, getattr(stop, "exit_code", 130)) from stop
 
     def render_one(source: Path, target: Path) -> None:
         job = build_job(source, target, chosen, options)

@@ -22,9 +22,12 @@ def finish_render(
 ) -> Sequence[Segment]:
     """Renders what is missing, delivers and tidies up; returns the segments that were missing."""
     plan, missing = prepared.plan, list[Segment]()
+    shown = workspace.partial_files()
     if plan.job.resume.restart:
         workspace.discard()
     begun = workspace.begin(engine_settings(prepared.engine), prepared.segments)
+    if shown:
+        workspace.note(partial=shown)
     try:
         if not all(begun.has_delivered(target) for target in plan.targets):
             finished = _reusable_segments(prepared, workspace, begun)
@@ -38,6 +41,8 @@ def finish_render(
         if plan.job.resume.keep_partial:
             _deliver_partial(prepared, begun.segments, notice or (lambda _: None))
         raise
+    for file in workspace.remove_partial():
+        (notice or (lambda _: None))(f"{file}: removed, {plan.job.output.name} is complete")
     workspace.cleanup()
     return missing
 
@@ -66,8 +71,10 @@ def _deliver_partial(prepared: PreparedJob, segments: Sequence[Segment], notice:
         target = free_name(prepared)
         short = replace(plan, job=replace(plan.job, output=target), selection=plan.first(count))
         with SegmentReader([workspace.folder / segment.name for segment in whole]) as parts:
-            for file, place in replace(prepared, plan=short, partial=True).sink().finalize(parts, workspace.folder):
-                publish(file, place)
+            files = replace(prepared, plan=short, partial=True).sink().finalize(parts, workspace.folder)
+        workspace.record_partial(files)
+        for file, place in files:
+            publish(file, place)
         notice(f"{target}: the first {count} frames")
     except RenderError as error:  # the reason why the render stopped is the one to tell
         notice(f"warning: nothing was published of what is done ({error})")
