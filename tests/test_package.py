@@ -22,23 +22,24 @@ MODULES["__init__"] = PACKAGE / "__init__.py"
 # Rooms in import order, and in each its modules in import order. A module imports from rooms above its own, and from
 # modules before it in its own. `base` is what lies in the package's own folder.
 ORDER = """
-base: version errors options concurrency files frames
-timeline: easing expression keyframes parser timeline
+base: version errors options concurrency cache files frames progress
+timeline: easing expression keyframes mixture parser timeline
 preset: yaml_file preset
-media: truncation colorspace containers resize luma pixel_formats images
-decoding: timestamps deinterlace image_header metadata concealment packets tonemap scan source still video open clip
+media: truncation colorspace channels containers resize luma pixel_formats images
+decoding: timestamps deinterlace image_header metadata reorder concealment packets tonemap scan source still video open clip
 networks: pixel_shuffle signatures wrappers checkpoint architectures.gain architectures.compact architectures.paint architectures.relight
-    network weights loading modules
+    network registry weights loading modules
 layout: drawing contact_sheet alpha_track panels
-encoding: provenance segment_file stream_copy sink encoders image_sequence animation video boomerang
-engine: calibration device torch_model executor memory_usage receptive_field tiling memory memory_retry fp32_retry
-    openvino parallel cpu cuda configuration autotune engine
-jobs: disk_space workspace options job frame_selection plan verify fingerprint prepare compose contact_sheet pipeline finish
-    render frames benchmark
+encoding: provenance segment_file transcode stream_plan stream_copy sink encoders image_sequence animation video boomerang
+    output
+engine: arrays calibration device measurements torch_model executor memory_usage receptive_field tiling memory memory_retry
+    fp32_retry openvino parallel cpu cuda configuration backend_trial autotune engine
+jobs: disk_space workspace options job frame_selection plan verify fingerprint prepare compose notebook contact_sheet pipeline finish
+    estimate render background frames benchmark
 train: losses subspace features recipe report task loop data.photos data.relighting data.drawing data.scenes.canvas
     data.scenes.lights data.scenes.photographs data.scenes.houses data.scenes.objects data.scenes.street data.batches tasks.relight
     tasks.sketch tasks.style tasks.detail add_endpoint
-cli: signals default_command app presets options output info verify train sheet render bench main
+cli: start signals default_command app presets options output info verify train sheet render bench main
 """
 
 # Third-party libraries and the rooms, or modules, that may import them.
@@ -53,6 +54,7 @@ HOMES = {
     "pydantic": "options preset jobs.options cli.options encoding.provenance train.recipe",
     "ruamel": "yaml_file train.report",
     "filelock": "jobs.workspace",
+    "platformdirs": "cache",
     "tqdm": "cli train",
     "typer": "cli",
 }
@@ -104,6 +106,7 @@ def libraries(path):
 
 def test_the_package_exports_exactly_these_names():
     assert sorted(dnirender.__all__) == [
+        "Cancelled",
         "Engine",
         "Job",
         "MediaError",
@@ -111,8 +114,11 @@ def test_the_package_exports_exactly_these_names():
         "OutputError",
         "Preset",
         "PresetError",
+        "Progress",
+        "Render",
         "RenderError",
         "Report",
+        "Sheet",
         "Timeline",
         "TimelineError",
         "UsageError",
@@ -120,6 +126,7 @@ def test_the_package_exports_exactly_these_names():
         "open",
         "render",
         "render_frames",
+        "sheet",
     ]
     assert all(getattr(dnirender, name).__name__ == name for name in dnirender.__all__ if name != "open")
 

@@ -53,5 +53,15 @@ class OutputError(RenderError, OSError):
     exit_code = 5
 
 
+class Cancelled(RenderError):
+    """A render was stopped by the program that asked for it. Finished segments are kept; the same call resumes."""
+
+    exit_code = 130
+
+
 class TrainingError(RenderError):
     """Training has no data, or its loss is not finite."""
+
+
+class PackageWarning(UserWarning):
+    """An installed package that extends this one failed; what it offers is skipped."""

@@ -96,8 +96,10 @@ def test_json_is_one_object_and_the_only_thing_on_standard_output(here, capsys):
     report = json.loads(out)
     assert (code, err) == (0, "")
     assert report.keys() == {
-        "input", "output", "frames", "resumed", "seconds", "fps", "device", "dtype", "backend", "workers", "tile", "weight_writes", "streams", "warnings",
+        "input", "output", "frames", "resumed", "seconds", "fps", "device", "dtype", "backend", "workers", "tile", "weight_writes", "streams", "warnings", "phases",
     }  # fmt: skip
+    assert list(report["phases"]) == ["loading", "choosing", "rendering", "joining"]
+    assert sum(report["phases"].values()) >= report["seconds"] > 0
     assert (report["output"], report["frames"], report["weight_writes"]) == ("out.mp4", 12, 12)
     assert report["streams"] == ["audio #1 (aac): copy"]
 
@@ -153,7 +155,7 @@ def test_no_picture_of_a_sequence_is_overwritten_unasked(here, capsys):
     (here / "f_0003.png").write_text("keep me")
     code, _, err = dnirender(capsys, "clip.mp4", *MODELS, "-o", "f_%04d.png")
     assert code == 5
-    assert "f_0003.png: exists already; -y overwrites it" in err
+    assert "f_0003.png: exists already; --overwrite replaces it" in err
     assert [path.name for path in here.glob("*.png")] == ["f_0003.png"]
     assert (here / "f_0003.png").read_text() == "keep me"
 
@@ -178,7 +180,7 @@ def test_a_dry_run_refuses_what_the_run_would(here, capsys):
     cv2.imwrite(str(here / "still.png"), paint(1))
     code, _, err = dnirender(capsys, "still.png", *MODELS, "-o", "f.gif", "--fps", "200", "--dry-run")
     assert code == 2
-    assert "f.gif: gif shows at most 100 frames/s; lower --fps" in err
+    assert "f.gif: gif shows at most 100 frames/s; set --fps 100 or lower" in err
 
 
 def test_an_animated_picture_is_not_taken_for_a_still(here, capsys):
@@ -311,8 +313,8 @@ BAD = [
     (["clip.mp4", "-p", "mine.yaml"], 2, "mine.yaml: no such preset file"),
     (["clip.mp4", "-p", "day-to-night", *MODELS], 2, "--preset and --model exclude each other"),
     (["clip.mp4", "-m", "day.safetensors"], 2, "--model day.safetensors: expected NAME=FILE"),
-    (["clip.mp4", "-m", "day=day.safetensors"], 2, "--model: one network cannot be mixed; give at least two"),
-    (["clip.mp4", "-m", "a=x", "-m", "a=y"], 2, "--model a=y: a is given twice"),
+    (["clip.mp4", "-m", "day=day.safetensors"], 2, "--model: expected two networks or more"),
+    (["clip.mp4", "-m", "a=x", "-m", "a=y"], 2, "--model a=y: a is repeated"),
     (["clip.mp4", "-m", "a b=x", "-m", "c=y"], 2, "--model: network.endpoints[0].name: "),
     (["clip.mp4", *MODELS, "--start", "soon"], 2, "--start soon: unknown position"),
     (["clip.mp4", *MODELS, "--compare", "--panels", "render"], 2, "--panels render: a comparison needs two panels or more"),
@@ -333,7 +335,7 @@ BAD = [
     (["clip.mp4", *MODELS, "-e", "speed=9"], 2, "libx264 has no option speed"),
     (["clip.mp4", *MODELS, "-e", "preset=warp"], 2, "--codec libx264: cannot encode 96x64 yuv420p"),
     (["clip.mp4", *MODELS, "--width", "7"], 2, "error: --width: expected greater than or equal to 16, got 7"),
-    (["clip.mp4", *MODELS, "--fps", "12"], 2, "--fps applies to GIF, WebP, APNG and stills"),
+    (["clip.mp4", *MODELS, "--fps", "12"], 2, "--fps 12: applies to GIF, WebP, APNG and stills"),
     (["clip.mp4", *MODELS, "--fps", "0", "-o", "o.gif"], 2, "--fps: expected more than 0"),
     (["clip.mp4", *MODELS, "--panels", "source,left"], 2, "unknown panel 'left'; choose from source, render, crossfade, day, night"),
     (["clip.mp4", *MODELS, "-o", "out.avi"], 2, "out.avi: unknown output format '.avi'"),
@@ -348,8 +350,8 @@ BAD = [
     (["clip.mp4", "-m", "day=day.safetensors", "-m", "night=gone.pth"], 4, "gone.pth"),
     (["clip.mp4", "-m", "day=day.safetensors", "-m", "night=text.mp4"], 4, "text.mp4"),
     (["clip.mp4", "-m", "day=day.safetensors", "-m", "night=wide.safetensors"], 4, "does not fit day.safetensors"),
-    (["clip.mp4", *MODELS, "-o", "there.mp4"], 5, "there.mp4: exists already; -y overwrites it"),
-    (["clip.mp4", *MODELS, "-o", "no/out.mp4"], 5, "no: no such folder; make it first"),
+    (["clip.mp4", *MODELS, "-o", "there.mp4"], 5, "there.mp4: exists already; --overwrite replaces it"),
+    (["clip.mp4", *MODELS, "-o", "no/out.mp4"], 5, "no: no such folder; create it first"),
     (["clip.mp4", *MODELS, "-y", "-o", "clip.mp4"], 5, "clip.mp4: is the input itself; choose another name"),
 ]  # fmt: skip
 

@@ -26,7 +26,8 @@ from dnirender.encoding.encoders import (
 )
 from dnirender.encoding.image_sequence import ImageSequenceSink
 from dnirender.encoding.sink import FrameTiming
-from dnirender.encoding.stream_copy import StreamPlan, TimeRange, plan_streams
+from dnirender.encoding.stream_copy import TimeRange
+from dnirender.encoding.stream_plan import StreamPlan, plan_streams
 from dnirender.encoding.video import VideoSink
 from dnirender.errors import MediaError, OutputError, UsageError
 from dnirender.files import temporary_path
@@ -322,7 +323,9 @@ def test_segments_of_another_encoder_are_refused(tmp_path):
     sink = VideoSink(tmp_path / "out.mp4", spec_of(steady(2)), steady(2))
     other = VideoSink(tmp_path / "out.mp4", spec_of(steady(2), size=(96, 48)), steady(2))
     sink.new_encoder = other.new_encoder
-    with pytest.raises(OutputError, match="the encoder differs from the one of the finished segments; use --restart"):
+    with pytest.raises(
+        OutputError, match="the encoder differs from the one of the finished segments; use restart=True"
+    ):
         deliver(sink, [paint(0, (96, 48)), paint(1, (96, 48))], tmp_path)
 
 
@@ -373,11 +376,11 @@ def test_the_sources_sampling_and_depth_are_kept_where_the_codec_can(codec, samp
 
 def test_what_is_asked_for_wins_or_is_refused():
     assert choose_pix_fmt("libx264", (1, 1), 10, "nv12") == "nv12"
-    with pytest.raises(UsageError, match=r"^--pix-fmt rgb24: libx264 supports yuv420p, "):
+    with pytest.raises(UsageError, match=r"^pix_fmt='rgb24': libx264 supports yuv420p, "):
         choose_pix_fmt("libx264", (2, 2), 8, "rgb24")
-    with pytest.raises(UsageError, match=r"^--codec h263x: unknown encoder; choose for example libx264, .* or ffv1$"):
+    with pytest.raises(UsageError, match=r"^codec='h263x': unknown encoder; choose for example libx264, .* or ffv1$"):
         choose_pix_fmt("h263x", (2, 2), 8, None)
-    with pytest.raises(UsageError, match=r"^--codec aac: encodes audio, expected a video encoder$"):
+    with pytest.raises(UsageError, match=r"^codec='aac': encodes audio, expected a video encoder$"):
         choose_pix_fmt("aac", (2, 2), 8, None)
 
 
@@ -421,9 +424,9 @@ def test_equal_frames_give_equal_packets_with_the_default_options(size):
     ("changes", "text"),
     [
         ({"options": {"presett": "slow"}}, r"^libx264 has no option presett; see ffmpeg -h encoder=libx264$"),
-        ({"options": {"preset": "sloow"}}, r"^--codec libx264: cannot encode 96x64 yuv420p with preset=sloow \("),
-        ({"width": 97}, r"^--codec libx264: cannot encode 97x64 yuv420p with "),
-        ({"codec": "h264_nvenc", "options": {}}, r"^--codec h264_nvenc: (unknown encoder|cannot encode 96x64)"),
+        ({"options": {"preset": "sloow"}}, r"^codec='libx264': cannot encode 96x64 yuv420p with preset=sloow \("),
+        ({"width": 97}, r"^codec='libx264': cannot encode 97x64 yuv420p with "),
+        ({"codec": "h264_nvenc", "options": {}}, r"^codec='h264_nvenc': (unknown encoder|cannot encode 96x64)"),
     ],
 )
 def test_what_an_encoder_refuses_is_known_before_the_first_frame(changes, text):
@@ -480,7 +483,7 @@ def test_a_container_is_asked_before_the_first_frame(codec, container, fits):
     if fits:
         check_container(small_spec(codec), container)
         return
-    with pytest.raises(UsageError, match=f"--codec {codec}: {container} does not support it; choose another codec"):
+    with pytest.raises(UsageError, match=f"codec={codec!r}: {container} does not support it; choose another codec"):
         check_container(small_spec(codec), container)
 
 

@@ -22,6 +22,7 @@ from dnirender.jobs.plan import make_plan
 from dnirender.jobs.prepare import prepare
 from dnirender.jobs.render import run
 from dnirender.jobs.workspace import Manifest, Workspace
+from dnirender.progress import ProgressTracker
 from support.clips import decoded, frame_number, leftovers, make_clip, packets, preset_of, tiny_endpoints
 
 LOSSLESS = {"codec": "ffv1", "pix_fmt": "yuv444p"}
@@ -42,8 +43,8 @@ def job(clip, endpoints):
 def stop_after(count, error=Stop):
     """Progress that stops the render once so many frames of the whole are done."""
 
-    def progress(done, _total, _alpha):
-        if done == count:
+    def progress(now):
+        if now.done == count and now.alpha is not None:
             raise error
 
     return progress
@@ -68,10 +69,10 @@ def test_the_same_job_goes_on_and_equals_one_that_was_not_stopped(tmp_path, job,
     assert not files(parts, "[!.]*")
     assert bool(leftovers(parts)) == (after > 4)
     seen = []
-    report = render(output=parts / name, progress=lambda done, total, _: seen.append((done, total)), **job)
+    report = render(output=parts / name, progress=seen.append, **job)
     kept = (after - 1) // 4 * 4
     assert report.resumed == kept and report.frames == 12
-    assert seen == [(number, 12) for number in range(kept + 1, 13)]
+    assert [now.done for now in seen if now.alpha is not None] == list(range(kept + 1, 13))
     if name == "out.mkv":  # Matroska gives every file another number
         assert hashes(parts / name) == hashes(whole / name)
         assert packets(parts / name, "audio") == packets(whole / name, "audio")
@@ -144,7 +145,7 @@ def test_a_changed_job_uses_nothing_of_the_old_one_and_says_so(tmp_path, job, ch
         changes = {"preset": job["preset"].override(changes["preset"])}
     report = render(output=target, **job | changes)
     assert report.resumed == 0
-    assert any(f"another job was begun on it, with other {told};" in warning for warning in report.warnings)
+    assert any(f"another job was started on it, with a different {told};" in warning for warning in report.warnings)
     render(output=straight, **job | changes)
     assert hashes(target) == hashes(straight)
     assert leftovers(tmp_path) == []
@@ -173,7 +174,7 @@ def test_files_that_changed_make_another_job(tmp_path, job, what):
         tiny_endpoints(tmp_path, day=0.0, night=-0.3)
     report = render(output=target, **job)
     assert report.resumed == 0
-    assert any(f"with other {what.split(',')[0]};" in warning for warning in report.warnings)
+    assert any(f"with a different {what.split(',')[0]};" in warning for warning in report.warnings)
     if what == "input":
         assert frame_number(decoded(target)[0][1]) == 100
 
@@ -208,7 +209,9 @@ def test_what_is_no_longer_to_be_had_is_told(tmp_path, job):
     (folder,) = tmp_path.glob(".*.parts")
     begun = Manifest.read(folder)
     replace(begun, engine={**begun.engine, "device": "cuda:7"}).write(folder)
-    with pytest.raises(ValueError, match="cuda:7.*so it was begun, and --restart begins anew"):
+    with pytest.raises(
+        ValueError, match="cuda:7.*; the job was started with this setting, and restart=True starts it anew"
+    ):
         render(output=target, **job)
     assert render(output=target, restart=True, **job).frames == 12
 
@@ -273,7 +276,7 @@ def test_a_full_disk_names_the_bytes_and_the_job_goes_on(tmp_path, job, monkeypa
         patch.setattr(os, "fsync", full)
         render(output=target, **job)
     assert "out.mkv: the disk is full: about " in str(error.value)
-    assert " more are needed, " in str(error.value) and "behind the 4 of 12 frames that are done" in str(error.value)
+    assert " more are needed, " in str(error.value) and "resumes after 4 of 12 frames" in str(error.value)
     assert render(output=target, **job).resumed == 4
 
 
@@ -283,7 +286,7 @@ def test_a_disk_that_is_too_small_is_refused_before_the_first_frame(tmp_path, jo
     usage = space.shutil.disk_usage(tmp_path)
     monkeypatch.setattr(space.shutil, "disk_usage", lambda _: usage._replace(free=900))
     with pytest.raises(
-        OutputError, match=r"the disk is too small: about \d+ kB are needed, 900 bytes are free in .*; make"
+        OutputError, match=r"the disk is too small: about \d+ kB are needed, 900 bytes are free in .*; free some"
     ):
         render(output=tmp_path / "out.mkv", **job)
     monkeypatch.setattr(space.shutil, "disk_usage", lambda _: usage._replace(free=200_000))
@@ -313,7 +316,7 @@ def test_another_job_does_not_take_leave_from_the_mark_of_one_that_is_done(tmp_p
         patch.setattr(work.Workspace, "cleanup", lambda _: (_ for _ in ()).throw(Stop))
         render(output=target, **job)
     before = target.read_bytes()
-    with pytest.raises(OutputError, match="out.mkv: exists already; -y overwrites it"):
+    with pytest.raises(OutputError, match="out.mkv: exists already; overwrite=True replaces it"):
         render(output=target, **job | {"keyframes": "0:1,11:0"})
     assert target.read_bytes() == before
 
@@ -403,11 +406,11 @@ def test_that_much_is_joined_is_told(tmp_path, job, monkeypatch):
 
 def test_why_a_render_stopped_is_told_though_what_is_done_cannot_be_published(tmp_path, job, monkeypatch):
     told = []
-    monkeypatch.setattr(finish, "free_name", lambda _: (_ for _ in ()).throw(OutputError("no")))
+    monkeypatch.setattr(finish, "partial_path", lambda _: (_ for _ in ()).throw(OutputError("no")))
     prepared = prepare(make_plan(job_of(job, tmp_path / "out.mkv", keep_partial=True)))
     with pytest.raises(Stop):
-        run(prepared, stop_after(10), told.append)
-    assert told == ["warning: nothing was published of what is done (no)"]
+        run(prepared, ProgressTracker(stop_after(10)), told.append)
+    assert told == ["warning: the finished frames were not published (no)"]
 
 
 def job_of(job, output, **changes):

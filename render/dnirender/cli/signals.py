@@ -11,7 +11,7 @@ import sys
 import threading
 from collections.abc import Generator, Sequence
 from types import FrameType
-from typing import Any
+from typing import Any, NamedTuple
 
 from dnirender.errors import RenderError
 
@@ -33,6 +33,13 @@ class InterruptedRender(RenderError):
     def __init__(self, message: str, exit_code: int) -> None:
         super().__init__(message)
         self.exit_code = exit_code
+
+
+class Invocation(NamedTuple):
+    """The arguments of this process, and when it began, by `time.perf_counter`."""
+
+    words: Sequence[str]
+    began: float
 
 
 @contextlib.contextmanager

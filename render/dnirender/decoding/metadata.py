@@ -29,6 +29,7 @@ class VideoMetadata:
         `mirrored`, by flipping it horizontally
     pts: one presentation time per frame, strictly increasing, in units of `time_base`
     last_duration: duration of the last frame, in units of `time_base`
+    clock_start: seconds on the file's clock when its first stream begins, if that means nothing: a render starts at 0
     stream_pts: presentation times as the decoder returns them, in units of `stream_time_base`; empty if the file has
         none and frames are identified by their order (see `timestamps`)
     opacity: whether frames have alpha
@@ -59,6 +60,7 @@ class VideoMetadata:
     opacity: bool = False
     parity: str | None = None
     mastering_peak: float | None = None
+    clock_start: Fraction = Fraction(0)
 
     @property
     def seconds(self) -> tuple[Fraction, ...]:

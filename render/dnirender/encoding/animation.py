@@ -50,7 +50,8 @@ def check_rate(target: Path, times: FrameTiming) -> list[tuple[int, int]]:
     boundaries = [round(pts * unit) for pts in (*times.pts, times.pts[-1] + times.last_duration)]
     intervals = list(pairwise(boundaries))
     if any(stop <= start for start, stop in intervals):
-        raise UsageError(f"{target.name}: {name} shows at most {TIME_BASES[name].denominator} frames/s; lower --fps")
+        limit = TIME_BASES[name].denominator
+        raise UsageError(f"{target.name}: {name} shows at most {limit} frames/s; set fps={limit} or lower")
     return intervals
 
 

@@ -1,4 +1,4 @@
-"""The options of a job, in four groups, and the flat names under which callers give them."""
+"""The options of a job, in four groups, and the names by which callers pass them."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from dnirender.preset import PRESET_OPTIONS, Preset, read_renamed
 
 
 def _position(value: Any) -> Any:
-    """A frame's number as text; positions are read as text."""
+    """Converts a frame number to text, because positions are parsed from text."""
     return str(value) if isinstance(value, int) and not isinstance(value, bool) else value
 
 
@@ -80,15 +80,18 @@ class EngineOptions(Options):
     threads: Annotated[int | None, Flag("speed"), Field(ge=1, le=1024)] = Field(
         default=None, description="CPU threads of the networks."
     )
+    cache: Annotated[bool, Flag("speed", fingerprint=False)] = Field(
+        default=True, description="Use and remember what was measured on this machine."
+    )
     tile: Annotated[Tile | None, BeforeValidator(_tile), Flag("speed", text=int | None)] = Field(
         default=None, description="Side of tiles, in source pixels.  [default: no tiles, unless memory needs them]"
     )
 
 
 class ResumeOptions(Options):
-    """What stays on the disk while a job runs, and what becomes of it."""
+    """The segments on the disk, and what happens to them."""
 
-    segment_frames: Annotated[int | None, Flag("safety", fingerprint=False), Field(ge=1)] = Field(
+    segment_frames: Annotated[int | None, Flag("safety", fingerprint=False, old=("segment",)), Field(ge=1)] = Field(
         default=None, description="Frames per segment, the unit of resuming.  [default: about 10 s of work]"
     )
     restart: Annotated[bool, Flag("safety", fingerprint=False)] = Field(
@@ -100,7 +103,7 @@ class ResumeOptions(Options):
 
 
 class EncodeOptions(Options):
-    """How frames become the output, beside what the preset says."""
+    """How the output is written, in addition to the settings of the preset."""
 
     fps: Annotated[Fraction | None, BeforeValidator(_rate), Flag("output", text=float | None)] = Field(
         default=None, description="Frames per second of animations and of still images."
@@ -111,7 +114,7 @@ class EncodeOptions(Options):
     strict: Annotated[bool, Flag("safety", fingerprint=False)] = Field(
         default=False, description="Fail if the output cannot hold something of the input."
     )
-    overwrite: Annotated[bool, Flag("safety", names=("-y", "--overwrite"), fingerprint=False)] = Field(
+    overwrite: Annotated[bool, Flag("safety", names=("-y", "--overwrite"), fingerprint=False, old=("yes",))] = Field(
         default=False, description="Overwrite the output."
     )
 
@@ -124,12 +127,31 @@ GROUPS: dict[str, type[Options]] = {
 }
 JOB_OPTIONS = {name: (group, found) for group, model in GROUPS.items() for name, found in offered(model).items()}
 """By option: the group, and (field's name, field, flag)."""
-RENAMED = {"segment": "segment_frames"}
+SHEET_OPTIONS = (
+    *(
+        "weights_key",
+        "strength",
+        "keep_colors",
+        "extrapolate",
+        "video_stream",
+        "ignore_errors",
+        "deinterlace",
+        "hdr",
+        "width",
+        "height",
+    ),
+    *(name for name, (group, _) in JOB_OPTIONS.items() if group == "engine" and name != "batch"),
+    "overwrite",
+)
+"""Options of a contact sheet."""
+SHEET_FRAMES = ("0", "25%", "50%", "75%", "end")
+"""What it shows by default of a video."""
+RENAMED = {old: name for name, (_, (_, _, flag)) in (*PRESET_OPTIONS.items(), *JOB_OPTIONS.items()) for old in flag.old}
 """Options of the version before, and what they are called now."""
 
 
 def split_options(values: Mapping[str, Any]) -> tuple[dict[str, dict[str, Any]], dict[str, dict[str, Any]]]:
-    """Options by flat name as fields of the preset's sections and fields of the job's groups. UsageError: unknown."""
+    """Sorts options by name into fields of the preset's sections and of the job's groups. UsageError: unknown."""
     sections: dict[str, dict[str, Any]] = {}
     groups: dict[str, dict[str, Any]] = {}
     for name, value in read_renamed(dict(values), RENAMED).items():
@@ -145,7 +167,7 @@ def split_options(values: Mapping[str, Any]) -> tuple[dict[str, dict[str, Any]],
 
 
 def check_options(preset: Preset, values: Mapping[str, Any]) -> None:
-    """UsageError where an option is unknown or out of range, before anything is opened or imported."""
+    """Raises UsageError for an option that is unknown or out of range, without opening or importing anything."""
     sections, groups = split_options(values)
     apply_to_preset(preset, sections)
     for group, fields in groups.items():
@@ -153,7 +175,7 @@ def check_options(preset: Preset, values: Mapping[str, Any]) -> None:
 
 
 def apply_to_preset(preset: Preset, sections: Mapping[str, Mapping[str, Any]]) -> Preset:
-    """The preset with these fields; encoder options are added to its own."""
+    """The preset with these fields changed; encoder options are merged with its own."""
     changed = {name: dict(fields) for name, fields in sections.items()}
     if "options" in changed.get("encoding", {}):
         changed["encoding"]["options"] = preset.encoding.options | changed["encoding"]["options"]

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import contextlib
 import zlib
-from collections.abc import Iterator, Mapping
+from collections.abc import Generator, Iterator, Mapping
 from fractions import Fraction
 from pathlib import Path
 from typing import Any, BinaryIO, cast
 
 import av
 import av.error
+import av.logging
 from av.container import InputContainer, OutputContainer
 from av.packet import Packet
 from av.stream import Disposition
@@ -81,6 +82,24 @@ def opacity_decoder(stream: VideoStream) -> VideoCodecContext | None:
     if name is None or tags.get("alpha_mode") != "1":
         return None
     return cast(VideoCodecContext, av.CodecContext.create(name, "r"))
+
+
+@contextlib.contextmanager
+def logged_errors() -> Generator[list[str]]:
+    """The error messages that FFmpeg logs meanwhile: "width not divisible by 2" where it raises "Invalid argument"."""
+    before, messages = (av.logging.get_level(), av.logging.get_skip_repeated()), list[str]()
+    av.logging.set_level(av.logging.ERROR)
+    av.logging.set_skip_repeated(False)
+    try:
+        with av.logging.Capture(local=False) as logs:
+            try:
+                yield messages
+            finally:
+                texts = (text.strip() for level, _, text in logs if level <= av.logging.ERROR)
+                messages += dict.fromkeys(text for text in texts if text)
+    finally:
+        av.logging.set_level(before[0])
+        av.logging.set_skip_repeated(before[1])
 
 
 def _reason(error: Exception) -> str:
