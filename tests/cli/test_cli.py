@@ -287,14 +287,12 @@ def test_interrupted(here, capsys, monkeypatch):
     assert leftovers(here) == []
 
 
-@pytest.mark.parametrize("where", ["_render_frame", "__init__"])
+@pytest.mark.parametrize("where", ["dnirender.jobs.plan.open_source", "dnirender.engine.cpu.CPUWorker.__init__"])
 def test_a_dry_run_that_is_stopped_does_not_speak_of_going_on(here, capsys, monkeypatch, where):
-    from dnirender.engine.cpu import CPUWorker
-
     def interrupt(*_, **__):
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(CPUWorker, where, interrupt)
+    monkeypatch.setattr(where, interrupt)
     code, _, err = dnirender(capsys, "clip.mp4", *MODELS, "--device", "cpu", "--dry-run")
     assert (code, err.splitlines()[-1]) == (130, "error: stopped; a dry run writes nothing")
     assert leftovers(here) == []
@@ -326,7 +324,7 @@ BAD = [
     (["clip.mp4", *MODELS, "--video-stream", "3"], 2, "--video-stream 3: clip.mp4 has 1 video stream(s), numbered from 0"),
     (["clip.mp4", *MODELS, "--device", "tpu"], 2, "tpu"),
     (["clip.mp4", *MODELS, "--batch", "0"], 2, "--batch: expected greater than or equal to 1, got 0"),
-    (["clip.mp4", *MODELS, "--codec", "h265"], 2, "--codec h265: unknown encoder"),
+    (["clip.mp4", *MODELS, "--codec", "h265"], 2, "--codec h265: unknown encoder; did you mean libx265?"),
     (["clip.mp4", *MODELS, "--codec", "aac"], 2, "--codec aac: encodes audio, expected a video encoder"),
     (["clip.mp4", *MODELS, "--codec", "libx264", "-o", "o.webm"], 2, "--codec libx264: webm does not support it; choose another codec"),
     (["clip.mp4", *MODELS, "--crf", "77"], 2, "error: --crf: expected less than or equal to 63, got 77"),

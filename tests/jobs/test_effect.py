@@ -148,7 +148,7 @@ def test_the_command_line_offers_both(tmp_path, clip, endpoints, capsys, monkeyp
     (tmp_path / "a").mkdir()
     assert main([*words, "--strength", "0.7", "--keep-colors", "--json"]) == 0
     warnings = json.loads(capsys.readouterr().out)["warnings"]
-    assert any(warning.startswith("strength=0.7: the rest is day") for warning in warnings)
+    assert any(warning.startswith("--strength 0.7: the rest is day") for warning in warnings)
     expected = made(clip, tmp_path / "b", endpoints, keyframes="0:0, 11:1", strength=0.7, keep_colors=True)
     assert same(pictures(tmp_path / "a"), expected)
     assert main([*words, "--strength", "1.5"]) == 2
