@@ -34,7 +34,7 @@ encoding: provenance segment_file transcode stream_plan stream_copy sink encoder
     output
 engine: arrays calibration device torch_model executor memory_usage receptive_field tiling memory memory_retry fp32_retry
     openvino parallel cpu cuda configuration autotune engine
-jobs: disk_space workspace options job frame_selection plan verify fingerprint prepare compose notebook contact_sheet pipeline finish
+jobs: disk_space workspace options constant_rate job frame_selection plan verify fingerprint prepare compose notebook contact_sheet pipeline finish
     render background frames benchmark
 train: losses subspace features recipe report task loop data.photos data.relighting data.drawing data.scenes.canvas
     data.scenes.lights data.scenes.photographs data.scenes.houses data.scenes.objects data.scenes.street data.batches tasks.relight

@@ -24,7 +24,8 @@ class Provenance(BaseModel):
     """The source of a rendered video and the options it was rendered with.
 
     The frames are `start` (inclusive) to `stop` (exclusive) of the source. `sample` is the sampling hash of the source,
-    `crc32` the CRC-32 of the video packets, `job` the short hash of the job, empty for a partial render.
+    `cfr` the constant frame rate that was made of its times, `crc32` the CRC-32 of the video packets, `job` the short
+    hash of the job, empty for a partial render.
     """
 
     model_config = ConfigDict(frozen=True)
@@ -43,6 +44,7 @@ class Provenance(BaseModel):
     subtitles: bool
     ignore_errors: bool
     job: str = ""
+    cfr: str = ""
     crc32: int | None = None
 
 

@@ -29,6 +29,7 @@ class Report:
     """What a render did.
 
     frames: frames in the output
+    repeated, dropped: frames shown again or left out for a constant frame rate
     resumed: frames that earlier runs had rendered
     seconds: wall time from the first frame to the published file, without loading the networks
     fps: frames rendered by this run per second
@@ -52,6 +53,8 @@ class Report:
     weight_writes: int
     streams: tuple[str, ...]
     warnings: tuple[str, ...]
+    repeated: int = 0
+    dropped: int = 0
 
     def _repr_html_(self) -> str:
         frames = f"{self.frames}" + (f", {self.resumed} of them from earlier runs" if self.resumed else "")
@@ -92,6 +95,7 @@ def run(prepared: PreparedJob, progress: OnFrame | None = None, notice: Callable
     warnings = list(prepared.warnings)
     if retried := engine.fp32_frames[retried_before:]:
         warnings.append(f"{len(retried)} frames overflowed in {engine.dtype} and were rendered in fp32: {retried[:5]}")
+    constant = plan.selection.constant_rate
     return Report(
         input=str(plan.job.input),
         output=str(plan.job.output),
@@ -107,6 +111,8 @@ def run(prepared: PreparedJob, progress: OnFrame | None = None, notice: Callable
         weight_writes=engine.weight_writes - written_before,
         streams=tuple(str(stream) for stream in plan.streams),
         warnings=(*warnings, *plan.source.concealment_warnings()),
+        repeated=constant.repeated if constant else 0,
+        dropped=constant.dropped if constant else 0,
     )
 
 

@@ -20,9 +20,10 @@ from dnirender.encoding.stream_plan import StreamPlan, plan_streams
 from dnirender.encoding.video import VideoSink
 from dnirender.errors import MediaError, UsageError
 from dnirender.files import sample_hash
-from dnirender.jobs.frame_selection import timing_and_range
+from dnirender.jobs.constant_rate import constant_timing
+from dnirender.jobs.frame_selection import resample_range, timing_and_range
 from dnirender.media.containers import CONTAINERS, container_of, demux, fraction, frame_times_and_crc32, open_container
-from dnirender.media.timecode import read_timecode
+from dnirender.media.timecode import advance_timecode, read_timecode
 from dnirender.media.truncation import is_truncated
 
 MILLISECOND = Fraction(1, 1000)
@@ -74,6 +75,11 @@ def verify(path: Path, source: Path | None = None) -> list[Check]:
     if provenance.boomerang or opened.metadata.still:
         return [*checks, *_frames(path, None, provenance.frames)]
     times, cut = timing_and_range(opened.metadata, provenance.start, provenance.stop)
+    if provenance.cfr:
+        constant = resample_range(opened.metadata, provenance.start, provenance.stop, Fraction(provenance.cfr))
+        timecode = advance_timecode(cut.timecode, 0, opened.metadata.frame_rate, constant.rate)
+        times = constant_timing(times.pts[0] * times.time_base, len(constant.shown), constant.rate)
+        cut = replace(cut, timecode=timecode)
     shown = VideoSink.shown(times)
     checks += _frames(path, shown, len(shown.pts))
     cut = replace(cut, shift=cut.shift + (times.pts[0] - shown.pts[0]) * times.time_base)
