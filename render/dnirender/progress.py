@@ -5,8 +5,10 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
-from dnirender.frames import Alpha
+if TYPE_CHECKING:
+    from dnirender.frames import Alpha
 
 PHASES = ("loading", "choosing", "compiling", "rendering", "joining")
 """What a render waits for, in order: libraries, input and networks; measurements of backends; OpenVINO; frames; the

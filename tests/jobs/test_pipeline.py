@@ -223,7 +223,7 @@ def test_progress_is_told_every_frame(tmp_path, clip, endpoints):
     assert (written[0].alpha, written[-1].alpha) == ((1.0, 0.0), (0.0, 1.0))
     assert all(now.seconds_left > 0 for now in written[:-1]) and written[-1].seconds_left == 0
     begun = [(now.phase, now.done, now.total) for now in told if now.alpha is None]
-    assert begun == [("loading", 0, 0), ("rendering", 0, 12)]
+    assert begun == [("loading", 0, 0), ("choosing", 0, 0), ("rendering", 0, 12), ("joining", 12, 12)]
 
 
 def test_a_job_can_be_sent_to_another_process(tmp_path, clip, endpoints):

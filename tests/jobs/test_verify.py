@@ -205,7 +205,7 @@ def test_the_command_prints_a_table_and_has_an_exit_code(tmp_path, pair, capsys)
     )
     assert main(["verify", str(tmp_path / "bad.mp4")]) == 3
     out, err = capsys.readouterr()
-    assert "WRONG  audio #1" in out and "is not what its source and its making ask for: audio #1" in err
+    assert "WRONG  audio #1" in out and "does not match its source: audio #1" in err
     assert worst(verify(good)) is None
 
 

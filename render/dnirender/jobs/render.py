@@ -11,10 +11,10 @@ from typing import Any
 
 from dnirender.errors import Cancelled, OutputError, UsageError
 from dnirender.jobs.disk_space import disk_full_error, is_disk_full
+from dnirender.jobs.estimate import remember_run
 from dnirender.jobs.finish import finish_render
 from dnirender.jobs.job import Job, Keyframes, make_job
 from dnirender.jobs.notebook import result_html, table_html
-from dnirender.jobs.pipeline import Progress as OnFrame
 from dnirender.jobs.plan import make_plan
 from dnirender.jobs.prepare import PreparedJob, autotune, prepare
 from dnirender.preset import DEFAULT_PRESET, Preset
@@ -37,6 +37,7 @@ class Report:
     tile: (height, width) of the tiles in source pixels, None without tiles
     weight_writes: how often weights were mixed
     streams: what was done with each other stream of the input
+    phases: seconds in each phase, see `progress.PHASES`
     """
 
     input: str
@@ -53,8 +54,12 @@ class Report:
     weight_writes: int
     streams: tuple[str, ...]
     warnings: tuple[str, ...]
+<<<<<<< HEAD
     repeated: int = 0
     dropped: int = 0
+=======
+    phases: dict[str, float]
+>>>>>>> main
 
     def _repr_html_(self) -> str:
         frames = f"{self.frames}" + (f", {self.resumed} of them from earlier runs" if self.resumed else "")
@@ -69,13 +74,16 @@ class Report:
         return table_html(rows) + result_html(Path(self.output), self.frames)
 
 
-def run(prepared: PreparedJob, progress: OnFrame | None = None, notice: Callable[[str], None] | None = None) -> Report:
+def run(
+    prepared: PreparedJob, progress: ProgressTracker | None = None, notice: Callable[[str], None] | None = None
+) -> Report:
     """Renders a prepared job. The target is replaced atomically at the end; if this raises, it is unchanged.
 
-    Finished segments stay on the disk, and the same job resumes after them. `notice` receives messages about joining
+    Finished segments stay on the disk, and the same job resumes after them. `progress` is the tracker that `prepare`
+    was given. `notice` receives messages about joining
     large results and about partial results. Raises RenderError.
     """
-    plan, engine = prepared.plan, prepared.engine
+    plan, engine, progress = prepared.plan, prepared.engine, progress or ProgressTracker()
     began, written_before, retried_before = time.perf_counter(), engine.weight_writes, len(engine.fp32_frames)
     autotune(engine, plan)  # another job may have used the engine since
     try:
@@ -92,6 +100,7 @@ def run(prepared: PreparedJob, progress: OnFrame | None = None, notice: Callable
         estimate = prepared.output.estimated_bytes
         raise disk_full_error(plan.job.output, prepared.workspace.folder, finished, total, estimate) from error
     seconds, rendered = time.perf_counter() - began, sum(len(segment.numbers) for segment in missing)
+    remember_run(prepared, progress, rendered)
     warnings = list(prepared.warnings)
     if retried := engine.fp32_frames[retried_before:]:
         warnings.append(f"{len(retried)} frames overflowed in {engine.dtype} and were rendered in fp32: {retried[:5]}")
@@ -111,8 +120,12 @@ def run(prepared: PreparedJob, progress: OnFrame | None = None, notice: Callable
         weight_writes=engine.weight_writes - written_before,
         streams=tuple(str(stream) for stream in plan.streams),
         warnings=(*warnings, *plan.source.concealment_warnings()),
+<<<<<<< HEAD
         repeated=constant.repeated if constant else 0,
         dropped=constant.dropped if constant else 0,
+=======
+        phases={phase: round(taken, 3) for phase, taken in progress.seconds.items()},
+>>>>>>> main
     )
 
 
@@ -158,12 +171,11 @@ def run_job(job: Job, progress: Listener | None = None, cancel: Cancel | None = 
             raise Cancelled(f"{job.output}: cancelled")
 
     tracker = ProgressTracker(listen)
-    prepared = prepare(make_plan(job))
-    total = len(prepared.plan.selection.indices)
+    prepared = prepare(make_plan(job), progress=tracker)
     try:
-        tracker.enter("rendering", prepared.resumed, total)
-        return run(prepared, tracker.wrote)
+        return run(prepared, tracker)
     except Cancelled as error:
+        total = len(prepared.plan.selection.indices)
         kept = prepared.workspace.num_finished_frames
         more = f"; {kept} of {total} frames are finished, and the same call resumes" if kept else ""
         raise Cancelled(f"{error}{more}") from error

@@ -58,7 +58,10 @@ def load(endpoints: Mapping[str, str | Path], *, weights_key: str | None = None)
     first, *others = paths
     architecture = checkpoints[first].metadata.get("architecture")
     networks = {first: _build_found(paths[first], checkpoints[first], architecture)}
+    ready = _ready_states(networks[first].module, checkpoints)
     for name in others:
+        if name in ready:
+            continue
         networks[name] = _build_like(checkpoints[first], labels[first], paths[name], checkpoints[name], labels[name])
         if networks[name] != networks[first]:
             raise ModelError(
@@ -67,11 +70,35 @@ def load(endpoints: Mapping[str, str | Path], *, weights_key: str | None = None)
             )
     for network in networks.values():
         deploy_batchnorm(network.module)
-    states = {name: network.module.state_dict() for name, network in networks.items()}
+    states = {name: networks[name].module.state_dict() if name in networks else ready[name] for name in paths}
     check_same_shapes({labels[name]: state for name, state in states.items()})
     notes = tuple(note for network in networks.values() for note in network.notes)
     network = replace(networks[first], notes=notes)
     return network, WeightPath(states, channels_last=network.channels_last)
+
+
+def _ready_states(module: nn.Module, checkpoints: Mapping[str, Checkpoint]) -> dict[str, State]:
+    """The endpoints after the first whose tensors are what a module built of them would have, by name: no module needs
+    to be built. That is known where `module`, built of the first, has that one's tensors, and others differ from them
+    in values of floats alone. What has a note of how it was found is built."""
+    (_, first), *others = checkpoints.items()
+    if any(isinstance(layer, _BatchNorm) for layer in module.modules()) or not _equal(module.state_dict(), first.state):
+        return {}
+    counts = {key: tensor for key, tensor in first.state.items() if not tensor.is_floating_point()}
+    shapes = {key: tensor.shape for key, tensor in first.state.items()}
+    architecture = first.metadata.get("architecture")
+    return {
+        name: found.state
+        for name, found in others
+        if found.unwrapped is None
+        and {key: tensor.shape for key, tensor in found.state.items()} == shapes
+        and _equal({key: t for key, t in found.state.items() if not t.is_floating_point()}, counts)
+        and found.metadata.get("architecture", architecture) == architecture
+    }
+
+
+def _equal(one: State, two: State) -> bool:
+    return one.keys() == two.keys() and all(torch.equal(one[key], two[key]) for key in one)
 
 
 def _labels(endpoints: Mapping[str, Path]) -> dict[str, str]:
