@@ -31,7 +31,7 @@ decoding: timestamps deinterlace image_header metadata reorder concealment packe
 networks: pixel_shuffle signatures wrappers checkpoint architectures.gain architectures.compact architectures.paint architectures.relight
     network registry weights loading modules
 layout: drawing contact_sheet alpha_track panels
-encoding: provenance segment_file transcode stream_plan stream_copy sink encoders image_sequence animation video boomerang
+encoding: provenance image_record segment_file transcode stream_plan stream_copy sink encoders image_sequence animation video boomerang
     output
 engine: arrays calibration device measurements torch_model executor memory_usage receptive_field tiling memory memory_retry
     fp32_retry openvino parallel cpu cuda configuration backend_trial autotune engine

@@ -54,7 +54,7 @@ def select_frames(job: Job, metadata: VideoMetadata) -> Selection:
     timeline = job.timeline
     track = timeline.resolve(job.preset.endpoints, seconds[start:stop])
     if job.animated and not metadata.still:
-        shown, times = thin_out(seconds[start:stop], _frame_timing(metadata, start, stop), _rate(job, metadata))
+        shown, times = animation_frames(metadata, start, stop, animation_rate(job, metadata))
         indices, alphas = [start + index for index in shown], [track.alphas[index] for index in shown]
         return Selection(tuple(indices), tuple(alphas), times, track, stop=stop)
     if job.animated and not job.encode.boomerang and timeline.is_closed(job.preset.endpoints) and stop - start > 1:
@@ -122,7 +122,13 @@ def _frame_timing(metadata: VideoMetadata, start: int, stop: int) -> FrameTiming
     return FrameTiming(tuple(pts * unit for pts in metadata.pts[start:stop]), base, last * unit)
 
 
-def _rate(job: Job, metadata: VideoMetadata) -> Fraction:
+def animation_frames(metadata: VideoMetadata, start: int, stop: int, rate: Fraction) -> tuple[list[int], FrameTiming]:
+    """The frames of an animation of frames start to stop, counted from start, and their timing in ticks of `rate`."""
+    return thin_out(metadata.seconds[start:stop], _frame_timing(metadata, start, stop), rate)
+
+
+def animation_rate(job: Job, metadata: VideoMetadata) -> Fraction:
+    """The frames per second of an animation: as requested, at most those of the source."""
     requested = job.encode.fps or Fraction(job.preset.animation.fps).limit_denominator(1000)
     return min(requested, metadata.frame_rate)
 

@@ -54,12 +54,9 @@ class Report:
     weight_writes: int
     streams: tuple[str, ...]
     warnings: tuple[str, ...]
-<<<<<<< HEAD
+    phases: dict[str, float]
     repeated: int = 0
     dropped: int = 0
-=======
-    phases: dict[str, float]
->>>>>>> main
 
     def _repr_html_(self) -> str:
         frames = f"{self.frames}" + (f", {self.resumed} of them from earlier runs" if self.resumed else "")
@@ -120,12 +117,9 @@ def run(
         weight_writes=engine.weight_writes - written_before,
         streams=tuple(str(stream) for stream in plan.streams),
         warnings=(*warnings, *plan.source.concealment_warnings()),
-<<<<<<< HEAD
+        phases={phase: round(taken, 3) for phase, taken in progress.seconds.items()},
         repeated=constant.repeated if constant else 0,
         dropped=constant.dropped if constant else 0,
-=======
-        phases={phase: round(taken, 3) for phase, taken in progress.seconds.items()},
->>>>>>> main
     )
 
 
