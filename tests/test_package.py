@@ -31,11 +31,11 @@ decoding: timestamps deinterlace image_header metadata reorder concealment packe
 networks: pixel_shuffle signatures wrappers checkpoint architectures.gain architectures.compact architectures.paint architectures.relight
     network registry weights loading modules
 layout: drawing contact_sheet alpha_track panels
-encoding: provenance segment_file transcode stream_plan stream_copy sink encoders image_sequence animation video boomerang
+encoding: provenance image_record segment_file transcode stream_plan stream_copy sink encoders image_sequence animation video boomerang
     output
 engine: arrays calibration device measurements torch_model executor memory_usage receptive_field tiling memory memory_retry
     fp32_retry openvino parallel cpu cuda configuration backend_trial autotune engine
-jobs: disk_space workspace options job frame_selection plan verify fingerprint prepare compose notebook contact_sheet preview pipeline finish
+jobs: disk_space workspace options constant_rate job frame_selection plan verify_images verify fingerprint prepare compose notebook contact_sheet preview pipeline finish
     estimate render background frames benchmark
 train: losses subspace features recipe report task loop data.photos data.relighting data.drawing data.scenes.canvas
     data.scenes.lights data.scenes.photographs data.scenes.houses data.scenes.objects data.scenes.street data.batches tasks.relight

@@ -191,11 +191,12 @@ def _choose_spec(request: OutputRequest) -> VideoSpec:
 
 
 def _animation(request: OutputRequest) -> Sink:
-    return AnimationSink(request.target, request.timing, dither=request.dither, order=request.order)
+    target, timing = request.target, request.timing
+    return AnimationSink(target, timing, dither=request.dither, order=request.order, provenance=request.provenance)
 
 
 def _image_sequence(request: OutputRequest) -> Sink:
-    return ImageSequenceSink(request.target, request.order)
+    return ImageSequenceSink(request.target, request.order, request.provenance)
 
 
 IMAGE_SINKS: dict[str, Callable[[OutputRequest], Sink]] = {

@@ -12,6 +12,9 @@ from pydantic import BeforeValidator, Field
 from dnirender.options import Flag, Options, offered, unknown_option
 from dnirender.preset import PRESET_OPTIONS, Preset, read_renamed
 
+# Rates of NTSC; 29.97 stands for 30000/1001.
+NTSC = tuple(Fraction(rate * 1000, 1001) for rate in (24, 30, 48, 60, 120))
+
 
 def _position(value: Any) -> Any:
     """Converts a frame number to text, because positions are parsed from text."""
@@ -26,6 +29,22 @@ def _rate(value: Any) -> Any:
     if not 0 < value <= 1000:
         raise ValueError("expected more than 0 and at most 1000")
     return Fraction(value).limit_denominator(1001)
+
+
+def _parse_rate(text: str) -> Fraction:
+    """A rate as 25, 29.97 (which is 30000/1001) or 30000/1001. Raises ValueError."""
+    rate = Fraction(text)
+    near = min(NTSC, key=lambda known: abs(known - rate))
+    return near if rate.denominator > 1 and abs(near - rate) < Fraction(1, 200) else rate.limit_denominator(1001)
+
+
+def _constant_rate(value: Any) -> Any:
+    if not isinstance(value, str) or value == "auto":
+        return value if value == "auto" else _rate(value)
+    try:
+        return _rate(_parse_rate(value))
+    except (ValueError, ZeroDivisionError):
+        raise ValueError("expected a rate such as 25, 29.97 or 30000/1001, or auto") from None
 
 
 def _tile(value: Any) -> Any:
@@ -109,6 +128,13 @@ class EncodeOptions(Options):
 
     fps: Annotated[Fraction | None, BeforeValidator(_rate), Flag("output", text=float | None)] = Field(
         default=None, description="Frame rate of GIF, WebP and APNG, and of videos from still images."
+    )
+    cfr: Annotated[
+        Fraction | Literal["auto"] | None, BeforeValidator(_constant_rate), Flag("output", text=str | None)
+    ] = Field(
+        default=None,
+        description="Constant frame rate for editors: 25, 29.97, auto. Frames are repeated or dropped.  "
+        "[default: the source's own times]",
     )
     boomerang: Annotated[bool, Flag("timeline")] = Field(
         default=False, description="Play forward, then backward; drops the audio."
