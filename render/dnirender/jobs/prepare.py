@@ -16,6 +16,7 @@ from dnirender.encoding.provenance import Provenance, read_provenance
 from dnirender.errors import MediaError, OutputError, UsageError
 from dnirender.jobs.disk_space import check_space, remaining_bytes
 from dnirender.jobs.fingerprint import job_fingerprint
+from dnirender.jobs.frame_selection import animation_rate
 from dnirender.jobs.job import Job
 from dnirender.jobs.plan import Plan, make_plan
 from dnirender.jobs.workspace import Manifest, Segment, Workspace, short_hash, split
@@ -151,7 +152,7 @@ def output_request(plan: Plan, scale: int, job_hash: str) -> OutputRequest:
         settings=preset.encoding,
         dither=preset.animation.dither,
         copied_streams=None
-        if metadata.still or job.encode.boomerang
+        if not metadata.has_streams or job.encode.boomerang
         else (job.input, plan.streams, plan.selection.time_range),
         provenance=_provenance(plan, job_hash),
         ignore_errors=job.decode.ignore_errors,
@@ -168,7 +169,9 @@ def _provenance(plan: Plan, job_hash: str) -> Provenance:
         keyframes=job.preset.timeline.keyframes,
         video_stream=job.decode.video_stream,
         start=indices[0],
-        stop=indices[-1] + 1,
+        stop=plan.selection.stop or indices[-1] + 1,
+        fps=str(animation_rate(job, plan.source.metadata)) if job.animated else "",
+        cfr=str(constant.rate) if (constant := plan.selection.constant_rate) else "",
         frames=plan.num_frames,
         boomerang=job.encode.boomerang,
         audio=job.preset.encoding.audio,
