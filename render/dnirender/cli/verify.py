@@ -21,13 +21,13 @@ def verify_command(
     ] = None,
     as_json: AsJson = False,
 ) -> None:
-    """Check a rendered video against its source: frames, time stamps, streams, duration."""
-    from dnirender.jobs.verify import verify, worst
+    """Check a rendered video against its source: frames, timestamps, streams, duration."""
+    from dnirender.jobs.verify import failure, verify
 
     checks = verify(output, source)
     if as_json:
         typer.echo(json.dumps({"output": str(output), "checks": [asdict(check) for check in checks]}))
     else:
         typer.echo("\n".join(f"{'ok   ' if check.good else 'WRONG'}  {check.name}: {check.found}" for check in checks))
-    if error := worst(checks):
-        raise type(error)(f"{output}: is not what its source and its making ask for: {error}")
+    if error := failure(checks):
+        raise type(error)(f"{output}: does not match its source: {error}")
