@@ -26,7 +26,8 @@ class Flag:
     group: the heading in `--help`. names: the flags, by default `--` and the option's name. option: the option's name,
     by default the field's. metavar: what stands for the value in the help. text: the type that the command line reads,
     by default the field's own. parse: from that type to the field's. fingerprint: whether another value gives other
-    frames, so that the segments of an earlier run cannot be reused.
+    frames, so that the segments of an earlier run cannot be reused. old: names of the option in the version before,
+    which are still read, with a hint.
     """
 
     group: str
@@ -36,6 +37,7 @@ class Flag:
     text: Any = None
     parse: Callable[[Any], Any] | None = None
     fingerprint: bool = True
+    old: tuple[str, ...] = ()
 
 
 class Options(BaseModel):
@@ -71,6 +73,19 @@ def unknown_option(name: str, known: Iterable[str], function: str = "render") ->
     known = list(known)
     close = difflib.get_close_matches(name, known, 1)
     return UsageError(f"{name}: unknown option; " + (f"did you mean {close[0]}?" if close else f"see help({function})"))
+
+
+def parse_pairs(option: str, texts: Iterable[str], form: str) -> dict[str, str]:
+    """`KEY=VALUE` texts of an option as a dict. UsageError: another form, or a key twice."""
+    pairs: dict[str, str] = {}
+    for text in texts:
+        key, mark, value = text.partition("=")
+        if not mark or not key or not value:
+            raise UsageError(f"{option}='{text}': expected {form}")
+        if key in pairs:
+            raise UsageError(f"{option}='{text}': {key} is repeated")
+        pairs[key] = value
+    return pairs
 
 
 def first_error(error: ValidationError, fields: Callable[[tuple[int | str, ...]], list[str]]) -> str:

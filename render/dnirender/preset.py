@@ -17,7 +17,7 @@ from typing import Annotated, Any, Literal, Self, cast
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
 from dnirender.errors import PresetError, with_notes
-from dnirender.options import MAX_SHOWN, Flag, causes, first_error, offered
+from dnirender.options import MAX_SHOWN, Flag, causes, first_error, offered, parse_pairs
 from dnirender.timeline.easing import parse_easing, parse_number
 from dnirender.timeline.expression import VARIABLES
 from dnirender.timeline.timeline import Timeline
@@ -149,7 +149,14 @@ class Encoding(_Model):
     )
     options: Annotated[
         dict[str, str],
-        Flag("output", names=("-e",), option="encoder_options", metavar="KEY=VALUE", text=list[str]),
+        Flag(
+            "output",
+            names=("-e",),
+            option="encoder_options",
+            metavar="KEY=VALUE",
+            text=list[str],
+            parse=lambda texts: parse_pairs("encoder_options", texts, "KEY=VALUE"),
+        ),
     ] = Field(default_factory=dict[str, str], description="An option of the encoder; repeat.")
     audio: Annotated[bool, Flag("output", fingerprint=False)] = Field(True, description="Copy the audio.")
     subtitles: Annotated[bool, Flag("output", fingerprint=False)] = Field(True, description="Copy the subtitles.")

@@ -13,11 +13,9 @@ from dnirender.cli.app import app
 from dnirender.cli.options import (
     ENGINE,
     AsJson,
+    ChosenPreset,
     GroupedCommand,
-    Models,
-    PresetOption,
     build_job,
-    choose_preset,
     with_options,
 )
 from dnirender.cli.output import format_table
@@ -26,18 +24,17 @@ from dnirender.cli.output import format_table
 @app.command(name="bench", cls=GroupedCommand)
 @with_options(("video_stream", "width", "height", *ENGINE))
 def bench_command(
+    preset: ChosenPreset,
     options: dict[str, Any],
     source: Annotated[
         Path | None, typer.Argument(help="A video; without one a clip is made.", metavar="[INPUT]")
     ] = None,
-    preset: PresetOption = None,
-    model: Models = None,
     as_json: AsJson = False,
 ) -> None:
     """Measure how fast this machine renders, and what bounds it."""
     from dnirender.jobs.benchmark import bench
 
-    name, chosen = choose_preset(preset, model)
+    name, chosen = preset
     job = build_job(source or Path("bench.mp4"), Path(f"bench.{name}.mp4"), chosen, options)
     figures = bench(job, sample=source is None)
     if as_json:

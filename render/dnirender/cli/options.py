@@ -7,14 +7,15 @@ import inspect
 import re
 from collections.abc import Callable, Collection, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, get_args, get_origin
+from typing import TYPE_CHECKING, Annotated, Any, NamedTuple, get_args, get_origin
 
 import typer
 from pydantic.fields import FieldInfo
 from typer.core import TyperCommand
 
 from dnirender.errors import UsageError
-from dnirender.jobs.options import JOB_OPTIONS
+from dnirender.jobs.options import JOB_OPTIONS, RENAMED
+from dnirender.options import parse_pairs
 from dnirender.preset import DEFAULT_PRESET, PRESET_OPTIONS, Preset
 
 if TYPE_CHECKING:
@@ -24,10 +25,8 @@ GROUPS = ("timeline", "input", "output", "comparison", "speed", "safety", "messa
 """The headings of `--help`, in order."""
 FIELDS = {name: found for name, (_, found) in (*PRESET_OPTIONS.items(), *JOB_OPTIONS.items())}
 """By option: (field's name, field, flag)."""
-OLD_FLAGS = {"--segment": "--segment-frames", "--yes": "--overwrite"}
-"""Flags of the version before, and what they are called now."""
-OTHER_FIELDS = ("frames", "alphas", "name", "features")
-"""What messages of `sheet` and `train` name beside the options: arguments that their flags are called after."""
+OTHER_FIELDS = ("model", "frames", "alphas", "name", "features")
+"""Arguments of commands that messages name and that are not options of a job; a flag has the argument's name."""
 QUOTES = "'\""
 ENGINE = ("device", "dtype", "backend", "threads", "tile")
 
@@ -42,7 +41,7 @@ PresetOption = Annotated[
         rich_help_panel="timeline",
     ),
 ]
-Models = Annotated[
+ModelsOption = Annotated[
     list[str] | None,
     typer.Option(
         "-m",
@@ -76,18 +75,24 @@ class GroupedCommand(TyperCommand):
 
 
 def with_options(names: Collection[str]) -> Callable[[Callable[..., None]], Callable[..., None]]:
-    """Adds the flags of these options to a command, which gets the values that were set as the dict `options`."""
+    """Adds the flags of these options to a command, which gets the values that were set as the dict `options`.
+
+    A command that has a parameter `preset` also gets `--preset` and `--model`, and in `preset` a `ChosenPreset`.
+    """
 
     def decorate(command: Callable[..., None]) -> Callable[..., None]:
-        own = [p for p in inspect.signature(command, eval_str=True).parameters.values() if p.name != "options"]
-        added = [_parameter(name) for name in names]
+        declared = inspect.signature(command, eval_str=True).parameters
+        own = [p for name, p in declared.items() if name not in ("preset", "options")]
+        chosen = [_keyword("preset", PresetOption), _keyword("model", ModelsOption)] if "preset" in declared else []
 
         @functools.wraps(command)
         def run(**values: Any) -> None:
+            if chosen:
+                values["preset"] = choose_preset(values["preset"], values.pop("model"))
             options = {name: _parsed(name, values.pop(name)) for name in names}
             command(**values, options={name: value for name, value in options.items() if value is not None})
 
-        parameters = [*own, *added]
+        parameters = [*own, *chosen, *(_parameter(name) for name in names)]
         run.__signature__ = inspect.Signature(  # pyright: ignore[reportAttributeAccessIssue]
             [p.replace(kind=inspect.Parameter.KEYWORD_ONLY) for p in parameters]
         )
@@ -95,6 +100,10 @@ def with_options(names: Collection[str]) -> Callable[[Callable[..., None]], Call
         return run
 
     return decorate
+
+
+def _keyword(name: str, annotation: Any, default: Any = None) -> inspect.Parameter:
+    return inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, default=default, annotation=annotation)
 
 
 def _parameter(name: str) -> inspect.Parameter:
@@ -105,12 +114,7 @@ def _parameter(name: str) -> inspect.Parameter:
     option = typer.Option(*flags, help=text, metavar=flag.metavar, rich_help_panel=flag.group)
     kind = bool if switch else (flag.text or _plain(field.annotation))
     kind = kind if switch or type(None) in get_args(kind) else kind | None
-    return inspect.Parameter(
-        name,
-        inspect.Parameter.KEYWORD_ONLY,
-        default=False if switch else None,
-        annotation=Annotated[kind, option],
-    )
+    return _keyword(name, Annotated[kind, option], default=False if switch else None)
 
 
 def _is_switch(field: FieldInfo) -> bool:
@@ -132,18 +136,15 @@ def _parsed(name: str, value: Any) -> Any:
         return None if not value else not field.default
     if value is None or value == []:
         return None
-    if name == "encoder_options":
-        return parse_pairs(value, "-e", "KEY=VALUE")
     return flag.parse(value) if flag.parse else value
 
 
 def new_flags(words: list[str]) -> tuple[list[str], list[str]]:
     """A command line with the flags of the version before as they are called now, and what to say of each."""
+    renamed = {f"--{old}": _flag_name(name) for old, name in RENAMED.items()}
     heads = [word.partition("=") for word in words]
-    notes = [
-        f"{head} is called {OLD_FLAGS[head]} now; the old name will go" for head, _, _ in heads if head in OLD_FLAGS
-    ]
-    return [OLD_FLAGS.get(head, head) + mark + rest for head, mark, rest in heads], notes
+    notes = [f"{head} is called {renamed[head]} now; the old name will go" for head, _, _ in heads if head in renamed]
+    return [renamed.get(head, head) + mark + rest for head, mark, rest in heads], notes
 
 
 def to_flags(message: str) -> str:
@@ -170,32 +171,26 @@ def _flag_name(name: str) -> str:
     return max(flag.names or (f"--{'no-' if field.default is True else ''}{name.replace('_', '-')}",), key=len)
 
 
-def choose_preset(preset: str | None, models: list[str] | None) -> tuple[str, Preset]:
-    """The preset, and the name that default outputs carry."""
+class ChosenPreset(NamedTuple):
+    """A preset, and the name of it in default outputs."""
+
+    name: str
+    preset: Preset
+
+
+def choose_preset(preset: str | None, models: list[str] | None) -> ChosenPreset:
+    """The preset that `--preset` names, or one of the networks of `--model`."""
     if not models:
         chosen = preset or DEFAULT_PRESET
-        return Path(chosen).stem if "." in chosen else chosen, Preset.load(chosen)
+        return ChosenPreset(Path(chosen).stem if "." in chosen else chosen, Preset.load(chosen))
     if preset is not None:
         raise UsageError("--preset and --model exclude each other: a preset brings its own models")
-    files = parse_pairs(models, "--model", "NAME=FILE")
+    files = parse_pairs("model", models, "NAME=FILE")
     if len(files) < 2:
-        raise UsageError("--model: one network cannot be mixed; give at least two, in order from 0 to 1")
+        raise UsageError("--model: expected two networks or more, in order from 0 to 1, got one")
     name = f"{next(iter(files))}-{list(files)[-1]}"
     endpoints = [{"name": endpoint, "weights": Path(file).resolve()} for endpoint, file in files.items()]
-    return name, Preset.checked({"name": name, "network": {"endpoints": endpoints}}, "--model")
-
-
-def parse_pairs(texts: list[str] | None, option: str, form: str) -> dict[str, str]:
-    """`KEY=VALUE` texts as a dict. UsageError: another form, or a key twice."""
-    pairs: dict[str, str] = {}
-    for text in texts or []:
-        key, mark, value = text.partition("=")
-        if not mark or not key or not value:
-            raise UsageError(f"{option} {text}: expected {form}")
-        if key in pairs:
-            raise UsageError(f"{option} {text}: {key} is given twice")
-        pairs[key] = value
-    return pairs
+    return ChosenPreset(name, Preset.checked({"name": name, "network": {"endpoints": endpoints}}, "--model"))
 
 
 def build_job(source: Path, target: Path, preset: Preset, options: Mapping[str, Any]) -> Job:

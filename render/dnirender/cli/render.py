@@ -13,14 +13,12 @@ import typer
 from dnirender.cli.app import app
 from dnirender.cli.options import (
     AsJson,
+    ChosenPreset,
     GroupedCommand,
     Inputs,
-    Models,
-    PresetOption,
     Quiet,
     Verbose,
     build_job,
-    choose_preset,
     to_flags,
     with_options,
 )
@@ -53,6 +51,7 @@ def _version(asked: bool) -> None:
 def render_command(
     context: typer.Context,
     inputs: Inputs,
+    preset: ChosenPreset,
     options: dict[str, Any],
     output: Annotated[
         Path | None,
@@ -64,8 +63,6 @@ def render_command(
             rich_help_panel="output",
         ),
     ] = None,
-    preset: PresetOption = None,
-    model: Models = None,
     compare: Annotated[
         bool,
         typer.Option(
@@ -98,7 +95,7 @@ def render_command(
     dnirender clip.mp4 -p painters -k "0:photo,end:starry_night" -o painted.mp4
     dnirender clip.mp4 -m sharp=a.pth -m soft=b.pth -k 0:0,120:1
     """
-    name, chosen = choose_preset(preset, model)
+    name, chosen = preset
     if compare and "panels" not in options and len(chosen.layout.panels) < 2:
         options["panels"] = ("source", "render")
     if compare and len(options.get("panels", chosen.layout.panels)) < 2:

@@ -9,14 +9,12 @@ import typer
 
 from dnirender.cli.app import app
 from dnirender.cli.options import (
+    ChosenPreset,
     GroupedCommand,
     Input,
-    Models,
-    PresetOption,
     Quiet,
     Verbose,
     build_job,
-    choose_preset,
     with_options,
 )
 from dnirender.cli.output import Console
@@ -28,6 +26,7 @@ from dnirender.jobs.options import SHEET_ALPHAS, SHEET_FRAMES, SHEET_OPTIONS
 @with_options(SHEET_OPTIONS)
 def sheet_command(
     source: Input,
+    preset: ChosenPreset,
     options: dict[str, Any],
     output: Annotated[
         Path | None,
@@ -39,15 +38,13 @@ def sheet_command(
     alphas: Annotated[
         str, typer.Option(help="Values along the path, separated by commas.", rich_help_panel="timeline")
     ] = ",".join(SHEET_ALPHAS),
-    preset: PresetOption = None,
-    model: Models = None,
     quiet: Quiet = False,
     verbose: Verbose = False,
 ) -> None:
     """Draw a contact sheet: frames down, alpha across."""
     from dnirender.jobs.contact_sheet import make_sheet
 
-    name, chosen = choose_preset(preset, model)
+    name, chosen = preset
     target = output or Path(f"{source.stem}.sheet.png")
     if target.suffix.lower() != ".png":
         raise UsageError(f"{target}: a contact sheet is a PNG; name it .png")

@@ -88,7 +88,7 @@ class EngineOptions(Options):
 class ResumeOptions(Options):
     """The segments on the disk, and what happens to them."""
 
-    segment_frames: Annotated[int | None, Flag("safety", fingerprint=False), Field(ge=1)] = Field(
+    segment_frames: Annotated[int | None, Flag("safety", fingerprint=False, old=("segment",)), Field(ge=1)] = Field(
         default=None, description="Frames per segment, the unit of resuming.  [default: about 10 s of work]"
     )
     restart: Annotated[bool, Flag("safety", fingerprint=False)] = Field(
@@ -111,7 +111,7 @@ class EncodeOptions(Options):
     strict: Annotated[bool, Flag("safety", fingerprint=False)] = Field(
         default=False, description="Fail if the output cannot hold something of the input."
     )
-    overwrite: Annotated[bool, Flag("safety", names=("-y", "--overwrite"), fingerprint=False)] = Field(
+    overwrite: Annotated[bool, Flag("safety", names=("-y", "--overwrite"), fingerprint=False, old=("yes",))] = Field(
         default=False, description="Overwrite the output."
     )
 
@@ -132,8 +132,8 @@ SHEET_OPTIONS = (
 """Options of a contact sheet."""
 SHEET_FRAMES, SHEET_ALPHAS = ("0", "25%", "50%", "75%", "end"), ("0", "0.25", "0.5", "0.75", "1")
 """What it shows by default: positions in the source, and values along the path of endpoints."""
-RENAMED = {"segment": "segment_frames"}
-"""Options that were renamed, and their new names."""
+RENAMED = {old: name for name, (_, (_, _, flag)) in (*PRESET_OPTIONS.items(), *JOB_OPTIONS.items()) for old in flag.old}
+"""Options of the version before, and what they are called now."""
 
 
 def split_options(values: Mapping[str, Any]) -> tuple[dict[str, dict[str, Any]], dict[str, dict[str, Any]]]:
