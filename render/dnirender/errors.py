@@ -53,6 +53,12 @@ class OutputError(RenderError, OSError):
     exit_code = 5
 
 
+class Cancelled(RenderError):
+    """A render was stopped by the program that asked for it. Finished segments are kept; the same call resumes."""
+
+    exit_code = 130
+
+
 class TrainingError(RenderError):
     """Training has no data, or its loss is not finite."""
 

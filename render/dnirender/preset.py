@@ -67,6 +67,13 @@ class NetworkSettings(_Model):
     endpoints: tuple[Endpoint, ...] = Field(
         min_length=2, max_length=64, description="In order of the path from 0 to 1."
     )
+    weights_key: Annotated[
+        Annotated[str, Field(min_length=1, max_length=200)] | None,
+        Flag("effect", metavar="KEY", text=str | None),
+    ] = Field(
+        None,
+        description="Which weights of files that hold several, e.g. params or generator.  [default: EMA, if there]",
+    )
 
     @field_validator("endpoints")
     @classmethod
@@ -85,13 +92,13 @@ class TimelineSettings(_Model):
         str, Flag("timeline", names=("-k", "--keyframes"), parse=lambda text: text.removeprefix("="))  # -k=0:0
     ] = Field(
         "0:0, end:1",
-        description="POSITION:VALUE[@EASING],... e.g. 0:0,120:1 or 0:day,2.5s:dusk@smooth,end:night.",
+        description="POSITION:VALUE[@EASING], separated by commas: 0:0,120:1 or 0:day,2.5s:dusk@smooth,end:night.",
     )
     easing: Annotated[str, Flag("timeline")] = Field(
-        "linear", description="For keyframes that name none, e.g. smooth, easeInOutCubic."
+        "linear", description="Easing of keyframes without one, such as smooth or easeInOutCubic."
     )
     loop: Annotated[Literal["none", "repeat", "ping-pong"], Flag("timeline")] = Field(
-        "none", description="What alpha does after the last keyframe."
+        "none", description="What follows the last keyframe: none holds its value."
     )
     extrapolate: Annotated[bool, Flag("timeline")] = Field(
         False, description="Allow values outside 0..1 and negative weights."
@@ -126,7 +133,7 @@ class Layout(_Model):
         ("render",),
         min_length=1,
         max_length=16,
-        description="source, render, crossfade, or endpoints, separated by commas.",
+        description="Panels, separated by commas: source, render, crossfade, names of endpoints.",
     )
     labels: bool = Field(True, description="Write each panel's name into it.")
     width: Annotated[Side | None, Flag("input", text=int | None)] = Field(
@@ -142,7 +149,7 @@ class Encoding(_Model):
 
     codec: Annotated[str, Flag("output")] = Field("auto", description="Encoder.  [auto: libx264, for webm libvpx-vp9]")
     crf: Annotated[Annotated[int, Field(ge=0, le=63)] | None, Flag("output", text=int | None)] = Field(
-        None, description="Quality, lower is better.  [default: 17 for libx264, 30 for libvpx-vp9]"
+        None, description="Quality; lower is better and larger.  [default: 17 for libx264, 30 for libvpx-vp9]"
     )
     pix_fmt: Annotated[str | None, Flag("output")] = Field(
         None, description="Pixel format.  [default: the source's chroma sampling and depth]"
@@ -157,7 +164,7 @@ class Encoding(_Model):
             text=list[str],
             parse=lambda texts: parse_pairs("encoder_options", texts, "KEY=VALUE"),
         ),
-    ] = Field(default_factory=dict[str, str], description="An option of the encoder; repeat.")
+    ] = Field(default_factory=dict[str, str], description="An option of the encoder, such as preset=slow; repeat.")
     audio: Annotated[bool, Flag("output", fingerprint=False)] = Field(True, description="Copy the audio.")
     subtitles: Annotated[bool, Flag("output", fingerprint=False)] = Field(True, description="Copy the subtitles.")
 
@@ -274,7 +281,9 @@ def read_renamed(data: Any, names: Mapping[str, str]) -> Any:
     found = cast("dict[str, Any]", data)
     for old, new in names.items():
         if old in found and new not in found:
-            warnings.warn(f"{old}: is called {new} now; the old name will go in the next version", FutureWarning, 2)
+            warnings.warn(
+                f"{old}: is now called {new}; the old name will be removed in the next version", FutureWarning, 2
+            )
             found = {new if key == old else key: value for key, value in found.items()}
     return found
 
@@ -286,22 +295,21 @@ def schema() -> str:
 
 def _fields(place: tuple[int | str, ...]) -> list[str]:
     """The keys that the model at a key path knows."""
-    models: dict[str, type[BaseModel]] = {
-        "network": NetworkSettings,
-        "timeline": TimelineSettings,
-        "layout": Layout,
-        "encoding": Encoding,
-        "animation": Animation,
-    }
     if not place:
         return list(Preset.model_fields)
-    model = Endpoint if "endpoints" in place else models.get(cast(str, place[0]), Preset)
+    model = Endpoint if "endpoints" in place else _SECTIONS.get(cast(str, place[0]), Preset)
     return list(model.model_fields)
 
 
+_SECTIONS: dict[str, type[BaseModel]] = {
+    "network": NetworkSettings,
+    "timeline": TimelineSettings,
+    "layout": Layout,
+    "encoding": Encoding,
+    "animation": Animation,
+}
+
 PRESET_OPTIONS = {
-    name: (section, found)
-    for section, model in {"timeline": TimelineSettings, "layout": Layout, "encoding": Encoding}.items()
-    for name, found in offered(model).items()
+    name: (section, found) for section, model in _SECTIONS.items() for name, found in offered(model).items()
 }
 """By option: the section, and (field's name, field, flag)."""

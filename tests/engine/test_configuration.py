@@ -5,8 +5,10 @@ import pytest
 import torch
 from torch import nn
 
+from dnirender.cache import Cache
 from dnirender.engine import configuration
 from dnirender.engine.configuration import EngineConfiguration, configure
+from dnirender.engine.measurements import MeasurementCache
 from dnirender.engine.torch_model import TorchModel
 from dnirender.errors import UsageError
 from dnirender.networks.network import Network
@@ -17,7 +19,7 @@ CPU = torch.device("cpu")
 
 
 def test_a_configuration_is_in_pytorch_with_one_worker_until_it_is_measured():
-    assert configure(*toy(), CPU, "fp32", 3) == EngineConfiguration(
+    assert configure(*toy(), CPU, "fp32", 3, MeasurementCache(Cache(None), *toy())) == EngineConfiguration(
         device=CPU, dtype="fp32", backend="torch", workers=1, tile=None, threads=3, reason="cpu, fp32: as requested"
     )
 

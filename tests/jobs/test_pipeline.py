@@ -199,7 +199,9 @@ def test_opencv_has_its_threads_back_after_a_render_and_after_a_failure(tmp_path
         for target, fails in (("a.mkv", False), ("b.mkv", True)):
             seen = []
 
-            def progress(*_, seen=seen, fails=fails):
+            def progress(now, seen=seen, fails=fails):
+                if now.alpha is None:
+                    return
                 seen.append(cv2.getNumThreads())
                 if fails:
                     raise KeyboardInterrupt
@@ -214,10 +216,14 @@ def test_opencv_has_its_threads_back_after_a_render_and_after_a_failure(tmp_path
 
 def test_progress_is_told_every_frame(tmp_path, clip, endpoints):
     told = []
-    render(clip, tmp_path / "out.mp4", preset=preset_of(endpoints), progress=lambda *metadata: told.append(metadata))
-    assert [done for done, _, _ in told] == list(range(1, 13))
-    assert {total for _, total, _ in told} == {12}
-    assert (told[0][2], told[-1][2]) == ((1.0, 0.0), (0.0, 1.0))
+    render(clip, tmp_path / "out.mp4", preset=preset_of(endpoints), progress=told.append)
+    written = [now for now in told if now.alpha is not None]
+    assert [now.done for now in written] == list(range(1, 13))
+    assert {(now.phase, now.total) for now in written} == {("rendering", 12)}
+    assert (written[0].alpha, written[-1].alpha) == ((1.0, 0.0), (0.0, 1.0))
+    assert all(now.seconds_left > 0 for now in written[:-1]) and written[-1].seconds_left == 0
+    begun = [(now.phase, now.done, now.total) for now in told if now.alpha is None]
+    assert begun == [("loading", 0, 0), ("choosing", 0, 0), ("rendering", 0, 12), ("joining", 12, 12)]
 
 
 def test_a_job_can_be_sent_to_another_process(tmp_path, clip, endpoints):
@@ -233,8 +239,8 @@ def test_whatever_stops_a_render_the_old_file_stays_and_nothing_else(tmp_path, c
     old = folder / "out.mp4"
     old.write_bytes(b"old")
 
-    def stop(done, _total, _alpha):
-        if done == 5:
+    def stop(now):
+        if now.done == 5:
             raise error
 
     with pytest.raises(error):

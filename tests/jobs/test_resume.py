@@ -22,6 +22,7 @@ from dnirender.jobs.plan import make_plan
 from dnirender.jobs.prepare import prepare
 from dnirender.jobs.render import run
 from dnirender.jobs.workspace import Manifest
+from dnirender.progress import ProgressTracker
 from support.clips import decoded, frame_number, leftovers, make_clip, packets, preset_of, tiny_endpoints
 
 LOSSLESS = {"codec": "ffv1", "pix_fmt": "yuv444p"}
@@ -42,8 +43,8 @@ def job(clip, endpoints):
 def stop_after(count, error=Stop):
     """Progress that stops the render once so many frames of the whole are done."""
 
-    def progress(done, _total, _alpha):
-        if done == count:
+    def progress(now):
+        if now.done == count and now.alpha is not None:
             raise error
 
     return progress
@@ -68,10 +69,10 @@ def test_the_same_job_goes_on_and_equals_one_that_was_not_stopped(tmp_path, job,
     assert not files(parts, "[!.]*")
     assert bool(leftovers(parts)) == (after > 4)
     seen = []
-    report = render(output=parts / name, progress=lambda done, total, _: seen.append((done, total)), **job)
+    report = render(output=parts / name, progress=seen.append, **job)
     kept = (after - 1) // 4 * 4
     assert report.resumed == kept and report.frames == 12
-    assert seen == [(number, 12) for number in range(kept + 1, 13)]
+    assert [now.done for now in seen if now.alpha is not None] == list(range(kept + 1, 13))
     if name == "out.mkv":  # Matroska gives every file another number
         assert hashes(parts / name) == hashes(whole / name)
         assert packets(parts / name, "audio") == packets(whole / name, "audio")
@@ -367,7 +368,7 @@ def test_why_a_render_stopped_is_told_though_what_is_done_cannot_be_published(tm
     monkeypatch.setattr(finish, "partial_path", lambda _: (_ for _ in ()).throw(OutputError("no")))
     prepared = prepare(make_plan(job_of(job, tmp_path / "out.mkv", keep_partial=True)))
     with pytest.raises(Stop):
-        run(prepared, stop_after(10), told.append)
+        run(prepared, ProgressTracker(stop_after(10)), told.append)
     assert told == ["warning: the finished frames were not published (no)"]
 
 
@@ -439,7 +440,7 @@ def test_a_signal_before_the_first_frame_has_its_exit_code(tmp_path, long_job, n
     command = [sys.executable, "-c", early + PROGRAM, *long_job]
     done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=60)
     assert done.returncode == code, done.stderr
-    assert "error: stopped before a segment was finished; the same command goes on" in done.stderr
+    assert "error: stopped before the next segment was finished; the same command resumes" in done.stderr
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="Windows has no such signals to send")
@@ -452,7 +453,9 @@ def test_a_signal_keeps_the_segments_and_says_how_to_go_on(tmp_path, long_job, n
     assert process.returncode == code, err
     kept = 20 * len(parts(tmp_path))
     assert kept >= 40 and not (tmp_path / "out.mp4").exists()
-    assert f"stopped; {kept} of 300 frames are kept; to go on: dnirender long.mp4 --model=day=day.safetensors" in err
+    assert (
+        f"stopped; {kept} of 300 frames are finished; to resume: dnirender long.mp4 --model=day=day.safetensors" in err
+    )
     again = start(tmp_path, *long_job, "--json")
     out, err = again.communicate(timeout=60)
     assert again.returncode == 0, err
@@ -504,3 +507,23 @@ def test_a_second_signal_does_not_wait_for_anything(tmp_path, long_job):
     _, err = process.communicate(timeout=20)
     assert process.returncode == 130
     assert "to go on" not in seen + err and len(parts(tmp_path)) >= 2
+
+
+@pytest.mark.parametrize("backend", ["torch", "openvino"])
+def test_a_resumed_render_keeps_its_backend_whatever_was_measured_since(tmp_path, job, monkeypatch, backend):
+    """Which one is faster, and known to be, may change between a run and the next."""
+    pytest.importorskip("openvino")
+    from dnirender.engine import backend_trial
+
+    known = backend_trial.Measured(1.0, 1.0, 1.0, 0.0)
+    monkeypatch.setattr(backend_trial.MeasurementCache, "measured", lambda *_: known)
+    faster = iter([backend == "openvino", backend != "openvino"])
+    monkeypatch.setattr(backend_trial, "is_openvino_better", lambda *_: next(faster))
+    target = tmp_path / "out.mkv"
+    with pytest.raises(Stop):
+        render(output=target, progress=stop_after(9), **job)
+    report = render(output=target, **job)
+    assert (report.backend, report.resumed) == (backend, 8)
+    assert next(faster) == (backend != "openvino")  # nobody asked
+    whole = render(output=tmp_path / "whole.mkv", backend=backend, **job)
+    assert hashes(tmp_path / "whole.mkv") == hashes(target) and whole.backend == backend

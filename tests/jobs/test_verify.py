@@ -11,6 +11,7 @@ from dnirender import MediaError, UsageError, render
 from dnirender.cli.main import main
 from dnirender.encoding.provenance import read_provenance
 from dnirender.jobs.verify import failure, verify
+from support import delivery
 from support.clips import make_clip, packets, preset_of
 
 
@@ -120,7 +121,7 @@ def test_the_source_is_looked_for_by_its_name(tmp_path, pair, monkeypatch):
     moved = shutil.move(good, away / "out.mp4")
     with pytest.raises(
         UsageError,
-        match=r"was rendered from clip.mp4, which is neither next to it nor in the current folder; verify .* SOURCE",
+        match=r"was rendered from clip.mp4, which was not found \(no /.*clip\.mp4.*; verify .* SOURCE",
     ):
         verify(away / "out.mp4")
     monkeypatch.chdir(tmp_path)
@@ -129,6 +130,50 @@ def test_the_source_is_looked_for_by_its_name(tmp_path, pair, monkeypatch):
     monkeypatch.chdir("/")
     assert not wrong(verify(away / "out.mp4"))
     assert moved
+
+
+def test_the_source_may_be_named_by_its_folder(tmp_path, pair):
+    clip, good = pair
+    away = tmp_path / "away"
+    away.mkdir()
+    shutil.move(clip, away)
+    assert not wrong(verify(good, away)) and not wrong(verify(good, away / "clip.mp4"))
+    with pytest.raises(UsageError, match=rf"\(no {tmp_path}/clip.mp4\)"):
+        verify(good, tmp_path)
+    with pytest.raises(MediaError, match="gone.mp4: no such file"):
+        verify(good, tmp_path / "gone.mp4")
+
+
+@pytest.mark.parametrize("target", [".mp4", ".mov", ".mkv"])
+@pytest.mark.parametrize(
+    ("suffix", "audio"),
+    [
+        (".ts", "aac"),
+        (".ts", "libmp3lame"),
+        (".ts", "ac3"),
+        (".mkv", "pcm_s16le"),
+        (".avi", "pcm_s24le"),
+        (".mkv", "flac"),
+    ],
+)
+def test_packets_that_change_in_copying_as_they_must_are_good(tmp_path, suffix, audio, target):
+    clip = delivery.make_clip(tmp_path / f"clip{suffix}", frames=25, audio=audio)
+    delivery.identity(clip, tmp_path / f"out{target}")
+    for checks in (verify(tmp_path / f"out{target}"),):
+        assert not wrong(checks), checks
+    delivery.identity(clip, tmp_path / f"cut{target}", start="5", end="20")
+    assert not wrong(verify(tmp_path / f"cut{target}")), verify(tmp_path / f"cut{target}")
+
+
+def test_a_byte_that_changed_behind_an_adts_header_is_found(tmp_path):
+    clip = delivery.make_clip(tmp_path / "clip.ts", frames=25, audio="aac")
+    good = tmp_path / "out.mp4"
+    delivery.identity(clip, good)
+    data = bytearray(good.read_bytes())
+    place = data.index(packets(good, "audio")[3][1]) + 9
+    data[place] ^= 1
+    good.write_bytes(data)
+    assert wrong(verify(good)) == ["audio #1 (aac): copy"]
 
 
 def test_files_of_others_are_told(tmp_path, clip):

@@ -6,19 +6,21 @@ import contextlib
 import io
 import os
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from fractions import Fraction
 from typing import Any, cast
 
 import av
 import av.error
 import cv2
+import numpy as np
+from av.video.stream import VideoStream
 
 from dnirender.errors import UsageError
 from dnirender.files import error_text
-from dnirender.media.colorspace import ColorSpec
-from dnirender.media.containers import create_container
-from dnirender.media.pixel_formats import carries_opacity, sampling_of
+from dnirender.media.colorspace import KR_KB, UNSPECIFIED, ColorSpec, guess_matrix
+from dnirender.media.containers import create_container, logged_errors
+from dnirender.media.pixel_formats import carries_opacity, sampling_of, to_frame
 
 CRF = {"libx264": 17, "libx265": 20, "libvpx-vp9": 30, "libsvtav1": 28}
 X265_PARAMS = "log-level=error:info=0"  # the info SEI names the machine, so that no other could resume
@@ -32,6 +34,8 @@ CODEC_OPTIONS: dict[str, dict[str, str]] = {
     "libvpx-vp9": {"deadline": "good", "cpu-used": "3", "row-mt": "1"},
 }
 RATE_OPTIONS = {"qp", "b", "crf"}  # options that set the quality or the bit rate
+DNXHR_PROFILES = {"yuv422p10le": "dnxhr_hqx", "yuv444p10le": "dnxhr_444", "gbrp10le": "dnxhr_444"}
+FULL_RANGE = {"mjpeg"}  # encoders that refuse limited range
 ODD_SIZES = {"libvpx-vp9", "ffv1"}  # these accept odd sizes with any chroma subsampling
 
 
@@ -49,8 +53,13 @@ class VideoSpec:
     rate: Fraction
 
 
-def encoder_options(codec: str, crf: int | None, options: Mapping[str, str]) -> dict[str, str]:
+def encoder_options(
+    codec: str, crf: int | None, options: Mapping[str, str], pix_fmt: str | None = None
+) -> dict[str, str]:
     """Merges encoder options: our defaults, then crf, then the user's; later ones override earlier ones.
+
+    DNxHD has a few sizes and bit rates only: unless the options choose one of them, it becomes DNxHR, of the profile
+    for `pix_fmt`.
 
     On CPUs with AVX2, x264 gets `X264_PARAMS` unless x264-params set `asm`: equal frames give equal packets then.
     """
@@ -59,6 +68,8 @@ def encoder_options(codec: str, crf: int | None, options: Mapping[str, str]) -> 
         crf = CRF.get(codec)
     if crf is not None:
         merged["crf"] = str(crf)
+    if codec == "dnxhd" and not {"b", "profile"} & options.keys():
+        merged["profile"] = DNXHR_PROFILES.get(pix_fmt or "", "dnxhr_hq")
     merged |= options
     params = merged.get("x264-params", "")
     if codec == "libx264" and "asm=" not in params and cv2.checkHardwareSupport(AVX2):
@@ -82,18 +93,19 @@ def choose_pix_fmt(
         raise UsageError(f"pix_fmt={requested!r}: {codec} supports {', '.join(formats)}")
     if requested:
         return requested
-    names = {(2, 2): ["420"], (2, 1): ["422", "420"], (1, 1): ["444", "422", "420"]}
-    samplings = names.get(sampling or (2, 2), ["444", "420"])
+    nearest = {(2, 2): ["420"], (2, 1): ["422", "420"], (1, 1): ["444", "422", "420"]}
+    samplings = nearest.get(sampling or (2, 2), ["444", "420"])
     depths = ("12le", "10le", "") if depth > 10 else ("10le", "12le", "") if depth > 8 else ("", "10le")
     with_opacity = _opacity_formats(codec, formats) if opacity else []
     candidates = [f"yuva{name}p{bits}" for bits in depths for name in dict.fromkeys([*samplings, "422", "444", "420"])]
     for name in [*candidates, *with_opacity]:
         if name in with_opacity:
             return name
-    for name in [f"yuv{name}p{bits}" for bits in depths for name in samplings]:
-        if name in formats:
-            return name
-    return "yuv422p10le" if "yuv422p10le" in formats else next(iter(formats), "yuv420p")
+    for names in (samplings, ("422", "444", "420")):
+        for name in [f"yuv{name}p{bits}" for bits in depths for name in names]:
+            if name in formats:
+                return name
+    return next(iter(formats), "yuv420p")
 
 
 def _opacity_formats(codec: str, formats: Sequence[str]) -> list[str]:
@@ -113,6 +125,11 @@ def even_size(codec: str, pix_fmt: str, width: int, height: int) -> tuple[int, i
     return -(-width // across) * across, -(-height // down) * down
 
 
+def encodable_color(codec: str, color: ColorSpec) -> ColorSpec:
+    """The color with the range that the encoder takes."""
+    return replace(color, full_range=color.full_range or codec in FULL_RANGE)
+
+
 def check_encoder(spec: VideoSpec) -> None:
     """Opens the encoder with these settings: that it is listed does not mean it works (nvenc without a driver).
 
@@ -121,37 +138,69 @@ def check_encoder(spec: VideoSpec) -> None:
     """
     context = cast(av.VideoCodecContext, av.CodecContext.create(_find_encoder(spec.codec), "w"))
     configure(context, spec)
+    messages = list[str]()
     try:
-        context.open(strict=False)
+        with logged_errors() as messages:
+            context.open(strict=False)
     except (av.error.FFmpegError, ValueError) as error:
+        reason = "; ".join(messages[:2]) or error_text(error)
         options = " ".join(f"{key}={value}" for key, value in spec.options.items())
         raise UsageError(
             f"codec={spec.codec!r}: cannot encode {spec.width}x{spec.height} {spec.pix_fmt}"
-            f"{' with ' + options if options else ''} ({error_text(error)})"
+            f"{' with ' + options if options else ''} ({reason})"
         ) from error
     unknown = set(context.options) & set(spec.options)
     if unknown:
         raise UsageError(f"{spec.codec} has no option {', '.join(sorted(unknown))}; see ffmpeg -h encoder={spec.codec}")
 
 
-def check_container(spec: VideoSpec, container: str) -> None:
-    """Writes a header with the encoder's stream to memory.
+def check_container(spec: VideoSpec, container: str) -> ColorSpec:
+    """Writes a file with one frame to memory, to its end, and returns the color that its decoder reports.
+
+    Matrix and range differ from those of `spec` where neither the codec nor the container stores them (DNxHR is BT.709
+    by definition, MJPEG full range): then the frames must be encoded with what is returned.
 
     Raises:
-        UsageError: the container does not support the codec.
+        UsageError: the container does not support the codec, or the encoder fails at the first frame.
     """
-    out = create_container(io.BytesIO(), container)
+    file = io.BytesIO()
+    out = create_container(file, container)
+    messages = list[str]()
     try:
-        configure(out.add_stream(spec.codec, rate=spec.rate).codec_context, spec)
-        out.start_encoding()
+        with logged_errors() as messages:
+            stream = cast(VideoStream, out.add_stream(spec.codec, rate=spec.rate))
+            configure(stream.codec_context, spec, container)
+            black = np.zeros((spec.height, spec.width, 3), np.uint8)
+            frame = to_frame(black, spec.pix_fmt, spec.color)
+            frame.pts, frame.time_base = 0, 1 / spec.rate
+            out.mux(stream.encode(frame))
+            out.mux(stream.encode(None))
+            out.close()
     except (av.error.FFmpegError, ValueError) as error:
+        reason = "; ".join(messages[:2]) or error_text(error)
         raise UsageError(
-            f"codec={spec.codec!r}: {container} does not support it; choose another codec or extension"
+            f"codec={spec.codec!r}: {container} does not support it; choose another codec or extension ({reason})"
         ) from error
     finally:
-        # The scratch file has no packets; a muxer may raise for that, which says nothing about the header.
         with contextlib.suppress(av.error.FFmpegError, ValueError):
             out.close()
+    return _decoded_color(file, spec.color)
+
+
+def _decoded_color(file: io.BytesIO, intended: ColorSpec) -> ColorSpec:
+    """The color of the first frame of a file in memory, as players decode it; `intended` if there is no decoder."""
+    file.seek(0)
+    with contextlib.suppress(av.error.FFmpegError, ValueError), av.open(file, "r") as container:
+        frame = next(container.decode(video=0), None)
+        if frame is None or frame.format.is_rgb:
+            return intended
+        matrix, codes = int(frame.colorspace), int(frame.color_range)
+        matrix = guess_matrix(frame.height) if matrix == UNSPECIFIED else matrix
+        full = codes == 2 or frame.format.name.startswith("yuvj")
+        # A matrix has several codes: BT.601 is 5 and 6.
+        same = KR_KB.get(matrix, KR_KB[intended.matrix]) == KR_KB[intended.matrix]
+        return replace(intended, matrix=intended.matrix if same else matrix, full_range=full)
+    return intended
 
 
 def keeps_shape(spec: VideoSpec, container: str) -> bool:
@@ -159,8 +208,11 @@ def keeps_shape(spec: VideoSpec, container: str) -> bool:
     return container in ("mp4", "mov") or spec.codec in ("libx264", "libx265") or spec.sample_aspect_ratio == 1
 
 
-def configure(context: Any, spec: VideoSpec) -> None:
-    """Sets size, rate, aspect ratio, color and options of an encoder that is not open yet; its pts count frames."""
+def configure(context: Any, spec: VideoSpec, container: str = "") -> None:
+    """Sets size, rate, aspect ratio, color and options of an encoder that is not open yet; its pts count frames.
+
+    `container` is the format of the file that its stream is added to.
+    """
     context.width, context.height, context.pix_fmt = spec.width, spec.height, spec.pix_fmt
     context.time_base, context.framerate = 1 / spec.rate, spec.rate
     context.sample_aspect_ratio = spec.sample_aspect_ratio
@@ -169,6 +221,8 @@ def configure(context: Any, spec: VideoSpec) -> None:
         context.colorspace = spec.color.matrix
     context.color_primaries, context.color_trc = spec.color.primaries, spec.color.transfer
     context.options = dict(spec.options)
+    if container in ("mp4", "mov") and context.codec.canonical_name == "hevc":
+        context.codec_tag = "hvc1"  # FFmpeg writes hev1, which Apple's players do not open
     if spec.codec == "libsvtav1":
         os.environ.setdefault("SVT_LOG", "1")  # errors only: by default it prints its settings to stderr
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Callable, Generator, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +19,7 @@ from dnirender.encoding.encoders import (
     check_encoder,
     choose_pix_fmt,
     container_keeps_opacity,
+    encodable_color,
     encoder_options,
     even_size,
     keeps_shape,
@@ -163,7 +164,7 @@ def open_output(request: OutputRequest) -> Output:
     if isinstance(sink, VideoSink):
         sink.check()
     losses = tuple(f"{request.target.name}: {loss}" for loss in _losses(request, spec))
-    return Output(request, spec, sink, losses, (*losses, *_padding(request, spec)))
+    return Output(request, spec, sink, losses, (*losses, *_changes(request, spec)))
 
 
 def _choose_spec(request: OutputRequest) -> VideoSpec:
@@ -179,25 +180,36 @@ def _choose_spec(request: OutputRequest) -> VideoSpec:
         pix_fmt=pix_fmt,
         width=width,
         height=height,
-        color=source.color,
+        color=encodable_color(codec, source.color),
         sample_aspect_ratio=source.sample_aspect_ratio,
-        options=encoder_options(codec, settings.crf, settings.options),
+        options=encoder_options(codec, settings.crf, settings.options, pix_fmt),
         rate=request.timing.frame_rate.limit_denominator(100_000),
     )
     check_encoder(spec)
-    check_container(spec, container)
-    return spec
+    return replace(spec, color=check_container(spec, container))
+
+
+def _animation(request: OutputRequest) -> Sink:
+    return AnimationSink(request.target, request.timing, dither=request.dither, order=request.order)
+
+
+def _image_sequence(request: OutputRequest) -> Sink:
+    return ImageSequenceSink(request.target, request.order)
+
+
+IMAGE_SINKS: dict[str, Callable[[OutputRequest], Sink]] = {
+    **dict.fromkeys(FORMATS, _animation),
+    ".png": _image_sequence,
+}
+"""Makes the sink of an output that is not a video, by its extension."""
 
 
 def _make_sink(request: OutputRequest, spec: VideoSpec | None) -> Sink:
-    target, timing, order = request.target, request.timing, request.order
-    if target.suffix.lower() in FORMATS:
-        return AnimationSink(target, timing, dither=request.dither, order=order)
+    target, streams, provenance = request.target, request.copied_streams, request.provenance
     if spec is None:
-        return ImageSequenceSink(target, order)
-    streams, provenance = request.copied_streams, request.provenance
-    video = VideoSink(target, spec, timing, streams, provenance, ignore_errors=request.ignore_errors)
-    return BoomerangSink(video, order) if request.boomerang else video
+        return IMAGE_SINKS[target.suffix.lower()](request)
+    video = VideoSink(target, spec, request.timing, streams, provenance, ignore_errors=request.ignore_errors)
+    return BoomerangSink(video, request.order) if request.boomerang else video
 
 
 def _losses(request: OutputRequest, spec: VideoSpec | None) -> Iterator[str]:
@@ -214,10 +226,15 @@ def _keeps_opacity(request: OutputRequest, spec: VideoSpec | None) -> bool:
     return carries_opacity(spec.pix_fmt) and container_keeps_opacity(spec.codec, container_of(request.target))
 
 
-def _padding(request: OutputRequest, spec: VideoSpec | None) -> Iterator[str]:
+def _changes(request: OutputRequest, spec: VideoSpec | None) -> Iterator[str]:
     width, height = request.size
     if spec and (spec.width, spec.height) != (width, height):
         yield (
             f"{request.target.name}: {spec.codec} with {spec.pix_fmt} cannot encode {width}x{height}; "
             f"padded to {spec.width}x{spec.height} by repeating the edge"
+        )
+    if spec and spec.color != request.source.color:
+        yield (
+            f"{request.target.name}: {spec.codec} in this container does not store {request.source.color}; "
+            f"converted to {spec.color}, which players assume"
         )

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
@@ -12,6 +12,7 @@ from typing import Any, cast
 import av.error
 from av.audio.frame import AudioFrame
 from av.audio.stream import AudioStream
+from av.bitstream import BitStreamFilterContext
 from av.container import InputContainer, OutputContainer
 from av.packet import Packet
 
@@ -19,7 +20,8 @@ from dnirender.encoding.stream_plan import MUXER_TAGS, StreamPlan, add_copy, cop
 from dnirender.encoding.transcode import AudioTranscoder
 from dnirender.errors import MediaError
 from dnirender.files import error_text
-from dnirender.media.containers import demux, fraction, open_container
+from dnirender.media.containers import codec_of, demux, fraction, open_container
+from dnirender.media.timecode import TAG
 
 PROBE_PACKETS = 15
 EDIT_LIST_CONTAINERS = ("mp4", "mov")  # with an edit list, which mutes audio before time zero
@@ -28,11 +30,15 @@ PREROLL = Fraction(8, 100)  # seconds a decoder needs before its first audible s
 
 @dataclass(frozen=True)
 class TimeRange:
-    """Source time [start, stop) in seconds, None for unbounded; `shift` is subtracted from every timestamp."""
+    """Source time [start, stop) in seconds, None for unbounded; `shift` is subtracted from every timestamp.
+
+    `timecode` is that of the first frame in the range, "" without one.
+    """
 
     start: Fraction | None = None
     stop: Fraction | None = None
     shift: Fraction = Fraction(0)
+    timecode: str = ""
 
     def contains(self, time: Fraction) -> bool:
         """Whether a packet that begins at `time` is in the range."""
@@ -68,8 +74,8 @@ class StreamCopier:
         for plan in plans:
             if plan.action != "drop":
                 self._add(plan)
-        self._describe_video({plan.index for plan in plans})
         out.metadata.update({k: v for k, v in self._source.metadata.items() if k.lower() not in MUXER_TAGS})
+        self._describe_video({plan.index for plan in plans})
         self._copy_chapters()
         self._packets = self._demux()
         self._next: Packet[Any] | None = next(self._packets, None)
@@ -176,8 +182,13 @@ class StreamCopier:
     def _describe_video(self, others: set[int]) -> None:
         """Gives the rendered video, the one that no plan is about, its language, title and disposition back."""
         rendered = next((stream for stream in self._source.streams.video if stream.index not in others), None)
-        if rendered is not None and self._out.streams.video:
-            copy_metadata(self._out.streams.video[0], rendered)
+        if rendered is None or not self._out.streams.video:
+            return
+        video = self._out.streams.video[0]
+        copy_metadata(video, rendered)
+        if timecode := self._time_range.timecode:
+            # MP4 and MOV make a track of the video's tag.
+            (video if self._out.format.name in EDIT_LIST_CONTAINERS else self._out).metadata[TAG] = timecode
 
     def _copy_chapters(self) -> None:
         chapters: list[Any] = []
@@ -210,6 +221,26 @@ def is_in_output(packet: Packet[Any], time_range: TimeRange, container: str) -> 
     """
     is_hidden = packet.is_discard and start_of(packet) < -PREROLL
     return time_range.contains(start_of(packet)) and (container in EDIT_LIST_CONTAINERS or not is_hidden)
+
+
+def stored_packets(packets: Iterable[Packet[Any]], stream: Any, container: str) -> Iterator[Packet[Any]]:
+    """Packets of the source's `stream` as the muxer of `container` stores them.
+
+    That is AAC without ADTS headers, which move to the header of the file, and the parts of a PGS subtitle in one.
+    """
+    name = {"aac": "aac_adtstoasc", "hdmv_pgs_subtitle": "pgs_frame_merge"}.get(codec_of(stream))
+    if name is None or (name == "pgs_frame_merge" and container != "matroska"):
+        yield from packets
+        return
+    bitstream_filter: BitStreamFilterContext | None = None
+    for packet in packets:
+        if bitstream_filter is None:
+            has_adts = packet.size > 1 and int.from_bytes(bytes(packet)[:2], "big") & 0xFFF0 == 0xFFF0
+            bitstream_filter = BitStreamFilterContext(name if has_adts or "pgs" in name else "null", stream)
+        if packet.size:
+            yield from bitstream_filter.filter(packet)
+    if bitstream_filter is not None:
+        yield from bitstream_filter.filter(None)
 
 
 def _trim(packet: Packet[Any], time_range: TimeRange) -> bool:

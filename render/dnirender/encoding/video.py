@@ -213,7 +213,7 @@ class VideoSink:
             out = create_container(file, container_of(self._target), options)
             stack.callback(_close, out)
             stream = cast(VideoStream, out.add_stream(self._spec.codec, rate=self._spec.rate))
-            configure(stream.codec_context, self._spec)
+            configure(stream.codec_context, self._spec, container_of(self._target))
             stream.time_base = self._times.time_base
             copier = (
                 StreamCopier(*self._copied_streams, out, ignore_errors=self._ignore_errors)

@@ -2,9 +2,24 @@
 
 from __future__ import annotations
 
+from collections.abc import Generator
+from contextlib import contextmanager
+
 import torch
 
 from dnirender.errors import UsageError
+
+
+@contextmanager
+def one_thread() -> Generator[None]:
+    """PyTorch on one thread. What many small operations gain by several is less than what those lose by waiting for one
+    another where other programs run: some hundred times as much."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
 
 
 def choose_device(name: str) -> torch.device:

@@ -5,19 +5,23 @@ from __future__ import annotations
 import itertools
 from collections.abc import Generator, Iterable, Iterator, Sequence
 from contextlib import closing
+from dataclasses import replace
 from typing import cast
 
 import numpy as np
 import torch
 
+from dnirender.cache import Cache
 from dnirender.engine.arrays import Array, Form, from_rendered, to_frames
-from dnirender.engine.autotune import Workload, autotune, check_backend, seconds_per_frame
+from dnirender.engine.autotune import Autotuner, check_backend
+from dnirender.engine.backend_trial import Enter, Workload, seconds_per_frame
 from dnirender.engine.configuration import configure, endpoint_alphas
 from dnirender.engine.cpu import CPUExecutor, CPUWorker
 from dnirender.engine.cuda import CUDAExecutor
 from dnirender.engine.device import choose_device
 from dnirender.engine.executor import Executor, Model, count_weight_writes
 from dnirender.engine.fp32_retry import Fp32Renderer, Fp32Retry
+from dnirender.engine.measurements import MeasurementCache
 from dnirender.engine.memory import MemoryPlanner
 from dnirender.engine.memory_retry import MemoryRetry
 from dnirender.engine.torch_model import TorchModel
@@ -43,7 +47,7 @@ class Engine:
     configuration.py). `backend` is auto, torch or openvino: what `autotune` chooses from. `threads` is set for the
     whole process. `tile` is the side of tiles in pixels of the source, or their height and width; None tiles frames
     only if they do not fit into memory. A frame whose output is not finite (NaN or Inf) in bf16 or fp16 is rendered
-    again in fp32, and its index is added to `fp32_frames`.
+    again in fp32, and its index is added to `fp32_frames`. `cache` remembers what is measured; None remembers nothing.
 
     UsageError: a device, dtype, backend or tile that is not available. ModelError: output that is not finite in fp32.
     RenderError: out of memory.
@@ -59,6 +63,7 @@ class Engine:
         backend: str = "auto",
         threads: int | None = None,
         tile: int | tuple[int, int] | None = None,
+        cache: Cache | None = None,
     ) -> None:
         if threads is not None:
             if threads < 1:
@@ -71,12 +76,18 @@ class Engine:
         path.to(chosen_device)
         self.network = network
         self._path = path
-        self._configuration = self._base = configure(network, path, chosen_device, dtype, num_threads)
+        self.measurements = MeasurementCache(cache or Cache(None), network, path)
+        self._configuration = self._base = configure(
+            network, path, chosen_device, dtype, num_threads, self.measurements
+        )
         self._requested_backend = check_backend(backend, network, self._base)
         self._planner = MemoryPlanner(network, tile)
         self._fp32 = Fp32Renderer(network, path, chosen_device, self._planner)
         self._models = [TorchModel(network, path, self.dtype) for _ in range(2 if self._on_cuda else 1)]
         self._executor = self._build_executor(self._models)
+        self._autotuner = Autotuner(
+            self._base, self._requested_backend, self._models, self._planner, self._build_executor, self.measurements
+        )
         self._tuned_for: Workload | None = None
 
     def _build_executor(self, models: Sequence[Model]) -> Executor:
@@ -88,23 +99,44 @@ class Engine:
             return Fp32Retry(CUDAExecutor(limited, self.device), render_fp32)
         return CPUExecutor([Fp32Retry(CPUWorker(model), render_fp32) for model in limited], self.threads)
 
-    def autotune(self, height: int, width: int, count: int, depth: int = 8) -> None:
+    def autotune(self, height: int, width: int, count: int, depth: int = 8, enter: Enter | None = None) -> None:
         """Selects the fastest configuration for `count` frames of this size and bit depth: tiles if a frame does not
         fit into memory, on the CPU as many workers as threads and memory allow, and PyTorch or OpenVINO.
 
         Speed is measured, so the choice may differ from run to run, and images with it within the allowed error. Frames
-        of other sizes are rendered by PyTorch. ModelError: OpenVINO was requested and cannot run the network, or
-        renders it incorrectly. RenderError: no tile fits into memory.
+        of other sizes are rendered by PyTorch. `enter` is told the phases "choosing" and "compiling".
+        ModelError: OpenVINO was requested and cannot run the network, or is wrong. RenderError: no tile fits memory.
         """
-        workload = Workload(height, width, np.uint8 if depth <= 8 else np.uint16, count)
+        workload = _workload(height, width, count, depth)
         if self._tuned_for is not None and self._tuned_for.covers(workload):
             return
+        enter = enter or (lambda _: None)
+        enter("choosing")
         self._tuned_for = None
         self._configuration, self._executor = self._base, self._build_executor(self._models)
-        self._configuration, self._executor = autotune(
-            self._base, self._requested_backend, workload, self._models, self._planner, self._build_executor
-        )
+        self._configuration, self._executor = self._autotuner.choose(workload, enter)
         self._tuned_for = workload
+
+    def recall(self, height: int, width: int, count: int, depth: int = 8) -> None:
+        """States the configuration that `autotune` would select, as far as that is known from earlier measurements;
+        frames are rendered as before."""
+        self._tuned_for = None
+        self._executor = self._build_executor(self._models)
+        self._configuration = self._autotuner.recall(_workload(height, width, count, depth))
+
+    @property
+    def pace(self) -> float | None:
+        """Seconds that a frame of the size last tuned for, or recalled, takes among others; None where that was not
+        measured."""
+        return self._configuration.seconds_per_frame
+
+    def measure_pace(self) -> float:
+        """`pace`, measured where it is not known."""
+        if self.pace is None and self._tuned_for is not None:
+            seconds = self.seconds_per_frame(self._tuned_for.test_image(), 1)
+            self._autotuner.remember_pace(self._configuration, self._tuned_for, seconds)
+            self._configuration = replace(self._configuration, seconds_per_frame=seconds)
+        return self.pace or 0.0
 
     def __call__(self, batches: Iterable[Batch]) -> Generator[tuple[Batch, tuple[Image, ...]]]:
         with closing(self._executor(batches)) as results:
@@ -197,6 +229,10 @@ class Engine:
     @property
     def _on_cuda(self) -> bool:
         return self.device.type == "cuda"
+
+
+def _workload(height: int, width: int, count: int, depth: int) -> Workload:
+    return Workload(height, width, np.uint8 if depth <= 8 else np.uint16, count)
 
 
 def _batches(frames: Sequence[Frame], alphas: Sequence[Alpha]) -> Iterator[Batch]:

@@ -16,9 +16,10 @@ from av.video.stream import VideoStream
 from dnirender.engine.calibration import calibration_image
 from dnirender.jobs.job import Job
 from dnirender.jobs.plan import make_plan
-from dnirender.jobs.prepare import PreparedJob, prepare
+from dnirender.jobs.prepare import PreparedJob, load_engine, prepare
 from dnirender.jobs.render import run
 from dnirender.media import resize
+from dnirender.progress import ProgressTracker
 
 SECONDS = 6.0  # about the duration of each of two measurements
 MIN_FRAMES, MAX_FRAMES = 24, 480  # number of frames measured
@@ -64,7 +65,7 @@ def bench(job: Job, *, sample: bool = False) -> BenchmarkResult:
 
 def _measured(job: Job) -> BenchmarkResult:
     began = time.perf_counter()
-    prepared = prepare(make_plan(job))
+    prepared = prepare(make_plan(job), load_engine(job, fresh=True))
     startup = time.perf_counter() - began
     plan, engine = prepared.plan, prepared.engine
     frame = resize.resize_to(next(iter(plan.source.frames(plan.selection.indices[:1]))).image, *plan.size)
@@ -74,7 +75,7 @@ def _measured(job: Job) -> BenchmarkResult:
     short = plan.job.override(start=plan.selection.indices[0], end=plan.selection.indices[count - 1] + 1)
     prepared = prepare(make_plan(short), engine)
     rest = _seconds_per_tick(lambda tick: _without_networks(prepared, tick))
-    whole = _seconds_per_tick(lambda tick: run(prepared, lambda _done, _total, _alpha: tick()))
+    whole = _seconds_per_tick(lambda tick: run(prepared, ProgressTracker(lambda now: tick() if now.alpha else None)))
     width, height = prepared.output.request.size
     return BenchmarkResult(
         size=f"{plan.size[0]}x{plan.size[1]} -> {width}x{height}",

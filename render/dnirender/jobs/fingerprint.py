@@ -23,7 +23,7 @@ def job_fingerprint(plan: Plan) -> Fingerprint:
     # Streams that are copied when segments are joined do not affect the segments.
     copied = {"audio": True, "subtitles": True}
     sections = preset.model_dump(
-        mode="json", exclude={"name": True, "about": True, "network": True, "encoding": copied}
+        mode="json", exclude={"name": True, "about": True, "network": {"endpoints": True}, "encoding": copied}
     )
     weights = {endpoint.name: _content_hash(endpoint.weights) for endpoint in preset.network.endpoints}
     libraries = [f"{name}-{'.'.join(map(str, number))}" for name, number in av.library_versions.items()]

@@ -10,15 +10,16 @@ from dnirender.encoding.output import open_output, remove_unpublished
 from dnirender.errors import RenderError
 from dnirender.files import publish
 from dnirender.jobs.disk_space import size_text
-from dnirender.jobs.pipeline import Progress, render_segments
+from dnirender.jobs.pipeline import render_segments
 from dnirender.jobs.prepare import PreparedJob, engine_settings, output_request, partial_path
 from dnirender.jobs.workspace import Manifest, Segment, Workspace
+from dnirender.progress import ProgressTracker
 
 LARGE = 500_000_000  # bytes that take seconds to join
 
 
 def finish_render(
-    prepared: PreparedJob, workspace: Workspace, progress: Progress | None, notice: Callable[[str], None] | None
+    prepared: PreparedJob, workspace: Workspace, progress: ProgressTracker, notice: Callable[[str], None] | None
 ) -> Sequence[Segment]:
     """Renders the missing segments, publishes the result and cleans up; returns the segments that were missing."""
     plan, missing = prepared.plan, list[Segment]()
@@ -32,6 +33,7 @@ def finish_render(
             render_segments(prepared, missing, progress)
             if notice and (size := sum(file.stat().st_size for file in workspace.folder.glob("*.part"))) > LARGE:
                 notice(f"{plan.job.output}: joining {size_text(size)}")
+            progress.enter("joining", len(plan.selection.indices), len(plan.selection.indices))
             _publish(prepared, workspace, manifest.segments)
         workspace.published = True
     except BaseException:

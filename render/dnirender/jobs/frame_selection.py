@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from bisect import bisect_right
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
@@ -13,6 +14,7 @@ from dnirender.encoding.stream_copy import TimeRange
 from dnirender.errors import UsageError
 from dnirender.frames import Alpha
 from dnirender.jobs.job import Job
+from dnirender.media.timecode import advance_timecode
 from dnirender.timeline.parser import parse_position
 from dnirender.timeline.timeline import Track
 
@@ -60,12 +62,17 @@ def select_frames(job: Job, metadata: VideoMetadata) -> Selection:
 def timing_and_range(metadata: VideoMetadata, start: int, stop: int) -> tuple[FrameTiming, TimeRange]:
     """The timestamps of frames start to stop (exclusive), and the time range of the other streams.
 
-    A part of the source begins at time zero; the complete source keeps its own start time.
+    A part of the source begins at time zero; the complete source keeps its own start time, on a clock from zero.
     """
     times, seconds = _frame_timing(metadata, start, stop), metadata.seconds
     if start == 0 and stop == len(seconds):
-        return times, TimeRange()
-    time_range = TimeRange(seconds[start], seconds[stop] if stop < len(seconds) else None, seconds[start])
+        clock_start = math.floor(metadata.clock_start / times.time_base)  # to the tick, so that frames stay exact
+        time_range = TimeRange(shift=clock_start * times.time_base, timecode=metadata.timecode)
+        return replace(times, pts=tuple(pts - clock_start for pts in times.pts)), time_range
+    rate = metadata.frame_rate
+    frames = round((seconds[start] - seconds[0]) * rate) if metadata.variable_frame_rate else start
+    timecode = advance_timecode(metadata.timecode, frames, rate)
+    time_range = TimeRange(seconds[start], seconds[stop] if stop < len(seconds) else None, seconds[start], timecode)
     return replace(times, pts=tuple(pts - times.pts[0] for pts in times.pts)), time_range
 
 

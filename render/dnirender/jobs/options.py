@@ -45,40 +45,45 @@ class DecodeOptions(Options):
     """Which part of the source is decoded, and how. `start` and `end` are positions in it, `end` exclusive."""
 
     start: Annotated[Position | None, Flag("input", text=str | None)] = Field(
-        default=None, description="First frame rendered: 48, 2s, 0:02, 50%."
+        default=None, description="First frame to render: 48, 2s, 0:02 or 50%."
     )
     end: Annotated[Position | None, Flag("input", text=str | None)] = Field(
-        default=None, description="First frame that is not rendered any more."
+        default=None, description="Frame to stop before, in the same forms."
     )
     video_stream: Annotated[int | None, Flag("input"), Field(ge=0)] = Field(
-        default=None, description="Which video stream, counted from 0."
+        default=None, description="Number of the video stream to render, from 0.  [default: the main one]"
     )
     deinterlace: Annotated[Literal["auto", "off", "bwdif"], Flag("input")] = Field(
-        default="auto", description="Make progressive frames of interlaced ones."
+        default="auto", description="Deinterlace interlaced sources (auto), none, or all."
     )
     hdr: Annotated[Literal["auto", "keep", "tonemap"], Flag("input")] = Field(
-        default="auto", description="Keep HDR as it is (auto, with a warning), or tone-map it to SDR first."
+        default="auto", description="Keep HDR (auto: with a warning), or tone-map it to SDR before the network."
     )
     ignore_errors: Annotated[bool, Flag("input", fingerprint=False)] = Field(
-        default=False, description="Render a damaged input; a lost frame repeats the one before it."
+        default=False, description="Render damaged inputs; each lost frame repeats the one before it."
     )
 
 
 class EngineOptions(Options):
     """What runs the networks. `tile` is a side or (height, width) in source pixels."""
 
-    device: Annotated[str, Flag("speed")] = Field(default="auto", description="auto, cpu, cuda or cuda:N.")
+    device: Annotated[str, Flag("speed")] = Field(
+        default="auto", description="cpu, cuda, cuda:N, or auto for a GPU if there is one."
+    )
     dtype: Annotated[Literal["auto", "fp32", "bf16", "fp16"], Flag("speed")] = Field(
-        default="auto", description="Precision of the networks."
+        default="auto", description="Precision of the networks; auto measures the error of bf16 and fp16."
     )
     backend: Annotated[Literal["auto", "torch", "openvino"], Flag("speed")] = Field(
-        default="auto", description="What runs the networks on a CPU."
+        default="auto", description="What runs the networks on a CPU; auto measures which is faster."
     )
     batch: Annotated[int | None, Flag("speed", fingerprint=False), Field(ge=1, le=1024)] = Field(
         default=None, description="Frames per pass.  [default: 1 on CPU, 4 on CUDA]"
     )
     threads: Annotated[int | None, Flag("speed"), Field(ge=1, le=1024)] = Field(
         default=None, description="CPU threads of the networks."
+    )
+    cache: Annotated[bool, Flag("speed", fingerprint=False)] = Field(
+        default=True, description="Use and remember what was measured on this machine."
     )
     tile: Annotated[Tile | None, BeforeValidator(_tile), Flag("speed", text=int | None)] = Field(
         default=None, description="Side of tiles, in source pixels.  [default: no tiles, unless memory needs them]"
@@ -92,10 +97,10 @@ class ResumeOptions(Options):
         default=None, description="Frames per segment, the unit of resuming.  [default: about 10 s of work]"
     )
     restart: Annotated[bool, Flag("safety", fingerprint=False)] = Field(
-        default=False, description="Discard the segments of earlier runs."
+        default=False, description="Do not resume: discard the segments of earlier runs."
     )
     keep_partial: Annotated[bool, Flag("safety", fingerprint=False)] = Field(
-        default=False, description="If stopped, publish the finished frames as STEM.partial.EXT."
+        default=False, description="When stopped, write the finished frames to STEM.partial.EXT."
     )
 
 
@@ -103,16 +108,16 @@ class EncodeOptions(Options):
     """How the output is written, in addition to the settings of the preset."""
 
     fps: Annotated[Fraction | None, BeforeValidator(_rate), Flag("output", text=float | None)] = Field(
-        default=None, description="Frames per second of animations and of still images."
+        default=None, description="Frame rate of GIF, WebP and APNG, and of videos from still images."
     )
     boomerang: Annotated[bool, Flag("timeline")] = Field(
-        default=False, description="Play forward, then backward; without sound."
+        default=False, description="Play forward, then backward; drops the audio."
     )
     strict: Annotated[bool, Flag("safety", fingerprint=False)] = Field(
-        default=False, description="Fail if the output cannot hold something of the input."
+        default=False, description="Fail if the output format cannot store all streams and properties of the input."
     )
     overwrite: Annotated[bool, Flag("safety", names=("-y", "--overwrite"), fingerprint=False, old=("yes",))] = Field(
-        default=False, description="Overwrite the output."
+        default=False, description="Overwrite existing outputs."
     )
 
 

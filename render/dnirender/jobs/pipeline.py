@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import itertools
 from collections import deque
-from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
+from collections.abc import Generator, Iterable, Iterator, Sequence
 from contextlib import closing, contextmanager
 from dataclasses import replace
 from typing import Any
@@ -23,19 +23,18 @@ from dnirender.jobs.plan import Plan
 from dnirender.jobs.prepare import PreparedJob
 from dnirender.jobs.workspace import Segment
 from dnirender.media import resize
+from dnirender.progress import ProgressTracker
 
 DECODED_AHEAD, RENDERED_AHEAD, CONVERTED_AHEAD = 4, 2, 2
 
-Progress = Callable[[int, int, Alpha], None]
-"""Called after every encoded frame with (finished frames, total frames, alpha of the frame)."""
 
-
-def render_segments(prepared: PreparedJob, missing: Sequence[Segment], progress: Progress | None) -> None:
+def render_segments(prepared: PreparedJob, missing: Sequence[Segment], progress: ProgressTracker) -> None:
     """Renders the segments that are missing. The threads work ahead across the ends of segments."""
     plan, output = prepared.plan, prepared.output
     numbers = [number for segment in missing for number in segment.numbers]
     total = len(plan.selection.indices)
     finished = total - len(numbers)
+    progress.enter("rendering", finished, total)
     with (
         _opencv_threads(1 if prepared.engine.device.type == "cpu" else None),
         closing(prefetch(_decode(plan, numbers), DECODED_AHEAD, "decode")) as decoded,
@@ -47,8 +46,7 @@ def render_segments(prepared: PreparedJob, missing: Sequence[Segment], progress:
                 for number in segment.numbers:
                     encode(number, _next_image(images, number))
                     finished += 1
-                    if progress:
-                        progress(finished, total, plan.selection.alphas[number])
+                    progress.wrote(finished, total, plan.selection.alphas[number])
                 if plan.source.concealed_frames:
                     prepared.workspace.update(concealed_frames=sorted(plan.source.concealed_frames))
 

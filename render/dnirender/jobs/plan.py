@@ -13,8 +13,9 @@ from pathlib import Path
 from dnirender.decoding.metadata import VideoMetadata
 from dnirender.decoding.open import open_source
 from dnirender.decoding.source import Source
-from dnirender.encoding.animation import FORMATS, check_rate
+from dnirender.encoding.animation import check_rate
 from dnirender.encoding.image_sequence import numbered_path
+from dnirender.encoding.output import IMAGE_SINKS
 from dnirender.encoding.sink import FrameTiming
 from dnirender.encoding.stream_copy import TimeRange
 from dnirender.encoding.stream_plan import AS_REQUESTED, StreamPlan, plan_streams
@@ -194,8 +195,8 @@ def check_output(job: Job) -> None:
         raise UsageError(f"{job.output}: one PNG cannot hold a transition; name a pattern such as frame_%04d.png")
     if job.numbered and not re.fullmatch(r"[^%]*%(0\d+)?d[^%]*", job.output.name):
         raise UsageError(f"{job.output.name}: expected one number in the pattern, as in frame_%04d.png")
-    if not job.numbered and suffix not in CONTAINERS and suffix not in FORMATS:
-        known = " ".join(sorted(ext.lstrip(".") for ext in (*CONTAINERS, *FORMATS)))
+    if suffix not in CONTAINERS and suffix not in IMAGE_SINKS:
+        known = " ".join(sorted(ext.lstrip(".") for ext in (*CONTAINERS, *IMAGE_SINKS) if ext != ".png"))
         raise UsageError(
             f"{job.output}: unknown output format {suffix or 'without extension'!r}; expected {known} or %04d.png"
         )
@@ -266,7 +267,7 @@ def _streams(job: Job, metadata: VideoMetadata) -> tuple[StreamPlan, ...]:
         reason = BOOMERANG if job.encode.boomerang else IMAGES_ONLY
         others = [stream for stream in metadata.streams if stream.index != metadata.video_index]
         return tuple(StreamPlan(s.index, s.kind, s.codec, "drop", "", reason) for s in others)
-    if metadata.still:
+    if not metadata.has_streams:
         return ()
     encoding = job.preset.encoding
     return plan_streams(

@@ -8,10 +8,11 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from dnirender.cache import Cache, cache_folder
+from dnirender.concurrency import collector_paused
 from dnirender.encoding.image_sequence import numbered_path
 from dnirender.encoding.output import Output, OutputRequest, open_output
 from dnirender.encoding.provenance import Provenance, read_provenance
-from dnirender.engine.calibration import calibration_image
 from dnirender.errors import MediaError, OutputError, UsageError
 from dnirender.jobs.disk_space import check_space, remaining_bytes
 from dnirender.jobs.fingerprint import job_fingerprint
@@ -19,7 +20,7 @@ from dnirender.jobs.job import Job
 from dnirender.jobs.plan import Plan, make_plan
 from dnirender.jobs.workspace import Manifest, Segment, Workspace, short_hash, split
 from dnirender.layout.panels import compare_size
-from dnirender.media import resize
+from dnirender.progress import ProgressTracker
 from dnirender.version import __version__
 
 if TYPE_CHECKING:
@@ -31,12 +32,18 @@ MAX_SEGMENT_FRAMES = 1024
 CUDA_BATCH = 4  # on the CPU, 1 is faster: activations stay in the caches
 
 
-def load_engine(job: Job) -> Engine:
-    """The networks of the job's preset on its device; raises ModelError, UsageError."""
-    from dnirender.engine.engine import Engine
-    from dnirender.networks.loading import load
+def load_engine(job: Job, *, fresh: bool = False) -> Engine:
+    """The networks of the job's preset on its device. `fresh` uses nothing that was measured before. Raises ModelError,
+    UsageError."""
+    with collector_paused():
+        from dnirender.engine.device import one_thread
+        from dnirender.engine.engine import Engine
+        from dnirender.networks.loading import load
 
-    network, path = load({endpoint.name: endpoint.weights for endpoint in job.preset.network.endpoints})
+    settings = job.preset.network
+    files = {endpoint.name: endpoint.weights for endpoint in settings.endpoints}
+    with one_thread():
+        network, path = load(files, weights_key=settings.weights_key)
     options = job.engine
     return Engine(
         network,
@@ -46,6 +53,7 @@ def load_engine(job: Job) -> Engine:
         backend=options.backend,
         threads=options.threads,
         tile=options.tile,
+        cache=Cache(cache_folder() if options.cache else None, fresh=fresh),
     )
 
 
@@ -70,11 +78,14 @@ class PreparedJob:
         return 0 if self.plan.job.resume.restart else self.workspace.num_finished_frames
 
 
-def prepare(plan: Plan, engine: Engine | None = None) -> PreparedJob:
+def prepare(
+    plan: Plan, engine: Engine | None = None, progress: ProgressTracker | None = None, *, measure: bool = True
+) -> PreparedJob:
     """Loads the networks, or uses `engine` if it fits, and opens the output.
 
     `engine` must come from a job with the same networks and engine options. Resumes segments finished by an earlier
-    run, on the same device and dtype. Raises UsageError, ModelError, OutputError.
+    run, on the same device and dtype. Without `measure` nothing is measured and nothing can be rendered: the engine
+    only states what it would choose, as far as that is known. Raises UsageError, ModelError, OutputError.
     """
     workspace = Workspace(plan.job.output, job_fingerprint(plan))
     _check_targets(plan, workspace)
@@ -95,8 +106,12 @@ def prepare(plan: Plan, engine: Engine | None = None) -> PreparedJob:
     needed = remaining_bytes(workspace.folder, finished, num_frames, output.estimated_bytes)
     if tight := check_space(plan.job.output, needed, is_resumed=bool(finished)):
         warnings.append(tight)
-    autotune(engine, plan)
-    segments = manifest.segments if manifest else split(num_frames, _segment_length(plan, engine))
+    segments: tuple[Segment, ...] = ()
+    if measure:
+        autotune(engine, plan, progress)
+        segments = manifest.segments if manifest else split(num_frames, _segment_length(plan, engine))
+    else:
+        engine.recall(plan.size[1], plan.size[0], plan.forwards, plan.source.metadata.depth)
     if not plan.job.resume.restart:
         warnings += [
             f"{plan.job.output}: another job was started on it, with a different {', '.join(names)}; its finished "
@@ -136,7 +151,7 @@ def output_request(plan: Plan, scale: int, job_hash: str) -> OutputRequest:
         settings=preset.encoding,
         dither=preset.animation.dither,
         copied_streams=None
-        if metadata.still or job.encode.boomerang
+        if not metadata.has_streams or job.encode.boomerang
         else (job.input, plan.streams, plan.selection.time_range),
         provenance=_provenance(plan, job_hash),
         ignore_errors=job.decode.ignore_errors,
@@ -217,23 +232,13 @@ def _segment_length(plan: Plan, engine: Engine) -> int:
     count = len(plan.selection.indices)
     if plan.job.resume.segment_frames:
         return plan.job.resume.segment_frames
-    networks = (
-        engine.seconds_per_frame(calibration_image(plan.size[1], plan.size[0]), 1) * plan.forwards / count
-        if count > 1
-        else 0
-    )
+    networks = engine.measure_pace() * plan.forwards / count if count > 1 else 0
     pixels = plan.size[0] * plan.size[1] * engine.network.scale**2 * len(plan.job.preset.layout.panels)
     seconds_per_frame = networks + pixels * ENCODING_SECONDS
     return min(MAX_SEGMENT_FRAMES, 2 ** max(0, round(math.log2(SEGMENT_SECONDS / seconds_per_frame))))
 
 
-def autotune(engine: Engine, plan: Plan) -> None:
+def autotune(engine: Engine, plan: Plan, progress: ProgressTracker | None = None) -> None:
     """Lets the engine choose the fastest configuration for the frames of this job."""
-    engine.autotune(plan.size[1], plan.size[0], plan.forwards, plan.source.metadata.depth)
-
-
-def estimate_seconds(prepared: PreparedJob) -> float:
-    """Estimated seconds in the networks: a few runs of the first frame, times the number of forward passes."""
-    plan = prepared.plan
-    frame = next(iter(plan.source.frames(plan.selection.indices[:1])))
-    return prepared.engine.seconds_per_frame(resize.resize_to(frame.image, *plan.size)) * plan.forwards
+    enter = progress.enter if progress else None
+    engine.autotune(plan.size[1], plan.size[0], plan.forwards, plan.source.metadata.depth, enter)

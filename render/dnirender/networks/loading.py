@@ -3,7 +3,9 @@ detects, and those that installed packages offer."""
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -17,6 +19,7 @@ from dnirender.networks.checkpoint import Checkpoint, State, load_state_dict
 from dnirender.networks.network import Network, call_module, call_unshuffled
 from dnirender.networks.registry import ARCHITECTURES, find_architecture, find_in_packages, short_message
 from dnirender.networks.weights import WeightPath, check_same_shapes
+from dnirender.networks.wrappers import without_prefixes
 
 if TYPE_CHECKING:
     from spandrel import ImageModelDescriptor, MaskedImageModelDescriptor
@@ -30,9 +33,12 @@ class _UnknownArchitectureError(ModelError):
     """No built-in architecture has these weights."""
 
 
-def load(endpoints: Mapping[str, str | Path]) -> tuple[Network, WeightPath]:
+def load(endpoints: Mapping[str, str | Path], *, weights_key: str | None = None) -> tuple[Network, WeightPath]:
     """Loads weights files by endpoint, in order from 0 to 1: the network (with the weights of the first) and the path
     through their weights; for `Engine`. Files are safetensors or what `torch.save` writes; no code of them is run.
+
+    Of several state dicts in a file `weights_key` chooses, see `load_state_dict`. Where names fit no architecture,
+    their prefixes are removed, one component at a time.
 
     BatchNorm is folded before mixing, to gamma / sqrt(var + eps) and beta - mean * gamma / sqrt(var + eps), as
     averaging raw variances is wrong.
@@ -46,11 +52,16 @@ def load(endpoints: Mapping[str, str | Path]) -> tuple[Network, WeightPath]:
         raise UsageError("endpoints: expected one weights file or more, got none")
     paths = {name: Path(path) for name, path in endpoints.items()}
     labels = _labels(paths)
-    checkpoints = {name: load_state_dict(path) for name, path in paths.items()}
+    checkpoints = {name: load_state_dict(path, weights_key) for name, path in paths.items()}
+    if weights_key is not None and all(checkpoint.unwrapped is None for checkpoint in checkpoints.values()):
+        raise ModelError(f"weights_key={weights_key!r}: no file has several entries to choose from")
     first, *others = paths
     architecture = checkpoints[first].metadata.get("architecture")
-    networks = {first: _build(paths[first], checkpoints[first].state, architecture)}
+    networks = {first: _build_found(paths[first], checkpoints[first], architecture)}
+    ready = _ready_states(networks[first].module, checkpoints)
     for name in others:
+        if name in ready:
+            continue
         networks[name] = _build_like(checkpoints[first], labels[first], paths[name], checkpoints[name], labels[name])
         if networks[name] != networks[first]:
             raise ModelError(
@@ -59,9 +70,35 @@ def load(endpoints: Mapping[str, str | Path]) -> tuple[Network, WeightPath]:
             )
     for network in networks.values():
         deploy_batchnorm(network.module)
-    states = {name: network.module.state_dict() for name, network in networks.items()}
+    states = {name: networks[name].module.state_dict() if name in networks else ready[name] for name in paths}
     check_same_shapes({labels[name]: state for name, state in states.items()})
-    return networks[first], WeightPath(states, channels_last=networks[first].channels_last)
+    notes = tuple(note for network in networks.values() for note in network.notes)
+    network = replace(networks[first], notes=notes)
+    return network, WeightPath(states, channels_last=network.channels_last)
+
+
+def _ready_states(module: nn.Module, checkpoints: Mapping[str, Checkpoint]) -> dict[str, State]:
+    """The endpoints after the first whose tensors are what a module built of them would have, by name: no module needs
+    to be built. That is known where `module`, built of the first, has that one's tensors, and others differ from them
+    in values of floats alone. What has a note of how it was found is built."""
+    (_, first), *others = checkpoints.items()
+    if any(isinstance(layer, _BatchNorm) for layer in module.modules()) or not _equal(module.state_dict(), first.state):
+        return {}
+    counts = {key: tensor for key, tensor in first.state.items() if not tensor.is_floating_point()}
+    shapes = {key: tensor.shape for key, tensor in first.state.items()}
+    architecture = first.metadata.get("architecture")
+    return {
+        name: found.state
+        for name, found in others
+        if found.unwrapped is None
+        and {key: tensor.shape for key, tensor in found.state.items()} == shapes
+        and _equal({key: t for key, t in found.state.items() if not t.is_floating_point()}, counts)
+        and found.metadata.get("architecture", architecture) == architecture
+    }
+
+
+def _equal(one: State, two: State) -> bool:
+    return one.keys() == two.keys() and all(torch.equal(one[key], two[key]) for key in one)
 
 
 def _labels(endpoints: Mapping[str, Path]) -> dict[str, str]:
@@ -82,10 +119,31 @@ def _build_like(expected: Checkpoint, expected_label: str, path: Path, checkpoin
     """
     architecture = checkpoint.metadata.get("architecture", expected.metadata.get("architecture"))
     try:
-        return _build(path, checkpoint.state, architecture)
+        return _build_found(path, checkpoint, architecture)
     except ModelError:
         # raises a clearer message if names or shapes differ
         check_same_shapes({expected_label: expected.state, label: checkpoint.state})
+        raise
+
+
+def _build_found(path: Path, checkpoint: Checkpoint, architecture: str | None) -> Network:
+    """The network of a checkpoint under the names that it has, else without the first prefixes that let one fit."""
+    network, removed = _build_renamed(path, checkpoint.state, architecture)
+    found = [f"takes the weights under {checkpoint.unwrapped!r}"] if checkpoint.unwrapped else []
+    if others := checkpoint.others:
+        found.append(f"there is {', '.join(others)} too (weights_key={others[0]!r})")
+    found += [f"reads the tensors' names without {removed!r}"] if removed else []
+    return replace(network, notes=(f"{path}: {'; '.join(found)}",)) if found else network
+
+
+def _build_renamed(path: Path, state: State, architecture: str | None) -> tuple[Network, str]:
+    """The network and the prefix that its tensors were found behind."""
+    try:
+        return _build(path, state, architecture), ""
+    except _UnknownArchitectureError:
+        for removed, inner in without_prefixes(state):
+            with contextlib.suppress(_UnknownArchitectureError):
+                return _build(path, inner, architecture), removed
         raise
 
 
@@ -106,7 +164,7 @@ def _from_ours(path: Path, state: State, architecture: str) -> Network:
     try:
         module = ARCHITECTURES[architecture](state)
     except STATE_DICT_ERRORS as error:
-        raise ModelError(
+        raise _UnknownArchitectureError(
             f"{path}: its weights do not fit the architecture {architecture}: {short_message(error)}"
         ) from error
     multiple: int = getattr(module, "multiple", 1)

@@ -35,7 +35,7 @@ class Network:
     maps n h/a w/a 3*a*a to n h/a w/a 3*b*b instead: pixel-unshuffled by a, to be pixel-shuffled by b, in the channel
     order of `pixel_shuffle`; then scale = b / a. Input sides must be multiples of `multiple`, at least `minimum`, and
     equal if `square`. With `fp32_input` the input stays float32 when the weights are bf16 or fp16; otherwise it is
-    converted to their dtype.
+    converted to their dtype. `notes` say where in their files the weights were found, if not as plain state dicts.
     """
 
     architecture: str
@@ -50,6 +50,7 @@ class Network:
     supports_half: bool = True
     supports_bf16: bool = True
     fp32_input: bool = False
+    notes: tuple[str, ...] = field(default=(), compare=False)
 
     @property
     def parameters(self) -> int:
