@@ -47,7 +47,7 @@ def select_frames(job: Job, metadata: VideoMetadata) -> Selection:
     seconds = metadata.seconds
     start, stop = _range(job, seconds)
     timeline = job.timeline
-    track = timeline.resolve(job.preset.endpoints, seconds[start:stop])
+    track = timeline.resolve(job.preset.endpoints, seconds[start:stop]).weakened(job.preset.effect.strength)
     if job.animated and not metadata.still:
         shown, times = thin_out(seconds[start:stop], _frame_timing(metadata, start, stop), _rate(job, metadata))
         indices, alphas = [start + index for index in shown], [track.alphas[index] for index in shown]
