@@ -10,7 +10,7 @@ import pytest
 from dnirender import MediaError, UsageError, render
 from dnirender.cli.main import main
 from dnirender.encoding.provenance import read_provenance
-from dnirender.jobs.verify import verify, worst
+from dnirender.jobs.verify import failure, verify
 from dnirender.media.images import read_image
 from support import delivery
 from support.clips import make_clip, packets, preset_of
@@ -76,7 +76,7 @@ def test_a_dropped_frame_is_found(tmp_path, pair):
     bad = remuxed(
         good, tmp_path / "bad.mp4", lambda p: p.stream.type == "audio" or p.pts * p.time_base < Fraction(11, 25)
     )
-    assert wrong(verify(bad, clip))[:3] == ["video", "frames", "time stamps"]
+    assert wrong(verify(bad, clip))[:3] == ["video", "frames", "timestamps"]
 
 
 def test_another_time_is_found(tmp_path, pair):
@@ -87,7 +87,7 @@ def test_another_time_is_found(tmp_path, pair):
         return True
 
     clip, good = pair
-    assert "time stamps" in wrong(verify(remuxed(good, tmp_path / "bad.mp4", later), clip))
+    assert "timestamps" in wrong(verify(remuxed(good, tmp_path / "bad.mp4", later), clip))
 
 
 def test_sound_that_is_missing_moved_or_changed_is_found(tmp_path, pair):
@@ -122,7 +122,7 @@ def test_the_source_is_looked_for_by_its_name(tmp_path, pair, monkeypatch):
     moved = shutil.move(good, away / "out.mp4")
     with pytest.raises(
         UsageError,
-        match=r"was rendered from clip.mp4, which is neither beside it nor here \(no /.*clip\.mp4.*; verify .* SO",
+        match=r"was rendered from clip.mp4, which was not found \(no /.*clip\.mp4.*; verify .* SOURCE",
     ):
         verify(away / "out.mp4")
     monkeypatch.chdir(tmp_path)
@@ -178,7 +178,7 @@ def test_a_byte_that_changed_behind_an_adts_header_is_found(tmp_path):
 
 
 def test_files_of_others_are_told(tmp_path, clip):
-    with pytest.raises(UsageError, match="clip.mp4: does not say what it was rendered from"):
+    with pytest.raises(UsageError, match="clip.mp4: has no provenance record"):
         verify(clip)
     with pytest.raises(UsageError, match=r"a\.txt: verify reads \.apng \.gif .* and patterns"):
         verify(tmp_path / "a.txt")
@@ -207,7 +207,7 @@ def test_the_command_prints_a_table_and_has_an_exit_code(tmp_path, pair, capsys)
     assert main(["verify", str(tmp_path / "bad.mp4")]) == 3
     out, err = capsys.readouterr()
     assert "WRONG  audio #1" in out and "does not match its source: audio #1" in err
-    assert worst(verify(good)) is None
+    assert failure(verify(good)) is None
 
 
 def test_damage_that_a_decoder_conceals_is_found(tmp_path, pair):
@@ -326,5 +326,5 @@ def test_others_animations_are_told(tmp_path):
             frame.pts = number
             out.mux(stream.encode(frame))
         out.mux(stream.encode(None))
-    with pytest.raises(UsageError, match="does not say what it was rendered from"):
+    with pytest.raises(UsageError, match="has no provenance record"):
         verify(tmp_path / "a.gif")

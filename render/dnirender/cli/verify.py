@@ -25,12 +25,12 @@ def verify_command(
 
     Checks frames, timestamps, copied streams and duration.
     """
-    from dnirender.jobs.verify import verify, worst
+    from dnirender.jobs.verify import failure, verify
 
     checks = verify(output, source)
     if as_json:
         typer.echo(json.dumps({"output": str(output), "checks": [asdict(check) for check in checks]}))
     else:
         typer.echo("\n".join(f"{'ok   ' if check.good else 'WRONG'}  {check.name}: {check.found}" for check in checks))
-    if error := worst(checks):
+    if error := failure(checks):
         raise type(error)(f"{output}: does not match its source: {error}")

@@ -1,4 +1,4 @@
-"""Animations and numbered PNG files held against their source: frames, times, loop."""
+"""Comparisons of animations and numbered PNG files with their source: frames, times, loop."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ FORMATS = {".gif": "gif", ".webp": "webp", ".apng": "apng"}
 
 @dataclass(frozen=True)
 class Check:
-    """One thing that was looked at."""
+    """One comparison: its name, whether it holds, and what was found."""
 
     name: str
     good: bool
