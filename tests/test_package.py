@@ -26,7 +26,7 @@ ORDER = """
 base: version errors options concurrency cache files frames progress
 timeline: easing expression keyframes mixture parser timeline
 preset: yaml_file preset
-media: truncation colorspace channels timecode containers resize pixel_formats images
+media: truncation colorspace channels timecode containers resize luma pixel_formats images
 decoding: timestamps deinterlace image_header metadata reorder concealment packets tonemap scan source still webp video open clip
 networks: pixel_shuffle signatures wrappers checkpoint architectures.gain architectures.compact architectures.paint architectures.relight
     network registry weights loading modules

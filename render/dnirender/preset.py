@@ -38,6 +38,7 @@ class Endpoint(_Model):
 
     name: str = Field(pattern=r"^\w[\w.-]*$", max_length=64, description="What keyframes and panels call it.")
     weights: Path = Field(description="A checkpoint (.safetensors, .pth, .pt), relative to the preset's folder.")
+    identity: bool = Field(False, description="Whether it renders the picture itself, so that `strength` fades to it.")
 
     @field_validator("weights")
     @classmethod
@@ -83,6 +84,17 @@ class NetworkSettings(_Model):
         if twice is not None:
             raise ValueError(f"two endpoints are called {twice!r}; names must differ")
         return endpoints
+
+
+class Effect(_Model):
+    """How much of the effect is shown."""
+
+    strength: Annotated[float, Field(ge=0, le=1), Flag("effect", text=float | None)] = Field(
+        1.0, description="Share of the effect; the rest is the first endpoint, in most presets the picture itself."
+    )
+    keep_colors: Annotated[bool, Flag("effect")] = Field(
+        False, description="Take only the luma from the networks, and the chroma from the source."
+    )
 
 
 class TimelineSettings(_Model):
@@ -185,6 +197,7 @@ class Preset(_Model):
     name: str = Field(min_length=1, max_length=100, description="For people.")
     about: str = Field("", max_length=2000, description="One sentence for the list of presets.")
     network: NetworkSettings
+    effect: Effect = Field(default_factory=Effect)  # pyright: ignore[reportArgumentType]
     timeline: TimelineSettings = Field(default_factory=TimelineSettings)  # pyright: ignore[reportArgumentType]
     layout: Layout = Field(default_factory=Layout)  # pyright: ignore[reportArgumentType]
     encoding: Encoding = Field(default_factory=Encoding)  # pyright: ignore[reportArgumentType]
@@ -211,7 +224,7 @@ class Preset(_Model):
             {
                 "network": {
                     "endpoints": [
-                        {"name": endpoint.name, "weights": (path.parent / endpoint.weights).resolve()}
+                        endpoint.model_dump() | {"weights": (path.parent / endpoint.weights).resolve()}
                         for endpoint in preset.network.endpoints
                     ]
                 }
@@ -303,6 +316,7 @@ def _fields(place: tuple[int | str, ...]) -> list[str]:
 
 _SECTIONS: dict[str, type[BaseModel]] = {
     "network": NetworkSettings,
+    "effect": Effect,
     "timeline": TimelineSettings,
     "layout": Layout,
     "encoding": Encoding,

@@ -3,6 +3,7 @@
 import json
 
 import cv2
+import numpy as np
 import pytest
 
 from dnirender import __version__
@@ -249,6 +250,30 @@ def test_sheet(here, capsys):
     assert dnirender(capsys, "sheet", "clip.mp4", *MODELS[:4])[0] == 5
 
 
+def test_a_sheet_has_a_column_for_every_endpoint_and_between(here, capsys, monkeypatch):
+    from dnirender.jobs import contact_sheet
+
+    shown = {}
+
+    def drawn(rows, row_labels, column_labels, title, width):
+        shown.update(rows=rows, columns=column_labels, width=width)
+        return rows[0][0]
+
+    monkeypatch.setattr(contact_sheet.contact_sheet, "sheet", drawn)
+    words = [*MODELS[:4], "-m", "dawn=day.safetensors", "--frames", "0,end"]
+    assert dnirender(capsys, "sheet", "clip.mp4", *words)[0] == 0
+    assert shown["columns"] == ["day", "half-way", "night", "half-way", "dawn"]
+    (day, one, night, other, dawn), last = [[image.astype(int) for image in row] for row in shown["rows"]]
+    assert np.array_equal(day, dawn) and np.array_equal(one, other)
+    bright = night > 0  # where nothing was clipped
+    assert np.abs(day + night - 2 * one)[bright].max() <= 2 and np.abs(day - night)[bright].min() > 20
+    assert not np.array_equal(last[0], day)
+    dnirender(capsys, "sheet", "clip.mp4", "-p", "painters", "--frames", "0", "--width", "16", "-y")
+    assert shown["columns"][::2][1] == "starry_night" and len(shown["columns"]) == 19 and shown["width"] == 19 * 240
+    dnirender(capsys, "sheet", "clip.mp4", *words, "--alphas", "0,night", "-y")
+    assert shown["columns"] == ["0 day", "night"]
+
+
 def test_interrupted(here, capsys, monkeypatch):
     from dnirender.engine.cpu import CPUWorker
 
@@ -259,6 +284,17 @@ def test_interrupted(here, capsys, monkeypatch):
     code, _, err = dnirender(capsys, "clip.mp4", *MODELS, "--device", "cpu")
     assert code == 130
     assert "stopped before the next segment was finished" in err
+    assert leftovers(here) == []
+
+
+@pytest.mark.parametrize("where", ["dnirender.jobs.plan.open_source", "dnirender.engine.cpu.CPUWorker.__init__"])
+def test_a_dry_run_that_is_stopped_does_not_speak_of_going_on(here, capsys, monkeypatch, where):
+    def interrupt(*_, **__):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(where, interrupt)
+    code, _, err = dnirender(capsys, "clip.mp4", *MODELS, "--device", "cpu", "--dry-run")
+    assert (code, err.splitlines()[-1]) == (130, "error: stopped; a dry run writes nothing")
     assert leftovers(here) == []
 
 
@@ -288,7 +324,7 @@ BAD = [
     (["clip.mp4", *MODELS, "--video-stream", "3"], 2, "--video-stream 3: clip.mp4 has 1 video stream(s), numbered from 0"),
     (["clip.mp4", *MODELS, "--device", "tpu"], 2, "tpu"),
     (["clip.mp4", *MODELS, "--batch", "0"], 2, "--batch: expected greater than or equal to 1, got 0"),
-    (["clip.mp4", *MODELS, "--codec", "h265"], 2, "--codec h265: unknown encoder"),
+    (["clip.mp4", *MODELS, "--codec", "h265"], 2, "--codec h265: unknown encoder; did you mean libx265?"),
     (["clip.mp4", *MODELS, "--codec", "aac"], 2, "--codec aac: encodes audio, expected a video encoder"),
     (["clip.mp4", *MODELS, "--codec", "libx264", "-o", "o.webm"], 2, "--codec libx264: webm does not support it; choose another codec"),
     (["clip.mp4", *MODELS, "--crf", "77"], 2, "error: --crf: expected less than or equal to 63, got 77"),

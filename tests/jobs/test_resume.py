@@ -21,7 +21,7 @@ from dnirender.jobs.job import make_job
 from dnirender.jobs.plan import make_plan
 from dnirender.jobs.prepare import prepare
 from dnirender.jobs.render import run
-from dnirender.jobs.workspace import Manifest
+from dnirender.jobs.workspace import Manifest, Workspace
 from dnirender.progress import ProgressTracker
 from support.clips import decoded, frame_number, leftovers, make_clip, packets, preset_of, tiny_endpoints
 
@@ -354,6 +354,47 @@ def test_what_is_done_is_published_over_nothing_of_others(tmp_path, job, name):
     assert (tmp_path / name).read_bytes() == before
     made = sorted(path.name for path in tmp_path.glob("*.partial-*"))
     assert len(made) == (1 if name.endswith(".mkv") else 16), made
+
+
+@pytest.mark.parametrize("name", ["out.mkv", "out.gif", "f_%02d.png"])
+@pytest.mark.parametrize("restart", [False, True])
+def test_what_was_published_of_a_part_goes_when_the_whole_is_there(tmp_path, job, name, restart):
+    target = tmp_path / name
+    with pytest.raises(Stop):
+        render(output=target, keep_partial=True, progress=stop_after(10), **job)
+    partial = list(tmp_path.glob("*.partial*"))
+    assert partial
+    with pytest.raises(Stop):  # another job on the same target
+        render(output=target, progress=stop_after(10), **job | {"keyframes": "0:1"})
+    assert sorted(tmp_path.glob("*.partial*")) == sorted(partial)
+    told = []
+    run(prepare(make_plan(job_of(job, target, restart=restart))), notice=told.append)
+    assert not list(tmp_path.glob("*.partial*")) and leftovers(tmp_path) == []
+    assert sorted(told) == sorted(f"{path}: removed, {name} is complete" for path in partial)
+
+
+def test_a_part_that_is_not_as_it_was_published_stays(tmp_path, job):
+    target, partial = tmp_path / "out.mkv", tmp_path / "out.partial.mkv"
+    with pytest.raises(Stop):
+        render(output=target, keep_partial=True, progress=stop_after(10), **job)
+    partial.write_bytes(partial.read_bytes() + b"my own")
+    other = tmp_path / "out.partial-2.mkv"
+    other.write_bytes(b"mine")
+    render(output=target, **job)
+    assert partial.read_bytes().endswith(b"my own") and other.read_bytes() == b"mine"
+
+
+def test_a_part_goes_even_if_the_process_ended_before_it_was_removed(tmp_path, job, monkeypatch):
+    target = tmp_path / "out.mkv"
+    with pytest.raises(Stop):
+        render(output=target, keep_partial=True, progress=stop_after(10), **job)
+    with monkeypatch.context() as patch:
+        patch.setattr(Workspace, "remove_partial", lambda _: 1 / 0)
+        with pytest.raises(ZeroDivisionError):
+            render(output=target, **job)
+    assert target.exists() and (tmp_path / "out.partial.mkv").exists()
+    render(output=target, **job)
+    assert not (tmp_path / "out.partial.mkv").exists() and leftovers(tmp_path) == []
 
 
 def test_that_much_is_joined_is_told(tmp_path, job, monkeypatch):

@@ -42,6 +42,7 @@ if TYPE_CHECKING:
 
 
 INTERRUPTED = "interrupted; the output was not written"
+CHECK_STOPPED = "stopped; a dry run writes nothing"
 NOT_MEASURED = "not measured yet; `dnirender bench` measures"
 UNFINISHED = "stopped before the next segment was finished; the same command resumes after the last finished one"
 
@@ -128,7 +129,8 @@ def render_command(
         try:
             render_one(source, target)
         except KeyboardInterrupt as stop:
-            raise InterruptedRender(UNFINISHED, getattr(stop, "exit_code", 130)) from stop
+            message = CHECK_STOPPED if dry_run else UNFINISHED
+            raise InterruptedRender(message, getattr(stop, "exit_code", 130)) from stop
 
     def render_one(source: Path, target: Path) -> None:
         with ProgressBar(target.name, not (no_progress or quiet)) as listener:

@@ -19,7 +19,7 @@ from dnirender.cli.options import (
 )
 from dnirender.cli.output import Console
 from dnirender.errors import UsageError
-from dnirender.jobs.options import SHEET_ALPHAS, SHEET_FRAMES, SHEET_OPTIONS
+from dnirender.jobs.options import SHEET_FRAMES, SHEET_OPTIONS
 
 
 @app.command(name="sheet", cls=GroupedCommand)
@@ -36,8 +36,12 @@ def sheet_command(
         str, typer.Option(help="Positions in the source, separated by commas.", rich_help_panel="timeline")
     ] = ",".join(SHEET_FRAMES),
     alphas: Annotated[
-        str, typer.Option(help="Values as in keyframes, separated by commas.", rich_help_panel="timeline")
-    ] = ",".join(SHEET_ALPHAS),
+        str | None,
+        typer.Option(
+            help="Values as in keyframes, separated by commas.  [default: every endpoint and half-ways]",
+            rich_help_panel="timeline",
+        ),
+    ] = None,
     quiet: Quiet = False,
     verbose: Verbose = False,
 ) -> None:
@@ -50,5 +54,6 @@ def sheet_command(
         raise UsageError(f"{target}: expected a name that ends in .png, the format of contact sheets")
     say = Console(quiet, verbose)
     job = build_job(source, target, chosen, options)
-    say.detail(make_sheet(job, frames.split(","), alphas.split(","), title=f"{source.name}   {name}").decision)
+    values = alphas.split(",") if alphas else None
+    say.detail(make_sheet(job, frames.split(","), values, title=f"{source.name}   {name}").decision)
     say.line(f"{target}: contact sheet")

@@ -20,6 +20,7 @@ from dnirender.encoding.encoders import (
     choose_pix_fmt,
     container_keeps_opacity,
     encodable_color,
+    encoder_name,
     encoder_options,
     even_size,
     keeps_shape,
@@ -171,7 +172,7 @@ def _choose_spec(request: OutputRequest) -> VideoSpec:
     """The settings of the video stream, tried."""
     source, settings, container = request.source, request.settings, container_of(request.target)
     default = "libvpx-vp9" if container == "webm" else "libx264"
-    codec = settings.codec if settings.codec != "auto" else default
+    codec = encoder_name(settings.codec if settings.codec != "auto" else default)
     opacity = request.has_opacity and container_keeps_opacity(codec, container)
     pix_fmt = choose_pix_fmt(codec, source.sampling, source.depth, settings.pix_fmt, opacity)
     width, height = even_size(codec, pix_fmt, *request.size)

@@ -23,9 +23,12 @@ def finish_render(
 ) -> Sequence[Segment]:
     """Renders the missing segments, publishes the result and cleans up; returns the segments that were missing."""
     plan, missing = prepared.plan, list[Segment]()
+    shown = workspace.partial_files()
     if plan.job.resume.restart:
         workspace.discard()
     begun = workspace.begin(engine_settings(prepared.engine), prepared.segments)
+    if shown:
+        workspace.update(partial=shown)
     try:
         if not all(begun.has_delivered(target) for target in plan.targets):
             finished = _reusable_segments(prepared, workspace, begun)
@@ -40,6 +43,9 @@ def finish_render(
         if plan.job.resume.keep_partial:
             _publish_partial(prepared, begun.segments, notice or (lambda _: None))
         raise
+    for file in workspace.remove_partial():
+        if notice:
+            notice(f"{file}: removed, {plan.job.output.name} is complete")
     workspace.cleanup()
     return missing
 
@@ -75,7 +81,9 @@ def _publish_partial(prepared: PreparedJob, segments: Sequence[Segment], notice:
         target = partial_path(prepared)
         short = replace(plan, job=replace(plan.job, output=target), selection=plan.first(count))
         output = open_output(output_request(short, prepared.engine.network.scale, job_hash=""))
-        for file, place in output.finalize([folder / segment.name for segment in leading], folder):
+        files = output.finalize([folder / segment.name for segment in leading], folder)
+        prepared.workspace.record_partial(files)
+        for file, place in files:
             publish(file, place)
         notice(f"{target}: the first {count} frames")
     except RenderError as error:  # the caller raises the error that stopped the render

@@ -52,7 +52,7 @@ def select_frames(job: Job, metadata: VideoMetadata) -> Selection:
     seconds = metadata.seconds
     start, stop = _range(job, seconds)
     timeline = job.timeline
-    track = timeline.resolve(job.preset.endpoints, seconds[start:stop])
+    track = timeline.resolve(job.preset.endpoints, seconds[start:stop]).weakened(job.preset.effect.strength)
     if job.animated and not metadata.still:
         shown, times = animation_frames(metadata, start, stop, animation_rate(job, metadata))
         indices, alphas = [start + index for index in shown], [track.alphas[index] for index in shown]

@@ -156,13 +156,24 @@ GROUPS: dict[str, type[Options]] = {
 JOB_OPTIONS = {name: (group, found) for group, model in GROUPS.items() for name, found in offered(model).items()}
 """By option: the group, and (field's name, field, flag)."""
 SHEET_OPTIONS = (
-    *("extrapolate", "video_stream", "ignore_errors", "deinterlace", "hdr", "width", "height"),
+    *(
+        "weights_key",
+        "strength",
+        "keep_colors",
+        "extrapolate",
+        "video_stream",
+        "ignore_errors",
+        "deinterlace",
+        "hdr",
+        "width",
+        "height",
+    ),
     *(name for name, (group, _) in JOB_OPTIONS.items() if group == "engine" and name != "batch"),
     "overwrite",
 )
 """Options of a contact sheet."""
-SHEET_FRAMES, SHEET_ALPHAS = ("0", "25%", "50%", "75%", "end"), ("0", "0.25", "0.5", "0.75", "1")
-"""What it shows by default: positions in the source, and values along the path of endpoints."""
+SHEET_FRAMES = ("0", "25%", "50%", "75%", "end")
+"""What it shows by default of a video."""
 RENAMED = {old: name for name, (_, (_, _, flag)) in (*PRESET_OPTIONS.items(), *JOB_OPTIONS.items()) for old in flag.old}
 """Options of the version before, and what they are called now."""
 

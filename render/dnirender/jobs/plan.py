@@ -190,6 +190,11 @@ def make_plan(job: Job) -> Plan:
     warnings += [str(stream) for stream in streams if stream.action != "copy" and stream.reason not in EXPECTED]
     selection = select_frames(job, metadata)
     warnings += [f"{job.input.name}: made constant, {selection.constant_rate}"] if selection.constant_rate else []
+    first, strength = job.preset.network.endpoints[0], job.preset.effect.strength
+    if strength < 1 and not first.identity:
+        warnings.append(
+            f"strength={strength:g}: the rest is {first.name}, which this preset does not call the picture itself"
+        )
     warnings += [selection.track.unreached] if selection.track.unreached else []
     plan = Plan(
         job=job,
