@@ -291,6 +291,20 @@ def test_another_time_in_an_animation_is_found(tmp_path, endpoints):
     assert wrong(verify(target)) == ["file", "times"]
 
 
+@pytest.mark.parametrize("name", ["out.gif", "out.webp", "out.apng"])
+def test_frames_that_are_equal_may_be_merged(tmp_path, endpoints, name):
+    with av.open(str(tmp_path / "clip.mp4"), "w") as out:
+        stream = out.add_stream("libx264", rate=10)
+        stream.width, stream.height, stream.pix_fmt = 96, 64, "yuv420p"
+        for number in range(12):
+            frame = av.VideoFrame(96, 64, "yuv420p")
+            frame.pts = number
+            out.mux(stream.encode(frame))
+        out.mux(stream.encode(None))
+    render(tmp_path / "clip.mp4", tmp_path / name, preset=preset_of(endpoints), keyframes="0:0")
+    assert not wrong(verify(tmp_path / name)), verify(tmp_path / name)
+
+
 def test_a_missing_file_of_a_sequence_is_found(tmp_path, endpoints):
     pattern = rendered_images(tmp_path, endpoints, "out_%03d.png")
     (tmp_path / "out_007.png").unlink()

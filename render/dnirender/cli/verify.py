@@ -15,13 +15,19 @@ from dnirender.cli.options import AsJson
 
 @app.command(name="verify")
 def verify_command(
-    output: Annotated[Path, typer.Argument(help="A video that dnirender rendered.", metavar="OUTPUT")],
+    output: Annotated[
+        Path,
+        typer.Argument(
+            help="A video, an animation or a pattern of PNG files that dnirender rendered.", metavar="OUTPUT"
+        ),
+    ],
     source: Annotated[
-        Path | None, typer.Argument(help="Its source.  [default: found by its name]", metavar="SOURCE")
+        Path | None,
+        typer.Argument(help="Its source, or the folder it is in.  [default: found by its name]", metavar="SOURCE"),
     ] = None,
     as_json: AsJson = False,
 ) -> None:
-    """Compare a rendered video with its source.
+    """Compare a rendered file with its source.
 
     Checks frames, timestamps, copied streams and duration.
     """
