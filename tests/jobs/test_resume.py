@@ -481,7 +481,7 @@ def test_a_signal_before_the_first_frame_has_its_exit_code(tmp_path, long_job, n
     command = [sys.executable, "-c", early + PROGRAM, *long_job]
     done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=60)
     assert done.returncode == code, done.stderr
-    assert "error: stopped before a segment was finished; the same command goes on" in done.stderr
+    assert "error: stopped before the next segment was finished; the same command resumes" in done.stderr
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="Windows has no such signals to send")
@@ -494,7 +494,9 @@ def test_a_signal_keeps_the_segments_and_says_how_to_go_on(tmp_path, long_job, n
     assert process.returncode == code, err
     kept = 20 * len(parts(tmp_path))
     assert kept >= 40 and not (tmp_path / "out.mp4").exists()
-    assert f"stopped; {kept} of 300 frames are kept; to go on: dnirender long.mp4 --model=day=day.safetensors" in err
+    assert (
+        f"stopped; {kept} of 300 frames are finished; to resume: dnirender long.mp4 --model=day=day.safetensors" in err
+    )
     again = start(tmp_path, *long_job, "--json")
     out, err = again.communicate(timeout=60)
     assert again.returncode == 0, err
@@ -546,3 +548,23 @@ def test_a_second_signal_does_not_wait_for_anything(tmp_path, long_job):
     _, err = process.communicate(timeout=20)
     assert process.returncode == 130
     assert "to go on" not in seen + err and len(parts(tmp_path)) >= 2
+
+
+@pytest.mark.parametrize("backend", ["torch", "openvino"])
+def test_a_resumed_render_keeps_its_backend_whatever_was_measured_since(tmp_path, job, monkeypatch, backend):
+    """Which one is faster, and known to be, may change between a run and the next."""
+    pytest.importorskip("openvino")
+    from dnirender.engine import backend_trial
+
+    known = backend_trial.Measured(1.0, 1.0, 1.0, 0.0)
+    monkeypatch.setattr(backend_trial.MeasurementCache, "measured", lambda *_: known)
+    faster = iter([backend == "openvino", backend != "openvino"])
+    monkeypatch.setattr(backend_trial, "is_openvino_better", lambda *_: next(faster))
+    target = tmp_path / "out.mkv"
+    with pytest.raises(Stop):
+        render(output=target, progress=stop_after(9), **job)
+    report = render(output=target, **job)
+    assert (report.backend, report.resumed) == (backend, 8)
+    assert next(faster) == (backend != "openvino")  # nobody asked
+    whole = render(output=tmp_path / "whole.mkv", backend=backend, **job)
+    assert hashes(tmp_path / "whole.mkv") == hashes(target) and whole.backend == backend

@@ -30,7 +30,7 @@ def sheet_command(
     options: dict[str, Any],
     output: Annotated[
         Path | None,
-        typer.Option("-o", "--output", help="PNG.  [default: STEM.sheet.png here]", rich_help_panel="output"),
+        typer.Option("-o", "--output", help="PNG file.  [default: STEM.sheet.png here]", rich_help_panel="output"),
     ] = None,
     frames: Annotated[
         str, typer.Option(help="Positions in the source, separated by commas.", rich_help_panel="timeline")
@@ -45,13 +45,13 @@ def sheet_command(
     quiet: Quiet = False,
     verbose: Verbose = False,
 ) -> None:
-    """Draw a contact sheet: frames down, alpha across."""
+    """Draw a contact sheet: one row per frame, one column per alpha."""
     from dnirender.jobs.contact_sheet import make_sheet
 
     name, chosen = preset
     target = output or Path(f"{source.stem}.sheet.png")
     if target.suffix.lower() != ".png":
-        raise UsageError(f"{target}: a contact sheet is a PNG; name it .png")
+        raise UsageError(f"{target}: expected a name that ends in .png, the format of contact sheets")
     say = Console(quiet, verbose)
     job = build_job(source, target, chosen, options)
     values = alphas.split(",") if alphas else None
