@@ -28,7 +28,8 @@ preset: yaml_file preset
 media: truncation colorspace channels containers resize pixel_formats images
 decoding: timestamps deinterlace image_header metadata reorder concealment packets tonemap scan source still video open clip
 networks: pixel_shuffle signatures wrappers checkpoint architectures.gain architectures.compact architectures.paint architectures.relight
-    network registry weights loading modules
+    architectures.transformer_net architectures.fast_style_transfer architectures.fast_neural_style
+    architectures.resnet_generator architectures.unet_generator architectures.dncnn network registry detected weights loading modules
 layout: drawing contact_sheet alpha_track panels
 encoding: provenance segment_file transcode stream_plan stream_copy sink encoders image_sequence animation video boomerang
     output

@@ -402,10 +402,3 @@ def test_known_pairs_load(first, second, metadata):
     assert (net.architecture, net.scale, net.channels) == metadata
     assert path.stack.shape[0] == 2
     assert path.stack.shape[1] >= net.parameters
-
-
-@needs_models
-def test_style_nets_are_refused_for_now():
-    path = MODELS / "fast_style_la_muse.pth"
-    message = refused({"a": path, "b": MODELS / "fast_style_matta.pth"})
-    assert message.startswith(f"{path}: no known network has these weights (Variable, Variable_1, Variable_10, ...);")

@@ -16,6 +16,7 @@ from torch.nn.modules.batchnorm import _BatchNorm  # pyright: ignore[reportPriva
 from dnirender.errors import ModelError, UsageError
 from dnirender.networks.architectures import compact
 from dnirender.networks.checkpoint import Checkpoint, State, load_state_dict
+from dnirender.networks.detected import find_detected
 from dnirender.networks.network import Network, call_module, call_unshuffled
 from dnirender.networks.registry import ARCHITECTURES, find_architecture, find_in_packages, short_message
 from dnirender.networks.weights import WeightPath, check_same_shapes
@@ -152,6 +153,8 @@ def _build(path: Path, state: State, architecture: str | None) -> Network:
         return _from_ours(path, state, architecture)
     if registered := find_architecture(path, state, architecture):
         return registered.network(path, state)
+    if detected := find_detected(path, state, architecture):
+        return detected.network(path, state)
     try:
         return _from_spandrel(path, state)
     except _UnknownArchitectureError:
@@ -201,6 +204,7 @@ def _from_spandrel(path: Path, state: State) -> Network:
         square=size.square,
         supports_half=descriptor.supports_half,
         supports_bf16=descriptor.supports_bfloat16,
+        luma=channels == 1,
     )
 
 
