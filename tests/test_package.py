@@ -27,7 +27,7 @@ timeline: easing expression keyframes mixture parser timeline
 preset: yaml_file preset
 media: truncation colorspace channels containers resize pixel_formats images
 decoding: timestamps deinterlace image_header metadata reorder concealment packets tonemap scan source still video open clip
-networks: pixel_shuffle signatures wrappers checkpoint architectures.gain architectures.compact architectures.paint architectures.relight
+networks: pixel_shuffle signatures wrappers onnx_weights checkpoint architectures.gain architectures.compact architectures.paint architectures.relight
     architectures.transformer_net architectures.fast_style_transfer architectures.fast_neural_style
     architectures.resnet_generator architectures.unet_generator architectures.dncnn network registry detected weights loading modules
 layout: drawing contact_sheet alpha_track panels
@@ -52,6 +52,7 @@ HOMES = {
     "safetensors": "networks.checkpoint train",
     "spandrel": "networks.loading train.tasks.detail",
     "openvino": "engine.openvino",
+    "onnx": "networks.onnx_weights",
     "pydantic": "options preset jobs.options cli.options encoding.provenance train.recipe",
     "ruamel": "yaml_file train.report",
     "filelock": "jobs.workspace",

@@ -1,5 +1,6 @@
 """Laws of the networks of others that are detected by their names: values, sizes, dialects, mixtures."""
 
+import sys
 from itertools import pairwise
 from pathlib import Path
 
@@ -8,6 +9,7 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
+from dnirender.errors import ModelError
 from dnirender.networks.architectures import fast_style_transfer
 from dnirender.networks.loading import load
 from dnirender.networks.network import LUMA, Network
@@ -365,3 +367,73 @@ def test_real_files_render_at_their_ends_and_between(first, second, expected):
         images.append(rendered(network, x.clamp(0, 1)))
     assert all(image.shape == x.shape and bool(image.isfinite().all()) for image in images)
     assert float(images[0].std()) > 0.05 and float((images[0] - images[2]).abs().mean()) > 1e-4
+
+
+def test_a_misfit_says_what_both_files_are(tmp_path):
+    files = {
+        "day": saved(tmp_path / "day.pth", resnet(width=4).state_dict()),
+        "night": saved(tmp_path / "night.pth", resnet(width=6).state_dict()),
+        "paint": saved(tmp_path / "paint.pth", onnx_names()),
+        "other": saved(tmp_path / "other.pth", {"x.weight": torch.zeros(2, 2)}),
+    }
+
+    def size(state):
+        return f"{sum(tensor.numel() for tensor in state.values()):,} numbers"
+
+    described = {
+        "night": f"CycleGAN ResNet (scale 1, channels 3), {size(resnet(width=6).state_dict())} in 36 tensors, such as model.1.weight [6, 3, 7, 7]",
+        "paint": f"fast-neural-style (scale 1, channels 3), {size(onnx_names())} in 64 tensors, such as Mul_B [3, 1, 1]",
+        "other": "weights of no known architecture, 4 numbers in 1 tensors, such as x.weight [2, 2]",
+    }
+    for name, text in described.items():
+        with pytest.raises(ModelError) as error:
+            load({"day": files["day"], name: files[name]})
+        first, *notes = [str(error.value), *error.value.__notes__]
+        assert first.startswith(f"{name}.pth does not fit day.pth: ") and "\n" not in first
+        assert notes[0].startswith("  day.pth: CycleGAN ResNet (scale 1, channels 3), ")
+        assert notes[1:] == [f"  {name}.pth: {text}"]
+
+
+def onnx_file(path, state, **options):
+    onnx = pytest.importorskip("onnx", reason="the package onnx is not installed")
+    from onnx import helper, numpy_helper
+
+    tensors = [numpy_helper.from_array(tensor.numpy(), name) for name, tensor in state.items()]
+    tensors.append(numpy_helper.from_array(torch.ones(4).numpy(), "scales"))
+    nodes = [helper.make_node("Conv", [name], [f"y.{name}"]) for name in state]
+    nodes.append(helper.make_node("Upsample", ["x", "scales"], ["y"]))
+    model = helper.make_model(helper.make_graph(nodes, "net", [], [], tensors))
+    onnx.save(model, str(path), **options)
+    return path
+
+
+def test_initializers_of_onnx_files_are_weights(tmp_path):
+    state = onnx_names()
+    files = {"onnx": onnx_file(tmp_path / "a.onnx", state), "torch": saved(tmp_path / "b.pth", state)}
+    network, path = load(files)
+    assert network.architecture == "fast-neural-style"
+    assert torch.equal(path.stack[0], path.stack[1])
+
+
+def test_onnx_weights_in_other_files_and_corrupt_files_are_refused(tmp_path):
+    state = {"a.weight": torch.zeros(2000)}
+    external = {"save_as_external_data": True, "location": "weights.bin", "size_threshold": 0}
+    path = onnx_file(tmp_path / "a.onnx", state, **external)
+    with pytest.raises(ModelError, match=r"a.onnx: keeps its weights in another file; save it as one file"):
+        load({"a": path})
+    path = onnx_file(tmp_path / "b.onnx", state)
+    path.write_bytes(path.read_bytes()[:-20])
+    with pytest.raises(ModelError, match=r"b.onnx: not a valid ONNX file"):
+        load({"a": path})
+
+
+def test_without_onnx_the_message_says_what_to_install(tmp_path, monkeypatch):
+    monkeypatch.setitem(sys.modules, "onnx", None)
+    path = tmp_path / "a.onnx"
+    path.write_bytes(b"\x08\x08\x12\x07pytorch\x1a\x051.8.1")
+    with pytest.raises(ModelError) as error:
+        load({"a": path})
+    assert str(error.value) == (
+        f"{path}: is an ONNX model, and reading its weights needs the package onnx: pip install 'dnirender[onnx]'; "
+        "or use the PyTorch weights it was converted from (.pth, .safetensors)"
+    )
