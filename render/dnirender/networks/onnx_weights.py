@@ -23,8 +23,8 @@ def read_onnx(path: Path) -> dict[str, Tensor]:
         ModelError: the package onnx is not installed, the file is corrupt, or its weights lie in another file.
     """
     try:
-        import onnx
-        from onnx import numpy_helper
+        import onnx  # pyright: ignore[reportMissingImports] - optional
+        from onnx import numpy_helper  # pyright: ignore[reportMissingImports]
     except ImportError as error:
         raise ModelError(
             f"{path}: is an ONNX model, and reading its weights needs the package onnx: pip install '{EXTRA}'; "
