@@ -263,7 +263,8 @@ def test_nothing_is_overwritten_unless_asked_and_a_failure_leaves_no_file(tmp_pa
     code, _, err = run(capsys, "convert", source, "-o", target)
     assert (code, target.read_bytes()) == (5, b"precious") and "exists already; --overwrite replaces it" in err
 
-    def broken(*_):
+    def broken(_, path, *__):
+        path.write_bytes(b"half")
         raise OSError(28, "No space left on device")
 
     monkeypatch.setattr(files, "save_file", broken)
