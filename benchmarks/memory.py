@@ -34,11 +34,11 @@ def child(name, clip, data, limit, folder):
 
     import torch
 
+    from dnirender import Preset
     from dnirender.engine import memory_usage
     from dnirender.jobs.plan import make_plan
     from dnirender.jobs.prepare import load_engine, prepare
     from dnirender.jobs.render import run
-    from dnirender.preset import Preset
 
     def resident():
         return int(Path("/proc/self/statm").read_text().split()[1]) * resource.getpagesize()

@@ -126,7 +126,7 @@ def test_a_preset_refuses_sections_that_it_does_not_have_and_values_that_are_non
 def test_the_gif_section_of_older_presets_is_read_with_a_hint(preset):
     data = preset.model_dump() | {"gif": {"fps": 8}}
     data.pop("animation")
-    with pytest.warns(FutureWarning, match="gif: is called animation now"):
+    with pytest.warns(FutureWarning, match="gif: is now called animation"):
         assert type(preset).checked(data, "test").animation.fps == 8
 
 
@@ -161,5 +161,5 @@ def test_modules_that_do_not_fit_are_refused():
 
 def test_an_option_of_the_version_before_is_read_with_a_hint(tmp_path, preset):
     clip = make_clip(tmp_path / "clip.mp4", frames=4)
-    with pytest.warns(FutureWarning, match="segment: is called segment_frames now"):
+    with pytest.warns(FutureWarning, match="segment: is now called segment_frames"):
         assert render(clip, tmp_path / "out.mp4", preset=preset, segment=2).frames == 4

@@ -38,6 +38,7 @@ class Endpoint(_Model):
 
     name: str = Field(pattern=r"^\w[\w.-]*$", max_length=64, description="What keyframes and panels call it.")
     weights: Path = Field(description="A checkpoint (.safetensors, .pth, .pt), relative to the preset's folder.")
+    identity: bool = Field(False, description="Whether it renders the picture itself, so that `strength` fades to it.")
 
     @field_validator("weights")
     @classmethod
@@ -85,6 +86,17 @@ class NetworkSettings(_Model):
         return endpoints
 
 
+class Effect(_Model):
+    """How much of the effect is shown."""
+
+    strength: Annotated[float, Field(ge=0, le=1), Flag("effect", text=float | None)] = Field(
+        1.0, description="Share of the effect; the rest is the first endpoint, in most presets the picture itself."
+    )
+    keep_colors: Annotated[bool, Flag("effect")] = Field(
+        False, description="Take only the luma from the networks, and the chroma from the source."
+    )
+
+
 class TimelineSettings(_Model):
     """When alpha is what."""
 
@@ -92,13 +104,13 @@ class TimelineSettings(_Model):
         str, Flag("timeline", names=("-k", "--keyframes"), parse=lambda text: text.removeprefix("="))  # -k=0:0
     ] = Field(
         "0:0, end:1",
-        description="POSITION:VALUE[@EASING],... e.g. 0:0,120:1 or 0:day,2.5s:dusk@smooth,end:night.",
+        description="POSITION:VALUE[@EASING], separated by commas: 0:0,120:1 or 0:day,2.5s:dusk@smooth,end:night.",
     )
     easing: Annotated[str, Flag("timeline")] = Field(
-        "linear", description="For keyframes that name none, e.g. smooth, easeInOutCubic."
+        "linear", description="Easing of keyframes without one, such as smooth or easeInOutCubic."
     )
     loop: Annotated[Literal["none", "repeat", "ping-pong"], Flag("timeline")] = Field(
-        "none", description="What alpha does after the last keyframe."
+        "none", description="What follows the last keyframe: none holds its value."
     )
     extrapolate: Annotated[bool, Flag("timeline")] = Field(
         False, description="Allow values outside 0..1 and negative weights."
@@ -133,7 +145,7 @@ class Layout(_Model):
         ("render",),
         min_length=1,
         max_length=16,
-        description="source, render, crossfade, or endpoints, separated by commas.",
+        description="Panels, separated by commas: source, render, crossfade, names of endpoints.",
     )
     labels: bool = Field(True, description="Write each panel's name into it.")
     width: Annotated[Side | None, Flag("input", text=int | None)] = Field(
@@ -149,7 +161,7 @@ class Encoding(_Model):
 
     codec: Annotated[str, Flag("output")] = Field("auto", description="Encoder.  [auto: libx264, for webm libvpx-vp9]")
     crf: Annotated[Annotated[int, Field(ge=0, le=63)] | None, Flag("output", text=int | None)] = Field(
-        None, description="Quality, lower is better.  [default: 17 for libx264, 30 for libvpx-vp9]"
+        None, description="Quality; lower is better and larger.  [default: 17 for libx264, 30 for libvpx-vp9]"
     )
     pix_fmt: Annotated[str | None, Flag("output")] = Field(
         None, description="Pixel format.  [default: the source's chroma sampling and depth]"
@@ -164,7 +176,7 @@ class Encoding(_Model):
             text=list[str],
             parse=lambda texts: parse_pairs("encoder_options", texts, "KEY=VALUE"),
         ),
-    ] = Field(default_factory=dict[str, str], description="An option of the encoder; repeat.")
+    ] = Field(default_factory=dict[str, str], description="An option of the encoder, such as preset=slow; repeat.")
     audio: Annotated[bool, Flag("output", fingerprint=False)] = Field(True, description="Copy the audio.")
     subtitles: Annotated[bool, Flag("output", fingerprint=False)] = Field(True, description="Copy the subtitles.")
 
@@ -185,6 +197,7 @@ class Preset(_Model):
     name: str = Field(min_length=1, max_length=100, description="For people.")
     about: str = Field("", max_length=2000, description="One sentence for the list of presets.")
     network: NetworkSettings
+    effect: Effect = Field(default_factory=Effect)  # pyright: ignore[reportArgumentType]
     timeline: TimelineSettings = Field(default_factory=TimelineSettings)  # pyright: ignore[reportArgumentType]
     layout: Layout = Field(default_factory=Layout)  # pyright: ignore[reportArgumentType]
     encoding: Encoding = Field(default_factory=Encoding)  # pyright: ignore[reportArgumentType]
@@ -211,7 +224,7 @@ class Preset(_Model):
             {
                 "network": {
                     "endpoints": [
-                        {"name": endpoint.name, "weights": (path.parent / endpoint.weights).resolve()}
+                        endpoint.model_dump() | {"weights": (path.parent / endpoint.weights).resolve()}
                         for endpoint in preset.network.endpoints
                     ]
                 }
@@ -281,7 +294,9 @@ def read_renamed(data: Any, names: Mapping[str, str]) -> Any:
     found = cast("dict[str, Any]", data)
     for old, new in names.items():
         if old in found and new not in found:
-            warnings.warn(f"{old}: is called {new} now; the old name will go in the next version", FutureWarning, 2)
+            warnings.warn(
+                f"{old}: is now called {new}; the old name will be removed in the next version", FutureWarning, 2
+            )
             found = {new if key == old else key: value for key, value in found.items()}
     return found
 
@@ -301,6 +316,7 @@ def _fields(place: tuple[int | str, ...]) -> list[str]:
 
 _SECTIONS: dict[str, type[BaseModel]] = {
     "network": NetworkSettings,
+    "effect": Effect,
     "timeline": TimelineSettings,
     "layout": Layout,
     "encoding": Encoding,

@@ -3,6 +3,7 @@
 import json
 
 import cv2
+import numpy as np
 import pytest
 
 from dnirender import __version__
@@ -133,7 +134,7 @@ def test_of_several_inputs_those_that_are_done_are_not_done_again(here, capsys):
     (first,) = (here / "out").iterdir()
     before = first.read_bytes()
     code, _, err = dnirender(capsys, *words)
-    assert code == 0 and f"out/{first.name}: is there already, as this very command makes it" in err
+    assert code == 0 and f"out/{first.name}: already rendered by this command" in err
     assert first.read_bytes() == before and len(list((here / "out").iterdir())) == 2
     code, _, err = dnirender(capsys, *words, "--crf", "30")
     assert code == 5 and "exists already" in err
@@ -184,9 +185,9 @@ def test_a_dry_run_refuses_what_the_run_would(here, capsys):
 
 def test_an_animated_picture_is_not_taken_for_a_still(here, capsys):
     assert dnirender(capsys, "clip.mp4", *MODELS, "-o", "loop.webp")[0] == 0
-    code, _, err = dnirender(capsys, "info", "loop.webp")
-    assert code == 3
-    assert "loop.webp: is an animated WebP or PNG" in err
+    code, out, _ = dnirender(capsys, "info", "loop.webp")
+    assert code == 0 and "animated webp" in out
+    assert dnirender(capsys, "loop.webp", *MODELS, "-o", "again.mp4")[0] == 0
 
 
 def test_width_and_height_are_a_box_that_keeps_the_aspect(here, capsys):
@@ -249,6 +250,30 @@ def test_sheet(here, capsys):
     assert dnirender(capsys, "sheet", "clip.mp4", *MODELS[:4])[0] == 5
 
 
+def test_a_sheet_has_a_column_for_every_endpoint_and_between(here, capsys, monkeypatch):
+    from dnirender.jobs import contact_sheet
+
+    shown = {}
+
+    def drawn(rows, row_labels, column_labels, title, width):
+        shown.update(rows=rows, columns=column_labels, width=width)
+        return rows[0][0]
+
+    monkeypatch.setattr(contact_sheet.contact_sheet, "sheet", drawn)
+    words = [*MODELS[:4], "-m", "dawn=day.safetensors", "--frames", "0,end"]
+    assert dnirender(capsys, "sheet", "clip.mp4", *words)[0] == 0
+    assert shown["columns"] == ["day", "half-way", "night", "half-way", "dawn"]
+    (day, one, night, other, dawn), last = [[image.astype(int) for image in row] for row in shown["rows"]]
+    assert np.array_equal(day, dawn) and np.array_equal(one, other)
+    bright = night > 0  # where nothing was clipped
+    assert np.abs(day + night - 2 * one)[bright].max() <= 2 and np.abs(day - night)[bright].min() > 20
+    assert not np.array_equal(last[0], day)
+    dnirender(capsys, "sheet", "clip.mp4", "-p", "painters", "--frames", "0", "--width", "16", "-y")
+    assert shown["columns"][::2][1] == "starry_night" and len(shown["columns"]) == 19 and shown["width"] == 19 * 240
+    dnirender(capsys, "sheet", "clip.mp4", *words, "--alphas", "0,night", "-y")
+    assert shown["columns"] == ["0 day", "night"]
+
+
 def test_interrupted(here, capsys, monkeypatch):
     from dnirender.engine.cpu import CPUWorker
 
@@ -258,12 +283,23 @@ def test_interrupted(here, capsys, monkeypatch):
     monkeypatch.setattr(CPUWorker, "_render_frame", interrupt)
     code, _, err = dnirender(capsys, "clip.mp4", *MODELS, "--device", "cpu")
     assert code == 130
-    assert "stopped before a segment was finished" in err
+    assert "stopped before the next segment was finished" in err
+    assert leftovers(here) == []
+
+
+@pytest.mark.parametrize("where", ["dnirender.jobs.plan.open_source", "dnirender.engine.cpu.CPUWorker.__init__"])
+def test_a_dry_run_that_is_stopped_does_not_speak_of_going_on(here, capsys, monkeypatch, where):
+    def interrupt(*_, **__):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(where, interrupt)
+    code, _, err = dnirender(capsys, "clip.mp4", *MODELS, "--device", "cpu", "--dry-run")
+    assert (code, err.splitlines()[-1]) == (130, "error: stopped; a dry run writes nothing")
     assert leftovers(here) == []
 
 
 BAD = [
-    (["clip.mp4", "-k", "0:0,0:1"], 2, "options: timeline: keyframes: frame 0 comes after frame 0 (key 2); positions must increase"),
+    (["clip.mp4", "-k", "0:0,0:1"], 2, "error: --keyframes: frame 0 comes after frame 0 (key 2); positions must increase"),
     (["clip.mp4", "-k", "0"], 2, "keyframes: "),
     (["clip.mp4", "-k", ""], 2, "keyframes: empty; expected POSITION:VALUE[@EASING], for example 0:0,end:1"),
     (["clip.mp4", "-k", "0:2"], 2, "keyframes: "),
@@ -288,7 +324,7 @@ BAD = [
     (["clip.mp4", *MODELS, "--video-stream", "3"], 2, "--video-stream 3: clip.mp4 has 1 video stream(s), numbered from 0"),
     (["clip.mp4", *MODELS, "--device", "tpu"], 2, "tpu"),
     (["clip.mp4", *MODELS, "--batch", "0"], 2, "--batch: expected greater than or equal to 1, got 0"),
-    (["clip.mp4", *MODELS, "--codec", "h265"], 2, "--codec h265: unknown encoder"),
+    (["clip.mp4", *MODELS, "--codec", "h265"], 2, "--codec h265: unknown encoder; did you mean libx265?"),
     (["clip.mp4", *MODELS, "--codec", "aac"], 2, "--codec aac: encodes audio, expected a video encoder"),
     (["clip.mp4", *MODELS, "--codec", "libx264", "-o", "o.webm"], 2, "--codec libx264: webm does not support it; choose another codec"),
     (["clip.mp4", *MODELS, "--crf", "77"], 2, "error: --crf: expected less than or equal to 63, got 77"),
@@ -301,8 +337,8 @@ BAD = [
     (["clip.mp4", *MODELS, "--fps", "0", "-o", "o.gif"], 2, "--fps: expected more than 0"),
     (["clip.mp4", *MODELS, "--panels", "source,left"], 2, "unknown panel 'left'; choose from source, render, crossfade, day, night"),
     (["clip.mp4", *MODELS, "-o", "out.avi"], 2, "out.avi: unknown output format '.avi'"),
-    (["clip.mp4", "clip.mp4", *MODELS], 2, "two inputs would both be written to clip.day-night.mp4"),
-    (["clip.mp4", "b.mp4", *MODELS, "-o", "o.mp4"], 2, "-o o.mp4: there are 2 inputs; name a folder"),
+    (["clip.mp4", "clip.mp4", *MODELS], 2, "two inputs have the same output clip.day-night.mp4"),
+    (["clip.mp4", "b.mp4", *MODELS, "-o", "o.mp4"], 2, "-o o.mp4: expected a folder for 2 inputs"),
     (["clip.mp4", "--color", "red"], 2, "No such option: --color"),
     (["missing.mp4", *MODELS], 3, "missing.mp4: no such file"),
     ([".", *MODELS], 3, ".: is a folder, expected a video or an image"),

@@ -93,4 +93,4 @@ def test_every_field_that_a_message_of_the_library_names_is_an_option():
 def test_flags_of_the_version_before_are_read_with_a_hint():
     words, notes = new_flags(["clip.mp4", "--segment", "5", "--yes", "--segment=3", "--segments"])
     assert words == ["clip.mp4", "--segment-frames", "5", "--overwrite", "--segment-frames=3", "--segments"]
-    assert notes[0] == "--segment is called --segment-frames now; the old name will go" and len(notes) == 3
+    assert notes[0] == "--segment is now called --segment-frames; the old name will be removed" and len(notes) == 3

@@ -20,6 +20,7 @@ from dnirender.encoding.encoders import (
     check_container,
     check_encoder,
     choose_pix_fmt,
+    encoder_name,
     encoder_options,
     even_size,
     keeps_shape,
@@ -374,11 +375,38 @@ def test_the_sources_sampling_and_depth_are_kept_where_the_codec_can(codec, samp
     assert choose_pix_fmt(codec, sampling, depth, None) == chosen
 
 
+MEANT = {
+    "h265": "libx265", "H.265": "libx265", "x265": "libx265", "hvc1": "libx265", "HEVC": "libx265", "x264": "libx264",
+    "avc": "libx264", "avc1": "libx264", "h.264": "libx264", "LIBX264": "libx264", "libx2644": "libx264",
+    "VP9": "libvpx-vp9", "vpx9": "libvpx-vp9", "webm": "libvpx-vp9", "libvp9": "libvpx-vp9", "svt-av1": "libsvtav1",
+    "libaom": "libsvtav1", "AV1": "libsvtav1", "prores422hq": "prores_ks", "prores_kk": "prores_ks", "DNxHR": "dnxhd",
+    "xvid": "mpeg4", "ffv": "ffv1", "FFV1": "ffv1", "nvenc": "h264_nvenc",
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("text", MEANT)
+def test_an_unknown_encoder_is_answered_with_the_nearest_known(text):
+    with pytest.raises(UsageError) as caught:
+        choose_pix_fmt(text, (2, 2), 8, None)
+    assert str(caught.value) == f"codec={text!r}: unknown encoder; did you mean {MEANT[text]}?"
+
+
+def test_an_encoder_that_nothing_is_near_is_answered_with_the_usual_ones():
+    with pytest.raises(UsageError, match="codec='zzzzzz': unknown encoder; choose for example libx264, libx265,"):
+        choose_pix_fmt("zzzzzz", (2, 2), 8, None)
+
+
+def test_the_name_of_a_format_is_that_of_its_encoder():
+    assert [encoder_name(name) for name in ("h264", "hevc", "vp9", "libx264", "ffv1")] == [
+        "libx264", "libx265", "libvpx-vp9", "libx264", "ffv1",
+    ]  # fmt: skip
+
+
 def test_what_is_asked_for_wins_or_is_refused():
     assert choose_pix_fmt("libx264", (1, 1), 10, "nv12") == "nv12"
     with pytest.raises(UsageError, match=r"^pix_fmt='rgb24': libx264 supports yuv420p, "):
         choose_pix_fmt("libx264", (2, 2), 8, "rgb24")
-    with pytest.raises(UsageError, match=r"^codec='h263x': unknown encoder; choose for example libx264, .* or ffv1$"):
+    with pytest.raises(UsageError, match=r"^codec='h263x': unknown encoder; did you mean h263\?$"):
         choose_pix_fmt("h263x", (2, 2), 8, None)
     with pytest.raises(UsageError, match=r"^codec='aac': encodes audio, expected a video encoder$"):
         choose_pix_fmt("aac", (2, 2), 8, None)

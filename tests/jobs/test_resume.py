@@ -21,7 +21,7 @@ from dnirender.jobs.job import make_job
 from dnirender.jobs.plan import make_plan
 from dnirender.jobs.prepare import prepare
 from dnirender.jobs.render import run
-from dnirender.jobs.workspace import Manifest
+from dnirender.jobs.workspace import Manifest, Workspace
 from dnirender.progress import ProgressTracker
 from support.clips import decoded, frame_number, leftovers, make_clip, packets, preset_of, tiny_endpoints
 
@@ -356,6 +356,47 @@ def test_what_is_done_is_published_over_nothing_of_others(tmp_path, job, name):
     assert len(made) == (1 if name.endswith(".mkv") else 16), made
 
 
+@pytest.mark.parametrize("name", ["out.mkv", "out.gif", "f_%02d.png"])
+@pytest.mark.parametrize("restart", [False, True])
+def test_what_was_published_of_a_part_goes_when_the_whole_is_there(tmp_path, job, name, restart):
+    target = tmp_path / name
+    with pytest.raises(Stop):
+        render(output=target, keep_partial=True, progress=stop_after(10), **job)
+    partial = list(tmp_path.glob("*.partial*"))
+    assert partial
+    with pytest.raises(Stop):  # another job on the same target
+        render(output=target, progress=stop_after(10), **job | {"keyframes": "0:1"})
+    assert sorted(tmp_path.glob("*.partial*")) == sorted(partial)
+    told = []
+    run(prepare(make_plan(job_of(job, target, restart=restart))), notice=told.append)
+    assert not list(tmp_path.glob("*.partial*")) and leftovers(tmp_path) == []
+    assert sorted(told) == sorted(f"{path}: removed, {name} is complete" for path in partial)
+
+
+def test_a_part_that_is_not_as_it_was_published_stays(tmp_path, job):
+    target, partial = tmp_path / "out.mkv", tmp_path / "out.partial.mkv"
+    with pytest.raises(Stop):
+        render(output=target, keep_partial=True, progress=stop_after(10), **job)
+    partial.write_bytes(partial.read_bytes() + b"my own")
+    other = tmp_path / "out.partial-2.mkv"
+    other.write_bytes(b"mine")
+    render(output=target, **job)
+    assert partial.read_bytes().endswith(b"my own") and other.read_bytes() == b"mine"
+
+
+def test_a_part_goes_even_if_the_process_ended_before_it_was_removed(tmp_path, job, monkeypatch):
+    target = tmp_path / "out.mkv"
+    with pytest.raises(Stop):
+        render(output=target, keep_partial=True, progress=stop_after(10), **job)
+    with monkeypatch.context() as patch:
+        patch.setattr(Workspace, "remove_partial", lambda _: 1 / 0)
+        with pytest.raises(ZeroDivisionError):
+            render(output=target, **job)
+    assert target.exists() and (tmp_path / "out.partial.mkv").exists()
+    render(output=target, **job)
+    assert not (tmp_path / "out.partial.mkv").exists() and leftovers(tmp_path) == []
+
+
 def test_that_much_is_joined_is_told(tmp_path, job, monkeypatch):
     told = []
     monkeypatch.setattr(finish, "LARGE", 1000)
@@ -440,7 +481,7 @@ def test_a_signal_before_the_first_frame_has_its_exit_code(tmp_path, long_job, n
     command = [sys.executable, "-c", early + PROGRAM, *long_job]
     done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=60)
     assert done.returncode == code, done.stderr
-    assert "error: stopped before a segment was finished; the same command goes on" in done.stderr
+    assert "error: stopped before the next segment was finished; the same command resumes" in done.stderr
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="Windows has no such signals to send")
@@ -453,7 +494,9 @@ def test_a_signal_keeps_the_segments_and_says_how_to_go_on(tmp_path, long_job, n
     assert process.returncode == code, err
     kept = 20 * len(parts(tmp_path))
     assert kept >= 40 and not (tmp_path / "out.mp4").exists()
-    assert f"stopped; {kept} of 300 frames are kept; to go on: dnirender long.mp4 --model=day=day.safetensors" in err
+    assert (
+        f"stopped; {kept} of 300 frames are finished; to resume: dnirender long.mp4 --model=day=day.safetensors" in err
+    )
     again = start(tmp_path, *long_job, "--json")
     out, err = again.communicate(timeout=60)
     assert again.returncode == 0, err
@@ -505,3 +548,23 @@ def test_a_second_signal_does_not_wait_for_anything(tmp_path, long_job):
     _, err = process.communicate(timeout=20)
     assert process.returncode == 130
     assert "to go on" not in seen + err and len(parts(tmp_path)) >= 2
+
+
+@pytest.mark.parametrize("backend", ["torch", "openvino"])
+def test_a_resumed_render_keeps_its_backend_whatever_was_measured_since(tmp_path, job, monkeypatch, backend):
+    """Which one is faster, and known to be, may change between a run and the next."""
+    pytest.importorskip("openvino")
+    from dnirender.engine import backend_trial
+
+    known = backend_trial.Measured(1.0, 1.0, 1.0, 0.0)
+    monkeypatch.setattr(backend_trial.MeasurementCache, "measured", lambda *_: known)
+    faster = iter([backend == "openvino", backend != "openvino"])
+    monkeypatch.setattr(backend_trial, "is_openvino_better", lambda *_: next(faster))
+    target = tmp_path / "out.mkv"
+    with pytest.raises(Stop):
+        render(output=target, progress=stop_after(9), **job)
+    report = render(output=target, **job)
+    assert (report.backend, report.resumed) == (backend, 8)
+    assert next(faster) == (backend != "openvino")  # nobody asked
+    whole = render(output=tmp_path / "whole.mkv", backend=backend, **job)
+    assert hashes(tmp_path / "whole.mkv") == hashes(target) and whole.backend == backend

@@ -13,6 +13,7 @@ from torch import nn
 from dnirender.errors import ModelError
 from dnirender.networks import loading, network
 from dnirender.networks.architectures import paint, relight
+from dnirender.networks.checkpoint import Checkpoint
 from dnirender.networks.loading import load
 from dnirender.networks.network import Network
 from dnirender.networks.weights import MixedModule
@@ -175,7 +176,8 @@ def test_relight_loads_without_importing_spandrel(tmp_path):
     code = """if True:
         import sys
         from pathlib import Path
-        from dnirender.networks.loading import load
+        from dnirender.networks.checkpoint import Checkpoint
+from dnirender.networks.loading import load
         path = Path(sys.argv[1])
         net, _ = load({"day": path, "night": path})
         print(net.architecture, net.scale, net.multiple, "spandrel" in sys.modules, "torchvision" in sys.modules)
@@ -402,3 +404,68 @@ def test_known_pairs_load(first, second, metadata):
     assert (net.architecture, net.scale, net.channels) == metadata
     assert path.stack.shape[0] == 2
     assert path.stack.shape[1] >= net.parameters
+
+
+# --- endpoints that need no module of their own
+
+
+def _counted(monkeypatch):
+    built = []
+    build = loading._build
+    monkeypatch.setattr(loading, "_build", lambda path, *rest: built.append(path.stem) or build(path, *rest))
+    return built
+
+
+def _relights(folder, count, change=None):
+    """Weights files of our own architecture; `change` alters the state of the last."""
+    files = {}
+    for number in range(count):
+        torch.manual_seed(number)
+        state = {
+            name: torch.randn_like(tensor) for name, tensor in relight.RelightNet((16, 16, 16)).state_dict().items()
+        }
+        if change and number == count - 1:
+            state = change(state)
+        files[f"e{number}"] = folder / f"e{number}.safetensors"
+        save_file(state, files[f"e{number}"], {"architecture": "relight"})
+    return files
+
+
+def test_endpoints_like_the_first_need_no_module_and_have_their_own_weights(tmp_path, monkeypatch):
+    files, built = _relights(tmp_path, 3), _counted(monkeypatch)
+    _, quick = load(files)
+    assert built == ["e0"]
+    monkeypatch.setattr(loading, "_ready_states", lambda *_: {})
+    _, slow = load(files)
+    assert built == ["e0", "e0", "e1", "e2"]
+    assert torch.equal(quick.stack, slow.stack) and quick.layout == slow.layout and quick.names == slow.names
+    assert len({row.sum().item() for row in quick.stack}) == 3
+
+
+def test_what_is_not_like_the_first_is_built_and_told(tmp_path, monkeypatch):
+    built = _counted(monkeypatch)
+    files = _relights(tmp_path, 2, lambda state: dict(list(state.items())[1:]))
+    with pytest.raises(ModelError, match="does not fit"):
+        load(files)
+    assert built == ["e0", "e1"]
+
+
+def test_modules_with_statistics_or_renamed_tensors_are_all_built():
+    """Batch normalization is folded, and integers may say how a network is built."""
+
+    def ready(module, first, second):
+        return loading._ready_states(module, {"a": Checkpoint(first, {}), "b": Checkpoint(second, {})})
+
+    conv = nn.Conv2d(3, 3, 1)
+    state = {name: tensor.detach() for name, tensor in conv.state_dict().items()}
+    other = {name: tensor + 1 for name, tensor in state.items()}
+    assert list(ready(conv, state, other)) == ["b"]
+    assert ready(nn.Sequential(conv), state, other) == {}
+    assert ready(conv, other, other) == {}
+    norm = nn.BatchNorm2d(3)
+    assert ready(norm, dict(norm.state_dict()), dict(norm.state_dict())) == {}
+    counted = nn.Module()
+    counted.register_buffer("heads", torch.tensor(4))
+    first = dict(counted.state_dict())
+    assert list(ready(counted, first, {"heads": torch.tensor(4)})) == ["b"]
+    assert ready(counted, first, {"heads": torch.tensor(8)}) == {}

@@ -30,14 +30,14 @@ OTHER_FIELDS = ("model", "frames", "alphas", "name", "features")
 QUOTES = "'\""
 ENGINE = ("device", "dtype", "backend", "threads", "tile", "cache")
 
-Inputs = Annotated[list[Path], typer.Argument(help="Videos, or still images to hold.", metavar="INPUT")]
+Inputs = Annotated[list[Path], typer.Argument(help="Videos or still images.", metavar="INPUT")]
 Input = Annotated[Path, typer.Argument(help="A video or an image.", metavar="INPUT")]
 PresetOption = Annotated[
     str | None,
     typer.Option(
         "-p",
         "--preset",
-        help=f"A shipped preset or FILE.yaml.  [default: {DEFAULT_PRESET}]",
+        help=f"Name of a shipped preset, or FILE.yaml.  [default: {DEFAULT_PRESET}]",
         rich_help_panel="effect",
     ),
 ]
@@ -47,21 +47,19 @@ ModelsOption = Annotated[
         "-m",
         "--model",
         metavar="NAME=FILE",
-        help="An endpoint of your own, instead of a preset's; repeat.",
+        help="A network of your own, instead of a preset; repeat in order from 0 to 1.",
         rich_help_panel="effect",
     ),
 ]
-AsJson = Annotated[
-    bool, typer.Option("--json", help="Print a line of JSON for each output.", rich_help_panel="messages")
-]
+AsJson = Annotated[bool, typer.Option("--json", help="Print results as lines of JSON.", rich_help_panel="messages")]
 Quiet = Annotated[bool, typer.Option("-q", "--quiet", help="Print errors only.", rich_help_panel="messages")]
 Verbose = Annotated[
-    bool, typer.Option("-v", "--verbose", help="Print what was chosen and why.", rich_help_panel="messages")
+    bool, typer.Option("-v", "--verbose", help="Print decisions and their reasons.", rich_help_panel="messages")
 ]
 
 
 class GroupedCommand(TyperCommand):
-    """A command whose help lists its options under the headings of `GROUPS`."""
+    """A command whose help groups the options under the headings `GROUPS`."""
 
     def format_options(self, ctx: Any, formatter: Any) -> None:
         records: dict[str, list[tuple[str, str]]] = {group: [] for group in GROUPS}
@@ -111,6 +109,8 @@ def _parameter(name: str) -> inspect.Parameter:
     switch = _is_switch(field)
     flags = flag.names or (_flag_name(name),)
     text = (field.description or "") if field.default is not True else f"Do not {_lower(field.description or '')}"
+    if name in JOB_OPTIONS and isinstance(field.default, str):
+        text += f"  [default: {field.default}]"
     option = typer.Option(*flags, help=text, metavar=flag.metavar, rich_help_panel=flag.group)
     kind = bool if switch else (flag.text or _plain(field.annotation))
     kind = kind if switch or type(None) in get_args(kind) else kind | None
@@ -140,10 +140,12 @@ def _parsed(name: str, value: Any) -> Any:
 
 
 def new_flags(words: list[str]) -> tuple[list[str], list[str]]:
-    """A command line with the flags of the version before as they are called now, and what to say of each."""
+    """A command line with old flags replaced by their new names, and a hint for each."""
     renamed = {f"--{old}": _flag_name(name) for old, name in RENAMED.items()}
     heads = [word.partition("=") for word in words]
-    notes = [f"{head} is called {renamed[head]} now; the old name will go" for head, _, _ in heads if head in renamed]
+    notes = [
+        f"{head} is now called {renamed[head]}; the old name will be removed" for head, _, _ in heads if head in renamed
+    ]
     return [renamed.get(head, head) + mark + rest for head, mark, rest in heads], notes
 
 
@@ -184,7 +186,7 @@ def choose_preset(preset: str | None, models: list[str] | None) -> ChosenPreset:
         chosen = preset or DEFAULT_PRESET
         return ChosenPreset(Path(chosen).stem if "." in chosen else chosen, Preset.load(chosen))
     if preset is not None:
-        raise UsageError("--preset and --model exclude each other: a preset brings its own models")
+        raise UsageError("--preset and --model exclude each other: a preset has its own networks")
     files = parse_pairs("model", models, "NAME=FILE")
     if len(files) < 2:
         raise UsageError("--model: expected two networks or more, in order from 0 to 1, got one")
@@ -194,7 +196,7 @@ def choose_preset(preset: str | None, models: list[str] | None) -> ChosenPreset:
 
 
 def build_job(source: Path, target: Path, preset: Preset, options: Mapping[str, Any]) -> Job:
-    """The job of a command; its imports are heavy."""
+    """The job of a command. Its heavy imports are deferred until here."""
     from dnirender.jobs.job import make_job
 
     return make_job(source, target, preset, **options)

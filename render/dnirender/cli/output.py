@@ -1,4 +1,4 @@
-"""What the commands print."""
+"""Output of the commands."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import typer
 
 from dnirender.cli.options import to_flags
+from dnirender.progress import PHASES
 from dnirender.timeline.timeline import path_position
 
 if TYPE_CHECKING:
@@ -34,7 +35,7 @@ def print_warning(message: str) -> None:
 
 
 def _on_one_line(text: str) -> str:
-    """A file may have a newline in its name; what is told of it stays one line."""
+    """Escapes newlines, which file names may contain."""
     return text.replace("\r", "\\r").replace("\n", "\\n")
 
 
@@ -46,7 +47,7 @@ def _beside_bars() -> contextlib.AbstractContextManager[None]:
 
 
 class Console:
-    """What is said on standard error."""
+    """Messages on standard error."""
 
     def __init__(self, quiet: bool, verbose: bool) -> None:
         self._quiet, self._verbose = quiet, verbose
@@ -67,11 +68,11 @@ class Console:
 
     def done(self, report: Report) -> None:
         if report.resumed and not report.fps:
-            self.line(f"{report.output}: {report.frames} frames, all of them from before")
+            self.line(f"{report.output}: {report.frames} frames, all from an earlier run")
             return
-        kept = f" ({report.resumed} of them from before)" if report.resumed else ""
+        resumed = f" ({report.resumed} of them from an earlier run)" if report.resumed else ""
         self.line(
-            f"{report.output}: {report.frames} frames{kept} in {report.seconds:.1f} s ({report.fps:.1f} frames/s, "
+            f"{report.output}: {report.frames} frames{resumed} in {report.seconds:.1f} s ({report.fps:.1f} frames/s, "
             f"{report.device}, {report.dtype}, {report.backend}, {report.weight_writes} weight writes)"
         )
 
@@ -87,7 +88,7 @@ class ProgressBar:
         self._bar: Any = tqdm(
             total=1,
             unit="frame",
-            desc=name,
+            desc=f"{name}: {PHASES[0]}",
             bar_format=WAITING,
             disable=None if wanted else True,
             dynamic_ncols=True,

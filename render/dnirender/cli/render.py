@@ -42,8 +42,9 @@ if TYPE_CHECKING:
 
 
 INTERRUPTED = "interrupted; the output was not written"
+CHECK_STOPPED = "stopped; a dry run writes nothing"
 NOT_MEASURED = "not measured yet; `dnirender bench` measures"
-UNFINISHED = "stopped before a segment was finished; the same command goes on with what earlier runs have finished"
+UNFINISHED = "stopped before the next segment was finished; the same command resumes after the last finished one"
 
 
 def _version(asked: bool) -> None:
@@ -64,7 +65,7 @@ def render_command(
         typer.Option(
             "-o",
             "--output",
-            help="mp4 mov mkv webm gif webp apng or a %04d.png pattern; a folder for several inputs.  "
+            help="A file: mp4, mov, mkv, webm, gif, webp, apng or a pattern such as %04d.png; or a folder.  "
             "[default: STEM.PRESET.mp4 here]",
             rich_help_panel="output",
         ),
@@ -73,7 +74,7 @@ def render_command(
         bool,
         typer.Option(
             "--compare",
-            help="Panels side by side above a plot of alpha.  [default panels: source,render]",
+            help="Show panels side by side above a plot of alpha.  [default panels: source,render]",
             rich_help_panel="comparison",
         ),
     ] = False,
@@ -81,9 +82,17 @@ def render_command(
         bool,
         typer.Option("--dry-run", help="Check everything, print the plan, render nothing.", rich_help_panel="safety"),
     ] = False,
+    preview: Annotated[
+        bool,
+        typer.Option(
+            "--preview",
+            help="Draw the timeline's keys and half-ways small, as STEM.preview.png, and render nothing.",
+            rich_help_panel="comparison",
+        ),
+    ] = False,
     as_json: AsJson = False,
     no_progress: Annotated[
-        bool, typer.Option("--no-progress", help="No progress bar.", rich_help_panel="messages")
+        bool, typer.Option("--no-progress", help="Show no progress bar.", rich_help_panel="messages")
     ] = False,
     quiet: Quiet = False,
     verbose: Verbose = False,
@@ -106,7 +115,7 @@ def render_command(
         options["panels"] = ("source", "render")
     if compare and len(options.get("panels", chosen.layout.panels)) < 2:
         raise UsageError(f"--panels {','.join(options['panels'])}: a comparison needs two panels or more")
-    check_options(chosen, options)  # before the inputs are opened
+    check_options(chosen, options)  # before any input is opened
     say = Console(quiet or as_json, verbose)
     pairs = list(zip(inputs, _outputs(inputs, output, name), strict=True))
     if all(source.is_file() for source in inputs):
@@ -120,15 +129,19 @@ def render_command(
         try:
             render_one(source, target)
         except KeyboardInterrupt as stop:
-            raise InterruptedRender(UNFINISHED, getattr(stop, "exit_code", 130)) from stop
+            message = CHECK_STOPPED if dry_run else UNFINISHED
+            raise InterruptedRender(message, getattr(stop, "exit_code", 130)) from stop
 
     def render_one(source: Path, target: Path) -> None:
         with ProgressBar(target.name, not (no_progress or quiet)) as listener:
             progress = ProgressTracker(listener, next(starts))
             job = build_job(source, target, chosen, options)
+            if preview:
+                _preview(job, progress, say)
+                return
             plan = _make_plan(job, skip_rendered=len(pairs) > 1 and target.exists() and not options.get("restart"))
             if plan is None:
-                say.line(f"{target}: is there already, as this very command makes it")
+                say.line(f"{target}: already rendered by this command")
                 return
             prepared = _prepared(plan, loaded, progress, measure=not dry_run)
             _tell_plan(prepared, say)
@@ -143,6 +156,14 @@ def render_command(
         say.done(report)
 
     _each(pairs, one, say)
+
+
+def _preview(job: Job, progress: ProgressTracker, say: Console) -> None:
+    from dnirender.jobs.preview import make_preview
+
+    made = make_preview(job, progress)
+    say.detail(made.decision)
+    say.line(f"{made.path}: preview")
 
 
 def _make_plan(job: Job, skip_rendered: bool) -> Plan | None:
@@ -185,14 +206,14 @@ def _render(prepared: PreparedJob, progress: ProgressTracker, say: Console, word
 
     if done := prepared.resumed:
         say.line(
-            f"{prepared.plan.job.output}: {done} of {len(prepared.plan.selection.indices)} frames are there already"
+            f"{prepared.plan.job.output}: {done} of {len(prepared.plan.selection.indices)} frames are already finished"
         )
     try:
         return run(prepared, progress, lambda text: say.line(to_flags(text)))
     except RenderError:
         if (kept := prepared.workspace.num_finished_frames) and not prepared.workspace.published:
             total = len(prepared.plan.selection.indices)
-            say.line(f"{kept} of {total} frames are kept for the next run, without --restart")
+            say.line(f"{kept} of {total} frames are finished; the same command without --restart resumes")
         raise
     except KeyboardInterrupt as stop:
         raise InterruptedRender(_how_to_go_on(prepared, words), getattr(stop, "exit_code", 130)) from stop
@@ -201,15 +222,15 @@ def _render(prepared: PreparedJob, progress: ProgressTracker, say: Console, word
 def _how_to_go_on(prepared: PreparedJob, words: Sequence[str]) -> str:
     count, total = prepared.workspace.num_finished_frames, len(prepared.plan.selection.indices)
     if prepared.workspace.published:
-        return f"stopped while tidying up; {prepared.plan.job.output} is complete"
+        return f"stopped while cleaning up; {prepared.plan.job.output} is complete"
     if not count:
         return UNFINISHED
     again = command_line([word for word in words if word != "--restart"])
-    return f"stopped; {count} of {total} frames are kept; to go on: {again}"
+    return f"stopped; {count} of {total} frames are finished; to resume: {again}"
 
 
 def _each(pairs: list[tuple[Path, Path]], one: Callable[[Path, Path], None], say: Console) -> None:
-    """Runs `one` for each pair; of several, one that does not suit does not keep the others from their turn."""
+    """Calls `one` for each pair; of several pairs, an error in one does not stop the others."""
     failed: RenderError | None = None
     for source, target in pairs:
         try:
@@ -237,15 +258,15 @@ def _outputs(inputs: list[Path], output: Path | None, name: str) -> list[Path]:
         return [output]
     if output is not None and not folder:
         if output.exists() or output.suffix:
-            raise UsageError(f"-o {output}: there are {len(inputs)} inputs; name a folder")
+            raise UsageError(f"-o {output}: expected a folder for {len(inputs)} inputs")
         try:
             output.mkdir()
         except OSError as error:
-            raise OutputError(f"{output}: this folder cannot be made ({error.strerror})") from error
+            raise OutputError(f"{output}: this folder cannot be created ({error.strerror})") from error
     targets = [(output or Path()) / default_output(source, name) for source in inputs]
     twice = next((target for target in targets if targets.count(target) > 1), None)
     if twice is not None:
-        raise UsageError(f"two inputs would both be written to {twice}; render them one by one with -o")
+        raise UsageError(f"two inputs have the same output {twice}; render them separately with -o")
     return targets
 
 

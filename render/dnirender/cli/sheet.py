@@ -19,7 +19,7 @@ from dnirender.cli.options import (
 )
 from dnirender.cli.output import Console
 from dnirender.errors import UsageError
-from dnirender.jobs.options import SHEET_ALPHAS, SHEET_FRAMES, SHEET_OPTIONS
+from dnirender.jobs.options import SHEET_FRAMES, SHEET_OPTIONS
 
 
 @app.command(name="sheet", cls=GroupedCommand)
@@ -30,25 +30,30 @@ def sheet_command(
     options: dict[str, Any],
     output: Annotated[
         Path | None,
-        typer.Option("-o", "--output", help="PNG.  [default: STEM.sheet.png here]", rich_help_panel="output"),
+        typer.Option("-o", "--output", help="PNG file.  [default: STEM.sheet.png here]", rich_help_panel="output"),
     ] = None,
     frames: Annotated[
         str, typer.Option(help="Positions in the source, separated by commas.", rich_help_panel="timeline")
     ] = ",".join(SHEET_FRAMES),
     alphas: Annotated[
-        str, typer.Option(help="Values along the path, separated by commas.", rich_help_panel="timeline")
-    ] = ",".join(SHEET_ALPHAS),
+        str | None,
+        typer.Option(
+            help="Values as in keyframes, separated by commas.  [default: every endpoint and half-ways]",
+            rich_help_panel="timeline",
+        ),
+    ] = None,
     quiet: Quiet = False,
     verbose: Verbose = False,
 ) -> None:
-    """Draw a contact sheet: frames down, alpha across."""
+    """Draw a contact sheet: one row per frame, one column per alpha."""
     from dnirender.jobs.contact_sheet import make_sheet
 
     name, chosen = preset
     target = output or Path(f"{source.stem}.sheet.png")
     if target.suffix.lower() != ".png":
-        raise UsageError(f"{target}: a contact sheet is a PNG; name it .png")
+        raise UsageError(f"{target}: expected a name that ends in .png, the format of contact sheets")
     say = Console(quiet, verbose)
     job = build_job(source, target, chosen, options)
-    say.detail(make_sheet(job, frames.split(","), alphas.split(","), title=f"{source.name}   {name}").decision)
+    values = alphas.split(",") if alphas else None
+    say.detail(make_sheet(job, frames.split(","), values, title=f"{source.name}   {name}").decision)
     say.line(f"{target}: contact sheet")

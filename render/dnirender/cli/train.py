@@ -1,6 +1,6 @@
 """`dnirender train`: trains a family of endpoints from a recipe, or adds a painting to a family of painters.
 
-Torch is imported inside the commands, so that help and argument errors answer at once.
+Torch is imported inside the commands, so that help and usage errors are immediate.
 """
 
 from __future__ import annotations
@@ -35,6 +35,7 @@ class RecipeByDefault(DefaultCommand):
 app = typer.Typer(
     cls=RecipeByDefault,
     help="Train the endpoints of an effect from RECIPE.yaml, or add a painting of your own with `style`.",
+    short_help="Train the endpoints of an effect.",
     rich_markup_mode=None,
     context_settings={"help_option_names": ["--help"], "max_content_width": 100},
 )
@@ -56,7 +57,7 @@ Overwrite = Annotated[bool, typer.Option("-y", "--overwrite", help="Overwrite th
 
 @app.command(name="recipe", hidden=True)
 def recipe_command(
-    recipe: Annotated[Path, typer.Argument(help="A recipe, or the name of a shipped one.", metavar="RECIPE.yaml")],
+    recipe: Annotated[Path, typer.Argument(help="A file, or the name of a shipped recipe.", metavar="RECIPE.yaml")],
     data: Data = Path(),
     output: Output = None,
     work: Work = None,

@@ -34,6 +34,7 @@ class VideoMetadata:
         none and frames are identified by their order (see `timestamps`)
     opacity: whether frames have alpha
     parity: which field of interlaced frames is displayed first, as a value of bwdif's `parity`; None if progressive
+    timecode: time code of the first frame, "" without one
     mastering_peak: peak luminance of the mastering display in cd/m2, None if unknown
     """
 
@@ -61,6 +62,12 @@ class VideoMetadata:
     parity: str | None = None
     mastering_peak: float | None = None
     clock_start: Fraction = Fraction(0)
+    timecode: str = ""
+
+    @property
+    def has_streams(self) -> bool:
+        """Whether the source is a container, with other streams to copy and tags; else it is pictures only."""
+        return self.video_index >= 0
 
     @property
     def seconds(self) -> tuple[Fraction, ...]:

@@ -26,6 +26,7 @@ from dnirender.media.channels import channel_layout
 from dnirender.media.colorspace import KR_KB, UNSPECIFIED, ColorSpec, guess_matrix
 from dnirender.media.containers import check_pixel_count, codec_of, fraction, is_cover, open_container
 from dnirender.media.pixel_formats import depth_of, has_opacity, is_yuv, opacity_of, sampling_of
+from dnirender.media.timecode import read_timecode
 from dnirender.media.truncation import declared_sample_count, is_truncated
 
 # A file that ends this many seconds earlier than its header declares counts as truncated.
@@ -200,6 +201,7 @@ def _metadata(
         warnings=tuple(f"{path.name}: {text}" for text in _warnings(color, leading, truncation, times)),
         stream_pts=times.stream_pts[leading:],
         stream_time_base=fraction(stream.time_base, Fraction(1, 90000)),
+        timecode=read_timecode(container, stream),
     )
 
 

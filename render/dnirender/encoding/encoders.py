@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import contextlib
+import difflib
 import io
 import os
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from fractions import Fraction
@@ -33,6 +35,21 @@ CODEC_OPTIONS: dict[str, dict[str, str]] = {
     "libx265": {"preset": "medium", "x265-params": X265_PARAMS},
     "libvpx-vp9": {"deadline": "good", "cpu-used": "3", "row-mt": "1"},
 }
+USUAL = ("libx264", "libx265", "libvpx-vp9", "libsvtav1", "prores_ks", "ffv1")
+_MEANT = {
+    "(lib)?(x264|h264|avc1?|mpeg4avc)": ("libx264", "h264_videotoolbox", "libopenh264"),
+    "(lib)?(x265|h265|hevc|hvc1|hev1)": ("libx265", "hevc_videotoolbox"),
+    "(lib)?(vpx?9|vpx|webm)": ("libvpx-vp9",),
+    "(lib)?vpx?8": ("libvpx",),
+    "(lib)?(svt|svtav1|aom|aomav1|rav1e|av1|av01)": ("libsvtav1", "libaom-av1", "librav1e"),
+    "(apple)?prores(422|4444|hq|lt|proxy|ks)*": ("prores_ks",),
+    "dnx(hr|hd)?[a-z]*": ("dnxhd",),
+    "(lib)?(xvid|divx|mpeg4.*)": ("mpeg4",),
+    "(h264)?nvenc(h264)?": ("h264_nvenc",),
+    "nvenc(hevc|h265)|(hevc|h265)nvenc": ("hevc_nvenc",),
+    "lossless": ("ffv1",),
+}
+"""Encoders, best first, by what people write for them."""
 RATE_OPTIONS = {"qp", "b", "crf"}  # options that set the quality or the bit rate
 DNXHR_PROFILES = {"yuv422p10le": "dnxhr_hqx", "yuv444p10le": "dnxhr_444", "gbrp10le": "dnxhr_444"}
 FULL_RANGE = {"mjpeg"}  # encoders that refuse limited range
@@ -227,13 +244,38 @@ def configure(context: Any, spec: VideoSpec, container: str = "") -> None:
         os.environ.setdefault("SVT_LOG", "1")  # errors only: by default it prints its settings to stderr
 
 
+def encoder_name(codec: str) -> str:
+    """The name of the encoder behind the name of an encoder or of a format: h264 is libx264 where that is there.
+
+    Raises:
+        UsageError: there is none, or it does not encode video.
+    """
+    return _find_encoder(codec).name
+
+
+def nearest_encoder(text: str) -> str | None:
+    """The video encoder of this FFmpeg that a name is most likely meant for, None where none is near."""
+    word = re.sub(r"[^a-z0-9]", "", text.lower())
+    meant = next((names for pattern, names in _MEANT.items() if re.fullmatch(pattern, word)), ())
+    close = difflib.get_close_matches(text.lower()[:64], sorted(av.codecs_available), 5, cutoff=0.7)
+    return next((name for name in (*meant, *close) if _encodes_video(name)), None)
+
+
+def _encodes_video(name: str) -> bool:
+    try:
+        encoder = av.Codec(name, "w")
+    except ValueError:
+        return False
+    return encoder.type == "video" and encoder.name == name
+
+
 def _find_encoder(codec: str) -> av.Codec:
     try:
         encoder = av.Codec(codec, "w")
     except ValueError as error:
-        raise UsageError(
-            f"codec={codec!r}: unknown encoder; choose for example libx264, libx265, libvpx-vp9, libsvtav1 or ffv1"
-        ) from error
+        known = nearest_encoder(codec)
+        hint = f"did you mean {known}?" if known else f"choose for example {', '.join(USUAL)}"
+        raise UsageError(f"codec={codec!r}: unknown encoder; {hint}") from error
     if encoder.type != "video":
         raise UsageError(f"codec={codec!r}: encodes {encoder.type}, expected a video encoder")
     return encoder

@@ -20,6 +20,7 @@ from dnirender.encoding.encoders import (
     choose_pix_fmt,
     container_keeps_opacity,
     encodable_color,
+    encoder_name,
     encoder_options,
     even_size,
     keeps_shape,
@@ -171,7 +172,7 @@ def _choose_spec(request: OutputRequest) -> VideoSpec:
     """The settings of the video stream, tried."""
     source, settings, container = request.source, request.settings, container_of(request.target)
     default = "libvpx-vp9" if container == "webm" else "libx264"
-    codec = settings.codec if settings.codec != "auto" else default
+    codec = encoder_name(settings.codec if settings.codec != "auto" else default)
     opacity = request.has_opacity and container_keeps_opacity(codec, container)
     pix_fmt = choose_pix_fmt(codec, source.sampling, source.depth, settings.pix_fmt, opacity)
     width, height = even_size(codec, pix_fmt, *request.size)
@@ -189,15 +190,28 @@ def _choose_spec(request: OutputRequest) -> VideoSpec:
     return replace(spec, color=check_container(spec, container))
 
 
+def _animation(request: OutputRequest) -> Sink:
+    target, timing = request.target, request.timing
+    return AnimationSink(target, timing, dither=request.dither, order=request.order, provenance=request.provenance)
+
+
+def _image_sequence(request: OutputRequest) -> Sink:
+    return ImageSequenceSink(request.target, request.order, request.provenance)
+
+
+IMAGE_SINKS: dict[str, Callable[[OutputRequest], Sink]] = {
+    **dict.fromkeys(FORMATS, _animation),
+    ".png": _image_sequence,
+}
+"""Makes the sink of an output that is not a video, by its extension."""
+
+
 def _make_sink(request: OutputRequest, spec: VideoSpec | None) -> Sink:
-    target, timing, order = request.target, request.timing, request.order
-    if target.suffix.lower() in FORMATS:
-        return AnimationSink(target, timing, dither=request.dither, order=order)
+    target, streams, provenance = request.target, request.copied_streams, request.provenance
     if spec is None:
-        return ImageSequenceSink(target, order)
-    streams, provenance = request.copied_streams, request.provenance
-    video = VideoSink(target, spec, timing, streams, provenance, ignore_errors=request.ignore_errors)
-    return BoomerangSink(video, order) if request.boomerang else video
+        return IMAGE_SINKS[target.suffix.lower()](request)
+    video = VideoSink(target, spec, request.timing, streams, provenance, ignore_errors=request.ignore_errors)
+    return BoomerangSink(video, request.order) if request.boomerang else video
 
 
 def _losses(request: OutputRequest, spec: VideoSpec | None) -> Iterator[str]:

@@ -21,6 +21,7 @@ from dnirender.encoding.transcode import AudioTranscoder
 from dnirender.errors import MediaError
 from dnirender.files import error_text
 from dnirender.media.containers import codec_of, demux, fraction, open_container
+from dnirender.media.timecode import TAG
 
 PROBE_PACKETS = 15
 EDIT_LIST_CONTAINERS = ("mp4", "mov")  # with an edit list, which mutes audio before time zero
@@ -29,11 +30,15 @@ PREROLL = Fraction(8, 100)  # seconds a decoder needs before its first audible s
 
 @dataclass(frozen=True)
 class TimeRange:
-    """Source time [start, stop) in seconds, None for unbounded; `shift` is subtracted from every timestamp."""
+    """Source time [start, stop) in seconds, None for unbounded; `shift` is subtracted from every timestamp.
+
+    `timecode` is that of the first frame in the range, "" without one.
+    """
 
     start: Fraction | None = None
     stop: Fraction | None = None
     shift: Fraction = Fraction(0)
+    timecode: str = ""
 
     def contains(self, time: Fraction) -> bool:
         """Whether a packet that begins at `time` is in the range."""
@@ -69,8 +74,8 @@ class StreamCopier:
         for plan in plans:
             if plan.action != "drop":
                 self._add(plan)
-        self._describe_video({plan.index for plan in plans})
         out.metadata.update({k: v for k, v in self._source.metadata.items() if k.lower() not in MUXER_TAGS})
+        self._describe_video({plan.index for plan in plans})
         self._copy_chapters()
         self._packets = self._demux()
         self._next: Packet[Any] | None = next(self._packets, None)
@@ -177,8 +182,13 @@ class StreamCopier:
     def _describe_video(self, others: set[int]) -> None:
         """Gives the rendered video, the one that no plan is about, its language, title and disposition back."""
         rendered = next((stream for stream in self._source.streams.video if stream.index not in others), None)
-        if rendered is not None and self._out.streams.video:
-            copy_metadata(self._out.streams.video[0], rendered)
+        if rendered is None or not self._out.streams.video:
+            return
+        video = self._out.streams.video[0]
+        copy_metadata(video, rendered)
+        if timecode := self._time_range.timecode:
+            # MP4 and MOV make a track of the video's tag.
+            (video if self._out.format.name in EDIT_LIST_CONTAINERS else self._out).metadata[TAG] = timecode
 
     def _copy_chapters(self) -> None:
         chapters: list[Any] = []

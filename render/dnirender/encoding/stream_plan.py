@@ -22,6 +22,7 @@ from av.packet import Packet
 from dnirender.encoding.transcode import AudioTranscoder
 from dnirender.media.channels import DEFAULT_LAYOUTS, channel_layout
 from dnirender.media.containers import codec_of, create_container, demux, is_cover, open_container
+from dnirender.media.timecode import is_timecode
 
 AUDIO_CODECS = {"webm": "libopus"}  # containers without support for aac, the default
 TEXT_CODECS = {"mp4": "mov_text", "mov": "mov_text", "matroska": "subrip"}
@@ -31,7 +32,7 @@ UNUSUAL = {"mp4": ("pcm_", "vorbis")}
 AS_REQUESTED = "as requested"
 VIDEO_TAGS = {"language", "title", "handler_name"}  # others (rotate, alpha_mode, BPS) describe the source's frames
 # The muxer writes these itself; copies would contradict the new file.
-MUXER_TAGS = {"major_brand", "minor_version", "compatible_brands", "encoder", "duration"}
+MUXER_TAGS = {"major_brand", "minor_version", "compatible_brands", "encoder", "duration", "timecode"}
 # The first packets of each stream that are tried, and where the search for them ends: a subtitle may come late.
 SAMPLES, MAX_PACKETS, MAX_BYTES = 8, 2000, 1 << 25
 
@@ -61,14 +62,19 @@ class StreamPlan:
 def plan_streams(path: Path, container: str, video: int, *, audio: bool, subtitles: bool) -> tuple[StreamPlan, ...]:
     """One plan per stream of `path` except the rendered stream `video`, for an output of format `container`.
 
-    The text track that stores chapters in MP4 is not listed: chapters are always copied. Raises MediaError if
+    The tracks that store chapters and time code in MP4 are not listed: both are always copied. Raises MediaError if
     the source cannot be opened.
     """
     with open_container(path) as source:
-        others = [stream for stream in source.streams if stream.index != video and not _is_chapters(stream, source)]
+        others = [stream for stream in source.streams if stream.index != video and not _is_written(stream, source)]
         wanted = [stream for stream in others if (stream.type == "audio" and audio) or stream.type == "subtitle"]
         samples = _first_packets(source, wanted)
         return tuple(_plan(path, stream, container, audio, subtitles, samples[stream.index]) for stream in others)
+
+
+def _is_written(stream: Any, source: InputContainer) -> bool:
+    """Whether the muxer writes this stream anew, from the chapters or the time code."""
+    return is_timecode(stream) or _is_chapters(stream, source)
 
 
 def _is_chapters(stream: Any, source: InputContainer) -> bool:
@@ -106,17 +112,25 @@ def _plan(
         return _drop(plan, f"{container} does not support attachments")
     unusual = any(codec.startswith(name) for name in UNUSUAL.get(container, ()))
     reason = f"players do not expect {codec} in {container}" if unusual else f"{container} does not support {codec}"
-    for layout in () if unusual else ("", *_default_layout(stream)):
-        if is_muxable(container, samples, lambda out, layout=layout: add_copy(out, stream, layout)):
-            return replace(plan, layout=layout)
+    copy = _copy(plan, stream, container, samples)
+    if copy and not unusual:
+        return copy
     target = TEXT_CODECS.get(container, "") if codec in TEXT_SUBTITLES else ""
     if stream.type == "audio" and stream.codec_context is not None:
         target = AUDIO_CODECS.get(container, "aac")
         if (refusal := _transcoding_error(path, stream.index, container, target, samples)) is not None:
-            return _drop(plan, f"{reason}, and it cannot be transcoded to {target}: {refusal}")
+            return copy or _drop(plan, f"{reason}, and it cannot be transcoded to {target}: {refusal}")
     if target:
         return replace(plan, action="transcode", codec=target, reason=reason)
     return _drop(plan, reason)
+
+
+def _copy(plan: StreamPlan, stream: Any, container: str, samples: Sequence[Packet[Any]]) -> StreamPlan | None:
+    """The plan with the channel layout that the container needs, None if it does not take a copy."""
+    for layout in ("", *_default_layout(stream)):
+        if is_muxable(container, samples, lambda out, layout=layout: add_copy(out, stream, layout)):
+            return replace(plan, layout=layout)
+    return None
 
 
 def _drop(plan: StreamPlan, reason: str) -> StreamPlan:

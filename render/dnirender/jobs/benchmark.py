@@ -99,7 +99,7 @@ def _without_networks(prepared: PreparedJob, tick: Callable[[], None]) -> None:
     """Decodes, resizes to the output's size and encodes."""
     plan, output = prepared.plan, prepared.output
     with output.open_segment(plan.job.output.with_suffix(".part")) as encode:
-        for number, frame in enumerate(plan.source.frames(plan.selection.indices)):
+        for number, frame in enumerate(plan.source.frames(list(dict.fromkeys(plan.selection.indices)))):
             image = resize.resize_to(resize.resize_to(frame.image, *plan.size), *output.request.size)
             encode(number, output.convert(image))
             tick()

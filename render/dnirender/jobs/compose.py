@@ -11,6 +11,7 @@ from dnirender.jobs.plan import Plan, one_hot
 from dnirender.jobs.prepare import PreparedJob
 from dnirender.layout import alpha_track, panels
 from dnirender.media import resize
+from dnirender.media.luma import with_chroma
 
 Renders = dict[Alpha, Image]
 """The renders of one frame, by alpha."""
@@ -18,6 +19,18 @@ Renders = dict[Alpha, Image]
 
 def make_composer(prepared: PreparedJob) -> Callable[[int, Frame, Renders], Image]:
     """A function of (number of the frame in the render, frame, its renders) that returns the image to write."""
+    draw = _make_layout(prepared)
+    if not prepared.plan.job.preset.effect.keep_colors:
+        return draw
+    matrix = prepared.plan.source.metadata.color.matrix
+
+    def recolor(frame: Frame, renders: Renders) -> Renders:
+        return {alpha: with_chroma(image, frame.image, matrix) for alpha, image in renders.items()}
+
+    return lambda number, frame, renders: draw(number, frame, recolor(frame, renders))
+
+
+def _make_layout(prepared: PreparedJob) -> Callable[[int, Frame, Renders], Image]:
     plan = prepared.plan
     layout, selection = plan.job.preset.layout, plan.selection
     if layout.panels == ("render",):

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import itertools
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from fractions import Fraction
@@ -15,16 +17,21 @@ from dnirender.frames import Alpha, Batch, Image
 from dnirender.jobs.frame_selection import find_frame
 from dnirender.jobs.job import Job, make_job
 from dnirender.jobs.notebook import image_html
-from dnirender.jobs.options import SHEET_ALPHAS, SHEET_FRAMES, SHEET_OPTIONS
+from dnirender.jobs.options import SHEET_FRAMES, SHEET_OPTIONS
 from dnirender.jobs.plan import check_target, scaled_size
 from dnirender.jobs.prepare import load_engine
 from dnirender.layout import contact_sheet
 from dnirender.media import resize
 from dnirender.media.images import is_still, write_png
+from dnirender.media.luma import with_chroma
 from dnirender.options import unknown_option
 from dnirender.preset import DEFAULT_PRESET, Preset
+from dnirender.timeline.keyframes import weaken
 from dnirender.timeline.mixture import Mixture, as_alpha
 from dnirender.timeline.timeline import Timeline
+
+MIN_COLUMN = 240  # pixels: a sheet of many endpoints is wider than SHEET_WIDTH
+HALVES, HALFWAY = re.compile(r"0\.5\*[^*+]+\+0\.5\*[^*+]+"), "half-way"
 
 
 @dataclass(frozen=True, eq=False)
@@ -46,14 +53,15 @@ def sheet(
     *,
     preset: str | Path | Preset = DEFAULT_PRESET,
     frames: Sequence[str | int] = SHEET_FRAMES,
-    alphas: Sequence[str | Mixture] = SHEET_ALPHAS,
+    alphas: Sequence[str | Mixture] | None = None,
     title: str | None = None,
     **options: Any,
 ) -> Sheet:
     """Renders the contact sheet of a video or a still: its frames at `frames` down, each under `alphas` across.
 
     `frames` are positions as keyframes have them: 12, "2.5s", "50%", "end". `alphas` are numbers 0..1 along the path of
-    endpoints, names, mixes ("0.3*golden+0.7*night"), or coefficients as a tuple or a dict. `output` is a PNG to write,
+    endpoints, names, mixes ("0.3*golden+0.7*night"), or coefficients as a tuple or a dict; None shows every
+    endpoint and half-ways between neighbors. `output` is a PNG to write,
     which must not exist without `overwrite=True`. `options` are those of `render` that concern input and engine, and
     `width` and `height` of what is rendered. Raises RenderError.
     """
@@ -68,9 +76,12 @@ def sheet(
 
 
 def make_sheet(
-    job: Job, positions: Sequence[str | int], values: Sequence[str | Mixture], title: str, *, write: bool = True
+    job: Job, positions: Sequence[str | int], values: Sequence[str | Mixture] | None, title: str, *, write: bool = True
 ) -> Sheet:
-    """The frames at `positions` of the source of `job` under each of `values`; written to its output where `write`."""
+    """The frames at `positions` of the source of `job` under each of `values`; written to its output where `write`.
+
+    Without values there is a column for every endpoint and one half-way between any two neighbors.
+    """
     if write:
         check_target(job.output, job)
     options = job.decode
@@ -82,7 +93,8 @@ def make_sheet(
         ignore_errors=options.ignore_errors,
     )
     metadata = source.metadata
-    alphas = [_alpha(value, job.preset) for value in values]
+    values = values if values is not None else _endpoints_and_halfways(job.preset.endpoints)
+    alphas = [weaken(_alpha(value, job.preset), job.preset.effect.strength) for value in values]
     texts = ["0"] if is_still(job.input) else positions
     numbers = [find_frame("frames", str(text).strip(), metadata.seconds) for text in texts]
     indices = sorted({min(number, len(metadata.pts) - 1) for number in numbers})
@@ -92,11 +104,21 @@ def make_sheet(
     frames = [replace(frame, image=resize.resize_to(frame.image, *size)) for frame in source.frames(indices)]
     renders = (images[0] for _, images in engine(Batch((frame,), alpha) for frame in frames for alpha in alphas))
     rows = [[next(renders) for _ in alphas] for _ in frames]
+    if job.preset.effect.keep_colors:
+        matrix = metadata.color.matrix
+        pairs = zip(frames, rows, strict=True)
+        rows = [[with_chroma(image, frame.image, matrix) for image in row] for frame, row in pairs]
     labels = [_label(index, metadata) for index in indices]
-    image = contact_sheet.sheet(rows, labels, _columns(values, alphas, job.preset.endpoints), title)
+    width = max(contact_sheet.SHEET_WIDTH, MIN_COLUMN * len(alphas))
+    image = contact_sheet.sheet(rows, labels, _columns(values, alphas, job.preset.endpoints), title, width)
     if write:
         write_png(job.output, image)
     return Sheet(image, job.output if write else None, engine.decision)
+
+
+def _endpoints_and_halfways(endpoints: Sequence[str]) -> list[str]:
+    middles = [f"0.5*{one}+0.5*{other}" for one, other in itertools.pairwise(endpoints)]
+    return [value for pair in zip(endpoints, [*middles, ""], strict=True) for value in pair if value]
 
 
 def _alpha(value: str | Mixture, preset: Preset) -> Alpha:
@@ -116,9 +138,9 @@ def _label(index: int, metadata: VideoMetadata) -> str:
 
 
 def _columns(values: Sequence[str | Mixture], alphas: Sequence[Alpha], endpoints: Sequence[str]) -> list[str]:
-    """Column titles: each value as the user wrote it, with the name of the endpoint if it is one."""
+    """Column titles: each value as the user wrote it, with the name of the endpoint if it is one, or `half-way`."""
     names = [next((name for name, a in zip(endpoints, alpha, strict=True) if a == 1), "") for alpha in alphas]
-    texts = [_text(value, endpoints) for value in values]
+    texts = [HALFWAY if HALVES.fullmatch(text) else text for text in (_text(value, endpoints) for value in values)]
     return [f"{text} {name}".strip() if name != text else name for text, name in zip(texts, names, strict=True)]
 
 

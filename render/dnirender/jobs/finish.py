@@ -23,35 +23,41 @@ def finish_render(
 ) -> Sequence[Segment]:
     """Renders the missing segments, publishes the result and cleans up; returns the segments that were missing."""
     plan, missing = prepared.plan, list[Segment]()
+    shown = workspace.partial_files()
     if plan.job.resume.restart:
         workspace.discard()
-    begun = workspace.begin(engine_settings(prepared.engine), prepared.segments)
+    manifest = workspace.begin(engine_settings(prepared.engine), prepared.segments)
+    if shown:
+        workspace.update(partial=shown)
     try:
-        if not all(begun.has_delivered(target) for target in plan.targets):
-            finished = _reusable_segments(prepared, workspace, begun)
-            missing = [segment for segment in begun.segments if segment not in finished]
+        if not all(manifest.has_delivered(target) for target in plan.targets):
+            finished = _reusable_segments(prepared, workspace, manifest)
+            missing = [segment for segment in manifest.segments if segment not in finished]
             render_segments(prepared, missing, progress)
             if notice and (size := sum(file.stat().st_size for file in workspace.folder.glob("*.part"))) > LARGE:
                 notice(f"{plan.job.output}: joining {size_text(size)}")
             progress.enter("joining", len(plan.selection.indices), len(plan.selection.indices))
-            _publish(prepared, workspace, begun.segments)
+            _publish(prepared, workspace, manifest.segments)
         workspace.published = True
     except BaseException:
         if plan.job.resume.keep_partial:
-            _publish_partial(prepared, begun.segments, notice or (lambda _: None))
+            _publish_partial(prepared, manifest.segments, notice or (lambda _: None))
         raise
+    for file in workspace.remove_partial():
+        if notice:
+            notice(f"{file}: removed, {plan.job.output.name} is complete")
     workspace.cleanup()
     return missing
 
 
-def _reusable_segments(prepared: PreparedJob, workspace: Workspace, begun: Manifest) -> tuple[Segment, ...]:
+def _reusable_segments(prepared: PreparedJob, workspace: Workspace, manifest: Manifest) -> tuple[Segment, ...]:
     """The finished segments that this job may use: without `ignore_errors`, those without concealed frames."""
     plan = prepared.plan
     if plan.job.decode.ignore_errors:
-        plan.source.concealed_frames.update(begun.concealed_frames)
-    elif begun.concealed_frames:
-        indices, concealed = plan.selection.indices, set(begun.concealed_frames)
-        workspace.drop(s for s in begun.segments if not concealed.isdisjoint(indices[s.start : s.stop]))
+        plan.source.concealed_frames.update(manifest.concealed_frames)
+    elif manifest.concealed_frames:
+        indices, concealed = plan.selection.indices, set(manifest.concealed_frames)
+        workspace.drop(s for s in manifest.segments if not concealed.isdisjoint(indices[s.start : s.stop]))
         workspace.update(concealed_frames=())
     return workspace.finished()
 
@@ -75,7 +81,9 @@ def _publish_partial(prepared: PreparedJob, segments: Sequence[Segment], notice:
         target = partial_path(prepared)
         short = replace(plan, job=replace(plan.job, output=target), selection=plan.first(count))
         output = open_output(output_request(short, prepared.engine.network.scale, job_hash=""))
-        for file, place in output.finalize([folder / segment.name for segment in leading], folder):
+        files = output.finalize([folder / segment.name for segment in leading], folder)
+        prepared.workspace.record_partial(files)
+        for file, place in files:
             publish(file, place)
         notice(f"{target}: the first {count} frames")
     except RenderError as error:  # the caller raises the error that stopped the render

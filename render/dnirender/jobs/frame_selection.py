@@ -13,7 +13,9 @@ from dnirender.encoding.sink import FrameTiming
 from dnirender.encoding.stream_copy import TimeRange
 from dnirender.errors import UsageError
 from dnirender.frames import Alpha
+from dnirender.jobs.constant_rate import ConstantRate, constant_timing, nominal_rate, resample
 from dnirender.jobs.job import Job
+from dnirender.media.timecode import advance_timecode
 from dnirender.timeline.parser import parse_position
 from dnirender.timeline.timeline import Track
 
@@ -27,6 +29,8 @@ class Selection:
     times: timestamps of the output
     track: the resolved timeline over the rendered range, which may have more frames than an animation shows
     time_range: the part of the other streams that is copied
+    stop: the end of the rendered range in the source, exclusive
+    constant_rate: which frame each tick shows, if the frame rate is made constant; `indices` then repeats frames
     """
 
     indices: tuple[int, ...]
@@ -34,6 +38,8 @@ class Selection:
     times: FrameTiming
     track: Track
     time_range: TimeRange = field(default_factory=TimeRange)
+    stop: int = 0
+    constant_rate: ConstantRate | None = None
 
 
 def boomerang_order(count: int) -> list[int]:
@@ -46,16 +52,31 @@ def select_frames(job: Job, metadata: VideoMetadata) -> Selection:
     seconds = metadata.seconds
     start, stop = _range(job, seconds)
     timeline = job.timeline
-    track = timeline.resolve(job.preset.endpoints, seconds[start:stop])
+    track = timeline.resolve(job.preset.endpoints, seconds[start:stop]).weakened(job.preset.effect.strength)
     if job.animated and not metadata.still:
-        shown, times = thin_out(seconds[start:stop], _frame_timing(metadata, start, stop), _rate(job, metadata))
+        shown, times = animation_frames(metadata, start, stop, animation_rate(job, metadata))
         indices, alphas = [start + index for index in shown], [track.alphas[index] for index in shown]
-        return Selection(tuple(indices), tuple(alphas), times, track)
+        return Selection(tuple(indices), tuple(alphas), times, track, stop=stop)
     if job.animated and not job.encode.boomerang and timeline.is_closed(job.preset.endpoints) and stop - start > 1:
         # A looping animation shows its first frame after its last: of two equal ones, the last is left out.
         stop -= track.alphas[0] == track.alphas[-1]
     times, time_range = timing_and_range(metadata, start, stop)
-    return Selection(tuple(range(start, stop)), track.alphas[: stop - start], times, track, time_range)
+    if job.encode.cfr is None:
+        return Selection(tuple(range(start, stop)), track.alphas[: stop - start], times, track, time_range, stop)
+    constant = resample_range(metadata, start, stop, job.encode.cfr)
+    times = constant_timing(times.pts[0] * times.time_base, len(constant.shown), constant.rate)
+    timecode = advance_timecode(time_range.timecode, 0, metadata.frame_rate, constant.rate)
+    indices, alphas = (start + number for number in constant.shown), (track.alphas[i] for i in constant.shown)
+    time_range = replace(time_range, timecode=timecode)
+    return Selection(tuple(indices), tuple(alphas), times, track, time_range, stop, constant)
+
+
+def resample_range(metadata: VideoMetadata, start: int, stop: int, rate: Fraction | str) -> ConstantRate:
+    """Frames start to stop (exclusive) at a constant rate; `rate` "auto" is the nominal one of the whole source."""
+    seconds, end = metadata.seconds, metadata.seconds[0] + metadata.duration
+    if isinstance(rate, str):
+        rate = nominal_rate(seconds, end)
+    return resample(seconds[start:stop], seconds[stop] if stop < len(seconds) else end, rate)
 
 
 def timing_and_range(metadata: VideoMetadata, start: int, stop: int) -> tuple[FrameTiming, TimeRange]:
@@ -66,9 +87,12 @@ def timing_and_range(metadata: VideoMetadata, start: int, stop: int) -> tuple[Fr
     times, seconds = _frame_timing(metadata, start, stop), metadata.seconds
     if start == 0 and stop == len(seconds):
         clock_start = math.floor(metadata.clock_start / times.time_base)  # to the tick, so that frames stay exact
-        time_range = TimeRange(shift=clock_start * times.time_base)
+        time_range = TimeRange(shift=clock_start * times.time_base, timecode=metadata.timecode)
         return replace(times, pts=tuple(pts - clock_start for pts in times.pts)), time_range
-    time_range = TimeRange(seconds[start], seconds[stop] if stop < len(seconds) else None, seconds[start])
+    rate = metadata.frame_rate
+    frames = round((seconds[start] - seconds[0]) * rate) if metadata.variable_frame_rate else start
+    timecode = advance_timecode(metadata.timecode, frames, rate)
+    time_range = TimeRange(seconds[start], seconds[stop] if stop < len(seconds) else None, seconds[start], timecode)
     return replace(times, pts=tuple(pts - times.pts[0] for pts in times.pts)), time_range
 
 
@@ -98,7 +122,13 @@ def _frame_timing(metadata: VideoMetadata, start: int, stop: int) -> FrameTiming
     return FrameTiming(tuple(pts * unit for pts in metadata.pts[start:stop]), base, last * unit)
 
 
-def _rate(job: Job, metadata: VideoMetadata) -> Fraction:
+def animation_frames(metadata: VideoMetadata, start: int, stop: int, rate: Fraction) -> tuple[list[int], FrameTiming]:
+    """The frames of an animation of frames start to stop, counted from start, and their timing in ticks of `rate`."""
+    return thin_out(metadata.seconds[start:stop], _frame_timing(metadata, start, stop), rate)
+
+
+def animation_rate(job: Job, metadata: VideoMetadata) -> Fraction:
+    """The frames per second of an animation: as requested, at most those of the source."""
     requested = job.encode.fps or Fraction(job.preset.animation.fps).limit_denominator(1000)
     return min(requested, metadata.frame_rate)
 

@@ -13,7 +13,9 @@ from dnirender.errors import TimelineError, UsageError
 from dnirender.frames import Alpha, Batch, Frame, Image
 from dnirender.jobs.job import Keyframes, make_job
 from dnirender.jobs.prepare import load_engine
+from dnirender.media.luma import with_chroma
 from dnirender.preset import DEFAULT_PRESET, Preset
+from dnirender.timeline.keyframes import weaken
 from dnirender.timeline.timeline import Timeline
 
 FIRST_FRAMES = 64  # resolved at once where the number of frames is not known; doubled when they are used up
@@ -41,10 +43,13 @@ def render_frames(
         what = relative.position if relative.position.is_relative else relative.text
         raise UsageError(f"keyframes: {what} depends on the last frame; give frames that have a len")
     engine = load_engine(job)
-    alphas = _alphas(job.timeline, job.preset.endpoints, Fraction(fps), count)
+    effect = job.preset.effect
+    track = _alphas(job.timeline, job.preset.endpoints, Fraction(fps), count)
+    alphas = (weaken(alpha, effect.strength) for alpha in track)
     pairs = enumerate(zip(frames, alphas, strict=False))  # alphas never end where the number of frames is not known
     batches = (Batch((Frame(n, n, _checked(n, image)),), alpha) for n, (image, alpha) in pairs)
-    return (image for _, images in engine(batches) for image in images)
+    rendered = (pair for batch, images in engine(batches) for pair in zip(batch.frames, images, strict=True))
+    return (with_chroma(image, frame.image) if effect.keep_colors else image for frame, image in rendered)
 
 
 def _alphas(timeline: Timeline, endpoints: Sequence[str], fps: Fraction, count: int | None) -> Iterator[Alpha]:

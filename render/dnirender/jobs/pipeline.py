@@ -32,13 +32,14 @@ def render_segments(prepared: PreparedJob, missing: Sequence[Segment], progress:
     """Renders the segments that are missing. The threads work ahead across the ends of segments."""
     plan, output = prepared.plan, prepared.output
     numbers = [number for segment in missing for number in segment.numbers]
+    distinct = plan.without_repeats(numbers)
     total = len(plan.selection.indices)
     finished = total - len(numbers)
     progress.enter("rendering", finished, total)
     with (
         _opencv_threads(1 if prepared.engine.device.type == "cpu" else None),
-        closing(prefetch(_decode(plan, numbers), DECODED_AHEAD, "decode")) as decoded,
-        closing(prefetch(_render(prepared, numbers, decoded), RENDERED_AHEAD, "render")) as rendered,
+        closing(prefetch(_decode(plan, distinct), DECODED_AHEAD, "decode")) as decoded,
+        closing(prefetch(_render(prepared, distinct, decoded), RENDERED_AHEAD, "render")) as rendered,
         closing(prefetch(_compose(prepared, numbers, rendered), CONVERTED_AHEAD, "convert")) as images,
     ):
         for segment in missing:
@@ -88,8 +89,11 @@ def _batches(
 
 def _compose(prepared: PreparedJob, numbers: Sequence[int], rendered: Iterable[tuple[Frame, Renders]]) -> Iterator[Any]:
     """Lays out the panels of each frame and converts the result for the encoder."""
-    compose = make_composer(prepared)
-    for number, (frame, renders) in zip(numbers, rendered, strict=True):
+    compose, indices, current = make_composer(prepared), prepared.plan.selection.indices, iter(rendered)
+    frame, renders = None, Renders()
+    for number in numbers:
+        if frame is None or frame.index != indices[number]:
+            frame, renders = next(current)
         opacity = frame.opacity if prepared.plan.has_opacity else None
         yield prepared.output.convert(resize.with_opacity(compose(number, frame, renders), opacity))
 

@@ -13,14 +13,16 @@ from pathlib import Path
 from dnirender.decoding.metadata import VideoMetadata
 from dnirender.decoding.open import open_source
 from dnirender.decoding.source import Source
-from dnirender.encoding.animation import FORMATS, check_rate
+from dnirender.encoding.animation import check_rate
 from dnirender.encoding.image_sequence import numbered_path
+from dnirender.encoding.output import IMAGE_SINKS
 from dnirender.encoding.sink import FrameTiming
 from dnirender.encoding.stream_copy import TimeRange
 from dnirender.encoding.stream_plan import AS_REQUESTED, StreamPlan, plan_streams
 from dnirender.errors import OutputError, UsageError
 from dnirender.files import sample_hash
 from dnirender.frames import Alpha
+from dnirender.jobs.constant_rate import constant_timing
 from dnirender.jobs.frame_selection import Selection, boomerang_order, select_frames, timing_and_range
 from dnirender.jobs.job import Job
 from dnirender.jobs.workspace import was_delivered
@@ -86,7 +88,21 @@ class Plan:
             times = FrameTiming(times.pts[:count], times.time_base, times.duration(count - 1))
         else:
             times, time_range = timing_and_range(self.source.metadata, indices[0], indices[-1] + 1)
-        return replace(selection, indices=indices, alphas=selection.alphas[:count], times=times, time_range=time_range)
+        if constant := selection.constant_rate:
+            times = constant_timing(times.pts[0] * times.time_base, count, constant.rate)
+        return replace(
+            selection,
+            indices=indices,
+            alphas=selection.alphas[:count],
+            times=times,
+            time_range=time_range,
+            stop=indices[-1] + 1,
+        )
+
+    def without_repeats(self, numbers: Sequence[int]) -> list[int]:
+        """Of numbers of frames in the render, those that do not show the frame of the number before them."""
+        groups = itertools.groupby(numbers, key=lambda number: self.selection.indices[number])
+        return [next(group) for _, group in groups]
 
     @property
     def dropped(self) -> list[str]:
@@ -112,7 +128,8 @@ class Plan:
     @property
     def forwards(self) -> int:
         """The number of forward passes of the network, over all frames and panels."""
-        return sum(len(self.needs(alpha)) for alpha in self.selection.alphas)
+        alphas = self.selection.alphas
+        return sum(len(self.needs(alphas[number])) for number in self.without_repeats(range(len(alphas))))
 
     def needs(self, alpha: Alpha) -> tuple[Alpha, ...]:
         """The alphas under which a frame must be rendered so that every panel can be shown."""
@@ -130,7 +147,7 @@ class Plan:
     def blocks(self, numbers: Sequence[int] | None = None) -> Iterator[Block]:
         """Divides the rendered frames (default: all) into blocks of at most the batch size."""
         alphas, size = self.selection.alphas, self.job.engine.batch or 1
-        numbers = range(len(alphas)) if numbers is None else numbers
+        numbers = self.without_repeats(range(len(alphas))) if numbers is None else numbers
         for start in range(0, len(numbers), size):
             yield Block([self.needs(alphas[number]) for number in numbers[start : start + size]])
 
@@ -164,12 +181,20 @@ def make_plan(job: Job) -> Plan:
             f"fps={float(job.encode.fps):g}: applies to GIF, WebP, APNG and stills; "
             "a video keeps the timestamps of its source"
         )
+    if job.encode.cfr is not None and (job.animated or (is_still(job.input))):
+        raise UsageError("cfr: applies to videos and numbered PNG files; fps sets the rate of animations and stills")
     source = _open(job)
     metadata = source.metadata
     streams = _streams(job, metadata)
     warnings = list(metadata.warnings)
     warnings += [str(stream) for stream in streams if stream.action != "copy" and stream.reason not in EXPECTED]
     selection = select_frames(job, metadata)
+    first, strength = job.preset.network.endpoints[0], job.preset.effect.strength
+    if strength < 1 and not first.identity:
+        warnings.append(
+            f"strength={strength:g}: the rest is {first.name}, which this preset does not call the picture itself"
+        )
+    warnings += [f"{job.input.name}: made constant, {selection.constant_rate}"] if selection.constant_rate else []
     warnings += [selection.track.unreached] if selection.track.unreached else []
     plan = Plan(
         job=job,
@@ -194,8 +219,8 @@ def check_output(job: Job) -> None:
         raise UsageError(f"{job.output}: one PNG cannot hold a transition; name a pattern such as frame_%04d.png")
     if job.numbered and not re.fullmatch(r"[^%]*%(0\d+)?d[^%]*", job.output.name):
         raise UsageError(f"{job.output.name}: expected one number in the pattern, as in frame_%04d.png")
-    if not job.numbered and suffix not in CONTAINERS and suffix not in FORMATS:
-        known = " ".join(sorted(ext.lstrip(".") for ext in (*CONTAINERS, *FORMATS)))
+    if suffix not in CONTAINERS and suffix not in IMAGE_SINKS:
+        known = " ".join(sorted(ext.lstrip(".") for ext in (*CONTAINERS, *IMAGE_SINKS) if ext != ".png"))
         raise UsageError(
             f"{job.output}: unknown output format {suffix or 'without extension'!r}; expected {known} or %04d.png"
         )
@@ -266,7 +291,7 @@ def _streams(job: Job, metadata: VideoMetadata) -> tuple[StreamPlan, ...]:
         reason = BOOMERANG if job.encode.boomerang else IMAGES_ONLY
         others = [stream for stream in metadata.streams if stream.index != metadata.video_index]
         return tuple(StreamPlan(s.index, s.kind, s.codec, "drop", "", reason) for s in others)
-    if metadata.still:
+    if not metadata.has_streams:
         return ()
     encoding = job.preset.encoding
     return plan_streams(

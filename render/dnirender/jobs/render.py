@@ -29,6 +29,7 @@ class Report:
     """What a render did.
 
     frames: frames in the output
+    repeated, dropped: frames shown again or left out for a constant frame rate
     resumed: frames that earlier runs had rendered
     seconds: wall time from the first frame to the published file, without loading the networks
     fps: frames rendered by this run per second
@@ -54,6 +55,8 @@ class Report:
     streams: tuple[str, ...]
     warnings: tuple[str, ...]
     phases: dict[str, float]
+    repeated: int = 0
+    dropped: int = 0
 
     def _repr_html_(self) -> str:
         frames = f"{self.frames}" + (f", {self.resumed} of them from earlier runs" if self.resumed else "")
@@ -98,6 +101,7 @@ def run(
     warnings = list(prepared.warnings)
     if retried := engine.fp32_frames[retried_before:]:
         warnings.append(f"{len(retried)} frames overflowed in {engine.dtype} and were rendered in fp32: {retried[:5]}")
+    constant = plan.selection.constant_rate
     return Report(
         input=str(plan.job.input),
         output=str(plan.job.output),
@@ -114,6 +118,8 @@ def run(
         streams=tuple(str(stream) for stream in plan.streams),
         warnings=(*warnings, *plan.source.concealment_warnings()),
         phases={phase: round(taken, 3) for phase, taken in progress.seconds.items()},
+        repeated=constant.repeated if constant else 0,
+        dropped=constant.dropped if constant else 0,
     )
 
 

@@ -57,10 +57,11 @@ def split(count: int, length: int) -> tuple[Segment, ...]:
 
 @dataclass(frozen=True)
 class Manifest:
-    """A job that was begun: its fingerprint, its engine settings and its segments.
+    """A job that was started: its fingerprint, its engine settings and its segments.
 
     concealed_frames: indices, in the source, of frames that could not be decoded and were replaced by others
     delivered: for each file of the result, by name, its size in bytes and its mtime in ns just before it was renamed
+    partial: the same for what was published of it before it was complete
     """
 
     job: Fingerprint
@@ -68,6 +69,7 @@ class Manifest:
     segments: tuple[Segment, ...]
     concealed_frames: tuple[int, ...] = ()
     delivered: Mapping[str, tuple[int, int]] = field(default_factory=dict[str, tuple[int, int]])
+    partial: Mapping[str, tuple[int, int]] = field(default_factory=dict[str, tuple[int, int]])
 
     @classmethod
     def read(cls, folder: Path) -> Manifest | None:
@@ -82,7 +84,8 @@ class Manifest:
                 engine={key: tuple(v) if isinstance(v, list) else v for key, v in data["engine"].items()},
                 segments=tuple(Segment(int(start), int(stop)) for start, stop in data["segments"]),
                 concealed_frames=tuple(map(int, data["concealed_frames"])),
-                delivered={str(name): (int(size), int(time)) for name, (size, time) in data["delivered"].items()},
+                delivered=_states(data["delivered"]),
+                partial=_states(data.get("partial", {})),
             )
         except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError):
             return None
@@ -162,8 +165,29 @@ class Workspace:
 
     def record_outputs(self, files: Sequence[tuple[Path, Path]]) -> None:
         """Records the complete files, as (file, target), that are about to be renamed to their targets."""
-        states = [(target.name, file.stat()) for file, target in files]
-        self.update(delivered={name: (state.st_size, state.st_mtime_ns) for name, state in states})
+        self.update(delivered=_file_states(files))
+
+    def record_partial(self, files: Sequence[tuple[Path, Path]]) -> None:
+        """Records the files of a partial result, as (file, target), that are about to be renamed to their targets."""
+        found = self.manifest
+        self.update(partial={**(found.partial if found else {}), **_file_states(files)})
+
+    def partial_files(self) -> dict[str, tuple[int, int]]:
+        """What jobs on this target have published of incomplete results, by name, with bytes and mtime in ns."""
+        manifests = (Manifest.read(folder) for folder in _folders(self._target))
+        return {name: state for found in manifests if found for name, state in found.partial.items()}
+
+    def remove_partial(self) -> list[Path]:
+        """Removes those of `partial_files` that are still what was published, and returns them."""
+        removed: list[Path] = []
+        for name, state in self.partial_files().items():
+            path = self._target.with_name(Path(name).name)
+            with contextlib.suppress(OSError):
+                found = path.stat()
+                if (found.st_size, found.st_mtime_ns) == state and path != self._target:
+                    path.unlink()
+                    removed.append(path)
+        return removed
 
     def has_delivered(self, target: Path) -> bool:
         """Whether the file at `target` was put there by an earlier run of this job."""
@@ -221,6 +245,16 @@ class Workspace:
             return f" (process {int(self._lock_path.read_text('ascii'))})"
         except (OSError, ValueError):
             return ""
+
+
+def _states(data: Mapping[str, Sequence[int]]) -> dict[str, tuple[int, int]]:
+    return {str(name): (int(size), int(time)) for name, (size, time) in data.items()}
+
+
+def _file_states(files: Sequence[tuple[Path, Path]]) -> dict[str, tuple[int, int]]:
+    """Bytes and mtime in ns of files, by the names that they are about to get; a rename changes neither."""
+    states = [(target.name, file.stat()) for file, target in files]
+    return {name: (state.st_size, state.st_mtime_ns) for name, state in states}
 
 
 def short_hash(job: Fingerprint) -> str:

@@ -25,6 +25,9 @@ READABLE_FORMATS = (
     "mov,mp4,m4a,3gp,3g2,mj2,matroska,webm,avi,mpegts,mpeg,mpegvideo,flv,ogg,asf,nut,gif,apng,mxf,wav,"
     "h264,hevc,obu,ivf,m4v,yuv4mpegpipe,dv,rm"
 )
+READABLE_NAMES = (
+    "MP4, MOV, MKV, WebM, AVI, MPEG, TS, FLV, WMV, OGG, MXF, NUT, DV, Y4M, GIF, and PNG, WebP, JPEG, BMP, TIFF images"
+)
 # Before version 19 PyAV cannot open files whose tags are not UTF-8 without this option.
 METADATA_ERRORS: dict[str, Any] = (
     {"metadata_errors": "surrogateescape"} if int(av.__version__.split(".")[0]) < 19 else {}
@@ -53,7 +56,9 @@ def open_container(path: Path) -> InputContainer:
     try:
         return av.open(f"file:{path.resolve()}", "r", options=options, **METADATA_ERRORS)
     except (av.error.FFmpegError, ValueError) as error:
-        raise MediaError(f"{path}: cannot be opened as a video or image ({_reason(error)})") from error
+        raise MediaError(
+            f"{path}: cannot be opened as a video or image ({_reason(error)}); readable are {READABLE_NAMES}"
+        ) from error
 
 
 def demux(container: InputContainer, *streams: Any) -> Iterator[Packet[Any]]:

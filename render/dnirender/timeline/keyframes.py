@@ -132,6 +132,14 @@ def check_frames(seconds: Sequence[Fraction]) -> None:
         raise TimelineError("keyframes: the clip has no frames")
 
 
+def weaken(alpha: Alpha, strength: float) -> Alpha:
+    """`strength` of an alpha, the rest of the first endpoint: 1 is alpha itself, 0 the first endpoint exactly."""
+    if strength == 1:
+        return alpha
+    others = [strength * coefficient for coefficient in alpha[1:]]
+    return (1 - sum(others), *others)
+
+
 def alpha_along_path(number: Fraction | float, num_endpoints: int) -> Alpha:
     """Alpha at `number` on the path of evenly spaced endpoints.
 

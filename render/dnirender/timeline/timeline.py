@@ -9,7 +9,7 @@ from __future__ import annotations
 import math
 from bisect import bisect_right
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from fractions import Fraction
 from typing import TYPE_CHECKING
 
@@ -24,6 +24,7 @@ from dnirender.timeline.keyframes import (
     alpha_along_path,
     check_frames,
     describe_clip,
+    weaken,
 )
 from dnirender.timeline.parser import MAX_CHARACTERS, parse_keyframe, split_keyframes, with_key_context
 
@@ -47,6 +48,14 @@ class Track:
     alphas: tuple[Alpha, ...]
     keys: tuple[tuple[Fraction, Alpha], ...]
     unreached: str = ""
+
+    def weakened(self, strength: float) -> Track:
+        """The track with `weaken` applied to every alpha."""
+        if strength == 1:
+            return self
+        weak = {alpha: weaken(alpha, strength) for alpha in self.alphas}  # equal alphas stay one tuple
+        keys = tuple((place, weaken(alpha, strength)) for place, alpha in self.keys)
+        return replace(self, alphas=tuple(weak[alpha] for alpha in self.alphas), keys=keys)
 
 
 @dataclass(frozen=True)

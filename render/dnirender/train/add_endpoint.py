@@ -127,8 +127,9 @@ def write(new: NewEndpoint, endpoints: Sequence[Weights], target: Path) -> None:
     files = {name: f"weights/{new.name}/{name}.safetensors" for name in new.names}
     sections = new.family.model_dump(mode="json", include={"layout", "encoding", "animation"}, exclude_defaults=True)
     bare = new.task.recipe.names[0]
+    untouched = [endpoint.name for endpoint in new.family.network.endpoints if endpoint.identity]
     sections = {"timeline": {"keyframes": f"0:{bare}, end:{new.name}"}, **sections}
-    write_preset(target, new.name, f"{new.family.name} with {new.name}.", files, sections)
+    write_preset(target, new.name, f"{new.family.name} with {new.name}.", files, sections, untouched)
 
 
 def _painter(path: Path) -> Weights:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import io
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -47,7 +47,8 @@ def write_family(
     for name, weights in zip(recipe.names, endpoints, strict=True):
         write_weights(folder / f"{name}.safetensors", weights, about | {"name": name})
     files = {name: f"weights/{family}/{name}.safetensors" for name in recipe.names}
-    return write_preset(out / f"{family}.yaml", recipe.name, recipe.about, files, recipe.preset)
+    untouched = [endpoint.name for endpoint in recipe.endpoints if endpoint.identity]
+    return write_preset(out / f"{family}.yaml", recipe.name, recipe.about, files, recipe.preset, untouched)
 
 
 def write_weights(target: Path, weights: Weights, about: Mapping[str, str]) -> None:
@@ -56,9 +57,20 @@ def write_weights(target: Path, weights: Weights, about: Mapping[str, str]) -> N
     _write(target, save(half, metadata=dict(about)))
 
 
-def write_preset(target: Path, name: str, about: str, files: Mapping[str, str], sections: Mapping[str, Any]) -> Path:
-    """Checks and writes the preset of endpoints whose weights are `files`, relative to it."""
-    network = {"family": "dni", "endpoints": [{"name": key, "weights": file} for key, file in files.items()]}
+def write_preset(
+    target: Path,
+    name: str,
+    about: str,
+    files: Mapping[str, str],
+    sections: Mapping[str, Any],
+    identity: Collection[str] = (),
+) -> Path:
+    """Checks and writes the preset of endpoints whose weights are `files`, relative to it. Those of `identity` render
+    the picture itself."""
+    endpoints = [
+        {"name": key, "weights": file} | ({"identity": True} if key in identity else {}) for key, file in files.items()
+    ]
+    network = {"family": "dni", "endpoints": endpoints}
     data: dict[str, Any] = {"name": name, "about": about, "network": network, **sections}
     Preset.checked(data, str(target))
     yaml, text = YAML(), io.StringIO(SCHEMA_LINE)
