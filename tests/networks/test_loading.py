@@ -406,13 +406,6 @@ def test_known_pairs_load(first, second, metadata):
     assert path.stack.shape[1] >= net.parameters
 
 
-@needs_models
-def test_style_nets_are_refused_for_now():
-    path = MODELS / "fast_style_la_muse.pth"
-    message = refused({"a": path, "b": MODELS / "fast_style_matta.pth"})
-    assert message.startswith(f"{path}: no known network has these weights (Variable, Variable_1, Variable_10, ...);")
-
-
 # --- endpoints that need no module of their own
 
 
