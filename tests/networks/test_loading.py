@@ -176,8 +176,7 @@ def test_relight_loads_without_importing_spandrel(tmp_path):
     code = """if True:
         import sys
         from pathlib import Path
-        from dnirender.networks.checkpoint import Checkpoint
-from dnirender.networks.loading import load
+        from dnirender.networks.loading import load
         path = Path(sys.argv[1])
         net, _ = load({"day": path, "night": path})
         print(net.architecture, net.scale, net.multiple, "spandrel" in sys.modules, "torchvision" in sys.modules)
