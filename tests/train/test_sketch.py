@@ -10,7 +10,7 @@ import torch
 
 from dnirender.errors import TrainingError
 from dnirender.media.images import write_png
-from dnirender.train.data.drawing import INK, NAMES, PATH, PENCIL, PHOTO, WATERCOLOR, draw, mixed, study
+from dnirender.train.data.drawing import INK, NAMES, PATH, PENCIL, PERIOD, PHOTO, WATERCOLOR, draw, mixed, study
 from dnirender.train.recipe import Recipe
 from dnirender.train.tasks.sketch import Sketch
 
@@ -52,9 +52,9 @@ def test_drawings_are_of_the_size_and_range_of_pictures_and_always_the_same(name
 
 
 @pytest.mark.parametrize("name", MEDIA)
-def test_a_moved_picture_is_the_same_drawing_moved(name):
+def test_a_picture_moved_by_periods_of_the_paper_is_the_same_drawing_moved(name):
     image = np.pad(picture(), ((80, 80), (80, 80), (0, 0)), "reflect")
-    y, x = 5, 7
+    y, x = PERIOD, 2 * PERIOD
     whole = drawn(image, MEDIA[name])[64 + y : -64, 64 + x : -64]
     moved = drawn(image[y:, x:], MEDIA[name])[64:-64, 64:-64]
     assert abs(whole - moved).mean() < 0.002

@@ -38,6 +38,8 @@ PERIOD = 32  # pixels, of the paper
 KNEE = 14.0  # one over the width of the knee below the white of the paper
 WAVES = ((4, 4, 0.68, 0.10), (5, -3, 0.34, 0.08))
 """Of hatching: waves per period along x and y; tone at which the lines begin, and at which they are widest."""
+MARKS = ("grain", "strokes", "lines", "granulation", "pooling")
+"""What the pencil and the brush put on a photograph: half-way three quarters of it, ahead of the tones."""
 WIDEST = 0.62  # share of the paper that one direction of hatching covers at most
 
 
@@ -49,8 +51,8 @@ class Drawing:
     towards the knee. `saturation` is a factor of the chroma. `grain` and `strokes` are how much the tooth of the paper
     and slanting strokes darken and lighten middle tones. Colors go from `shade` to `paper`.
 
-    `lines` is how dark contours are, `coarse` the weight of the coarser of their two scales, `softness` the D at which
-    they are at 3/4, `line` their color.
+    `lines` is how dark contours are, `least` the D of the faintest, `coarse` the weight of the coarser of their two
+    scales, `softness` the D at which they are at 3/4, `line` their color.
 
     `ink` is the share of ink in place of the tone, `hard` the sharpness of its edges. `glaze` is the height of soft
     steps of tone, `granulation` and `pooling` how much pigment gathers in the paper's tooth and on the dark side of edges.
@@ -64,6 +66,7 @@ class Drawing:
     shade: Color = (0, 0, 0)
     paper: Color = (1, 1, 1)
     lines: float = 0.0
+    least: float = 0.01
     coarse: float = 0.8
     softness: float = 0.1
     line: Color = (0.10, 0.10, 0.11)
@@ -75,7 +78,7 @@ class Drawing:
     pooling: float = 0.0
 
 
-PHOTO = Drawing()
+PHOTO = Drawing(least=0.15)  # so the strongest contours are drawn first
 PENCIL = Drawing(
     flat=0.6,
     light=1.2,
@@ -140,7 +143,8 @@ def mixed(mix: Sequence[float]) -> Drawing:
         return parts[0][0]
     values: dict[str, Any] = {}
     for name in (f.name for f in fields(Drawing)):
-        values[name] = np.sum([share * np.array(getattr(medium, name)) for medium, share in parts], 0).tolist()
+        total = np.sum([share * np.array(getattr(medium, name)) for medium, share in parts], 0)
+        values[name] = (total * (1 + mix[0]) if name in MARKS else total).tolist()
     return Drawing(**values)
 
 
@@ -167,7 +171,7 @@ def paper() -> tuple[Image, ...]:
     waves: list[Image] = []
     for across, down, _, _ in WAVES:
         turn = 2 * math.pi
-        phase = across * x + down * y + 0.04 * np.sin(turn * (x - y)) + 0.04 * np.sin(turn * (2 * x - y) + 1)
+        phase = across * x + down * y + 0.03 * np.sin(turn * (x - y)) + 0.02 * np.sin(turn * (2 * x - y) + 1)
         waves.append(np.abs(2 * (phase % 1) - 1).astype(np.float32))
     return (tooth / tooth.std()).astype(np.float32), *waves
 
@@ -180,7 +184,7 @@ def draw(sheet: Study, medium: Drawing) -> Image:
     base = cv2.addWeighted(base, 1 - medium.wet, sheet.washes, medium.wet, 0)
     y = luma(base)
     chroma = medium.saturation * (base - y[..., None])
-    contour = _cored(sheet.fine + medium.coarse * sheet.coarse)
+    contour = _cored(sheet.fine + medium.coarse * sheet.coarse, medium.least)
     tone = _tone(sheet, medium, y)
     tone = tone + medium.ink * (_ink(sheet, medium, luma(sheet.patches), contour) - tone)
     color = np.clip(tone[..., None] + chroma, 0, 1)
@@ -241,7 +245,7 @@ def _paint(color: Image, sheet: Study, medium: Drawing) -> Image:
     return np.clip(color - (color - color * color) * density[..., None], 0, 1)
 
 
-def _cored(contour: Image, least: float = 0.01) -> Image:
+def _cored(contour: Image, least: float) -> Image:
     """What is fainter than `least` is noise."""
     return contour - np.clip(contour, -least, least)
 
