@@ -79,7 +79,9 @@ def test_the_grain_stays_while_the_picture_moves():
     torch.nn.init.normal_(net.last.weight, std=0.05)
     torch.nn.init.normal_(net.stem.grain)
     with torch.no_grad():
-        out = net(torch.full((1, 3, 12 * period, 12 * period), 0.5))[..., 5 * period : 7 * period, 5 * period : 7 * period]
+        out = net(torch.full((1, 3, 12 * period, 12 * period), 0.5))[
+            ..., 5 * period : 7 * period, 5 * period : 7 * period
+        ]
     torch.testing.assert_close(out[..., :period, :period], out[..., period:, period:])
     assert out.std() > 0.01
     assert (out[..., :period, :] - out[..., 8 : period + 8, :]).std() > 0.01

@@ -52,8 +52,8 @@ class Run:
         self.done = 0
 
     def begin_at(self, endpoints: Sequence[Weights]) -> None:
-        """Puts weights into a training that has not begun. The base is the mean of all that touch the picture. What they
-        lack of the network stays as it was initialised."""
+        """Puts weights into a training that has not begun. The base is the mean of all that touch the picture. What
+        they lack of the network stays as it was initialised."""
         touched = [w for k, w in enumerate(endpoints) if k not in self.space.untouched]
         with torch.no_grad():
             for name, value in self.space.base.items():

@@ -9,13 +9,13 @@ drawing and not a crossfade. Of a picture the model measures, once for all media
   (Papari et al. 2007, "Artistic edge and corner enhancing smoothing"), p = sum_k w_k m_k / sum_k w_k over the Gaussian
   means m_k of eight places around the pixel, w_k = 1 / (1 + (20 s_k)^6) of the deviations s_k there;
 - contours: differences of Gaussians D = (G_s - G_1.6s) * y / (G_1.6s * y + 0.12) of the luminance at two scales s,
-  smoothed along the curved tangents of the structure tensor (Kang et al., "Coherent line drawing", NPAR 2007; Kyprianidis
-  and Dollner 2008): negative on the dark side of an edge.
+  smoothed along the curved tangents of the structure tensor (Kang et al., "Coherent line drawing", NPAR 2007;
+  Kyprianidis and Dollner 2008): negative on the dark side of an edge.
 
 Ink covers a pixel where the lowest of several fields is below zero, with a hard edge (XDoG, Winnemoller et al.,
 Computers & Graphics 2012): tone + sharpening D - black for flat blacks, D + line for contours, and one wave for each
-direction of hatching, whose lines grow wider as the tone falls (a screen as in Ostromoukhov, "Digital facial engraving",
-SIGGRAPH 1999). Pencil and watercolour brighten the light of every tone by the same factor, up to a knee near the white
+direction of hatching, whose lines grow wider as the tone falls (a screen as in Ostromoukhov, "Digital facial
+engraving", SIGGRAPH 1999). Pencil and watercolour brighten every tone by the same factor, up to a knee near the white
 of the paper, so dark skin stays as much darker than light skin as it is. Paint changes a color C by its density d to
 C - (C - C^2)(d - 1) (Bousseau et al., "Interactive watercolor rendering with temporal coherence and abstraction", NPAR
 2006).
@@ -54,8 +54,9 @@ class Drawing:
     `lines` is how dark contours are, `least` the D of the faintest, `coarse` the weight of the coarser of their two
     scales, `softness` the D at which they are at 3/4, `line` their color.
 
-    `ink` is the share of ink in place of the tone, `hard` the sharpness of its edges. `glaze` is the height of soft
-    steps of tone, `granulation` and `pooling` how much pigment gathers in the paper's tooth and on the dark side of edges.
+    `ink` is the share of ink in place of the tone, `hard` the sharpness of its edges. `wet` is the share of the larger
+    patches, `glaze` the height of soft steps of tone, `granulation` and `pooling` how much pigment gathers in the
+    paper's tooth and on the dark side of edges.
     """
 
     flat: float = 0.0
@@ -84,7 +85,7 @@ PENCIL = Drawing(
     light=1.2,
     saturation=0.0,
     grain=0.045,
-    strokes=0.08,
+    strokes=0.065,
     paper=(0.99, 0.985, 0.97),
     lines=0.9,
     softness=0.07,
@@ -121,7 +122,7 @@ NAMES = ("photo", "pencil", "ink", "watercolour")
 class Study:
     """A picture (h w 3, sRGB 0..1) and what `draw` needs to know about it.
 
-    patches: h w 3, the picture in flat patches.
+    patches, washes: h w 3, the picture in flat patches, small and larger ones.
     fine, coarse: h w, contours D at two scales, about -1..1.
     tooth: h w, the height of the paper, mean 0 and deviation 1.
     hatching: of every one of `WAVES` h w, 0..1, 0 in the middle of a line.

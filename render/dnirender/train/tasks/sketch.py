@@ -2,12 +2,12 @@
 
 For a picture x, what a camera and a codec add to it e, an output y = f(x + e; theta(a)) and the drawing P(a)(x),
 
-    loss = |y - t| + gradients |grad y - grad t| + contrast |dev y - dev t| + tone |mean y - mean t| + steadiness |y - y'|,
-    t = P(a)(x) + a_0 e
+    loss = |y - t| + gradients |grad y - grad t| + contrast |dev y - dev t| + tone |mean y - mean t|
+         + steadiness |y - y'|,    t = P(a)(x) + a_0 e
 
 with means over 16x16 pixels, and standard deviations over 5x5: where a line is not sure, |y - t| alone is content with
-gray. a_0 is the photograph's share of the mixture: it keeps its noise, a drawing has none. y' is the output for the same
-picture with other noise, moved by whole periods of the paper.
+gray. a_0 is the photograph's share of the mixture: it keeps its noise, a drawing has none. y' is the output for the
+same picture with other noise, moved by whole periods of the paper.
 """
 
 from __future__ import annotations
