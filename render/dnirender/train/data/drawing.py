@@ -110,7 +110,7 @@ WATERCOLOR = Drawing(
     softness=0.10,
     line=(0.22, 0.16, 0.14),
     wet=0.55,
-    glaze=0.035,
+    glaze=0.02,
     granulation=0.10,
     pooling=1.3,
 )
