@@ -48,7 +48,7 @@ class Drawing:
     """One medium. Colors are sRGB; shares are 0..1.
 
     `flat` is the share of the patches in place of the picture. `light` is the factor of the tones (sRGB values), less
-    towards the knee. `saturation` is a factor of the chroma. `grain` and `strokes` are how much the tooth of the paper
+    towards the knee; the `darkest` tone is that of black. `saturation` is a factor of the chroma. `grain` and `strokes` are how much the tooth of the paper
     and slanting strokes darken and lighten middle tones. Colors go from `shade` to `paper`.
 
     `lines` is how dark contours are, `least` the D of the faintest, `coarse` the weight of the coarser of their two
@@ -61,6 +61,7 @@ class Drawing:
 
     flat: float = 0.0
     light: float = 1.0
+    darkest: float = 0.0
     saturation: float = 1.0
     grain: float = 0.0
     strokes: float = 0.0
@@ -83,6 +84,7 @@ PHOTO = Drawing(least=0.15)  # so the strongest contours are drawn first
 PENCIL = Drawing(
     flat=0.6,
     light=1.2,
+    darkest=0.1,
     saturation=0.0,
     grain=0.045,
     strokes=0.065,
@@ -103,16 +105,17 @@ INK = Drawing(
 WATERCOLOR = Drawing(
     flat=1.0,
     light=1.2,
-    saturation=1.25,
+    darkest=0.1,
+    saturation=1.3,
     paper=(0.995, 0.99, 0.98),
-    lines=0.75,
+    lines=0.85,
     coarse=0.2,
     softness=0.10,
     line=(0.22, 0.16, 0.14),
-    wet=0.55,
+    wet=0.7,
     glaze=0.02,
-    granulation=0.10,
-    pooling=1.3,
+    granulation=0.13,
+    pooling=1.8,
 )
 PATH = (PHOTO, PENCIL, INK, WATERCOLOR)
 NAMES = ("photo", "pencil", "ink", "watercolour")
@@ -157,7 +160,7 @@ def study(picture: Image) -> Study:
     fine, coarse = cv2.split(_along(contours, *_tangents(quiet)))
     rows, cols = (-(-side // PERIOD) for side in picture.shape[:2])
     tooth, *hatching = (np.tile(p, (rows, cols))[: picture.shape[0], : picture.shape[1]] for p in paper())
-    washes = _kuwahara(patches, 2.0, 4)
+    washes = _kuwahara(patches, 2.2, 4)
     return Study(picture, patches, washes, fine, coarse, tooth, hatching)
 
 
@@ -209,6 +212,7 @@ def _tone(sheet: Study, medium: Drawing, y: Image) -> Image:
     bright = medium.light * y
     knee = 1 - np.logaddexp(0, KNEE * (1 - bright)) / KNEE
     tone = y + min(1.0, (medium.light - 1) / 0.1) * (knee - y)
+    tone = np.sqrt(np.sqrt(np.maximum(tone, 0) ** 4 + medium.darkest**4)) if medium.darkest else tone
     middle = np.clip(4 * tone * (1 - tone), 0, 1)
     strokes = (1 - 0.6 * tone) * (2 * sheet.hatching[0] - 1)
     return tone + middle * (medium.grain * sheet.tooth + medium.strokes * strokes)
