@@ -48,8 +48,9 @@ class Drawing:
     """One medium. Colors are sRGB; shares are 0..1.
 
     `flat` is the share of the patches in place of the picture. `light` is the factor of the tones (sRGB values), less
-    towards the knee; the `darkest` tone is that of black. `saturation` is a factor of the chroma. `grain` and `strokes` are how much the tooth of the paper
-    and slanting strokes darken and lighten middle tones. Colors go from `shade` to `paper`.
+    towards the knee; the `darkest` tone is that of black. `saturation` is a factor of the chroma. `grain` and `strokes`
+    are how much the tooth of the paper and slanting strokes darken and lighten middle tones. Colors go from `shade` to
+    `paper`.
 
     `lines` is how dark contours are, `least` the D of the faintest, `coarse` the weight of the coarser of their two
     scales, `softness` the D at which they are at 3/4, `line` their color.
