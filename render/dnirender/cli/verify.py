@@ -15,13 +15,16 @@ from dnirender.cli.options import AsJson
 
 @app.command(name="verify")
 def verify_command(
-    output: Annotated[Path, typer.Argument(help="A video that dnirender has rendered.", metavar="OUTPUT")],
+    output: Annotated[Path, typer.Argument(help="A video that dnirender rendered.", metavar="OUTPUT")],
     source: Annotated[
-        Path | None, typer.Argument(help="The clip it was rendered from.  [default: by name]", metavar="[SOURCE]")
+        Path | None, typer.Argument(help="Its source.  [default: found by its name]", metavar="SOURCE")
     ] = None,
     as_json: AsJson = False,
 ) -> None:
-    """Check a rendered video against its source: frames, time stamps, streams, duration."""
+    """Compare a rendered video with its source.
+
+    Checks frames, timestamps, copied streams and duration.
+    """
     from dnirender.jobs.verify import verify, worst
 
     checks = verify(output, source)
@@ -30,4 +33,4 @@ def verify_command(
     else:
         typer.echo("\n".join(f"{'ok   ' if check.good else 'WRONG'}  {check.name}: {check.found}" for check in checks))
     if error := worst(checks):
-        raise type(error)(f"{output}: is not what its source and its making ask for: {error}")
+        raise type(error)(f"{output}: does not match its source: {error}")

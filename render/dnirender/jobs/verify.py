@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import zlib
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from fractions import Fraction
 from pathlib import Path
 from typing import Any
@@ -13,27 +13,24 @@ import av.error
 
 from dnirender.decoding.open import open_source
 from dnirender.decoding.source import Source
+from dnirender.encoding.image_record import read_record
+from dnirender.encoding.image_sequence import numbered_path
 from dnirender.encoding.provenance import Provenance, read_provenance
 from dnirender.encoding.sink import FrameTiming, timestamp_tolerance
-from dnirender.encoding.stream_copy import StreamPlan, TimeRange, is_in_output, plan_streams, start_of
+from dnirender.encoding.stream_copy import TimeRange, is_in_output, start_of, stored_packets
+from dnirender.encoding.stream_plan import StreamPlan, plan_streams
 from dnirender.encoding.video import VideoSink
 from dnirender.errors import MediaError, UsageError
 from dnirender.files import sample_hash
-from dnirender.jobs.frame_selection import timing_and_range
+from dnirender.jobs.constant_rate import constant_timing
+from dnirender.jobs.frame_selection import resample_range, timing_and_range
+from dnirender.jobs.verify_images import FORMATS, Check, check_animation, check_bytes, check_sequence
 from dnirender.media.containers import CONTAINERS, container_of, demux, fraction, frame_times_and_crc32, open_container
+from dnirender.media.timecode import advance_timecode, read_timecode
 from dnirender.media.truncation import is_truncated
 
 MILLISECOND = Fraction(1, 1000)
 TRANSCODED = Fraction(1, 10)  # seconds that sound may gain or lose by the frames of another codec
-
-
-@dataclass(frozen=True)
-class Check:
-    """One thing that was looked at."""
-
-    name: str
-    good: bool
-    found: str
 
 
 def verify(path: Path, source: Path | None = None) -> list[Check]:
@@ -42,16 +39,19 @@ def verify(path: Path, source: Path | None = None) -> list[Check]:
 
     Raises MediaError where one of them cannot be read, UsageError where the source is not known.
     """
-    if path.suffix.lower() not in CONTAINERS:
-        raise UsageError(f"{path}: verify reads {' '.join(sorted(CONTAINERS))}")
-    if not path.is_file():
-        raise MediaError(f"{path}: no such file")
-    if is_truncated(path):
-        raise MediaError(f"{path}: is cut off")
-    provenance = read_provenance(path)
+    is_pattern = "%" in path.name and path.suffix.lower() == ".png"
+    first = numbered_path(path, 0) if is_pattern else path
+    if not (is_pattern or path.suffix.lower() in (*CONTAINERS, *FORMATS)):
+        raise UsageError(f"{path}: verify reads {' '.join(sorted((*CONTAINERS, *FORMATS)))} and patterns as a_%04d.png")
+    if not first.is_file():
+        raise MediaError(f"{first}: no such file")
+    if is_truncated(first):
+        raise MediaError(f"{first}: is cut off")
+    is_video = path.suffix.lower() in CONTAINERS
+    provenance = read_provenance(path) if is_video else read_record(first)[0]
     if provenance is None:
         raise UsageError(
-            f"{path}: does not say what it was rendered from; verify takes videos as dnirender has written them"
+            f"{path}: does not say what it was rendered from; verify takes files as dnirender has written them"
         )
     clip = _source(path, provenance, source)
     checks = [
@@ -61,6 +61,8 @@ def verify(path: Path, source: Path | None = None) -> list[Check]:
             f"{clip}, made of {provenance.source} by {provenance.program}",
         )
     ]
+    if not is_video:
+        return [*checks, *_image_checks(path, first, provenance, clip)]
     if provenance.crc32 is not None:
         same = frame_times_and_crc32(path)[1] == provenance.crc32
         checks.append(Check("video", same, "the same bytes" if same else "other bytes than were written"))
@@ -72,20 +74,40 @@ def verify(path: Path, source: Path | None = None) -> list[Check]:
     if provenance.boomerang or opened.metadata.still:
         return [*checks, *_frames(path, None, provenance.frames)]
     times, cut = timing_and_range(opened.metadata, provenance.start, provenance.stop)
+    if provenance.cfr:
+        constant = resample_range(opened.metadata, provenance.start, provenance.stop, Fraction(provenance.cfr))
+        timecode = advance_timecode(cut.timecode, 0, opened.metadata.frame_rate, constant.rate)
+        times = constant_timing(times.pts[0] * times.time_base, len(constant.shown), constant.rate)
+        cut = replace(cut, timecode=timecode)
     shown = VideoSink.shown(times)
     checks += _frames(path, shown, len(shown.pts))
-    cut = TimeRange(cut.start, cut.stop, cut.shift + (times.pts[0] - shown.pts[0]) * times.time_base)
-    return [*checks, *_streams(path, opened, provenance, cut)]
+    cut = replace(cut, shift=cut.shift + (times.pts[0] - shown.pts[0]) * times.time_base)
+    return [*checks, *(_streams(path, opened, provenance, cut) if opened.metadata.has_streams else ())]
+
+
+def _image_checks(path: Path, first: Path, provenance: Provenance, clip: Path) -> Iterator[Check]:
+    yield check_bytes(first, provenance)
+    if first != path:
+        yield from check_sequence(path, provenance)
+        return
+    source = open_source(clip, stream=provenance.video_stream, ignore_errors=provenance.ignore_errors)
+    yield from check_animation(path, provenance, source.metadata)
 
 
 def _source(path: Path, provenance: Provenance, named: Path | None) -> Path:
-    if named is not None:
+    """The clip: `named`, or the file of its name in that folder, beside `path` or in the current folder."""
+    if named is not None and not named.is_dir():
+        if not named.exists():
+            raise MediaError(f"{named}: no such file; {path} was rendered from {provenance.source}")
         return named
     name = Path(provenance.source).name
-    places = [path.parent / name, Path(name)]
+    places = [folder / name for folder in ((path.parent, Path()) if named is None else (named,))]
     found = [place for place in places if place.is_file()]
     if not found:
-        raise UsageError(f"{path}: was rendered from {name}, which is neither beside it nor here; verify {path} SOURCE")
+        looked = " and ".join(dict.fromkeys(str(place.absolute()) for place in places))
+        raise UsageError(
+            f"{path}: was rendered from {name}, which is neither beside it nor here (no {looked}); verify {path} SOURCE"
+        )
     return next((place for place in found if sample_hash(place) == provenance.sample), found[0])
 
 
@@ -132,6 +154,9 @@ def _streams(path: Path, source: Source, provenance: Provenance, cut: TimeRange)
     )
     kept = [plan for plan in plans if plan.action != "drop"]
     with open_container(source.path) as before, open_container(path) as after:
+        if cut.timecode:
+            found = read_timecode(after, after.streams.video[0])
+            yield Check("time code", found == cut.timecode, f"{found or 'none'}, expected {cut.timecode}")
         others = [stream for stream in after.streams if stream.type != "video" and not _is_chapters(stream, kept)]
         yield Check("streams", len(others) == len(kept), f"{len(others)} of {len(kept)} beside the video")
         pairs = [(plan, before.streams[plan.index].index, o.index) for plan, o in zip(kept, others, strict=False)]
@@ -161,10 +186,11 @@ class _Track:
 
 
 def _packets(path: Path, index: int, cut: TimeRange, out: Path, forgiving: bool = False) -> _Track:
+    """The packets of a stream that belong in `out`, as its muxer stores them."""
     count, check, first, stop = 0, 0, None, Fraction(0)
     with open_container(path) as container:
         stream = container.streams[index]
-        for packet in demux(container, stream):
+        for packet in stored_packets(demux(container, stream), stream, container_of(out)):
             # mov_text fills the pauses between lines with empty ones, which other formats do not need.
             pause = stream.name == "mov_text" and bytes(packet)[:2] == b"\0\0"
             torn = forgiving and packet.is_corrupt
@@ -180,7 +206,9 @@ def _packets(path: Path, index: int, cut: TimeRange, out: Path, forgiving: bool 
 def _alike(plan: StreamPlan, was: _Track, now: _Track) -> Check:
     starts, ends = abs(was.start - now.start), abs(was.stop - now.stop)
     if plan.action == "copy" and plan.kind == "audio":
-        good = (was.count, was.check) == (now.count, now.check) and starts <= MILLISECOND
+        # Containers divide PCM into packets as they like.
+        same_count = was.count == now.count or plan.source_codec.startswith("pcm_")
+        good = was.check == now.check and same_count and starts <= MILLISECOND
         same = "the same bytes" if was.check == now.check else "other bytes"
         return Check(str(plan), good, f"{now.count} of {was.count} packets, {same}, start {_ms(starts)} off")
     if plan.kind == "subtitle":
