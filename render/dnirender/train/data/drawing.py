@@ -35,7 +35,7 @@ from dnirender.train.data.photos import Image
 Color = tuple[float, float, float]
 LUMA = np.array(((0.299, 0.587, 0.114),), np.float32)  # BT.601: weights of sRGB values, not of light
 PERIOD = 32  # pixels, of the paper
-KNEE = 14.0  # one over the width of the knee below the white of the paper
+KNEE = 20.0  # one over the width of the knee below the white of the paper
 WAVES = ((4, 4, 0.68, 0.10), (5, -3, 0.34, 0.08))
 """Of hatching: waves per period along x and y; tone at which the lines begin, and at which they are widest."""
 MARKS = ("grain", "strokes", "lines", "granulation", "pooling")
@@ -83,15 +83,15 @@ class Drawing:
 
 PHOTO = Drawing(least=0.15)  # so the strongest contours are drawn first
 PENCIL = Drawing(
-    flat=0.6,
-    light=1.2,
+    flat=0.7,
+    light=1.25,
     darkest=0.1,
     saturation=0.0,
-    grain=0.045,
-    strokes=0.065,
+    grain=0.06,
+    strokes=0.085,
     paper=(0.99, 0.985, 0.97),
-    lines=0.9,
-    softness=0.07,
+    lines=1.0,
+    softness=0.05,
 )
 INK = Drawing(
     flat=1.0,
@@ -105,18 +105,18 @@ INK = Drawing(
 )
 WATERCOLOR = Drawing(
     flat=1.0,
-    light=1.2,
+    light=1.25,
     darkest=0.1,
-    saturation=1.3,
+    saturation=1.4,
     paper=(0.995, 0.99, 0.98),
     lines=0.85,
     coarse=0.2,
     softness=0.10,
     line=(0.22, 0.16, 0.14),
-    wet=0.7,
+    wet=0.8,
     glaze=0.02,
-    granulation=0.13,
-    pooling=1.8,
+    granulation=0.16,
+    pooling=3.0,
 )
 PATH = (PHOTO, PENCIL, INK, WATERCOLOR)
 NAMES = ("photo", "pencil", "ink", "watercolour")
@@ -215,7 +215,7 @@ def _tone(sheet: Study, medium: Drawing, y: Image) -> Image:
     tone = y + min(1.0, (medium.light - 1) / 0.1) * (knee - y)
     tone = np.sqrt(np.sqrt(np.maximum(tone, 0) ** 4 + medium.darkest**4)) if medium.darkest else tone
     middle = np.clip(4 * tone * (1 - tone), 0, 1)
-    strokes = (1 - 0.6 * tone) * (2 * sheet.hatching[0] - 1)
+    strokes = 2 * sheet.hatching[0] - 1 + _ramp(tone, 0.5, 0.2) * (2 * sheet.hatching[1] - 1)
     return tone + middle * (medium.grain * sheet.tooth + medium.strokes * strokes)
 
 
