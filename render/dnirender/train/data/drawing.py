@@ -105,16 +105,16 @@ INK = Drawing(
 )
 WATERCOLOR = Drawing(
     flat=1.0,
-    light=1.25,
+    light=1.2,
     darkest=0.1,
-    saturation=1.4,
+    saturation=1.3,
     paper=(0.995, 0.99, 0.98),
     lines=0.85,
     coarse=0.2,
     softness=0.10,
     line=(0.22, 0.16, 0.14),
     wet=0.8,
-    glaze=0.02,
+    glaze=0.01,
     granulation=0.16,
     pooling=3.0,
 )
