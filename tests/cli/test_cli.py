@@ -96,7 +96,7 @@ def test_json_is_one_object_and_the_only_thing_on_standard_output(here, capsys):
     report = json.loads(out)
     assert (code, err) == (0, "")
     assert report.keys() == {
-        "input", "output", "frames", "resumed", "seconds", "fps", "device", "dtype", "backend", "workers", "tile", "weight_writes", "streams", "warnings", "phases",
+        "input", "output", "frames", "resumed", "seconds", "fps", "device", "dtype", "backend", "workers", "tile", "weight_writes", "streams", "warnings", "phases", "repeated", "dropped",
     }  # fmt: skip
     assert list(report["phases"]) == ["loading", "choosing", "rendering", "joining"]
     assert sum(report["phases"].values()) >= report["seconds"] > 0

@@ -17,6 +17,7 @@ from support.toys import Toy, cpu, pictures, toy
 HAS_OPENVINO = openvino.is_available()
 needs_openvino = pytest.mark.skipif(not HAS_OPENVINO, reason="openvino is not installed")
 SLOW, FAST = 2.0, 1.0
+pytestmark = pytest.mark.usefixtures("one_lane")  # as many workers for one frame as for many
 
 
 @pytest.fixture

@@ -71,6 +71,11 @@ def test_another_way_of_rendering_takes_another_time(ready, change):
     assert estimate_seconds(ready(crf=30), 3.0) is not None
 
 
+def test_panels_of_one_size_that_need_other_frames_take_another_time(ready):
+    remember_run(ready(panels=("source", "render")), took(2.0, 57.0, 1.2), 12)
+    assert estimate_seconds(ready(panels=("night", "render")), 3.0) is None
+
+
 def test_the_other_backend_takes_what_its_networks_take_less(ready):
     remember_run(ready(), took(2.0, 57.0, 1.2), 12)
     prepared = ready()

@@ -10,7 +10,7 @@ import pytest
 from dnirender import MediaError, UsageError, render
 from dnirender.cli.main import main
 from dnirender.encoding.provenance import read_provenance
-from dnirender.jobs.verify import verify, worst
+from dnirender.jobs.verify import failure, verify
 from dnirender.media.images import read_image
 from support import delivery
 from support.clips import make_clip, packets, preset_of
@@ -76,7 +76,7 @@ def test_a_dropped_frame_is_found(tmp_path, pair):
     bad = remuxed(
         good, tmp_path / "bad.mp4", lambda p: p.stream.type == "audio" or p.pts * p.time_base < Fraction(11, 25)
     )
-    assert wrong(verify(bad, clip))[:3] == ["video", "frames", "time stamps"]
+    assert wrong(verify(bad, clip))[:3] == ["video", "frames", "timestamps"]
 
 
 def test_another_time_is_found(tmp_path, pair):
@@ -87,7 +87,7 @@ def test_another_time_is_found(tmp_path, pair):
         return True
 
     clip, good = pair
-    assert "time stamps" in wrong(verify(remuxed(good, tmp_path / "bad.mp4", later), clip))
+    assert "timestamps" in wrong(verify(remuxed(good, tmp_path / "bad.mp4", later), clip))
 
 
 def test_sound_that_is_missing_moved_or_changed_is_found(tmp_path, pair):
@@ -122,7 +122,7 @@ def test_the_source_is_looked_for_by_its_name(tmp_path, pair, monkeypatch):
     moved = shutil.move(good, away / "out.mp4")
     with pytest.raises(
         UsageError,
-        match=r"was rendered from clip.mp4, which is neither beside it nor here \(no /.*clip\.mp4.*; verify .* SO",
+        match=r"was rendered from clip.mp4, which was not found \(no /.*clip\.mp4.*; verify .* SOURCE",
     ):
         verify(away / "out.mp4")
     monkeypatch.chdir(tmp_path)
@@ -178,7 +178,7 @@ def test_a_byte_that_changed_behind_an_adts_header_is_found(tmp_path):
 
 
 def test_files_of_others_are_told(tmp_path, clip):
-    with pytest.raises(UsageError, match="clip.mp4: does not say what it was rendered from"):
+    with pytest.raises(UsageError, match="clip.mp4: has no provenance record"):
         verify(clip)
     with pytest.raises(UsageError, match=r"a\.txt: verify reads \.apng \.gif .* and patterns"):
         verify(tmp_path / "a.txt")
@@ -207,7 +207,7 @@ def test_the_command_prints_a_table_and_has_an_exit_code(tmp_path, pair, capsys)
     assert main(["verify", str(tmp_path / "bad.mp4")]) == 3
     out, err = capsys.readouterr()
     assert "WRONG  audio #1" in out and "does not match its source: audio #1" in err
-    assert worst(verify(good)) is None
+    assert failure(verify(good)) is None
 
 
 def test_damage_that_a_decoder_conceals_is_found(tmp_path, pair):
@@ -291,6 +291,20 @@ def test_another_time_in_an_animation_is_found(tmp_path, endpoints):
     assert wrong(verify(target)) == ["file", "times"]
 
 
+@pytest.mark.parametrize("name", ["out.gif", "out.webp", "out.apng"])
+def test_frames_that_are_equal_may_be_merged(tmp_path, endpoints, name):
+    with av.open(str(tmp_path / "clip.mp4"), "w") as out:
+        stream = out.add_stream("libx264", rate=10)
+        stream.width, stream.height, stream.pix_fmt = 96, 64, "yuv420p"
+        for number in range(12):
+            frame = av.VideoFrame(96, 64, "yuv420p")
+            frame.pts = number
+            out.mux(stream.encode(frame))
+        out.mux(stream.encode(None))
+    render(tmp_path / "clip.mp4", tmp_path / name, preset=preset_of(endpoints), keyframes="0:0")
+    assert not wrong(verify(tmp_path / name)), verify(tmp_path / name)
+
+
 def test_a_missing_file_of_a_sequence_is_found(tmp_path, endpoints):
     pattern = rendered_images(tmp_path, endpoints, "out_%03d.png")
     (tmp_path / "out_007.png").unlink()
@@ -326,5 +340,5 @@ def test_others_animations_are_told(tmp_path):
             frame.pts = number
             out.mux(stream.encode(frame))
         out.mux(stream.encode(None))
-    with pytest.raises(UsageError, match="does not say what it was rendered from"):
+    with pytest.raises(UsageError, match="has no provenance record"):
         verify(tmp_path / "a.gif")

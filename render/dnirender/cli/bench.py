@@ -22,7 +22,7 @@ from dnirender.cli.output import format_table
 
 
 @app.command(name="bench", cls=GroupedCommand)
-@with_options(("video_stream", "width", "height", *ENGINE))
+@with_options(("weights_key", "keep_colors", "video_stream", "width", "height", *ENGINE))
 def bench_command(
     preset: ChosenPreset,
     options: dict[str, Any],

@@ -112,17 +112,25 @@ def _plan(
         return _drop(plan, f"{container} does not support attachments")
     unusual = any(codec.startswith(name) for name in UNUSUAL.get(container, ()))
     reason = f"players do not expect {codec} in {container}" if unusual else f"{container} does not support {codec}"
-    for layout in () if unusual else ("", *_default_layout(stream)):
-        if is_muxable(container, samples, lambda out, layout=layout: add_copy(out, stream, layout)):
-            return replace(plan, layout=layout)
+    copy = _copy(plan, stream, container, samples)
+    if copy and not unusual:
+        return copy
     target = TEXT_CODECS.get(container, "") if codec in TEXT_SUBTITLES else ""
     if stream.type == "audio" and stream.codec_context is not None:
         target = AUDIO_CODECS.get(container, "aac")
         if (refusal := _transcoding_error(path, stream.index, container, target, samples)) is not None:
-            return _drop(plan, f"{reason}, and it cannot be transcoded to {target}: {refusal}")
+            return copy or _drop(plan, f"{reason}, and it cannot be transcoded to {target}: {refusal}")
     if target:
         return replace(plan, action="transcode", codec=target, reason=reason)
     return _drop(plan, reason)
+
+
+def _copy(plan: StreamPlan, stream: Any, container: str, samples: Sequence[Packet[Any]]) -> StreamPlan | None:
+    """The plan with the channel layout that the container needs, None if it does not take a copy."""
+    for layout in ("", *_default_layout(stream)):
+        if is_muxable(container, samples, lambda out, layout=layout: add_copy(out, stream, layout)):
+            return replace(plan, layout=layout)
+    return None
 
 
 def _drop(plan: StreamPlan, reason: str) -> StreamPlan:

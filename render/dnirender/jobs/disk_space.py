@@ -13,14 +13,14 @@ FULL = {errno.ENOSPC, getattr(errno, "EDQUOT", errno.ENOSPC)}
 MAX_OVERESTIMATE = 200  # the estimate may be this many times too high: flat images, a high crf
 
 
-def check_space(target: Path, needed: int, begun: bool = False) -> str | None:
-    """A warning if the disk may be too small. Raises OutputError if it certainly is, unless the render was `begun`."""
+def check_space(target: Path, needed: int, is_resumed: bool = False) -> str | None:
+    """A warning if the disk may be too small. Raises OutputError if it certainly is, unless the render is resumed."""
     usage = shutil.disk_usage(target.parent)
     if not usage.total:  # unknown on some file systems
         return None
     free = usage.free
     estimate = f"about {size_text(needed)} are needed, {size_text(free)} are free in {target.parent.resolve()}"
-    if free < needed / MAX_OVERESTIMATE and not begun:
+    if free < needed / MAX_OVERESTIMATE and not is_resumed:
         raise OutputError(f"{target}: the disk is too small: {estimate}; free some space or choose another folder")
     return f"{target}: the disk may be too small: {estimate}" if free < needed else None
 

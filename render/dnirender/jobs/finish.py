@@ -26,22 +26,22 @@ def finish_render(
     shown = workspace.partial_files()
     if plan.job.resume.restart:
         workspace.discard()
-    begun = workspace.begin(engine_settings(prepared.engine), prepared.segments)
+    manifest = workspace.begin(engine_settings(prepared.engine), prepared.segments)
     if shown:
         workspace.update(partial=shown)
     try:
-        if not all(begun.has_delivered(target) for target in plan.targets):
-            finished = _reusable_segments(prepared, workspace, begun)
-            missing = [segment for segment in begun.segments if segment not in finished]
+        if not all(manifest.has_delivered(target) for target in plan.targets):
+            finished = _reusable_segments(prepared, workspace, manifest)
+            missing = [segment for segment in manifest.segments if segment not in finished]
             render_segments(prepared, missing, progress)
             if notice and (size := sum(file.stat().st_size for file in workspace.folder.glob("*.part"))) > LARGE:
                 notice(f"{plan.job.output}: joining {size_text(size)}")
             progress.enter("joining", len(plan.selection.indices), len(plan.selection.indices))
-            _publish(prepared, workspace, begun.segments)
+            _publish(prepared, workspace, manifest.segments)
         workspace.published = True
     except BaseException:
         if plan.job.resume.keep_partial:
-            _publish_partial(prepared, begun.segments, notice or (lambda _: None))
+            _publish_partial(prepared, manifest.segments, notice or (lambda _: None))
         raise
     for file in workspace.remove_partial():
         if notice:
@@ -50,14 +50,14 @@ def finish_render(
     return missing
 
 
-def _reusable_segments(prepared: PreparedJob, workspace: Workspace, begun: Manifest) -> tuple[Segment, ...]:
+def _reusable_segments(prepared: PreparedJob, workspace: Workspace, manifest: Manifest) -> tuple[Segment, ...]:
     """The finished segments that this job may use: without `ignore_errors`, those without concealed frames."""
     plan = prepared.plan
     if plan.job.decode.ignore_errors:
-        plan.source.concealed_frames.update(begun.concealed_frames)
-    elif begun.concealed_frames:
-        indices, concealed = plan.selection.indices, set(begun.concealed_frames)
-        workspace.drop(s for s in begun.segments if not concealed.isdisjoint(indices[s.start : s.stop]))
+        plan.source.concealed_frames.update(manifest.concealed_frames)
+    elif manifest.concealed_frames:
+        indices, concealed = plan.selection.indices, set(manifest.concealed_frames)
+        workspace.drop(s for s in manifest.segments if not concealed.isdisjoint(indices[s.start : s.stop]))
         workspace.update(concealed_frames=())
     return workspace.finished()
 

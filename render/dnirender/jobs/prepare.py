@@ -90,11 +90,11 @@ def prepare(
     """
     workspace = Workspace(plan.job.output, job_fingerprint(plan))
     _check_targets(plan, workspace)
-    begun = None if plan.job.resume.restart else workspace.manifest
-    if begun:
-        plan = replace(plan, job=plan.job.override(**begun.engine))
-    if engine is None or (begun and begun.engine != engine_settings(engine)):
-        engine = _load_engine_as_begun(plan.job, begun)
+    manifest = None if plan.job.resume.restart else workspace.manifest
+    if manifest:
+        plan = replace(plan, job=plan.job.override(**manifest.engine))
+    if engine is None or (manifest and manifest.engine != engine_settings(engine)):
+        engine = _load_engine(plan.job, manifest)
     if plan.job.engine.batch is None:
         batch = CUDA_BATCH if engine.device.type == "cuda" else 1
         plan = replace(plan, job=plan.job.override(batch=batch))
@@ -105,12 +105,12 @@ def prepare(
     num_frames = len(plan.selection.indices)
     finished = 0 if plan.job.resume.restart else workspace.num_finished_frames
     needed = remaining_bytes(workspace.folder, finished, num_frames, output.estimated_bytes)
-    if tight := check_space(plan.job.output, needed, begun=bool(finished)):
+    if tight := check_space(plan.job.output, needed, is_resumed=bool(finished)):
         warnings.append(tight)
     segments: tuple[Segment, ...] = ()
     if measure:
         autotune(engine, plan, progress)
-        segments = begun.segments if begun else split(num_frames, _segment_length(plan, engine))
+        segments = manifest.segments if manifest else split(num_frames, _segment_length(plan, engine))
     else:
         engine.recall(plan.size[1], plan.size[0], plan.forwards, plan.source.metadata.depth)
     if not plan.job.resume.restart:
@@ -128,11 +128,11 @@ def _check_targets(plan: Plan, workspace: Workspace) -> None:
             raise OutputError(f"{target}: exists already; overwrite=True replaces it")
 
 
-def _load_engine_as_begun(job: Job, begun: Manifest | None) -> Engine:
+def _load_engine(job: Job, manifest: Manifest | None) -> Engine:
     try:
         return load_engine(job)
     except UsageError as error:
-        if begun is None:
+        if manifest is None:
             raise
         raise UsageError(f"{error}; the job was started with this setting, and restart=True starts it anew") from error
 

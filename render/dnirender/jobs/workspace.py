@@ -57,7 +57,7 @@ def split(count: int, length: int) -> tuple[Segment, ...]:
 
 @dataclass(frozen=True)
 class Manifest:
-    """A job that was begun: its fingerprint, its engine settings and its segments.
+    """A job that was started: its fingerprint, its engine settings and its segments.
 
     concealed_frames: indices, in the source, of frames that could not be decoded and were replaced by others
     delivered: for each file of the result, by name, its size in bytes and its mtime in ns just before it was renamed
