@@ -73,6 +73,7 @@ def networks(kind):
     make, metadata = {
         "paint": (lambda: PaintNet((16, 16, 16), (1, 1, 1)), OURS | {"multiple": 8}),
         "relight": (lambda: RelightNet((16, 16, 16)), OURS | {"multiple": 32}),
+        "grained": (lambda: RelightNet((16, 16), grain=True), OURS | {"multiple": 32}),
         "compact": (
             small_compact,
             {"call": compact.forward_unshuffled, "shuffle_factors": (1, 2), "scale": 2, "fp32_input": True},
@@ -93,7 +94,7 @@ def engines(kind):
 
 
 @pytest.mark.parametrize("depth", [np.uint8, np.uint16])
-@pytest.mark.parametrize("kind", ["paint", "relight", "compact", "tied", "gray"])
+@pytest.mark.parametrize("kind", ["paint", "relight", "grained", "compact", "tied", "gray"])
 def test_it_equals_pytorch_under_every_alpha(kind, depth):
     fast, plain = engines(kind)
     fast.autotune(37, 44, 1, 8 * np.dtype(depth).itemsize)

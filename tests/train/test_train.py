@@ -85,6 +85,15 @@ def test_a_mixture_is_the_mixture_of_the_endpoints():
         torch.testing.assert_close(value, wanted, atol=1e-6, rtol=1e-5)
 
 
+def test_what_starting_weights_lack_stays_as_it_was_initialised():
+    run = loop.Run(Target(recipe(STAGES)), CPU)
+    initial = {name: value.detach().clone() for name, value in run.space.base.items()}
+    weights = {name: torch.full_like(value, 7.0) for name, value in initial.items() if name != "first.bias"}
+    run.begin_at([weights] * 3)
+    for name, value in run.space.endpoint(1).items():
+        assert torch.equal(value, initial[name] if name == "first.bias" else weights[name])
+
+
 def draws(stage, goals=3, count=400):
     task = Target(recipe(STAGES, goals))
     rng = torch.Generator().manual_seed(0)
