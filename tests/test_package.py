@@ -36,8 +36,8 @@ engine: calibration device torch_model executor memory_usage receptive_field til
 jobs: disk_space workspace options job frame_selection plan verify fingerprint prepare compose contact_sheet pipeline finish
     render frames benchmark
 train: losses subspace features recipe report task loop data.photos data.relighting data.drawing data.scenes.canvas
-    data.scenes.lights data.scenes.photographs data.scenes.houses data.scenes.objects data.scenes.street data.batches tasks.relight
-    tasks.sketch tasks.style tasks.detail add_endpoint
+    data.scenes.lights data.scenes.photographs data.scenes.houses data.scenes.objects data.scenes.street data.augment data.batches
+    tasks.relight tasks.sketch tasks.style tasks.detail add_endpoint
 cli: signals default_command app presets options output info verify train sheet render bench main
 """
 
