@@ -91,12 +91,12 @@ DUSK = Light(
     lamps=0.7,
 )
 NIGHT = Light(
-    stops=-2.4,
+    stops=-2.5,
     shade=(0.39, 0.80, 1.78),
     sun=(0.65, 0.90, 1.42),
-    saturation=0.66,
+    saturation=0.6,
     contrast=0.88,
-    shoulder=1.3,
+    shoulder=1.5,
     horizon=(0.026, 0.050, 0.100),
     middle=(0.0085, 0.022, 0.055),
     zenith=(0.003, 0.0085, 0.026),
