@@ -84,7 +84,7 @@ def hung(scene: Scene, rng: Generator) -> Scene:
         surface = linear[k] * (1 - scene.sky[k])
         evening = chance < EVENING
         if evening:
-            dark = 2 ** -(0.5 + 2.3 * uniform(rng)) * torch.tensor((0.85, 0.97, 1.12)).view(3, 1, 1) ** uniform(rng)
+            dark = 2 ** -(0.5 + 4 * uniform(rng)) * torch.tensor((0.85, 0.97, 1.12)).view(3, 1, 1) ** uniform(rng)
             linear[k], behind[k] = linear[k] * dark, behind[k] * dark
         halo = torch.zeros_like(linear[k])
         largest = 8.0 if evening and uniform(rng) < 0.5 else 3.0
@@ -98,7 +98,7 @@ def hung(scene: Scene, rng: Generator) -> Scene:
         if evening:
             wide = (1 + 3 * uniform(rng)) * thrown
             thrown = wide / (1 + wide)
-            linear[k] = linear[k] + (0.5 + uniform(rng)) * surface * thrown
+            linear[k] = linear[k] + (0.5 + 2 * uniform(rng)) * surface * thrown
             thrown = (1.3 * thrown).clamp(max=1)
         lamps[k] = lamps[k] + shine
         glow[k] = (glow[k] + thrown).clamp(max=1)

@@ -22,8 +22,9 @@ CROP = (256, 256)
 WHOLE = (192, 320)
 LARGE = (384, 640)
 SHIFT = 8  # pixels at most
-OFTEN = 2
+OFTEN = {"lamps": 2, "lamplit": 5}  # how often photographs with some count, as they are few
 GLEAM = 6e-4  # mean light of lamps, linear: a photograph above it has some worth learning from
+LAMPLIT = 0.1  # mean of `glow`: a photograph above it is lit by lamps
 
 
 def stacked(scene: Scene) -> Tensor:
@@ -39,11 +40,12 @@ def unstacked(layers: Tensor) -> Scene:
 def load(
     photos: list[Path], held_out: Sequence[str], streets: int, cache: Path, seed: int
 ) -> tuple[list[Tensor], list[Tensor]]:
-    """Stacked scenes: the training photographs, those with lights `OFTEN` times as the others are many, and `streets`
-    procedural ones, kept in `cache` as they take seconds."""
+    """Stacked scenes: the training photographs, those with lights as `OFTEN` says, and `streets` procedural ones, kept
+    in `cache` as they take seconds."""
     real: list[Tensor] = []
     for scene in photographs(photos, held_out):
-        real += [stacked(scene)] * (OFTEN if scene.lamps.mean() > GLEAM else 1)
+        kind = "lamplit" if scene.glow.mean() > LAMPLIT else "lamps" if scene.lamps.mean() > GLEAM else None
+        real += [stacked(scene)] * (OFTEN[kind] if kind else 1)
     drawn: list[Tensor] = torch.load(cache, weights_only=True) if cache.exists() else []
     if len(drawn) < streets:
         patches = textures(photos)
