@@ -12,7 +12,7 @@ from torch import Generator, Tensor
 from dnirender.train.data.photos import exposure, pick, uniform
 from dnirender.train.data.relighting import Scene, blur, lamplight, to_linear, to_srgb
 
-EVENING = 0.18  # share of the pictures that are made an evening's, lit by lamps
+EVENING = 0.15  # share of the pictures that are made an evening's, lit by lamps
 BURNING = 0.05  # share of the pictures in which small lamps burn by day
 PALE = 0.5  # up to here: pictures with pale things, which are no lamps
 

@@ -91,10 +91,10 @@ DUSK = Light(
     lamps=0.7,
 )
 NIGHT = Light(
-    stops=-2.5,
+    stops=-2.75,
     shade=(0.39, 0.80, 1.78),
-    sun=(0.65, 0.90, 1.42),
-    saturation=0.6,
+    sun=(0.60, 0.88, 1.48),
+    saturation=0.55,
     contrast=0.88,
     shoulder=1.5,
     horizon=(0.026, 0.050, 0.100),
