@@ -1,9 +1,9 @@
-"""What x264's settings cost and keep, on pictures that the presets paint: which of them are the defaults, and why.
+"""Size, time and quality of settings of x264 on rendered clips: the reasons for the defaults.
 
     python benchmarks/encoding.py [--data ../shared/data] [--out benchmarks/results/encoding.md]
 
-Each preset is rendered without loss; then every setting encodes the same frames, one after the other in every round.
-Shown are geometric means over the films of size and CPU time against x264's own medium at crf 18, and the mean
+Each preset renders lossless clips; then every setting encodes the same frames, in alternation.
+The table has geometric means over the clips of size and CPU time relative to medium at crf 18, and the mean
 difference of PSNR and SSIM (Wang et al. 2004, Gaussian windows of 11x11) of luma.
 """
 
@@ -18,8 +18,7 @@ import av
 import cv2
 import numpy as np
 
-from dnirender.jobs.render import render
-from dnirender.preset import Preset
+from dnirender import Preset, render
 
 WIDTHS = {"painters": 640, "day-to-night": 640, "sketchbook": 640, "detail": 480}
 CLIPS = ("road.mp4", "flower.mp4")

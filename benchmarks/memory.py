@@ -34,11 +34,11 @@ def child(name, clip, data, limit, folder):
 
     import torch
 
+    from dnirender import Preset
     from dnirender.engine import memory_usage
     from dnirender.jobs.plan import make_plan
     from dnirender.jobs.prepare import load_engine, prepare
     from dnirender.jobs.render import run
-    from dnirender.preset import Preset
 
     def resident():
         return int(Path("/proc/self/statm").read_text().split()[1]) * resource.getpagesize()
@@ -59,7 +59,7 @@ def child(name, clip, data, limit, folder):
     told = memory_usage.peak_bytes(engine.network, *part, dtype) * engine.workers
     run(ready)
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
-    frame = 3 * max(plan.size[0] * plan.size[1], ready.output_size[0] * ready.output_size[1])
+    frame = 3 * max(plan.size[0] * plan.size[1], ready.output.request.size[0] * ready.output.request.size[1])
     print(json.dumps({"before": before, "peak": peak, "activations": told, "frame": frame, "choice": engine.decision}))
 
 

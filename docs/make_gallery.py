@@ -1,9 +1,9 @@
-"""The pictures of gallery.md, from the sample clip and from pictures in the public domain or under CC0.
+"""The images of gallery.md, from the sample clip and from images in the public domain or under CC0.
 
     python docs/make_gallery.py --data DATA [NAME ...]
 
-DATA holds `clips/flower.mp4` (CC0) and `photos/free/skimage_*.jpg` (public domain or CC0; their sources stand in
-gallery.md). Only the pictures named are made, or all.
+DATA holds `clips/flower.mp4` (CC0) and `photos/free/skimage_*.jpg` (public domain or CC0; gallery.md names their
+sources). Makes the images NAME, or all.
 """
 
 import argparse
@@ -11,13 +11,11 @@ from pathlib import Path
 
 import cv2
 
-from dnirender import Preset, render
-from dnirender.engine.engine import Engine
+from dnirender import Engine, Preset, networks, render
 from dnirender.jobs.contact_sheet import make_sheet
 from dnirender.jobs.job import make_job
 from dnirender.layout.contact_sheet import sheet
 from dnirender.media.images import read_image
-from dnirender.networks.loading import load
 
 HERE = Path(__file__).parent
 SAMPLE = HERE.parent / "samples" / "boulevard.mp4"
@@ -57,13 +55,13 @@ SHEETS = {  # name: preset, source (None: the sample), frames, values, width
 }
 
 
-CLOSE_UPS = {"detail": (CAT, 30, 60)}  # name: source, the part's first row and column
+CLOSE_UPS = {"detail": (CAT, 30, 60)}  # name: source, first row and column of the crop
 
 
 def animate(name: str, data: Path) -> None:
-    """One animated WebP, into the gallery's folder."""
+    """Writes one animated WebP into the folder of the gallery."""
     preset, source, keyframes, width, rate = ANIMATIONS[name]
-    changes = {"layout": {"width": width}, "gif": {"width": width, "fps": rate}}
+    changes = {"layout": {"width": width}, "animation": {"width": width, "fps": rate}}
     if keyframes:
         changes["timeline"] = {"keyframes": keyframes}
     chosen = Preset.load(preset).override(changes)
@@ -72,7 +70,7 @@ def animate(name: str, data: Path) -> None:
 
 
 def contact_sheet(name: str, data: Path) -> None:
-    """One contact sheet as JPEG, into the gallery's folder."""
+    """Writes one contact sheet as JPEG into the folder of the gallery."""
     preset, source, frames, values, width = SHEETS[name]
     chosen = Preset.load(preset).override({"layout": {"width": width}})
     target = HERE / "gallery" / f"{name}.png"
@@ -84,12 +82,12 @@ def contact_sheet(name: str, data: Path) -> None:
 
 
 def close_up(name: str, data: Path) -> None:
-    """A part of a halved photograph enlarged by two, bicubic and along the path of `detail`; pixels shown as four."""
+    """A crop of a halved photograph, enlarged by two, bicubic and along the path of `detail`, pixels doubled."""
     source, top, left = CLOSE_UPS[name]
     picture, _ = read_image(data / source)
     small = cv2.resize(picture, None, fx=0.5, fy=0.5, interpolation=cv2.INTER_AREA)[top : top + 90, left : left + 120]
     preset = Preset.load("detail")
-    engine = Engine(*load({endpoint.name: endpoint.weights for endpoint in preset.network.endpoints}))
+    engine = Engine(*networks.load({endpoint.name: endpoint.weights for endpoint in preset.network.endpoints}))
     renders = [cv2.resize(small, None, fx=2, fy=2, interpolation=cv2.INTER_CUBIC)]
     renders += [engine.render(small, alpha) for alpha in ((1.0, 0.0), (0.5, 0.5), (0.0, 1.0))]
     shown = [cv2.resize(render, None, fx=2, fy=2, interpolation=cv2.INTER_NEAREST) for render in renders]

@@ -1,11 +1,17 @@
 """Fixtures, and what is left out unless it is named."""
 
+import os
+import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from support.clips import REPO, make_clip, tiny_endpoints
+
+# What tests measure stays in a folder of its own; commands that they start inherit it.
+_CACHE = tempfile.TemporaryDirectory(prefix="dnirender-tests")
+os.environ["DNIRENDER_CACHE"] = _CACHE.name
 
 STRESS = REPO / "tests" / "stress"
 

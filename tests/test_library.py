@@ -66,6 +66,19 @@ def test_keys_are_text_tuples_or_a_timeline_and_an_easing_may_be_a_function(pres
     assert squared == [round(200 - 102 * t * t) for t in (0, 0.25, 0.5, 0.75, 1)]
 
 
+def test_an_expression_is_evaluated_for_the_frames_that_come_and_no_others(preset):
+    images = [np.full((8, 8, 3), 200, np.uint8)] * 40
+    known = list(dnirender.render_frames(images, "0:(t/39)", preset=preset, dtype="fp32"))
+    unknown = list(dnirender.render_frames(iter(images), "0:(t/39)", preset=preset, dtype="fp32"))
+    assert all(np.array_equal(one, other) for one, other in zip(known, unknown, strict=True))
+    by_position = list(dnirender.render_frames(images, {0: 0, 39: 1}, preset=preset, dtype="fp32"))
+    assert all(np.abs(one.astype(int) - other).max() <= 1 for one, other in zip(known, by_position, strict=True))
+    with pytest.raises(UsageError, match="the value at frame 31 is 1.0000033"):
+        list(dnirender.render_frames(iter(images), "0:(0.9999+t/300000)", preset=preset, dtype="fp32"))
+    with pytest.raises(UsageError, match=r"0:\(t/max_f\) depends on the last frame; give frames that have a len"):
+        dnirender.render_frames(iter(images), "0:(t/max_f)", preset=preset)
+
+
 def test_frames_and_keys_that_do_not_suit_are_refused_by_number_and_name(preset):
     def refused(frames, keyframes, match, **options):
         with pytest.raises(UsageError, match=match):
@@ -113,7 +126,7 @@ def test_a_preset_refuses_sections_that_it_does_not_have_and_values_that_are_non
 def test_the_gif_section_of_older_presets_is_read_with_a_hint(preset):
     data = preset.model_dump() | {"gif": {"fps": 8}}
     data.pop("animation")
-    with pytest.warns(FutureWarning, match="gif: is called animation now"):
+    with pytest.warns(FutureWarning, match="gif: is now called animation"):
         assert type(preset).checked(data, "test").animation.fps == 8
 
 
@@ -148,5 +161,5 @@ def test_modules_that_do_not_fit_are_refused():
 
 def test_an_option_of_the_version_before_is_read_with_a_hint(tmp_path, preset):
     clip = make_clip(tmp_path / "clip.mp4", frames=4)
-    with pytest.warns(FutureWarning, match="segment: is called segment_frames now"):
+    with pytest.warns(FutureWarning, match="segment: is now called segment_frames"):
         assert render(clip, tmp_path / "out.mp4", preset=preset, segment=2).frames == 4

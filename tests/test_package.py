@@ -1,6 +1,7 @@
 """Laws of the package: what it exports, what imports what, where third-party libraries live, what an import costs."""
 
 import ast
+import importlib
 import re
 import subprocess
 import sys
@@ -22,23 +23,24 @@ MODULES["__init__"] = PACKAGE / "__init__.py"
 # Rooms in import order, and in each its modules in import order. A module imports from rooms above its own, and from
 # modules before it in its own. `base` is what lies in the package's own folder.
 ORDER = """
-base: version errors options concurrency files frames
-timeline: easing keyframes parser timeline
-preset: preset
-media: truncation colorspace containers resize pixel_formats images
-decoding: timestamps deinterlace image_header metadata concealment packets tonemap scan source still video open clip
-networks: pixel_shuffle checkpoint architectures.gain architectures.compact architectures.paint architectures.relight
-    network weights loading modules
+base: version errors options concurrency cache files frames progress
+timeline: easing expression keyframes mixture parser timeline
+preset: yaml_file preset
+media: truncation colorspace channels timecode containers resize luma pixel_formats images
+decoding: timestamps deinterlace image_header metadata reorder concealment packets tonemap scan source still webp video open clip
+networks: pixel_shuffle signatures wrappers checkpoint architectures.gain architectures.compact architectures.paint architectures.relight
+    network registry weights loading modules
 layout: drawing contact_sheet alpha_track panels
-encoding: provenance segment_file stream_copy sink encoders image_sequence animation video boomerang
-engine: calibration device torch_model executor memory_usage receptive_field tiling memory memory_retry fp32_retry
-    openvino parallel cpu cuda configuration autotune engine
-jobs: disk_space workspace options job frame_selection plan verify fingerprint prepare compose contact_sheet pipeline finish
-    render frames benchmark
+encoding: provenance image_record segment_file transcode stream_plan stream_copy sink encoders image_sequence animation video boomerang
+    output
+engine: arrays calibration device measurements torch_model executor memory_usage receptive_field tiling memory memory_retry
+    fp32_retry openvino parallel cpu cuda configuration backend_trial autotune engine
+jobs: disk_space workspace options constant_rate job frame_selection plan verify_images verify fingerprint prepare compose notebook contact_sheet preview pipeline finish
+    estimate render background frames benchmark
 train: losses subspace features recipe report task loop data.photos data.relighting data.drawing data.scenes.canvas
     data.scenes.lights data.scenes.photographs data.scenes.houses data.scenes.objects data.scenes.street data.augment data.batches
     tasks.relight tasks.sketch tasks.style tasks.detail add_endpoint
-cli: signals default_command app presets options output info verify train sheet render bench main
+cli: start signals default_command app presets options output info verify train sheet render bench main
 """
 
 # Third-party libraries and the rooms, or modules, that may import them.
@@ -51,8 +53,9 @@ HOMES = {
     "spandrel": "networks.loading train.tasks.detail",
     "openvino": "engine.openvino",
     "pydantic": "options preset jobs.options cli.options encoding.provenance train.recipe",
-    "ruamel": "preset train.report",
+    "ruamel": "yaml_file train.report",
     "filelock": "jobs.workspace",
+    "platformdirs": "cache",
     "tqdm": "cli train",
     "typer": "cli",
 }
@@ -104,6 +107,7 @@ def libraries(path):
 
 def test_the_package_exports_exactly_these_names():
     assert sorted(dnirender.__all__) == [
+        "Cancelled",
         "Engine",
         "Job",
         "MediaError",
@@ -111,8 +115,11 @@ def test_the_package_exports_exactly_these_names():
         "OutputError",
         "Preset",
         "PresetError",
+        "Progress",
+        "Render",
         "RenderError",
         "Report",
+        "Sheet",
         "Timeline",
         "TimelineError",
         "UsageError",
@@ -120,6 +127,7 @@ def test_the_package_exports_exactly_these_names():
         "open",
         "render",
         "render_frames",
+        "sheet",
     ]
     assert all(getattr(dnirender, name).__name__ == name for name in dnirender.__all__ if name != "open")
 
@@ -167,6 +175,36 @@ def test_modules_and_classes_can_be_read_in_one_sitting():
         classes = [node for node in ast.walk(ast.parse(text)) if isinstance(node, ast.ClassDef)]
         long += [f"{name}.{c.name}" for c in classes if c.end_lineno - c.lineno + 1 > MAX_LINES["class"]]
     assert not long
+
+
+def imported_names(path):
+    """(module, name) of every name that a script imports from the package."""
+    for node in nodes(path):
+        if isinstance(node, ast.ImportFrom) and (node.module or "").split(".")[0] == "dnirender":
+            yield from ((node.module, alias.name) for alias in node.names)
+
+
+SCRIPTS = sorted([*REPO.glob("benchmarks/**/*.py"), *REPO.glob("docs/*.py"), *REPO.glob("samples/*.py")])
+
+
+@pytest.mark.parametrize("script", SCRIPTS, ids=lambda path: str(path.relative_to(REPO)))
+def test_a_script_imports_names_that_exist(script):
+    missing = [
+        f"{module}.{name}"
+        for module, name in imported_names(script)
+        if f"{module}.{name}".removeprefix("dnirender.") not in MODULES
+        and not hasattr(importlib.import_module(module), name)
+    ]
+    assert not missing
+
+
+@pytest.mark.parametrize(
+    "script", [path for path in SCRIPTS if path.parent.name != "quality"], ids=lambda path: path.name
+)
+def test_a_script_imports_from_the_public_api_what_it_has(script):
+    homes = {(f"dnirender.{home}", name) for name, home in dnirender._HOMES.items()}
+    homes |= {(f"dnirender.networks.{home}", name) for name, home in dnirender.networks._HOMES.items()}
+    assert not homes & set(imported_names(script))
 
 
 def test_the_architecture_page_shows_every_room_and_every_arrow():

@@ -1,12 +1,16 @@
 """Presets: what is accepted, what is refused and in which words."""
 
 import json
+from fractions import Fraction
 from itertools import pairwise
+from typing import get_args
 
 import pytest
+from pydantic import BaseModel
 
-from dnirender.errors import PresetError
+from dnirender.errors import PresetError, UsageError
 from dnirender.preset import Preset, preset_folder, preset_names, schema
+from dnirender.train.recipe import Recipe
 
 ENDPOINTS = "network: {endpoints: [{name: day, weights: day.pth}, {name: night, weights: sub/night.pth}]}\n"
 
@@ -64,6 +68,9 @@ BAD = {
     "name: x\nnetwork: {endpoints: [{name: a, weights: b}, {name: '1.5', weights: c}]}": (
         "network.endpoints[1].name: '1.5' is a number, and keyframes would read it as one; choose another, got '1.5'"
     ),
+    "name: x\nnetwork: {endpoints: [{name: a, weights: b}, {name: t, weights: c}]}": (
+        "network.endpoints[1].name: 't' is a variable of expressions in keyframes; choose another, got 't'"
+    ),
     "name: x\n" + ENDPOINTS + "animatoin: {}": "animatoin: unknown key; did you mean animation?",
     "name: x\n" + ENDPOINTS + "animation: {fsp: 3}": "animation.fsp: unknown key; did you mean fps?",
     "name: x\n" + ENDPOINTS + "animation: {zzz: 3}": "animation.zzz: unknown key; expected one of width, fps, dither",
@@ -95,7 +102,7 @@ def test_errors_name_the_file_the_key_what_was_expected_and_what_was_found(tmp_p
 
 
 def test_a_preset_that_is_no_preset_is_refused_unread(tmp_path):
-    with pytest.raises(PresetError, match=r"my\.yaml: is 200000 bytes; a preset has at most 131072$"):
+    with pytest.raises(PresetError, match=r"my\.yaml: is 200000 bytes; a preset has at most 65536$"):
         Preset.load(written(tmp_path, "#" * 200_000))
 
 
@@ -112,6 +119,67 @@ def test_options_override_fields_through_the_same_checks():
     assert preset.override({"animation": {"fps": 8}}).animation.width == preset.animation.width
     with pytest.raises(PresetError, match=r"options: encoding\.crf: expected greater than or equal to 0, got -1"):
         preset.override({"encoding": {"crf": -1}})
+
+
+def float_fields(model, place=()):
+    """The key paths of all numbers with fractions in a model, an index or a key for those in lists and mappings."""
+    for name, field in model.model_fields.items():
+        for kind in kinds(field.annotation):
+            if isinstance(kind, type) and issubclass(kind, BaseModel):
+                yield from float_fields(kind, (*place, name))
+            elif kind is float:
+                yield (*place, name)
+
+
+def kinds(annotation):
+    """The types that an annotation is made of."""
+    parts = [part for part in get_args(annotation) if part is not ...]
+    return [kind for part in parts for kind in kinds(part)] if parts else [annotation]
+
+
+RECIPE = {
+    "name": "x", "kind": "relight", "photos": ["p"], "endpoints": [{"name": "a"}, {"name": "b"}],
+    "stages": [{"train": "path", "steps": 1}],
+}  # fmt: skip
+FLOATS = [(Preset, place) for place in float_fields(Preset)] + [(Recipe, place) for place in float_fields(Recipe)]
+
+
+def test_all_numbers_with_fractions_are_known():
+    assert {place for model, place in FLOATS if model is Preset} == {("effect", "strength"), ("animation", "fps")}
+    assert {(*place[:1], place[-1]) for model, place in FLOATS if model is Recipe} == {
+        ("endpoints", "weight"), ("endpoints", "share"), ("stages", "learning_rate"), ("training", "learning_rate"),
+        ("training", "average"), ("training", "fall"), ("settings", "settings"),
+    }  # fmt: skip
+
+
+@pytest.mark.parametrize("value", [".inf", "-.inf", ".nan"])
+@pytest.mark.parametrize(("model", "place"), FLOATS, ids=lambda part: ".".join(part) if isinstance(part, tuple) else "")
+def test_numbers_that_are_not_finite_are_refused_by_name(tmp_path, model, place, value):
+    data = {Preset: {"name": "x", "network": {"endpoints": [{"name": n, "weights": n} for n in "ab"]}}, Recipe: RECIPE}[
+        model
+    ]
+    data = json.loads(json.dumps(data))
+    inner = data
+    for key in place[:-1]:
+        inner = inner.setdefault(key, {})
+        inner = inner[0] if isinstance(inner, list) else inner
+    good = {"animation.fps": 5.0, "effect.strength": 0.5}.get(".".join(place), 0.5)
+    inner[place[-1]] = {"loss": good} if place == ("settings",) else good
+    model.model_validate(data)
+    inner[place[-1]] = {"loss": "VALUE"} if place == ("settings",) else "VALUE"
+    path = tmp_path / "x.yaml"
+    path.write_text(json.dumps(data).replace('"VALUE"', value))
+    with pytest.raises(PresetError) as caught:
+        model.load(path)
+    name = place[-1] if place != ("settings",) else "loss"
+    assert f"{name}: expected a finite number" in str(caught.value)
+
+
+@pytest.mark.parametrize("text", ["0:.inf", "0:nan", ".inf:0", "nan%:0", "0:(1/0)", "0:a@steps(inf)", "infs:0"])
+def test_keyframes_that_are_not_finite_are_refused(tmp_path, text):
+    path = written(tmp_path, "name: x\n" + ENDPOINTS + f"timeline: {{keyframes: '{text}'}}\n")
+    with pytest.raises(UsageError):
+        Preset.load(path).timeline.parsed().resolve(["day", "night"], [Fraction(0)])
 
 
 @pytest.mark.parametrize("name", preset_names())
@@ -135,7 +203,7 @@ def test_weights_stay_in_the_folder_of_their_preset(tmp_path, weights):
         Preset.load(written(tmp_path, text))
     assert str(caught.value).endswith(
         f"my.yaml: network.endpoints[1].weights: expected a file in the preset's folder or below, got {weights!r}; "
-        "put the weights there, or name them on the command line with -m NAME=FILE"
+        "put the weights there, or render them as endpoints of your own"
     )
 
 

@@ -16,11 +16,8 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 
-from dnirender.engine.engine import Engine
+from dnirender import Engine, Preset, Timeline, networks
 from dnirender.media.images import is_still, read_image
-from dnirender.networks.loading import load
-from dnirender.preset import Preset
-from dnirender.timeline.timeline import Timeline
 from dnirender.train.features import squeezenet
 
 ALPHAS = [i / 10 for i in range(11)]
@@ -92,7 +89,7 @@ def main():
     given = parser.parse_args()
     preset = Preset.load(given.preset)
     files = {endpoint.name: endpoint.weights for endpoint in preset.network.endpoints}
-    engine = Engine(*load(files), device="cpu", dtype="fp32")
+    engine = Engine(*networks.load(files), device="cpu", dtype="fp32")
     features = squeezenet(given.features)
     print(f"{engine.network.parameters} parameters; each pair: PSNR in dB, perceptual distance (SqueezeNet)")
     for folder in given.pictures:

@@ -5,8 +5,8 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
+from dnirender import WeightPath
 from dnirender.networks.network import Network
-from dnirender.networks.weights import WeightPath
 
 
 class Layer(nn.Module):

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from dnirender.decoding.clip import open_clip as open
     from dnirender.engine.engine import Engine
     from dnirender.errors import (
+        Cancelled,
         MediaError,
         ModelError,
         OutputError,
@@ -24,15 +25,19 @@ if TYPE_CHECKING:
         TimelineError,
         UsageError,
     )
+    from dnirender.jobs.background import Render
+    from dnirender.jobs.contact_sheet import Sheet, sheet
     from dnirender.jobs.frames import render_frames
     from dnirender.jobs.job import Job
     from dnirender.jobs.render import Report, render
     from dnirender.networks.weights import WeightPath
     from dnirender.preset import Preset
+    from dnirender.progress import Progress
     from dnirender.timeline.timeline import Timeline
 
 # Imported when asked for: torch takes seconds, and a Timeline needs none of it.
 _HOMES = {
+    "Cancelled": "errors",
     "Engine": "engine.engine",
     "Job": "jobs.job",
     "MediaError": "errors",
@@ -40,8 +45,11 @@ _HOMES = {
     "OutputError": "errors",
     "Preset": "preset",
     "PresetError": "errors",
+    "Progress": "progress",
+    "Render": "jobs.background",
     "RenderError": "errors",
     "Report": "jobs.render",
+    "Sheet": "jobs.contact_sheet",
     "Timeline": "timeline.timeline",
     "TimelineError": "errors",
     "UsageError": "errors",
@@ -49,11 +57,13 @@ _HOMES = {
     "open": "decoding.clip",
     "render": "jobs.render",
     "render_frames": "jobs.frames",
+    "sheet": "jobs.contact_sheet",
 }
 _NAMES = {"open": "open_clip"}  # where the name at home is another
 _ROOMS = {"networks"}  # reachable after `import dnirender`
 
 __all__ = [
+    "Cancelled",
     "Engine",
     "Job",
     "MediaError",
@@ -61,8 +71,11 @@ __all__ = [
     "OutputError",
     "Preset",
     "PresetError",
+    "Progress",
+    "Render",
     "RenderError",
     "Report",
+    "Sheet",
     "Timeline",
     "TimelineError",
     "UsageError",
@@ -70,6 +83,7 @@ __all__ = [
     "open",
     "render",
     "render_frames",
+    "sheet",
 ]
 
 

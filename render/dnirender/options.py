@@ -14,7 +14,7 @@ from typing import Any, Self
 from pydantic import BaseModel, ConfigDict, ValidationError
 from pydantic.fields import FieldInfo
 
-from dnirender.errors import UsageError
+from dnirender.errors import UsageError, with_notes
 
 MAX_SHOWN = 200  # characters of a value that an error message repeats
 
@@ -26,7 +26,8 @@ class Flag:
     group: the heading in `--help`. names: the flags, by default `--` and the option's name. option: the option's name,
     by default the field's. metavar: what stands for the value in the help. text: the type that the command line reads,
     by default the field's own. parse: from that type to the field's. fingerprint: whether another value gives other
-    frames, so that the segments of an earlier run cannot be reused.
+    frames, so that the segments of an earlier run cannot be reused. old: names of the option in the version before,
+    which are still read, with a hint.
     """
 
     group: str
@@ -36,6 +37,7 @@ class Flag:
     text: Any = None
     parse: Callable[[Any], Any] | None = None
     fingerprint: bool = True
+    old: tuple[str, ...] = ()
 
 
 class Options(BaseModel):
@@ -47,7 +49,8 @@ class Options(BaseModel):
         try:
             super().__init__(**values)
         except ValidationError as error:
-            raise UsageError(first_error(error, lambda _: list(type(self).model_fields))) from error
+            message = first_error(error, lambda _: list(type(self).model_fields))
+            raise with_notes(UsageError(message), *causes(error)) from error
 
     def override(self, values: Mapping[str, Any]) -> Self:
         """The same with other values of some fields, checked again."""
@@ -65,11 +68,24 @@ def offered(model: type[BaseModel]) -> dict[str, tuple[str, FieldInfo, Flag]]:
     return {flag.option or name: (name, field, flag) for name, field, flag in found if flag is not None}
 
 
-def unknown_option(name: str, known: Iterable[str]) -> UsageError:
-    """The error for a keyword that is no option, with the nearest that is."""
+def unknown_option(name: str, known: Iterable[str], function: str = "render") -> UsageError:
+    """The error for a keyword that is no option of `function`, with the nearest that is."""
     known = list(known)
     close = difflib.get_close_matches(name, known, 1)
-    return UsageError(f"{name}: unknown option; " + (f"did you mean {close[0]}?" if close else "see help(render)"))
+    return UsageError(f"{name}: unknown option; " + (f"did you mean {close[0]}?" if close else f"see help({function})"))
+
+
+def parse_pairs(option: str, texts: Iterable[str], form: str) -> dict[str, str]:
+    """`KEY=VALUE` texts of an option as a dict. UsageError: another form, or a key twice."""
+    pairs: dict[str, str] = {}
+    for text in texts:
+        key, mark, value = text.partition("=")
+        if not mark or not key or not value:
+            raise UsageError(f"{option}='{text}': expected {form}")
+        if key in pairs:
+            raise UsageError(f"{option}='{text}': {key} is repeated")
+        pairs[key] = value
+    return pairs
 
 
 def first_error(error: ValidationError, fields: Callable[[tuple[int | str, ...]], list[str]]) -> str:
@@ -95,6 +111,11 @@ def first_error(error: ValidationError, fields: Callable[[tuple[int | str, ...]]
     message = message.replace("should be", "expected", 1) if message.startswith("should be") else message
     shown = "" if isinstance(value, dict | list) else f", got {shorten(repr(value))}"
     return f"{place or 'preset'}: {message}{shown}{others}"
+
+
+def causes(error: ValidationError) -> list[object]:
+    """The exceptions that validators raised, for their notes."""
+    return [detail.get("ctx", {}).get("error") for detail in error.errors(include_url=False)]
 
 
 def shorten(text: str) -> str:

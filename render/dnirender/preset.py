@@ -15,16 +15,15 @@ from pathlib import Path
 from typing import Annotated, Any, Literal, Self, cast
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
-from ruamel.yaml import YAML
-from ruamel.yaml.error import YAMLError
 
-from dnirender.errors import PresetError
-from dnirender.options import MAX_SHOWN, Flag, first_error, offered, shorten
+from dnirender.errors import PresetError, with_notes
+from dnirender.options import MAX_SHOWN, Flag, causes, first_error, offered, parse_pairs
 from dnirender.timeline.easing import parse_easing, parse_number
+from dnirender.timeline.expression import VARIABLES
 from dnirender.timeline.timeline import Timeline
+from dnirender.yaml_file import read_yaml
 
 DEFAULT_PRESET = "day-to-night"
-MAX_BYTES = 1 << 17  # the parser takes 30 us per byte of the worst kind; a timeline has up to 100,000 characters
 SCHEMA_LINE = "# yaml-language-server: $schema=schema.json\n"
 
 Side = Annotated[int, Field(ge=16, le=16384)]
@@ -39,6 +38,7 @@ class Endpoint(_Model):
 
     name: str = Field(pattern=r"^\w[\w.-]*$", max_length=64, description="What keyframes and panels call it.")
     weights: Path = Field(description="A checkpoint (.safetensors, .pth, .pt), relative to the preset's folder.")
+    identity: bool = Field(False, description="Whether it renders the picture itself, so that `strength` fades to it.")
 
     @field_validator("weights")
     @classmethod
@@ -56,6 +56,8 @@ class Endpoint(_Model):
             raise ValueError(f"{name!r} is the name of a panel; choose another")
         if parse_number(name) is not None:
             raise ValueError(f"{name!r} is a number, and keyframes would read it as one; choose another")
+        if name in VARIABLES:
+            raise ValueError(f"{name!r} is a variable of expressions in keyframes; choose another")
         return name
 
 
@@ -65,6 +67,13 @@ class NetworkSettings(_Model):
     family: Literal["dni"] = Field("dni", description="How alpha becomes weights: dni mixes all of them linearly.")
     endpoints: tuple[Endpoint, ...] = Field(
         min_length=2, max_length=64, description="In order of the path from 0 to 1."
+    )
+    weights_key: Annotated[
+        Annotated[str, Field(min_length=1, max_length=200)] | None,
+        Flag("effect", metavar="KEY", text=str | None),
+    ] = Field(
+        None,
+        description="Which weights of files that hold several, e.g. params or generator.  [default: EMA, if there]",
     )
 
     @field_validator("endpoints")
@@ -77,6 +86,17 @@ class NetworkSettings(_Model):
         return endpoints
 
 
+class Effect(_Model):
+    """How much of the effect is shown."""
+
+    strength: Annotated[float, Field(ge=0, le=1), Flag("effect", text=float | None)] = Field(
+        1.0, description="Share of the effect; the rest is the first endpoint, in most presets the picture itself."
+    )
+    keep_colors: Annotated[bool, Flag("effect")] = Field(
+        False, description="Take only the luma from the networks, and the chroma from the source."
+    )
+
+
 class TimelineSettings(_Model):
     """When alpha is what."""
 
@@ -84,17 +104,25 @@ class TimelineSettings(_Model):
         str, Flag("timeline", names=("-k", "--keyframes"), parse=lambda text: text.removeprefix("="))  # -k=0:0
     ] = Field(
         "0:0, end:1",
-        description="POSITION:VALUE[@EASING],... e.g. 0:0,120:1 or 0:day,2.5s:dusk@smooth,end:night.",
+        description="POSITION:VALUE[@EASING], separated by commas: 0:0,120:1 or 0:day,2.5s:dusk@smooth,end:night.",
     )
     easing: Annotated[str, Flag("timeline")] = Field(
-        "linear", description="For keyframes that name none, e.g. smooth, easeInOutCubic."
+        "linear", description="Easing of keyframes without one, such as smooth or easeInOutCubic."
     )
     loop: Annotated[Literal["none", "repeat", "ping-pong"], Flag("timeline")] = Field(
-        "none", description="What alpha does after the last keyframe."
+        "none", description="What follows the last keyframe: none holds its value."
     )
     extrapolate: Annotated[bool, Flag("timeline")] = Field(
         False, description="Allow values outside 0..1 and negative weights."
     )
+
+    @field_validator("keyframes", mode="before")
+    @classmethod
+    def _as_text(cls, keyframes: Any) -> Any:
+        """A mapping from positions to values, as Deforum's JSON is in YAML, as text."""
+        if not isinstance(keyframes, dict):
+            return keyframes
+        return ", ".join(f"{key}:{value}" for key, value in cast("dict[Any, Any]", keyframes).items())
 
     @model_validator(mode="after")
     def _parses(self) -> Self:
@@ -117,7 +145,7 @@ class Layout(_Model):
         ("render",),
         min_length=1,
         max_length=16,
-        description="source, render, crossfade, or endpoints, separated by commas.",
+        description="Panels, separated by commas: source, render, crossfade, names of endpoints.",
     )
     labels: bool = Field(True, description="Write each panel's name into it.")
     width: Annotated[Side | None, Flag("input", text=int | None)] = Field(
@@ -133,15 +161,22 @@ class Encoding(_Model):
 
     codec: Annotated[str, Flag("output")] = Field("auto", description="Encoder.  [auto: libx264, for webm libvpx-vp9]")
     crf: Annotated[Annotated[int, Field(ge=0, le=63)] | None, Flag("output", text=int | None)] = Field(
-        None, description="Quality, lower is better.  [default: 17 for libx264, 30 for libvpx-vp9]"
+        None, description="Quality; lower is better and larger.  [default: 17 for libx264, 30 for libvpx-vp9]"
     )
     pix_fmt: Annotated[str | None, Flag("output")] = Field(
         None, description="Pixel format.  [default: the source's chroma sampling and depth]"
     )
     options: Annotated[
         dict[str, str],
-        Flag("output", names=("-e",), option="encoder_options", metavar="KEY=VALUE", text=list[str]),
-    ] = Field(default_factory=dict[str, str], description="An option of the encoder; repeat.")
+        Flag(
+            "output",
+            names=("-e",),
+            option="encoder_options",
+            metavar="KEY=VALUE",
+            text=list[str],
+            parse=lambda texts: parse_pairs("encoder_options", texts, "KEY=VALUE"),
+        ),
+    ] = Field(default_factory=dict[str, str], description="An option of the encoder, such as preset=slow; repeat.")
     audio: Annotated[bool, Flag("output", fingerprint=False)] = Field(True, description="Copy the audio.")
     subtitles: Annotated[bool, Flag("output", fingerprint=False)] = Field(True, description="Copy the subtitles.")
 
@@ -162,6 +197,7 @@ class Preset(_Model):
     name: str = Field(min_length=1, max_length=100, description="For people.")
     about: str = Field("", max_length=2000, description="One sentence for the list of presets.")
     network: NetworkSettings
+    effect: Effect = Field(default_factory=Effect)  # pyright: ignore[reportArgumentType]
     timeline: TimelineSettings = Field(default_factory=TimelineSettings)  # pyright: ignore[reportArgumentType]
     layout: Layout = Field(default_factory=Layout)  # pyright: ignore[reportArgumentType]
     encoding: Encoding = Field(default_factory=Encoding)  # pyright: ignore[reportArgumentType]
@@ -188,7 +224,7 @@ class Preset(_Model):
             {
                 "network": {
                     "endpoints": [
-                        {"name": endpoint.name, "weights": (path.parent / endpoint.weights).resolve()}
+                        endpoint.model_dump() | {"weights": (path.parent / endpoint.weights).resolve()}
                         for endpoint in preset.network.endpoints
                     ]
                 }
@@ -202,7 +238,7 @@ class Preset(_Model):
         try:
             return cls.model_validate(data)
         except ValidationError as error:
-            raise PresetError(f"{where}: {first_error(error, _fields)}") from error
+            raise with_notes(PresetError(f"{where}: {first_error(error, _fields)}"), *causes(error)) from error
 
     def override(self, changes: Mapping[str, Mapping[str, Any]], where: str = "options") -> Preset:
         """This preset with fields of its sections replaced, checked again."""
@@ -219,7 +255,7 @@ def _check_below(weights: Path, where: str) -> None:
     if weights.is_absolute() or weights.anchor or ".." in weights.parts:
         raise PresetError(
             f"{where}: expected a file in the preset's folder or below, got {str(weights)[:MAX_SHOWN]!r}; "
-            "put the weights there, or name them on the command line with -m NAME=FILE"
+            "put the weights there, or render them as endpoints of your own"
         )
 
 
@@ -251,25 +287,6 @@ def find_preset(name_or_path: str | Path) -> Path:
     raise PresetError(f"unknown preset {text!r}; {hint} A file of your own must end in .yaml")
 
 
-def read_yaml(path: Path) -> object:
-    """The plain data of a YAML 1.2 file: no tags, no duplicate keys."""
-    if path.exists() and not path.is_file():
-        raise PresetError(f"{path}: is no file, expected YAML")
-    if path.exists() and path.stat().st_size > MAX_BYTES:
-        raise PresetError(f"{path}: is {path.stat().st_size} bytes; a preset has at most {MAX_BYTES}")
-    try:
-        return YAML(typ="safe", pure=True).load(path.read_text("utf-8"))
-    except (YAMLError, ValueError, RecursionError) as error:
-        lines = [line.strip() for line in str(error).splitlines() if line.strip()]
-        mark = getattr(error, "problem_mark", None)
-        at = f" line {mark.line + 1}:" if mark is not None else ""
-        raise PresetError(
-            f"{path}:{at} not valid YAML ({shorten(getattr(error, 'problem', None) or lines[0])})"
-        ) from error
-    except OSError as error:
-        raise PresetError(f"{path}: cannot be read ({error.strerror})") from error
-
-
 def read_renamed(data: Any, names: Mapping[str, str]) -> Any:
     """Keys of the version before as they are called now, with a FutureWarning that says so."""
     if not isinstance(data, dict):
@@ -277,7 +294,9 @@ def read_renamed(data: Any, names: Mapping[str, str]) -> Any:
     found = cast("dict[str, Any]", data)
     for old, new in names.items():
         if old in found and new not in found:
-            warnings.warn(f"{old}: is called {new} now; the old name will go in the next version", FutureWarning, 2)
+            warnings.warn(
+                f"{old}: is now called {new}; the old name will be removed in the next version", FutureWarning, 2
+            )
             found = {new if key == old else key: value for key, value in found.items()}
     return found
 
@@ -289,22 +308,22 @@ def schema() -> str:
 
 def _fields(place: tuple[int | str, ...]) -> list[str]:
     """The keys that the model at a key path knows."""
-    models: dict[str, type[BaseModel]] = {
-        "network": NetworkSettings,
-        "timeline": TimelineSettings,
-        "layout": Layout,
-        "encoding": Encoding,
-        "animation": Animation,
-    }
     if not place:
         return list(Preset.model_fields)
-    model = Endpoint if "endpoints" in place else models.get(cast(str, place[0]), Preset)
+    model = Endpoint if "endpoints" in place else _SECTIONS.get(cast(str, place[0]), Preset)
     return list(model.model_fields)
 
 
+_SECTIONS: dict[str, type[BaseModel]] = {
+    "network": NetworkSettings,
+    "effect": Effect,
+    "timeline": TimelineSettings,
+    "layout": Layout,
+    "encoding": Encoding,
+    "animation": Animation,
+}
+
 PRESET_OPTIONS = {
-    name: (section, found)
-    for section, model in {"timeline": TimelineSettings, "layout": Layout, "encoding": Encoding}.items()
-    for name, found in offered(model).items()
+    name: (section, found) for section, model in _SECTIONS.items() for name, found in offered(model).items()
 }
 """By option: the section, and (field's name, field, flag)."""

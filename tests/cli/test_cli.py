@@ -3,6 +3,7 @@
 import json
 
 import cv2
+import numpy as np
 import pytest
 
 from dnirender import __version__
@@ -60,6 +61,32 @@ def test_tiles_give_the_same_picture(here, capsys):
     assert "--tile 4: tile height 4: expected a multiple of 1 above 6, twice the receptive radius of 3" in err
 
 
+def test_a_key_behind_the_clip_is_rendered_as_asked_with_a_warning(here, capsys):
+    code, _, err = dnirender(capsys, "clip.mp4", *MODELS, "-k", "0:0, 22:1")
+    assert code == 0
+    assert (
+        'warning: --keyframes: "22:1" (key 2) is behind the last frame, 11: its value is not reached, the last frame '
+        "has 0.500\n"
+    ) in err
+    assert "behind" not in dnirender(capsys, "clip.mp4", *MODELS, "-y", "-k", "0:0,end:1")[2]
+
+
+def test_a_mistake_in_an_expression_is_shown_under_the_message(here, capsys):
+    code, out, err = dnirender(capsys, "clip.mp4", *MODELS, "-k", "0:(0.5+*2)")
+    assert (code, out) == (2, "")
+    assert err == (
+        'error: --keyframes: "0:(0.5+*2)" (key 1): expected a value, got "*" at character 6\n  (0.5+*2)\n       ^\n'
+    )
+
+
+def test_an_expression_beyond_the_path_names_the_frame_before_anything_is_rendered(here, capsys):
+    code, _, err = dnirender(capsys, "clip.mp4", *MODELS, "-k", "0:(t/10)")
+    assert code == 2 and "the value at frame 11 is 1.1, outside 0..1; use --extrapolate" in err
+    code, _, err = dnirender(capsys, "clip.mp4", *MODELS, "-k", "0:0, 5:(log(t-8))")
+    assert code == 2 and "the value at frame 5 is nan, expected a finite number" in err
+    assert not list(here.glob("*.day-night.*")) and not leftovers(here)
+
+
 def test_version(capsys):
     assert dnirender(capsys, "--version")[:2] == (0, f"dnirender {__version__}\n")
 
@@ -69,8 +96,10 @@ def test_json_is_one_object_and_the_only_thing_on_standard_output(here, capsys):
     report = json.loads(out)
     assert (code, err) == (0, "")
     assert report.keys() == {
-        "input", "output", "frames", "resumed", "seconds", "fps", "device", "dtype", "backend", "workers", "tile", "weight_writes", "streams", "warnings",
+        "input", "output", "frames", "resumed", "seconds", "fps", "device", "dtype", "backend", "workers", "tile", "weight_writes", "streams", "warnings", "phases",
     }  # fmt: skip
+    assert list(report["phases"]) == ["loading", "choosing", "rendering", "joining"]
+    assert sum(report["phases"].values()) >= report["seconds"] > 0
     assert (report["output"], report["frames"], report["weight_writes"]) == ("out.mp4", 12, 12)
     assert report["streams"] == ["audio #1 (aac): copy"]
 
@@ -105,7 +134,7 @@ def test_of_several_inputs_those_that_are_done_are_not_done_again(here, capsys):
     (first,) = (here / "out").iterdir()
     before = first.read_bytes()
     code, _, err = dnirender(capsys, *words)
-    assert code == 0 and f"out/{first.name}: is there already, as this very command makes it" in err
+    assert code == 0 and f"out/{first.name}: already rendered by this command" in err
     assert first.read_bytes() == before and len(list((here / "out").iterdir())) == 2
     code, _, err = dnirender(capsys, *words, "--crf", "30")
     assert code == 5 and "exists already" in err
@@ -126,7 +155,7 @@ def test_no_picture_of_a_sequence_is_overwritten_unasked(here, capsys):
     (here / "f_0003.png").write_text("keep me")
     code, _, err = dnirender(capsys, "clip.mp4", *MODELS, "-o", "f_%04d.png")
     assert code == 5
-    assert "f_0003.png: exists already; -y overwrites it" in err
+    assert "f_0003.png: exists already; --overwrite replaces it" in err
     assert [path.name for path in here.glob("*.png")] == ["f_0003.png"]
     assert (here / "f_0003.png").read_text() == "keep me"
 
@@ -151,14 +180,14 @@ def test_a_dry_run_refuses_what_the_run_would(here, capsys):
     cv2.imwrite(str(here / "still.png"), paint(1))
     code, _, err = dnirender(capsys, "still.png", *MODELS, "-o", "f.gif", "--fps", "200", "--dry-run")
     assert code == 2
-    assert "f.gif: gif shows at most 100 frames/s; lower --fps" in err
+    assert "f.gif: gif shows at most 100 frames/s; set --fps 100 or lower" in err
 
 
 def test_an_animated_picture_is_not_taken_for_a_still(here, capsys):
     assert dnirender(capsys, "clip.mp4", *MODELS, "-o", "loop.webp")[0] == 0
-    code, _, err = dnirender(capsys, "info", "loop.webp")
-    assert code == 3
-    assert "loop.webp: is an animated WebP or PNG" in err
+    code, out, _ = dnirender(capsys, "info", "loop.webp")
+    assert code == 0 and "animated webp" in out
+    assert dnirender(capsys, "loop.webp", *MODELS, "-o", "again.mp4")[0] == 0
 
 
 def test_width_and_height_are_a_box_that_keeps_the_aspect(here, capsys):
@@ -221,6 +250,30 @@ def test_sheet(here, capsys):
     assert dnirender(capsys, "sheet", "clip.mp4", *MODELS[:4])[0] == 5
 
 
+def test_a_sheet_has_a_column_for_every_endpoint_and_between(here, capsys, monkeypatch):
+    from dnirender.jobs import contact_sheet
+
+    shown = {}
+
+    def drawn(rows, row_labels, column_labels, title, width):
+        shown.update(rows=rows, columns=column_labels, width=width)
+        return rows[0][0]
+
+    monkeypatch.setattr(contact_sheet.contact_sheet, "sheet", drawn)
+    words = [*MODELS[:4], "-m", "dawn=day.safetensors", "--frames", "0,end"]
+    assert dnirender(capsys, "sheet", "clip.mp4", *words)[0] == 0
+    assert shown["columns"] == ["day", "half-way", "night", "half-way", "dawn"]
+    (day, one, night, other, dawn), last = [[image.astype(int) for image in row] for row in shown["rows"]]
+    assert np.array_equal(day, dawn) and np.array_equal(one, other)
+    bright = night > 0  # where nothing was clipped
+    assert np.abs(day + night - 2 * one)[bright].max() <= 2 and np.abs(day - night)[bright].min() > 20
+    assert not np.array_equal(last[0], day)
+    dnirender(capsys, "sheet", "clip.mp4", "-p", "painters", "--frames", "0", "--width", "16", "-y")
+    assert shown["columns"][::2][1] == "starry_night" and len(shown["columns"]) == 19 and shown["width"] == 19 * 240
+    dnirender(capsys, "sheet", "clip.mp4", *words, "--alphas", "0,night", "-y")
+    assert shown["columns"] == ["0 day", "night"]
+
+
 def test_interrupted(here, capsys, monkeypatch):
     from dnirender.engine.cpu import CPUWorker
 
@@ -230,12 +283,23 @@ def test_interrupted(here, capsys, monkeypatch):
     monkeypatch.setattr(CPUWorker, "_render_frame", interrupt)
     code, _, err = dnirender(capsys, "clip.mp4", *MODELS, "--device", "cpu")
     assert code == 130
-    assert "stopped before a segment was finished" in err
+    assert "stopped before the next segment was finished" in err
+    assert leftovers(here) == []
+
+
+@pytest.mark.parametrize("where", ["dnirender.jobs.plan.open_source", "dnirender.engine.cpu.CPUWorker.__init__"])
+def test_a_dry_run_that_is_stopped_does_not_speak_of_going_on(here, capsys, monkeypatch, where):
+    def interrupt(*_, **__):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(where, interrupt)
+    code, _, err = dnirender(capsys, "clip.mp4", *MODELS, "--device", "cpu", "--dry-run")
+    assert (code, err.splitlines()[-1]) == (130, "error: stopped; a dry run writes nothing")
     assert leftovers(here) == []
 
 
 BAD = [
-    (["clip.mp4", "-k", "0:0,0:1"], 2, "options: timeline: keyframes: frame 0 comes after frame 0 (key 2); positions must increase"),
+    (["clip.mp4", "-k", "0:0,0:1"], 2, "error: --keyframes: frame 0 comes after frame 0 (key 2); positions must increase"),
     (["clip.mp4", "-k", "0"], 2, "keyframes: "),
     (["clip.mp4", "-k", ""], 2, "keyframes: empty; expected POSITION:VALUE[@EASING], for example 0:0,end:1"),
     (["clip.mp4", "-k", "0:2"], 2, "keyframes: "),
@@ -247,8 +311,8 @@ BAD = [
     (["clip.mp4", "-p", "mine.yaml"], 2, "mine.yaml: no such preset file"),
     (["clip.mp4", "-p", "day-to-night", *MODELS], 2, "--preset and --model exclude each other"),
     (["clip.mp4", "-m", "day.safetensors"], 2, "--model day.safetensors: expected NAME=FILE"),
-    (["clip.mp4", "-m", "day=day.safetensors"], 2, "--model: one network cannot be mixed; give at least two"),
-    (["clip.mp4", "-m", "a=x", "-m", "a=y"], 2, "--model a=y: a is given twice"),
+    (["clip.mp4", "-m", "day=day.safetensors"], 2, "--model: expected two networks or more"),
+    (["clip.mp4", "-m", "a=x", "-m", "a=y"], 2, "--model a=y: a is repeated"),
     (["clip.mp4", "-m", "a b=x", "-m", "c=y"], 2, "--model: network.endpoints[0].name: "),
     (["clip.mp4", *MODELS, "--start", "soon"], 2, "--start soon: unknown position"),
     (["clip.mp4", *MODELS, "--compare", "--panels", "render"], 2, "--panels render: a comparison needs two panels or more"),
@@ -260,7 +324,7 @@ BAD = [
     (["clip.mp4", *MODELS, "--video-stream", "3"], 2, "--video-stream 3: clip.mp4 has 1 video stream(s), numbered from 0"),
     (["clip.mp4", *MODELS, "--device", "tpu"], 2, "tpu"),
     (["clip.mp4", *MODELS, "--batch", "0"], 2, "--batch: expected greater than or equal to 1, got 0"),
-    (["clip.mp4", *MODELS, "--codec", "h265"], 2, "--codec h265: unknown encoder"),
+    (["clip.mp4", *MODELS, "--codec", "h265"], 2, "--codec h265: unknown encoder; did you mean libx265?"),
     (["clip.mp4", *MODELS, "--codec", "aac"], 2, "--codec aac: encodes audio, expected a video encoder"),
     (["clip.mp4", *MODELS, "--codec", "libx264", "-o", "o.webm"], 2, "--codec libx264: webm does not support it; choose another codec"),
     (["clip.mp4", *MODELS, "--crf", "77"], 2, "error: --crf: expected less than or equal to 63, got 77"),
@@ -269,12 +333,12 @@ BAD = [
     (["clip.mp4", *MODELS, "-e", "speed=9"], 2, "libx264 has no option speed"),
     (["clip.mp4", *MODELS, "-e", "preset=warp"], 2, "--codec libx264: cannot encode 96x64 yuv420p"),
     (["clip.mp4", *MODELS, "--width", "7"], 2, "error: --width: expected greater than or equal to 16, got 7"),
-    (["clip.mp4", *MODELS, "--fps", "12"], 2, "--fps applies to GIF, WebP, APNG and stills"),
+    (["clip.mp4", *MODELS, "--fps", "12"], 2, "--fps 12: applies to GIF, WebP, APNG and stills"),
     (["clip.mp4", *MODELS, "--fps", "0", "-o", "o.gif"], 2, "--fps: expected more than 0"),
     (["clip.mp4", *MODELS, "--panels", "source,left"], 2, "unknown panel 'left'; choose from source, render, crossfade, day, night"),
     (["clip.mp4", *MODELS, "-o", "out.avi"], 2, "out.avi: unknown output format '.avi'"),
-    (["clip.mp4", "clip.mp4", *MODELS], 2, "two inputs would both be written to clip.day-night.mp4"),
-    (["clip.mp4", "b.mp4", *MODELS, "-o", "o.mp4"], 2, "-o o.mp4: there are 2 inputs; name a folder"),
+    (["clip.mp4", "clip.mp4", *MODELS], 2, "two inputs have the same output clip.day-night.mp4"),
+    (["clip.mp4", "b.mp4", *MODELS, "-o", "o.mp4"], 2, "-o o.mp4: expected a folder for 2 inputs"),
     (["clip.mp4", "--color", "red"], 2, "No such option: --color"),
     (["missing.mp4", *MODELS], 3, "missing.mp4: no such file"),
     ([".", *MODELS], 3, ".: is a folder, expected a video or an image"),
@@ -284,8 +348,8 @@ BAD = [
     (["clip.mp4", "-m", "day=day.safetensors", "-m", "night=gone.pth"], 4, "gone.pth"),
     (["clip.mp4", "-m", "day=day.safetensors", "-m", "night=text.mp4"], 4, "text.mp4"),
     (["clip.mp4", "-m", "day=day.safetensors", "-m", "night=wide.safetensors"], 4, "does not fit day.safetensors"),
-    (["clip.mp4", *MODELS, "-o", "there.mp4"], 5, "there.mp4: exists already; -y overwrites it"),
-    (["clip.mp4", *MODELS, "-o", "no/out.mp4"], 5, "no: no such folder; make it first"),
+    (["clip.mp4", *MODELS, "-o", "there.mp4"], 5, "there.mp4: exists already; --overwrite replaces it"),
+    (["clip.mp4", *MODELS, "-o", "no/out.mp4"], 5, "no: no such folder; create it first"),
     (["clip.mp4", *MODELS, "-y", "-o", "clip.mp4"], 5, "clip.mp4: is the input itself; choose another name"),
 ]  # fmt: skip
 

@@ -84,7 +84,7 @@ def test_truncation_is_refused_and_the_rest_rendered_on_request(tmp_path, name):
         size = len(data) * tenths // 10
         path.write_bytes(data[: size + (name == "a.ts" and size % 188 == 0)])
         text = error_message(path)
-        if "--ignore-errors renders them" not in text:
+        if "ignore_errors=True renders them" not in text:
             continue  # no frame can be decoded
         try:
             source = open_source(path, ignore_errors=True)
@@ -106,7 +106,9 @@ def test_a_truncation_message_states_frames_and_seconds(tmp_path):
     with av.open(str(path)) as container:
         position = [packet for packet in container.demux() if packet.size][59].pos
     truncate(path, position + 1)
-    assert error_message(path) == "is cut off: 59 of 120 frames, 2.0 of 4.0 s are there; --ignore-errors renders them"
+    assert (
+        error_message(path) == "is cut off: 59 of 120 frames, 2.0 of 4.0 s are there; ignore_errors=True renders them"
+    )
     source, numbers = decode(path, ignore_errors=True)
     assert numbers == list(range(59)) and source.concealment_warnings() == ()
     assert "clip.mp4: is cut off: 59 of 120 frames, 2.0 of 4.0 s are there and rendered" in source.metadata.warnings
@@ -140,7 +142,7 @@ def test_a_truncated_image_is_refused(tmp_path, suffix):
     if suffix != ".jpg":
         assert error_message(path, ignore_errors=True) == "is truncated; only a truncated JPEG can be decoded in part"
         return
-    assert error_message(path) == "is cut off: a part of the picture is there; --ignore-errors renders it"
+    assert error_message(path) == "is cut off: a part of the image is there; ignore_errors=True renders it"
     source = open_source(path, ignore_errors=True)
     assert source.metadata.warnings == ("still.jpg: is truncated; the missing part of the image is gray",)
     top = next(source.frames([0])).image[:16]
@@ -167,7 +169,7 @@ def test_a_decoding_error_states_what_was_decoded(tmp_path):
     text = error_message(path)
     assert text.startswith("damaged: the first 8 of 20 frames could be decoded (0.3 of 0.8 s)")
     assert text.endswith(
-        "; --end 8 renders what is whole, --ignore-errors shows the frame before in place of each that is lost"
+        "; end=8 renders the frames before the damage, ignore_errors=True repeats the frame before each that is lost"
     )
     assert [frame_number(frame.image) for frame in open_source(path).frames(range(8))] == list(range(8))
 

@@ -162,10 +162,10 @@ def test_opacity_is_deinterlaced_too(tmp_path):
 @pytest.mark.parametrize(
     ("mode", "text"),
     [
-        ("auto", "clip.mkv: is interlaced; deinterlaced by bwdif (--deinterlace off leaves its fields as they are)"),
+        ("auto", "clip.mkv: is interlaced; deinterlaced by bwdif (deinterlace='off' leaves its fields as they are)"),
         (
             "off",
-            "clip.mkv: is interlaced; its fields are rendered as they are (--deinterlace bwdif makes whole pictures)",
+            "clip.mkv: is interlaced; its fields are rendered as they are (deinterlace='bwdif' makes progressive frames)",
         ),
         ("bwdif", None),
     ],

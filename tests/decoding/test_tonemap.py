@@ -139,7 +139,7 @@ def tags_of(path):
 @pytest.mark.parametrize(("transfer", "name"), [(PQ, "PQ"), (HLG, "HLG")])
 def test_hdr_stays_hdr_unless_requested(tmp_path, transfer, name):
     clip = hdr_clip(tmp_path / "clip.mp4", transfer)
-    text = f"clip.mp4: is HDR ({name}); the networks see its code values and the tags are kept (--hdr tonemap makes it SDR)"
+    text = f"clip.mp4: is HDR ({name}); the networks see its code values and the tags stay (hdr='tonemap' converts it to SDR)"
     for mode, warnings in (("auto", [text]), ("keep", []), ("tonemap", [])):
         source = open_source(clip, hdr=mode)
         assert [warning for warning in source.metadata.warnings if "HDR" in warning] == warnings
@@ -172,7 +172,7 @@ def test_sdr_is_not_tone_mapped(tmp_path):
     plain, tone_mapped = open_source(clip), open_source(clip, hdr="tonemap")
     assert tone_mapped.metadata.warnings == (
         *plain.metadata.warnings,
-        "clip.mkv: is not HDR; --hdr tonemap has nothing to do",
+        "clip.mkv: is not HDR; hdr='tonemap' changes nothing",
     )
     assert np.array_equal(next(plain.frames([1])).image, next(tone_mapped.frames([1])).image)
 

@@ -101,7 +101,7 @@ def test_frames_that_the_decoder_drops_are_an_error(clip):
     claim(*pts[:7], (pts[6] + pts[7]) / 2, *pts[7:])
     with pytest.raises(
         MediaError,
-        match=r"clip.mp4: damaged: the first 7 of 13 frames could be decoded .*; --end 7 renders what is whole",
+        match=r"clip.mp4: damaged: the first 7 of 13 frames could be decoded .*; end=7 renders the frames before the damage",
     ):
         all_frames(source)
     claim(*pts, pts[-1] + 1)
@@ -252,7 +252,7 @@ def test_streams_are_numbered_among_the_video_streams(tmp_path):
         source = open_source(tmp_path / "two.mkv", stream=number)
         assert source.metadata.width == width
         assert [frame_number(frame.image) for frame in all_frames(source)] == [100 * number + i for i in range(3)]
-    with pytest.raises(UsageError, match=r"^--video-stream 2: .*two.mkv has 2 video stream\(s\), numbered from 0$"):
+    with pytest.raises(UsageError, match=r"^video_stream=2: .*two.mkv has 2 video stream\(s\), numbered from 0$"):
         open_source(tmp_path / "two.mkv", stream=2)
 
 
@@ -417,7 +417,7 @@ def test_a_decoding_error_states_what_was_decoded(tmp_path, mode):
     assert error_message(path, deinterlace=mode).startswith(
         ": damaged: the first 8 of 20 frames could be decoded (0.3 of 0.8 s)"
     )
-    assert "; --end 8 renders what is whole, --ignore-errors " in error_message(path, deinterlace=mode)
+    assert "; end=8 renders the frames before the damage, ignore_errors=True " in error_message(path, deinterlace=mode)
     assert [frame_number(frame.image) for frame in open_source(path, deinterlace=mode).frames(range(8))] == list(
         range(8)
     )

@@ -168,5 +168,5 @@ def test_pictures_may_come_back(tmp_path, suffix):
 
 
 def test_more_frames_than_a_format_can_count_are_refused(tmp_path):
-    with pytest.raises(UsageError, match=r"^a.gif: gif shows at most 100 frames/s; lower --fps$"):
+    with pytest.raises(UsageError, match=r"^a.gif: gif shows at most 100 frames/s; set fps=100 or lower$"):
         AnimationSink(tmp_path / "a.gif", FrameTiming(tuple(range(5)), Fraction(1, 240), 1))

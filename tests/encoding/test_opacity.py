@@ -286,7 +286,7 @@ def test_a_boomerang_keeps_it(tmp_path, endpoints):
 def test_where_it_cannot_go_it_is_dropped_and_told(tmp_path, endpoints, name, sections):
     clip = make_glass(tmp_path / "clip.mkv", "ffv1", "yuva420p")
     report = render(clip, tmp_path / name, preset=preset_of(endpoints, **sections), keyframes="0:0,end:0")
-    assert "clip.mkv: transparency is dropped" in report.warnings
+    assert f"{name}: transparency is dropped" in report.warnings
     if "%" in name:
         assert read_image(tmp_path / "out0.png")[1] is None
     else:

@@ -98,7 +98,7 @@ def test_a_full_disk_raises_and_leaves_no_file(tmp_path, monkeypatch):
 def test_segments_of_different_encoders_are_refused(tmp_path):
     paths = [write(tmp_path / "a.part", [], b"one"), write(tmp_path / "b.part", [], b"two")]
     with pytest.raises(
-        OutputError, match="b.part: was encoded with different settings than the segments before it; use --re"
+        OutputError, match="b.part: was encoded with different settings than the segments before it; use restart=True"
     ):
         SegmentReader(paths)
 

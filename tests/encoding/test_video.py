@@ -1,12 +1,14 @@
 """Video output: every frame at its time and in the right color; atomic output."""
 
 import errno
+import io
 import itertools
 from dataclasses import replace
 from fractions import Fraction
 from pathlib import Path
 
 import av
+import cv2
 import numpy as np
 import pytest
 from hypothesis import HealthCheck, given, settings
@@ -18,13 +20,15 @@ from dnirender.encoding.encoders import (
     check_container,
     check_encoder,
     choose_pix_fmt,
+    encoder_name,
     encoder_options,
     even_size,
     keeps_shape,
 )
 from dnirender.encoding.image_sequence import ImageSequenceSink
 from dnirender.encoding.sink import FrameTiming
-from dnirender.encoding.stream_copy import StreamPlan, TimeRange, plan_streams
+from dnirender.encoding.stream_copy import TimeRange
+from dnirender.encoding.stream_plan import StreamPlan, plan_streams
 from dnirender.encoding.video import VideoSink
 from dnirender.errors import MediaError, OutputError, UsageError
 from dnirender.files import temporary_path
@@ -320,7 +324,9 @@ def test_segments_of_another_encoder_are_refused(tmp_path):
     sink = VideoSink(tmp_path / "out.mp4", spec_of(steady(2)), steady(2))
     other = VideoSink(tmp_path / "out.mp4", spec_of(steady(2), size=(96, 48)), steady(2))
     sink.new_encoder = other.new_encoder
-    with pytest.raises(OutputError, match="the encoder differs from the one of the finished segments; use --restart"):
+    with pytest.raises(
+        OutputError, match="the encoder differs from the one of the finished segments; use restart=True"
+    ):
         deliver(sink, [paint(0, (96, 48)), paint(1, (96, 48))], tmp_path)
 
 
@@ -369,17 +375,45 @@ def test_the_sources_sampling_and_depth_are_kept_where_the_codec_can(codec, samp
     assert choose_pix_fmt(codec, sampling, depth, None) == chosen
 
 
+MEANT = {
+    "h265": "libx265", "H.265": "libx265", "x265": "libx265", "hvc1": "libx265", "HEVC": "libx265", "x264": "libx264",
+    "avc": "libx264", "avc1": "libx264", "h.264": "libx264", "LIBX264": "libx264", "libx2644": "libx264",
+    "VP9": "libvpx-vp9", "vpx9": "libvpx-vp9", "webm": "libvpx-vp9", "libvp9": "libvpx-vp9", "svt-av1": "libsvtav1",
+    "libaom": "libsvtav1", "AV1": "libsvtav1", "prores422hq": "prores_ks", "prores_kk": "prores_ks", "DNxHR": "dnxhd",
+    "xvid": "mpeg4", "ffv": "ffv1", "FFV1": "ffv1", "nvenc": "h264_nvenc",
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("text", MEANT)
+def test_an_unknown_encoder_is_answered_with_the_nearest_known(text):
+    with pytest.raises(UsageError) as caught:
+        choose_pix_fmt(text, (2, 2), 8, None)
+    assert str(caught.value) == f"codec={text!r}: unknown encoder; did you mean {MEANT[text]}?"
+
+
+def test_an_encoder_that_nothing_is_near_is_answered_with_the_usual_ones():
+    with pytest.raises(UsageError, match="codec='zzzzzz': unknown encoder; choose for example libx264, libx265,"):
+        choose_pix_fmt("zzzzzz", (2, 2), 8, None)
+
+
+def test_the_name_of_a_format_is_that_of_its_encoder():
+    assert [encoder_name(name) for name in ("h264", "hevc", "vp9", "libx264", "ffv1")] == [
+        "libx264", "libx265", "libvpx-vp9", "libx264", "ffv1",
+    ]  # fmt: skip
+
+
 def test_what_is_asked_for_wins_or_is_refused():
     assert choose_pix_fmt("libx264", (1, 1), 10, "nv12") == "nv12"
-    with pytest.raises(UsageError, match=r"^--pix-fmt rgb24: libx264 supports yuv420p, "):
+    with pytest.raises(UsageError, match=r"^pix_fmt='rgb24': libx264 supports yuv420p, "):
         choose_pix_fmt("libx264", (2, 2), 8, "rgb24")
-    with pytest.raises(UsageError, match=r"^--codec h263x: unknown encoder; choose for example libx264, .* or ffv1$"):
+    with pytest.raises(UsageError, match=r"^codec='h263x': unknown encoder; did you mean h263\?$"):
         choose_pix_fmt("h263x", (2, 2), 8, None)
-    with pytest.raises(UsageError, match=r"^--codec aac: encodes audio, expected a video encoder$"):
+    with pytest.raises(UsageError, match=r"^codec='aac': encodes audio, expected a video encoder$"):
         choose_pix_fmt("aac", (2, 2), 8, None)
 
 
-def test_options_override_one_another():
+def test_options_override_one_another(monkeypatch):
+    monkeypatch.setattr(cv2, "checkHardwareSupport", lambda _: False)
     assert encoder_options("libx264", None, {}) == {"preset": "veryfast", "crf": "17"}
     assert encoder_options("libx264", 23, {"tune": "film"}) == {"preset": "veryfast", "crf": "23", "tune": "film"}
     assert encoder_options("libx264", 23, {"crf": "0", "preset": "slow"}) == {"preset": "slow", "crf": "0"}
@@ -389,13 +423,38 @@ def test_options_override_one_another():
     assert "crf" not in encoder_options("libvpx-vp9", None, {"b": "1M"})
 
 
+def test_instructions_of_x264_are_limited_where_the_cpu_has_them_and_the_user_does_not_say(monkeypatch):
+    monkeypatch.setattr(cv2, "checkHardwareSupport", lambda _: True)
+    for params, wanted in (("", "asm=AVX2"), ("ref=2", "ref=2:asm=AVX2"), ("asm=0:ref=2", "asm=0:ref=2")):
+        assert encoder_options("libx264", None, {"x264-params": params})["x264-params"] == wanted
+    assert "x264-params" not in encoder_options("libx265", None, {})
+
+
+@pytest.mark.parametrize("size", [(160, 96), (320, 180), (480, 270)])
+def test_equal_frames_give_equal_packets_with_the_default_options(size):
+    def packed():
+        with av.open(io.BytesIO(), "w", format="matroska") as container:
+            stream = container.add_stream("libx264", Fraction(25), options=encoder_options("libx264", None, {}))
+            stream.width, stream.height = size
+            made = [p for f in frames for p in stream.encode(av.VideoFrame.from_ndarray(f, "rgb24"))]
+            return [bytes(packet) for packet in made + stream.encode()]
+
+    rng = np.random.default_rng(0)
+    scene = cv2.resize(rng.integers(0, 256, (90, 150, 3), np.uint8), (600, 360), interpolation=cv2.INTER_CUBIC)
+    frames = [np.ascontiguousarray(scene[k : k + size[1], 2 * k : 2 * k + size[0]]) for k in range(40)]
+    first = packed()
+    assert len(first) == 40
+    for _ in range(12):
+        assert packed() == first
+
+
 @pytest.mark.parametrize(
     ("changes", "text"),
     [
         ({"options": {"presett": "slow"}}, r"^libx264 has no option presett; see ffmpeg -h encoder=libx264$"),
-        ({"options": {"preset": "sloow"}}, r"^--codec libx264: cannot encode 96x64 yuv420p with preset=sloow \("),
-        ({"width": 97}, r"^--codec libx264: cannot encode 97x64 yuv420p with "),
-        ({"codec": "h264_nvenc", "options": {}}, r"^--codec h264_nvenc: (unknown encoder|cannot encode 96x64)"),
+        ({"options": {"preset": "sloow"}}, r"^codec='libx264': cannot encode 96x64 yuv420p with preset=sloow \("),
+        ({"width": 97}, r"^codec='libx264': cannot encode 97x64 yuv420p with "),
+        ({"codec": "h264_nvenc", "options": {}}, r"^codec='h264_nvenc': (unknown encoder|cannot encode 96x64)"),
     ],
 )
 def test_what_an_encoder_refuses_is_known_before_the_first_frame(changes, text):
@@ -452,7 +511,7 @@ def test_a_container_is_asked_before_the_first_frame(codec, container, fits):
     if fits:
         check_container(small_spec(codec), container)
         return
-    with pytest.raises(UsageError, match=f"--codec {codec}: {container} does not support it; choose another codec"):
+    with pytest.raises(UsageError, match=f"codec={codec!r}: {container} does not support it; choose another codec"):
         check_container(small_spec(codec), container)
 
 

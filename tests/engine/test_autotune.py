@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 import torch
 
-from dnirender.engine import autotune
-from dnirender.engine.autotune import Workload
+from dnirender.engine.autotune import Autotuner
+from dnirender.engine.backend_trial import Workload
 from dnirender.engine.engine import Engine
 from support.toys import cpu, pictures, toy
 
@@ -25,8 +25,8 @@ def test_a_choice_holds_for_shorter_jobs_of_the_same_frames(change, covered):
 
 def test_a_job_is_planned_once_and_again_where_it_is_longer_or_of_other_frames(monkeypatch):
     planned = []
-    choose = autotune.autotune
-    monkeypatch.setattr("dnirender.engine.engine.autotune", lambda *a: planned.append(a[2]) or choose(*a))
+    choose = Autotuner.choose
+    monkeypatch.setattr(Autotuner, "choose", lambda *a: planned.append(a[1]) or choose(*a))
     engine = cpu(*toy(), threads=1)
     for arguments in [(9, 13, 5), (9, 13, 5), (9, 13, 4), (9, 13, 6), (9, 13, 6, 10), (9, 13, 6, 16), (13, 9, 6)]:
         engine.autotune(*arguments)

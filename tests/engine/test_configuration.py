@@ -5,8 +5,10 @@ import pytest
 import torch
 from torch import nn
 
+from dnirender.cache import Cache
 from dnirender.engine import configuration
 from dnirender.engine.configuration import EngineConfiguration, configure
+from dnirender.engine.measurements import MeasurementCache
 from dnirender.engine.torch_model import TorchModel
 from dnirender.errors import UsageError
 from dnirender.networks.network import Network
@@ -17,7 +19,7 @@ CPU = torch.device("cpu")
 
 
 def test_a_configuration_is_in_pytorch_with_one_worker_until_it_is_measured():
-    assert configure(*toy(), CPU, "fp32", 3) == EngineConfiguration(
+    assert configure(*toy(), CPU, "fp32", 3, MeasurementCache(Cache(None), *toy())) == EngineConfiguration(
         device=CPU, dtype="fp32", backend="torch", workers=1, tile=None, threads=3, reason="cpu, fp32: as requested"
     )
 
@@ -94,9 +96,9 @@ def test_a_requested_dtype_is_used_and_its_error_reported():
 
 
 def test_a_dtype_that_does_not_work_is_refused():
-    text = "--dtype fp16: toy does not work in it on cpu; use --dtype fp32"
+    text = "dtype='fp16': toy does not work in it on cpu; use dtype='fp32'"
     with pytest.raises(UsageError, match=text):
         cpu(*toy(supports_half=False), dtype="fp16")
     big = WeightPath({"a": Cancel(1e5).state_dict()})
-    with pytest.raises(UsageError, match="--dtype fp16: cancel does not work in it on cpu; use --dtype fp32"):
+    with pytest.raises(UsageError, match="dtype='fp16': cancel does not work in it on cpu; use dtype='fp32'"):
         cpu(Network("cancel", Cancel(0)), big, dtype="fp16")

@@ -164,9 +164,9 @@ def test_a_requested_tile_is_used_and_the_image_is_the_same():
 
 
 def test_a_tile_that_is_not_possible_is_refused():
-    with pytest.raises(UsageError, match="--tile 3: tile height 3: expected a multiple of 1 above 4"):
+    with pytest.raises(UsageError, match="tile=3: tile height 3: expected a multiple of 1 above 4"):
         MemoryPlanner(Network("blur", Blur()), 3).plan(30, 40, torch.float32, CPU, 1)
-    with pytest.raises(UsageError, match="--tile 16: the output of mean depends on the whole frame"):
+    with pytest.raises(UsageError, match="tile=16: the output of mean depends on the whole frame"):
         MemoryPlanner(Network("mean", Mean()), 16).plan(30, 40, torch.float32, CPU, 1)
 
 

@@ -9,7 +9,7 @@ from torch import nn
 
 pytest.importorskip("openvino")
 
-from dnirender.engine import autotune, openvino
+from dnirender.engine import backend_trial, openvino
 from dnirender.engine.cpu import CompiledModel, CPUWorker
 from dnirender.engine.engine import Engine
 from dnirender.engine.fp32_retry import Fp32Retry
@@ -101,7 +101,7 @@ def test_it_equals_pytorch_under_every_alpha(kind, depth):
     image = picture(depth)
     seen = []
     for alpha in [*ENDS, (0.3, 0.7), (1.5, -0.5), (1.0, 0.0)]:
-        found, expected = fast.render(image, alpha), plain.render(image, alpha)
+        found, expected = (engine.render(image, alpha, extrapolate=True) for engine in (fast, plain))
         assert found.dtype == expected.dtype == depth
         assert found.shape == expected.shape
         assert abs(found.astype(int) - expected).max() <= (1 if depth == np.uint8 else 32)
@@ -129,24 +129,23 @@ def test_frames_of_another_size_are_rendered_by_pytorch():
 
 def test_a_short_job_is_not_worth_compiling(monkeypatch):
     auto = Engine(*networks("relight"), device="cpu", dtype="fp32")
-    auto.autotune(37, 44, autotune.MIN_FRAMES_TO_TUNE)
+    monkeypatch.setattr(backend_trial, "time_frames", lambda *_: 0.5)
+    auto.autotune(37, 44, 7)
     assert "OpenVINO" not in auto.decision
-    monkeypatch.setattr(autotune, "MIN_SECONDS_TO_TUNE", 0.0)
-    short = Engine(*networks("relight"), device="cpu", dtype="fp32")
-    short.autotune(37, 44, autotune.MIN_FRAMES_TO_TUNE - 1)
-    assert "OpenVINO" not in short.decision
-    short.autotune(37, 44, autotune.MIN_FRAMES_TO_TUNE)
-    assert "OpenVINO takes" in short.decision
+    auto.autotune(37, 44, 8)
+    assert "OpenVINO takes 500 ms per frame, PyTorch 500 ms" in auto.decision
 
 
 @pytest.mark.parametrize(
     ("error", "compiled", "chosen"), [(0.0, 1.0, "openvino"), (0.0, 3.0, "torch"), (0.1, 1.0, "torch")]
 )
 def test_what_is_faster_is_chosen_if_it_is_accurate(monkeypatch, error, compiled, chosen):
-    times = iter([2.0, compiled])
-    monkeypatch.setattr(autotune, "MIN_SECONDS_TO_TUNE", 0.0)
-    monkeypatch.setattr(autotune, "best_time", lambda _: next(times))
-    monkeypatch.setattr(autotune, "_compiled_error", lambda *_: error)
+    def time_frames(executor, *_):
+        [worker] = executor.workers
+        return compiled if isinstance(worker._executor._model._model, CompiledModel) else 2.0
+
+    monkeypatch.setattr(backend_trial, "time_frames", time_frames)
+    monkeypatch.setattr(backend_trial, "_compiled_error", lambda *_: error)
     auto = Engine(*networks("gray"), device="cpu", dtype="fp32")
     auto.autotune(37, 44, 99)
     assert auto.backend == chosen
@@ -156,7 +155,7 @@ def test_a_network_that_cannot_be_compiled_is_rendered_by_pytorch(monkeypatch):
     def fail(*_, **__):
         raise RuntimeError("no such operation")
 
-    monkeypatch.setattr(autotune, "MIN_SECONDS_TO_TUNE", 0.0)
+    monkeypatch.setattr(backend_trial, "MIN_SECONDS_TO_TUNE", 0.0)
     monkeypatch.setattr(openvino, "OpenVINOModel", fail)
     auto = Engine(*networks("gray"), device="cpu", dtype="fp32")
     auto.autotune(37, 44, 99)
@@ -198,9 +197,9 @@ def test_a_job_is_measured_once_and_again_after_a_failure(monkeypatch):
 
 
 def test_a_graph_that_renders_something_else_is_refused(monkeypatch):
-    monkeypatch.setattr(autotune, "_compiled_error", lambda *_: 0.1)
+    monkeypatch.setattr(backend_trial, "_compiled_error", lambda *_: 0.1)
     with pytest.raises(
-        ModelError, match=r"renders it incorrectly, with a mean error of 25\.500 of 255; use --backend torch"
+        ModelError, match=r"renders it incorrectly, with a mean error of 25\.500 of 255; use backend='torch'"
     ):
         engines("gray")[0].autotune(37, 44, 1)
 
@@ -259,16 +258,16 @@ def test_weights_that_were_measured_are_forgotten(monkeypatch, threads):
 
 
 def test_weights_that_were_compared_are_forgotten_where_openvino_fails_afterwards(monkeypatch):
-    def time_pytorch_only(call):
-        call()
-        if times:
+    def time_pytorch_only(*arguments):
+        time_frames(*arguments)
+        if len(times) == 2:
             raise RuntimeError("failed while it was measured")
         times.append(2.0)
         return 2.0
 
-    times = []
+    times, time_frames = [], backend_trial.time_frames
     monkeypatch.setattr(torch, "get_num_threads", lambda: 1)
-    monkeypatch.setattr(autotune, "best_time", time_pytorch_only)
+    monkeypatch.setattr(backend_trial, "time_frames", time_pytorch_only)
     network, path = networks("gray")
     engine = Engine(network, path, device="cpu", dtype="fp32")
     engine.autotune(37, 44, 99)
@@ -306,7 +305,7 @@ def test_weights_are_written_when_any_coefficient_changes(alphas):
 def test_after_a_failure_the_engine_renders_in_pytorch(monkeypatch):
     fast, plain = engines("gray")
     fast.autotune(37, 44, 1)
-    monkeypatch.setattr(autotune, "_compiled_error", lambda *_: 0.1)
+    monkeypatch.setattr(backend_trial, "_compiled_error", lambda *_: 0.1)
     with pytest.raises(ModelError, match="renders it incorrectly"):
         fast.autotune(37, 44, 2)
     assert (fast.backend, fast.workers) == ("torch", 1)

@@ -378,7 +378,7 @@ def test_what_cannot_be_cut_says_so():
     network = Network("paint", PaintNet((4, 4, 4)), multiple=8, minimum=16, fp32_input=True)
     text = (
         r"^paint: 640x480 needs \d+\.\d MB of memory, expected at most 1\.0 MB; its output depends on the whole frame "
-        r"\(it computes statistics over it, as InstanceNorm does\), so it cannot be tiled; use a smaller --width$"
+        r"\(it computes statistics over it, as InstanceNorm does\), so it cannot be tiled; use a smaller width, such as width=\d+$"
     )
     with pytest.raises(RenderError, match=text):
         choose_tile_size(network, 480, 640, torch.float32, 1_000_000, None)
@@ -388,7 +388,7 @@ def test_what_cannot_be_cut_says_so():
 def test_what_fits_in_no_tile_says_so(tmp_path):
     text = (
         r"^RealESRGAN Compact: 640x480 needs \d+\.\d MB of memory, expected at most 1\.0 MB; the smallest tiles that its "
-        r"receptive radius of 5 pixels allows, 11x11, need \d+\.\d MB; use a smaller --width$"
+        r"receptive radius of 5 pixels allows, 11x11, need \d+\.\d MB; use a smaller width, such as width=\d+$"
     )
     with pytest.raises(RenderError, match=text):
         choose_tile_size(compact(tmp_path, 1), 480, 640, torch.float32, 1_000_000, 5)

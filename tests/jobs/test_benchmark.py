@@ -38,7 +38,7 @@ def test_the_figures_are_those_of_the_job_and_nothing_is_left(here, capsys, sour
 def test_people_read_a_table(here, capsys):
     assert main(["bench", "clip.mp4", *MODELS, "--tile", "32"]) == 0
     out = capsys.readouterr().out
-    assert "frames/s, bound by" in out
+    assert "frames/s, limited by" in out
     assert "tile 32x32" in out
 
 

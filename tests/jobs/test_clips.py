@@ -70,10 +70,10 @@ from dnirender import Preset, render
 
 resident = {}
 
-def watch(done, total, alpha):
-    if done in (400, 1200, 2000):
+def watch(now):
+    if now.done in (400, 1200, 2000) and now.alpha:
         with open("/proc/self/statm") as file:
-            resident[done] = int(file.read().split()[1]) * 4096
+            resident[now.done] = int(file.read().split()[1]) * 4096
 
 preset = Preset.checked(json.loads(sys.argv[3]), "test")
 render(sys.argv[1], sys.argv[2], preset=preset, progress=watch)

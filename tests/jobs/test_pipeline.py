@@ -12,7 +12,7 @@ from dnirender import render
 from dnirender.encoding.sink import FrameTiming
 from dnirender.errors import ModelError, OutputError, UsageError
 from dnirender.jobs import compose
-from dnirender.jobs.frame_selection import boomerang_order, thin
+from dnirender.jobs.frame_selection import boomerang_order, thin_out
 from dnirender.jobs.job import make_job
 from dnirender.jobs.plan import make_plan
 from dnirender.jobs.prepare import prepare
@@ -140,7 +140,7 @@ def test_a_gif_takes_the_frames_on_screen_at_its_own_rate(tmp_path, endpoints):
 def test_thinning_keeps_the_length_and_never_doubles_a_frame():
     seconds = [Fraction(t, 100) for t in (0, 4, 8, 60, 61, 62)]
     times = FrameTiming((0, 4, 8, 60, 61, 62), Fraction(1, 100), 38)
-    shown, thinned = thin(seconds, times, Fraction(10))
+    shown, thinned = thin_out(seconds, times, Fraction(10))
     assert shown == [0, 2, 3, 5]  # at 0, 0.1, 0.6 and 0.7 s
     assert thinned == FrameTiming((0, 1, 6, 7), Fraction(1, 10), 3)
 
@@ -199,7 +199,9 @@ def test_opencv_has_its_threads_back_after_a_render_and_after_a_failure(tmp_path
         for target, fails in (("a.mkv", False), ("b.mkv", True)):
             seen = []
 
-            def progress(*_, seen=seen, fails=fails):
+            def progress(now, seen=seen, fails=fails):
+                if now.alpha is None:
+                    return
                 seen.append(cv2.getNumThreads())
                 if fails:
                     raise KeyboardInterrupt
@@ -214,10 +216,14 @@ def test_opencv_has_its_threads_back_after_a_render_and_after_a_failure(tmp_path
 
 def test_progress_is_told_every_frame(tmp_path, clip, endpoints):
     told = []
-    render(clip, tmp_path / "out.mp4", preset=preset_of(endpoints), progress=lambda *metadata: told.append(metadata))
-    assert [done for done, _, _ in told] == list(range(1, 13))
-    assert {total for _, total, _ in told} == {12}
-    assert (told[0][2], told[-1][2]) == ((1.0, 0.0), (0.0, 1.0))
+    render(clip, tmp_path / "out.mp4", preset=preset_of(endpoints), progress=told.append)
+    written = [now for now in told if now.alpha is not None]
+    assert [now.done for now in written] == list(range(1, 13))
+    assert {(now.phase, now.total) for now in written} == {("rendering", 12)}
+    assert (written[0].alpha, written[-1].alpha) == ((1.0, 0.0), (0.0, 1.0))
+    assert all(now.seconds_left > 0 for now in written[:-1]) and written[-1].seconds_left == 0
+    begun = [(now.phase, now.done, now.total) for now in told if now.alpha is None]
+    assert begun == [("loading", 0, 0), ("choosing", 0, 0), ("rendering", 0, 12), ("joining", 12, 12)]
 
 
 def test_a_job_can_be_sent_to_another_process(tmp_path, clip, endpoints):
@@ -233,8 +239,8 @@ def test_whatever_stops_a_render_the_old_file_stays_and_nothing_else(tmp_path, c
     old = folder / "out.mp4"
     old.write_bytes(b"old")
 
-    def stop(done, _total, _alpha):
-        if done == 5:
+    def stop(now):
+        if now.done == 5:
             raise error
 
     with pytest.raises(error):
@@ -261,15 +267,15 @@ def test_output_checks(tmp_path, clip, endpoints):
 
     (tmp_path / "there.mp4").write_bytes(b"x")
     (tmp_path / "folder.mp4").mkdir()
-    refused("there.mp4", "exists already; -y overwrites it")
-    refused("no/out.mp4", "no such folder; make it first")
+    refused("there.mp4", "exists already; overwrite=True replaces it")
+    refused("no/out.mp4", "no such folder; create it first")
     refused("clip.mp4", "is the input itself", overwrite=True)
     refused("folder.mp4", "is a folder; name a file", overwrite=True)
     refused("out.avi", "unknown output format '.avi'; expected apng gif", UsageError)
     refused("out", "unknown output format 'without extension'", UsageError)
     refused("out.png", "one PNG cannot hold a transition", UsageError)
     refused("%d_%d.png", "expected one number in the pattern", UsageError)
-    refused("out.mp4", "--fps applies to GIF", UsageError, fps=10)
+    refused("out.mp4", "fps=10: applies to GIF", UsageError, fps=10)
     refused("out.mp4", "no frame of 12 lies in this range", UsageError, start="9", end="3")
     assert leftovers(tmp_path) == []
 
@@ -314,7 +320,7 @@ def test_strict_refuses_to_lose_anything_unasked(tmp_path, endpoints):
     clip = make_clip(tmp_path / "clip.mkv", audio="aac", subtitles=True)
     preset = preset_of(endpoints)
     render(clip, tmp_path / "whole.mkv", preset=preset, strict=True)
-    with pytest.raises(UsageError, match=r"--strict: subtitle #2 \(srt\): drop \(webm does not support srt\)$"):
+    with pytest.raises(UsageError, match=r"^strict=True: subtitle #2 \(srt\): drop \(webm does not support srt\)$"):
         render(clip, tmp_path / "out.webm", preset=preset, strict=True)
     silent = preset.override({"encoding": {"subtitles": False}})
     render(clip, tmp_path / "out.webm", preset=silent, strict=True)  # as asked

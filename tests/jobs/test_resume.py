@@ -21,7 +21,8 @@ from dnirender.jobs.job import make_job
 from dnirender.jobs.plan import make_plan
 from dnirender.jobs.prepare import prepare
 from dnirender.jobs.render import run
-from dnirender.jobs.workspace import Manifest
+from dnirender.jobs.workspace import Manifest, Workspace
+from dnirender.progress import ProgressTracker
 from support.clips import decoded, frame_number, leftovers, make_clip, packets, preset_of, tiny_endpoints
 
 LOSSLESS = {"codec": "ffv1", "pix_fmt": "yuv444p"}
@@ -42,8 +43,8 @@ def job(clip, endpoints):
 def stop_after(count, error=Stop):
     """Progress that stops the render once so many frames of the whole are done."""
 
-    def progress(done, _total, _alpha):
-        if done == count:
+    def progress(now):
+        if now.done == count and now.alpha is not None:
             raise error
 
     return progress
@@ -68,10 +69,10 @@ def test_the_same_job_goes_on_and_equals_one_that_was_not_stopped(tmp_path, job,
     assert not files(parts, "[!.]*")
     assert bool(leftovers(parts)) == (after > 4)
     seen = []
-    report = render(output=parts / name, progress=lambda done, total, _: seen.append((done, total)), **job)
+    report = render(output=parts / name, progress=seen.append, **job)
     kept = (after - 1) // 4 * 4
     assert report.resumed == kept and report.frames == 12
-    assert seen == [(number, 12) for number in range(kept + 1, 13)]
+    assert [now.done for now in seen if now.alpha is not None] == list(range(kept + 1, 13))
     if name == "out.mkv":  # Matroska gives every file another number
         assert hashes(parts / name) == hashes(whole / name)
         assert packets(parts / name, "audio") == packets(whole / name, "audio")
@@ -144,7 +145,7 @@ def test_a_changed_job_uses_nothing_of_the_old_one_and_says_so(tmp_path, job, ch
         changes = {"preset": job["preset"].override(changes["preset"])}
     report = render(output=target, **job | changes)
     assert report.resumed == 0
-    assert any(f"another job was begun on it, with other {told};" in warning for warning in report.warnings)
+    assert any(f"another job was started on it, with a different {told};" in warning for warning in report.warnings)
     render(output=straight, **job | changes)
     assert hashes(target) == hashes(straight)
     assert leftovers(tmp_path) == []
@@ -173,7 +174,7 @@ def test_files_that_changed_make_another_job(tmp_path, job, what):
         tiny_endpoints(tmp_path, day=0.0, night=-0.3)
     report = render(output=target, **job)
     assert report.resumed == 0
-    assert any(f"with other {what.split(',')[0]};" in warning for warning in report.warnings)
+    assert any(f"with a different {what.split(',')[0]};" in warning for warning in report.warnings)
     if what == "input":
         assert frame_number(decoded(target)[0][1]) == 100
 
@@ -208,7 +209,9 @@ def test_what_is_no_longer_to_be_had_is_told(tmp_path, job):
     (folder,) = tmp_path.glob(".*.parts")
     begun = Manifest.read(folder)
     replace(begun, engine={**begun.engine, "device": "cuda:7"}).write(folder)
-    with pytest.raises(ValueError, match="cuda:7.*so it was begun, and --restart begins anew"):
+    with pytest.raises(
+        ValueError, match="cuda:7.*; the job was started with this setting, and restart=True starts it anew"
+    ):
         render(output=target, **job)
     assert render(output=target, restart=True, **job).frames == 12
 
@@ -273,7 +276,7 @@ def test_a_full_disk_names_the_bytes_and_the_job_goes_on(tmp_path, job, monkeypa
         patch.setattr(os, "fsync", full)
         render(output=target, **job)
     assert "out.mkv: the disk is full: about " in str(error.value)
-    assert " more are needed, " in str(error.value) and "behind the 4 of 12 frames that are done" in str(error.value)
+    assert " more are needed, " in str(error.value) and "resumes after 4 of 12 frames" in str(error.value)
     assert render(output=target, **job).resumed == 4
 
 
@@ -283,7 +286,7 @@ def test_a_disk_that_is_too_small_is_refused_before_the_first_frame(tmp_path, jo
     usage = space.shutil.disk_usage(tmp_path)
     monkeypatch.setattr(space.shutil, "disk_usage", lambda _: usage._replace(free=900))
     with pytest.raises(
-        OutputError, match=r"the disk is too small: about \d+ kB are needed, 900 bytes are free in .*; make"
+        OutputError, match=r"the disk is too small: about \d+ kB are needed, 900 bytes are free in .*; free some"
     ):
         render(output=tmp_path / "out.mkv", **job)
     monkeypatch.setattr(space.shutil, "disk_usage", lambda _: usage._replace(free=200_000))
@@ -313,7 +316,7 @@ def test_another_job_does_not_take_leave_from_the_mark_of_one_that_is_done(tmp_p
         patch.setattr(work.Workspace, "cleanup", lambda _: (_ for _ in ()).throw(Stop))
         render(output=target, **job)
     before = target.read_bytes()
-    with pytest.raises(OutputError, match="out.mkv: exists already; -y overwrites it"):
+    with pytest.raises(OutputError, match="out.mkv: exists already; overwrite=True replaces it"):
         render(output=target, **job | {"keyframes": "0:1,11:0"})
     assert target.read_bytes() == before
 
@@ -353,6 +356,47 @@ def test_what_is_done_is_published_over_nothing_of_others(tmp_path, job, name):
     assert len(made) == (1 if name.endswith(".mkv") else 16), made
 
 
+@pytest.mark.parametrize("name", ["out.mkv", "out.gif", "f_%02d.png"])
+@pytest.mark.parametrize("restart", [False, True])
+def test_what_was_published_of_a_part_goes_when_the_whole_is_there(tmp_path, job, name, restart):
+    target = tmp_path / name
+    with pytest.raises(Stop):
+        render(output=target, keep_partial=True, progress=stop_after(10), **job)
+    partial = list(tmp_path.glob("*.partial*"))
+    assert partial
+    with pytest.raises(Stop):  # another job on the same target
+        render(output=target, progress=stop_after(10), **job | {"keyframes": "0:1"})
+    assert sorted(tmp_path.glob("*.partial*")) == sorted(partial)
+    told = []
+    run(prepare(make_plan(job_of(job, target, restart=restart))), notice=told.append)
+    assert not list(tmp_path.glob("*.partial*")) and leftovers(tmp_path) == []
+    assert sorted(told) == sorted(f"{path}: removed, {name} is complete" for path in partial)
+
+
+def test_a_part_that_is_not_as_it_was_published_stays(tmp_path, job):
+    target, partial = tmp_path / "out.mkv", tmp_path / "out.partial.mkv"
+    with pytest.raises(Stop):
+        render(output=target, keep_partial=True, progress=stop_after(10), **job)
+    partial.write_bytes(partial.read_bytes() + b"my own")
+    other = tmp_path / "out.partial-2.mkv"
+    other.write_bytes(b"mine")
+    render(output=target, **job)
+    assert partial.read_bytes().endswith(b"my own") and other.read_bytes() == b"mine"
+
+
+def test_a_part_goes_even_if_the_process_ended_before_it_was_removed(tmp_path, job, monkeypatch):
+    target = tmp_path / "out.mkv"
+    with pytest.raises(Stop):
+        render(output=target, keep_partial=True, progress=stop_after(10), **job)
+    with monkeypatch.context() as patch:
+        patch.setattr(Workspace, "remove_partial", lambda _: 1 / 0)
+        with pytest.raises(ZeroDivisionError):
+            render(output=target, **job)
+    assert target.exists() and (tmp_path / "out.partial.mkv").exists()
+    render(output=target, **job)
+    assert not (tmp_path / "out.partial.mkv").exists() and leftovers(tmp_path) == []
+
+
 def test_that_much_is_joined_is_told(tmp_path, job, monkeypatch):
     told = []
     monkeypatch.setattr(finish, "LARGE", 1000)
@@ -362,11 +406,11 @@ def test_that_much_is_joined_is_told(tmp_path, job, monkeypatch):
 
 def test_why_a_render_stopped_is_told_though_what_is_done_cannot_be_published(tmp_path, job, monkeypatch):
     told = []
-    monkeypatch.setattr(finish, "free_name", lambda _: (_ for _ in ()).throw(OutputError("no")))
+    monkeypatch.setattr(finish, "partial_path", lambda _: (_ for _ in ()).throw(OutputError("no")))
     prepared = prepare(make_plan(job_of(job, tmp_path / "out.mkv", keep_partial=True)))
     with pytest.raises(Stop):
-        run(prepared, stop_after(10), told.append)
-    assert told == ["warning: nothing was published of what is done (no)"]
+        run(prepared, ProgressTracker(stop_after(10)), told.append)
+    assert told == ["warning: the finished frames were not published (no)"]
 
 
 def job_of(job, output, **changes):
@@ -437,7 +481,7 @@ def test_a_signal_before_the_first_frame_has_its_exit_code(tmp_path, long_job, n
     command = [sys.executable, "-c", early + PROGRAM, *long_job]
     done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=60)
     assert done.returncode == code, done.stderr
-    assert "error: stopped before a segment was finished; the same command goes on" in done.stderr
+    assert "error: stopped before the next segment was finished; the same command resumes" in done.stderr
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="Windows has no such signals to send")
@@ -450,7 +494,9 @@ def test_a_signal_keeps_the_segments_and_says_how_to_go_on(tmp_path, long_job, n
     assert process.returncode == code, err
     kept = 20 * len(parts(tmp_path))
     assert kept >= 40 and not (tmp_path / "out.mp4").exists()
-    assert f"stopped; {kept} of 300 frames are kept; to go on: dnirender long.mp4 --model=day=day.safetensors" in err
+    assert (
+        f"stopped; {kept} of 300 frames are finished; to resume: dnirender long.mp4 --model=day=day.safetensors" in err
+    )
     again = start(tmp_path, *long_job, "--json")
     out, err = again.communicate(timeout=60)
     assert again.returncode == 0, err
@@ -502,3 +548,23 @@ def test_a_second_signal_does_not_wait_for_anything(tmp_path, long_job):
     _, err = process.communicate(timeout=20)
     assert process.returncode == 130
     assert "to go on" not in seen + err and len(parts(tmp_path)) >= 2
+
+
+@pytest.mark.parametrize("backend", ["torch", "openvino"])
+def test_a_resumed_render_keeps_its_backend_whatever_was_measured_since(tmp_path, job, monkeypatch, backend):
+    """Which one is faster, and known to be, may change between a run and the next."""
+    pytest.importorskip("openvino")
+    from dnirender.engine import backend_trial
+
+    known = backend_trial.Measured(1.0, 1.0, 1.0, 0.0)
+    monkeypatch.setattr(backend_trial.MeasurementCache, "measured", lambda *_: known)
+    faster = iter([backend == "openvino", backend != "openvino"])
+    monkeypatch.setattr(backend_trial, "is_openvino_better", lambda *_: next(faster))
+    target = tmp_path / "out.mkv"
+    with pytest.raises(Stop):
+        render(output=target, progress=stop_after(9), **job)
+    report = render(output=target, **job)
+    assert (report.backend, report.resumed) == (backend, 8)
+    assert next(faster) == (backend != "openvino")  # nobody asked
+    whole = render(output=tmp_path / "whole.mkv", backend=backend, **job)
+    assert hashes(tmp_path / "whole.mkv") == hashes(target) and whole.backend == backend

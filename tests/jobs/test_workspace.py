@@ -85,6 +85,18 @@ def test_a_manifest_that_cannot_be_read_is_none(tmp_path, content):
     assert not work.finished()  # what stood beside it was not ours to trust
 
 
+@pytest.mark.parametrize("content", ["[" * 500_000, '{"job": ' * 100_000, '{"job": ' + "9" * 500_000 + "}"])
+def test_a_manifest_that_expands_is_none(tmp_path, content):
+    (tmp_path / "manifest.json").write_text(content)
+    assert Manifest.read(tmp_path) is None
+
+
+def test_a_manifest_that_is_too_large_is_not_read(tmp_path):
+    with (tmp_path / "manifest.json").open("wb") as file:
+        file.truncate(1 << 40)  # no bytes on the disk: it has a hole
+    assert Manifest.read(tmp_path) is None
+
+
 def test_a_manifest_of_another_job_under_the_same_name_is_none(tmp_path):
     work = Workspace(tmp_path / "out.mp4", {"a": "1"})
     work.folder.mkdir()

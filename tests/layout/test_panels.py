@@ -202,12 +202,28 @@ def test_progress_is_held_within_the_clip():
 
 def test_the_curve_rises_with_the_position_along_the_path():
     def height_of(alpha):
-        picture = AlphaTrack([alpha] * 4, []).draw(640, 64, 0)[:, 320].astype(int)
+        all_in_use = [(1, 0, 0), (0, 1, 0), (0, 0, 1)]
+        picture = AlphaTrack([*all_in_use, *[alpha] * 97], []).draw(640, 64, 0)[:, 320].astype(int)
         return -float((picture.sum(axis=1) * np.arange(64)).sum() / picture.sum())
 
     heights = [height_of(alpha) for alpha in [(1, 0, 0), (0.5, 0.5, 0), (0, 1, 0), (0.5, 0, 0.5), (0, 0.5, 0.5)]]
     assert heights[0] < heights[1] < heights[2] < heights[4]
     assert heights[2] == heights[3]
+
+
+def test_the_curve_spans_the_height_between_the_endpoints_in_use():
+    """photo -> the_scream of ten painters, there and back, looks like 0 -> 1 -> 0 of two."""
+    there = [(1 - t, t) for t in np.linspace(0, 1, 30)]
+    two = [*there, *there[::-1]]
+    ten = [(a, 0, 0, 0, b, 0, 0, 0, 0, 0) for a, b in two]
+    keys = [(0.0, 0), (0.5, 29), (1.0, 59)]
+    plain = AlphaTrack(two, [(time, two[frame]) for time, frame in keys]).draw(640, 64, 0.5)
+    np.testing.assert_array_equal(
+        AlphaTrack(ten, [(time, ten[frame]) for time, frame in keys]).draw(640, 64, 0.5), plain
+    )
+    three = [(1, 0, 0, 0, 0), (0, 0, 1, 0, 0), (0, 0, 0, 0, 1)]
+    dense = [(1, 0, 0), (0, 1, 0), (0, 0, 1)]
+    np.testing.assert_array_equal(AlphaTrack(three, []).draw(640, 64, 0), AlphaTrack(dense, []).draw(640, 64, 0))
 
 
 def test_keys_are_marked_and_those_outside_the_clip_are_not():

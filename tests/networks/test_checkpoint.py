@@ -15,6 +15,7 @@ from torch import nn
 
 from dnirender.errors import ModelError
 from dnirender.networks.checkpoint import load_state_dict
+from dnirender.networks.wrappers import WRAPPERS, find_weights
 
 
 def refused(path):
@@ -59,7 +60,10 @@ def test_tensors_come_out_contiguous(tmp_path):
 
 
 def test_weights_are_unwrapped_in_order(tmp_path):
-    order = ("params_ema", "params-ema", "params", "model_state_dict", "state_dict", "model", "net")
+    order = (
+        "params_ema", "params-ema", "g_ema", "ema", "params", "generator", "g", "netG", "model_state_dict", "state_dict",
+        "model", "net", "weights",
+    )  # fmt: skip
     data = {key: {"w": torch.tensor([float(index)])} for index, key in reversed(list(enumerate(order)))}
     data["optimizer"] = {"lr": 0.1}
     for index, key in enumerate(order):
@@ -68,19 +72,69 @@ def test_weights_are_unwrapped_in_order(tmp_path):
         del data[key]
 
 
-def test_prefixes_go_when_every_name_has_them(tmp_path):
-    tensor = torch.zeros(1)
-    both = load_state_dict(saved(tmp_path / "x.pth", {"module.netG.a": tensor, "module.netG.b": tensor}))
-    assert list(both.state) == ["a", "b"]
-    one = load_state_dict(saved(tmp_path / "x.pth", {"module.a": tensor, "b": tensor}))
-    assert list(one.state) == ["module.a", "b"]
+def one(value):
+    return {"w": torch.tensor([float(value)])}
+
+
+@pytest.mark.parametrize(
+    ("data", "key", "where", "others"),
+    [
+        ({"model": {"ema": one(1), "online": one(0)}, "step": 3}, None, "model.ema", ()),
+        ({"g": one(0), "g_ema": one(1), "d": one(0), "g_optim": {"state": {}}}, None, "g_ema", ("g", "d")),
+        ({"g": one(1), "g_ema": one(0), "d": one(0)}, "g", "g", ("g_ema", "d")),
+        ({"ema": {"decay": 0.99, "updates": torch.tensor(7)}, "params": one(1)}, None, "params", ()),
+        ({"ema": {}, "model": one(1)}, None, "model", ()),
+        ({"ema": {"shadow": one(1), "decay": 0.9}, "net": one(0)}, None, "ema.shadow", ("net",)),
+        ({"mine": one(1), "yours": one(0)}, "mine", "mine", ("yours",)),
+        ({"a": {"b.c": {"params": one(1)}}, "d": one(0)}, "a.b.c", "a.b.c.params", ("d",)),
+        ({"state_dict": {"gen.w": one(1)["w"], "dis.w": one(0)["w"]}}, "gen", "state_dict.gen", ()),
+        ({"gen.w": one(1)["w"], "dis.w": one(0)["w"]}, "gen", "gen", ()),
+        (one(1), "params", None, ()),
+        (one(1), None, None, ()),
+    ],
+)
+def test_every_wrapper_is_opened_and_a_key_chooses(tmp_path, data, key, where, others):
+    checkpoint = load_state_dict(saved(tmp_path / "x.pth", data), key)
+    assert (checkpoint.unwrapped, checkpoint.others) == (where, others)
+    assert list(checkpoint.state) == ["w"] and checkpoint.state["w"].item() == 1
+
+
+def test_a_key_that_is_not_there_is_answered_with_those_that_are(tmp_path):
+    path = saved(tmp_path / "x.pth", {"g": one(1), "d": one(0), "step": 3})
+    with pytest.raises(ModelError) as caught:
+        load_state_dict(path, "h")
+    assert str(caught.value) == f"{path}: weights_key='h': there are no weights under it; there are under g, d"
+
+
+def test_wrappers_in_wrappers_are_searched_once(tmp_path):
+    inner, counted = {}, {}
+    for _ in range(6):
+        inner, counted = dict.fromkeys(WRAPPERS, inner), Counted(dict.fromkeys(WRAPPERS, counted))
+    assert refused(saved(tmp_path / "x.pth", inner)).startswith(f"entry {WRAPPERS[0]!r} is a dict")
+    assert find_weights({"model": counted, "net": {"w": torch.zeros(1)}})[1] == "net"
+    assert Counted.gets <= 6 * len(WRAPPERS)
+
+
+class Counted(dict):
+    gets = 0
+
+    def get(self, *arguments):
+        Counted.gets += 1
+        return super().get(*arguments)
+
+
+def test_names_stay_as_they_are(tmp_path):
+    names = ["module.netG.a", "module.netG.b"]
+    assert list(load_state_dict(saved(tmp_path / "x.pth", dict.fromkeys(names, torch.zeros(1)))).state) == names
 
 
 def test_numbers_are_skipped_and_containers_are_refused(tmp_path):
     data = OrderedDict(w=torch.zeros(1), epoch=3, note="x", best=None)
     assert list(load_state_dict(saved(tmp_path / "x.pth", data)).state) == ["w"]
-    message = refused(saved(tmp_path / "gan.pth", {"gen": {"w": torch.zeros(1)}, "disc": {}}))
-    assert message.startswith("entry 'gen' is a dict, expected a tensor, or the weights under params_ema, params-ema,")
+    message = refused(saved(tmp_path / "gan.pth", {"mine": {"w": torch.zeros(1)}, "disc": {}}))
+    assert message == "entry 'mine' is a dict, expected a tensor; weights_key='mine' opens it"
+    message = refused(saved(tmp_path / "gan.pth", {"a": {"w": torch.zeros(1)}, "b": {"w": torch.zeros(1)}}))
+    assert message == "entry 'a' is a dict, expected a tensor; weights_key= one of a, b opens it"
     assert refused(saved(tmp_path / "x.pth", {"epoch": 3})) == "holds no tensors"
     assert refused(saved(tmp_path / "x.pth", [torch.zeros(1)])) == "holds a list, expected named tensors (a state dict)"
 
@@ -97,7 +151,6 @@ def test_other_files_are_refused_with_a_reason(tmp_path):
     noise = np.random.default_rng(0).bytes(4000)
     for content in (
         b"hello",
-        b"<html>" * 99,
         noise,
         b"PK\x03\x04" + noise,
         complete[: len(complete) // 2],
@@ -106,13 +159,56 @@ def test_other_files_are_refused_with_a_reason(tmp_path):
         path.write_bytes(content)
         assert refused(path) == text
     with zipfile.ZipFile(path, "w") as archive:
-        archive.writestr("a.txt", "hi")
-    assert refused(path) == text
+        archive.writestr("a.pth", "hi")
+    assert refused(path) == "is a zip archive with 'a.pth', no checkpoint; unpack it and name the weights"
     path = tmp_path / "x.safetensors"
     path.write_bytes(b"hello, I am not what my name says")
     assert refused(path).startswith("not a valid safetensors file (")
     path.write_bytes((2**62).to_bytes(8, "little") + b"{}")
     assert refused(path).startswith("not a valid safetensors file (")
+
+
+CONVERTED = "expected the PyTorch weights it was converted from (.pth, .safetensors)"
+KINDS = {
+    b"\x08\x08\x12\x07pytorch\x1a\x051.8.1": f"is an ONNX model; {CONVERTED}",
+    b"\x08\x07:\xf0\x01\n\x10": f"is an ONNX model; {CONVERTED}",
+    b"7767517\n75 83\nInput": f"is an ncnn network (.param); {CONVERTED}",
+    b"\x47\x6b\x30\x01\x12\x34\x56\x78": f"is ncnn weights (.bin); {CONVERTED}",
+    b"<!DOCTYPE html><html>": "is an HTML page, such as a download or login page; download the file itself",
+    b"\xef\xbb\xbf\n <HTML lang=en>": "is an HTML page, such as a download or login page; download the file itself",
+    b"version https://git-lfs.github.com/spec/v1\noid sha256:4d7a\nsize 12345\n": (
+        "is a Git LFS pointer, not the weights; run git lfs pull, or download the file itself"
+    ),
+    b"/annex/objects/SHA256E-s1--2": "is a git-annex pointer, not the weights; run git annex get",
+    b'<?xml version="1.0"?>\n<net name="x">': f"is an OpenVINO network; {CONVERTED}",
+    b"<?xml version='1.0'?><Error><Code>AccessDenied": (
+        "is an XML file, such as the error of a server; download the file itself"
+    ),
+    b'{"metadata": {}, "weight_map"': "is JSON, such as an index or the error of a server; name the weights themselves",
+    b"\x1c\0\0\0TFL3\x14": f"is a TensorFlow Lite model; {CONVERTED}",
+    b"\x89HDF\r\n\x1a\n\0": f"is an HDF5 file, such as Keras writes; {CONVERTED}",
+    b"GGUF\x03\0\0\0": f"is a GGUF model; {CONVERTED}",
+    b"\x1f\x8b\x08\0": "is a packed archive; unpack it and name the file inside",
+    b"a.pth".ljust(257, b"\0") + b"ustar\0": "is a packed archive; unpack it and name the file inside",
+    b"\x89PNG\r\n\x1a\n": "is a picture or a video; name weights as the model",
+    b"\0\0\0\x20ftypisom": "is a picture or a video; name weights as the model",
+    bytes(100): f"is ncnn weights (.bin) or an incomplete download; {CONVERTED}",
+}
+
+
+@pytest.mark.parametrize("name", ["x.pth", "x.safetensors", "x.bin"])
+@pytest.mark.parametrize("head", KINDS, ids=lambda head: KINDS[head][:20])
+def test_other_formats_are_named_by_their_first_bytes(tmp_path, name, head):
+    path = tmp_path / name
+    path.write_bytes(head + b"\x01" * 50)
+    assert refused(path) == KINDS[head]
+
+
+@pytest.mark.parametrize("legacy", [False, True])
+def test_a_pickle_called_safetensors_is_read(tmp_path, legacy):
+    state = {"w": torch.arange(5.0)}
+    path = saved(tmp_path / "x.safetensors", state, _use_new_zipfile_serialization=not legacy)
+    assert torch.equal(load_state_dict(path).state["w"], state["w"])
 
 
 class Evil:

@@ -13,6 +13,7 @@ from torch import nn
 from dnirender.errors import ModelError
 from dnirender.networks import loading, network
 from dnirender.networks.architectures import paint, relight
+from dnirender.networks.checkpoint import Checkpoint
 from dnirender.networks.loading import load
 from dnirender.networks.network import Network
 from dnirender.networks.weights import MixedModule
@@ -66,6 +67,82 @@ def compact(features=8, convs=1, scale=1, fill=None):
     return state if fill is None else {name: torch.full_like(t, fill) for name, t in state.items()}
 
 
+def dncnn(features=8, layers=8):
+    """The state dict of a DnCNN without BatchNorm, whose names all begin with `model.`."""
+    shapes = [(features, 3), *[(features, features)] * (layers - 2), (3, features)]
+    return {
+        f"model.{2 * index}.{kind}": torch.randn(*shape, 3, 3) if kind == "weight" else torch.randn(shape[0])
+        for index, shape in enumerate(shapes)
+        for kind in ("weight", "bias")
+    }
+
+
+def prefixed(prefix, state):
+    return {prefix + name: tensor for name, tensor in state.items()}
+
+
+PREFIXES = ["", "model.", "generator.", "module.", "netG.", "net_g.", "_orig_mod.", "model._orig_mod.", "x.y.", "body."]
+
+
+@pytest.mark.parametrize("state", [compact(), dncnn()], ids=["compact", "DnCNN"])
+@pytest.mark.parametrize("prefix", PREFIXES)
+def test_a_prefix_goes_only_where_no_architecture_fits_with_it(tmp_path, prefix, state):
+    plain, wrapped = saved(tmp_path / "a.pth", state), saved(tmp_path / "b.pth", prefixed(prefix, state))
+    network, path = load({"a": plain, "b": wrapped})
+    assert torch.equal(path.stack[0], path.stack[1])
+    assert network.architecture == {"body": "RealESRGAN Compact", "model": "DnCNN"}[next(iter(state)).split(".")[0]]
+    if prefix not in ("", "module.", "netG."):  # which spandrel removes
+        assert network.notes == (f"{wrapped}: reads the tensors' names without {prefix!r}",)
+    alone, _ = load({"b": wrapped})
+    assert alone.architecture == network.architecture
+
+
+def test_of_a_lightning_checkpoint_the_generator_is_taken(tmp_path):
+    state, other = compact(), compact(features=4)
+    lightning = {
+        "epoch": 3,
+        "pytorch-lightning_version": "2.0",
+        "state_dict": prefixed("generator.", state) | prefixed("discriminator.", other) | {"loss.w": torch.zeros(1)},
+        "optimizer_states": [{"state": {}}],
+        "hyper_parameters": {"lr": 1e-4},
+    }
+    files = {"a": saved(tmp_path / "a.pth", state), "b": saved(tmp_path / "b.ckpt", lightning)}
+    network, path = load(files)
+    assert torch.equal(path.stack[0], path.stack[1])
+    assert network.notes == (
+        f"{files['b']}: takes the weights under 'state_dict'; reads the tensors' names without 'generator.'",
+    )
+    chosen, _ = load({"b": files["b"]}, weights_key="discriminator")
+    assert chosen.module.num_feat == 4
+
+
+def test_ema_is_preferred_and_a_key_chooses(tmp_path):
+    state, other = compact(), compact()
+    plain = saved(tmp_path / "a.pth", state)
+    gan = saved(tmp_path / "b.pth", {"g": prefixed("module.", other), "g_ema": prefixed("module.", state), "d": {}})
+    network, path = load({"a": plain, "b": gan})
+    assert torch.equal(path.stack[0], path.stack[1])
+    assert network.notes == (f"{gan}: takes the weights under 'g_ema'; there is g too (weights_key='g')",)
+    _, path = load({"a": saved(tmp_path / "a.pth", other), "b": gan}, weights_key="g")
+    assert torch.equal(path.stack[0], path.stack[1])
+    with pytest.raises(ModelError, match=r"weights_key='d': there are no weights under it; there are under g, g_ema$"):
+        load({"b": gan}, weights_key="d")
+    with pytest.raises(ModelError, match=r"weights_key='params': no file has several entries to choose from$"):
+        load({"a": plain}, weights_key="params")
+
+
+def test_our_own_architectures_lose_their_prefix_too(tmp_path, toys):
+    path = tmp_path / "wrapped.safetensors"
+    save_file(prefixed("_orig_mod.model.", Toy().state_dict()), path, {"architecture": "toy"})
+    network, _ = load({"a": toys("a"), "b": path})
+    assert network.architecture == "toy" and "without '_orig_mod.model.'" in network.notes[0]
+
+
+def test_what_fits_nothing_is_said_of_the_names_in_the_file(tmp_path):
+    path = saved(tmp_path / "x.pth", {"model.a.weight": torch.zeros(3), "model.a.bias": torch.zeros(3)})
+    assert "no known network has these weights (model.a.weight, model.a.bias, ...)" in refused({"a": path})
+
+
 def saved(path, state):
     torch.save(state, path)
     return path
@@ -99,7 +176,8 @@ def test_relight_loads_without_importing_spandrel(tmp_path):
     code = """if True:
         import sys
         from pathlib import Path
-        from dnirender.networks.loading import load
+        from dnirender.networks.checkpoint import Checkpoint
+from dnirender.networks.loading import load
         path = Path(sys.argv[1])
         net, _ = load({"day": path, "night": path})
         print(net.architecture, net.scale, net.multiple, "spandrel" in sys.modules, "torchvision" in sys.modules)
@@ -225,7 +303,8 @@ def test_unknown_networks_are_refused(tmp_path):
     path = saved(tmp_path / "x.pth", state)
     assert refused({"a": path}) == (
         f"{path}: no known network has these weights (Variable, Variable_1, Variable_2, ...); expected one of ours "
-        "(relight, paint) or one that spandrel detects, such as ESRGAN, RealESRGAN Compact, DnCNN or SwinIR"
+        "(relight, paint) or one that spandrel detects, such as ESRGAN, RealESRGAN Compact, DnCNN or SwinIR; "
+        "register_architecture adds others"
     )
 
 
@@ -332,3 +411,68 @@ def test_style_nets_are_refused_for_now():
     path = MODELS / "fast_style_la_muse.pth"
     message = refused({"a": path, "b": MODELS / "fast_style_matta.pth"})
     assert message.startswith(f"{path}: no known network has these weights (Variable, Variable_1, Variable_10, ...);")
+
+
+# --- endpoints that need no module of their own
+
+
+def _counted(monkeypatch):
+    built = []
+    build = loading._build
+    monkeypatch.setattr(loading, "_build", lambda path, *rest: built.append(path.stem) or build(path, *rest))
+    return built
+
+
+def _relights(folder, count, change=None):
+    """Weights files of our own architecture; `change` alters the state of the last."""
+    files = {}
+    for number in range(count):
+        torch.manual_seed(number)
+        state = {
+            name: torch.randn_like(tensor) for name, tensor in relight.RelightNet((16, 16, 16)).state_dict().items()
+        }
+        if change and number == count - 1:
+            state = change(state)
+        files[f"e{number}"] = folder / f"e{number}.safetensors"
+        save_file(state, files[f"e{number}"], {"architecture": "relight"})
+    return files
+
+
+def test_endpoints_like_the_first_need_no_module_and_have_their_own_weights(tmp_path, monkeypatch):
+    files, built = _relights(tmp_path, 3), _counted(monkeypatch)
+    _, quick = load(files)
+    assert built == ["e0"]
+    monkeypatch.setattr(loading, "_ready_states", lambda *_: {})
+    _, slow = load(files)
+    assert built == ["e0", "e0", "e1", "e2"]
+    assert torch.equal(quick.stack, slow.stack) and quick.layout == slow.layout and quick.names == slow.names
+    assert len({row.sum().item() for row in quick.stack}) == 3
+
+
+def test_what_is_not_like_the_first_is_built_and_told(tmp_path, monkeypatch):
+    built = _counted(monkeypatch)
+    files = _relights(tmp_path, 2, lambda state: dict(list(state.items())[1:]))
+    with pytest.raises(ModelError, match="does not fit"):
+        load(files)
+    assert built == ["e0", "e1"]
+
+
+def test_modules_with_statistics_or_renamed_tensors_are_all_built():
+    """Batch normalization is folded, and integers may say how a network is built."""
+
+    def ready(module, first, second):
+        return loading._ready_states(module, {"a": Checkpoint(first, {}), "b": Checkpoint(second, {})})
+
+    conv = nn.Conv2d(3, 3, 1)
+    state = {name: tensor.detach() for name, tensor in conv.state_dict().items()}
+    other = {name: tensor + 1 for name, tensor in state.items()}
+    assert list(ready(conv, state, other)) == ["b"]
+    assert ready(nn.Sequential(conv), state, other) == {}
+    assert ready(conv, other, other) == {}
+    norm = nn.BatchNorm2d(3)
+    assert ready(norm, dict(norm.state_dict()), dict(norm.state_dict())) == {}
+    counted = nn.Module()
+    counted.register_buffer("heads", torch.tensor(4))
+    first = dict(counted.state_dict())
+    assert list(ready(counted, first, {"heads": torch.tensor(4)})) == ["b"]
+    assert ready(counted, first, {"heads": torch.tensor(8)}) == {}

@@ -1,6 +1,7 @@
 """Mixed weights: endpoints are bit-exact, mixes are rounded once, addresses never change."""
 
 import copy
+import itertools
 import re
 
 import pytest
@@ -34,7 +35,7 @@ def make_path(count, **options):
 
 
 def named(states):
-    return {"abcd"[index]: state for index, state in enumerate(states)}
+    return {"abcdef"[index]: state for index, state in enumerate(states)}
 
 
 def bits(tensor):
@@ -74,6 +75,22 @@ def test_the_gap_between_two_endpoints_is_not_read():
     live = MixedModule(WeightPath(named(states)), make_module())
     live.write((0.5, 0.0, 0.5))
     assert torch.equal(live.module[0].weight, 0.5 * states[0]["0.weight"] + 0.5 * states[2]["0.weight"])
+
+
+SUBSETS = [used for count in range(1, 7) for used in itertools.combinations(range(6), count)]
+
+
+@pytest.mark.parametrize("used", SUBSETS, ids=lambda used: "".join(map(str, used)))
+def test_any_choice_of_endpoints_is_their_sum_and_reads_no_other(used):
+    path = make_path(6)
+    alpha = [0.0] * 6
+    for place, index in enumerate(used):
+        alpha[index] = (place + 1.0) / sum(range(1, len(used) + 1))
+    terms = path.stack.double() * torch.tensor(alpha, dtype=torch.float64)[:, None]
+    path.stack[[index for index in range(6) if index not in used]] = float("nan")
+    flat = torch.empty_like(path.stack[0])
+    path.mix(tuple(alpha), flat)
+    assert ((flat - terms.sum(0)).abs() <= 2**-22 * terms.abs().sum(0) + 1e-37).all()
 
 
 def test_the_middle_is_the_mean_to_the_last_bit():

@@ -37,8 +37,8 @@ def test_pictures_depend_on_nothing_but_the_job(tmp_path, name):
             assert rendered(f"{backend}{number}.mkv", backend=backend, threads=2, **options) == wanted, options
         for stop in (3, 9):
 
-            def progress(done, _total, _alpha, stop=stop):
-                if done == stop:
+            def progress(now, stop=stop):
+                if now.done == stop:
                     raise Stop
 
             target = f"{backend}stopped{stop}.mkv"

@@ -49,11 +49,14 @@ def child(arguments, done, steps, deadly):
     run = render.run
 
     def watched(prepared, progress, notice=None):
+        wrote = progress.wrote
+
         def tell(count, total, alpha):
             done.value = count
-            progress(count, total, alpha)
+            wrote(count, total, alpha)
 
-        return run(prepared, tell, notice)
+        progress.wrote = tell
+        return run(prepared, progress, notice)
 
     render.run = watched
     sys.exit(main.main(arguments))

@@ -37,7 +37,9 @@ def make(path, offsets, first, audio="aac", frames=50):
 
 def check(source, target, tracks, report):
     for index in range(tracks):
-        assert abs(lag(source, target, index)) <= 0.00101
+        # Opus begins 6.5 ms early, which Matroska rounds once more.
+        copied = report.streams[index].endswith(": copy")
+        assert abs(lag(source, target, index)) <= (0.00101 if copied else 0.00151)
         if report.streams[index].endswith(": copy"):
             assert sound_data(target, index) == sound_data(source, index)
             assert abs(offset(target, index) - offset(source, index)) <= MILLISECOND

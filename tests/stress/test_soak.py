@@ -19,9 +19,9 @@ endpoints = [{"name": Path(w).stem, "weights": w} for w in weights]
 preset = Preset.checked({"name": "t", "network": {"endpoints": endpoints},
                          "encoding": {"options": {"preset": "ultrafast"}}}, "t")
 page, seen = os.sysconf("SC_PAGE_SIZE"), []
-def progress(done, total, alpha):
-    if done % 250 == 0:
-        seen.append((done, int(Path("/proc/self/statm").read_text().split()[1]) * page))
+def progress(now):
+    if now.alpha and now.done % 250 == 0:
+        seen.append((now.done, int(Path("/proc/self/statm").read_text().split()[1]) * page))
 report = render(clip, target, preset=preset, dtype="fp32", backend="torch", progress=progress)
 after = int(Path("/proc/self/statm").read_text().split()[1]) * page
 print(json.dumps({"seen": seen, "after": after, "frames": report.frames, "fps": report.fps}))

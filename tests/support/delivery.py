@@ -38,13 +38,14 @@ class Identity:
     """Replaces the engine if torch is not installed; returns every frame unchanged."""
 
     device, network = SimpleNamespace(type="cpu"), SimpleNamespace(scale=1)
-    dtype, backend, decision, workers, tile, weight_writes, threads = "fp32", "none", "", 1, None, 0, 1
+    dtype, backend, decision, workers, tile, weight_writes, threads = "fp32", "torch", "", 1, None, 0, 1
     fp32_frames: ClassVar[list[int]] = []
+    pace, measurements = None, SimpleNamespace(read=lambda *_, **__: {}, write=lambda *_, **__: None)
 
     def autotune(self, *_):
         pass
 
-    def seconds_per_frame(self, *_):
+    def measure_pace(self):
         return 1e-6
 
     def __call__(self, batches):

@@ -373,6 +373,29 @@ def test_frame_keys_stand_at_their_frames_time_among_time_keys():
     assert [alpha[1] for alpha in halfway.alphas] == [0, 0.2, 0.6, 0.8, 0]
 
 
+@pytest.mark.parametrize(
+    ("text", "warning"),
+    [
+        ("0:0, 40:1", ""),
+        ("0:0, end:1", ""),
+        ("0:1, 500:1", ""),
+        ("500:1", ""),
+        ("0:0, 41:1", '"41:1" (key 2) is behind the last frame, 40: its value is not reached, the last frame has 0.976'),
+        ("0:0, 80:1@smooth", '"80:1@smooth" (key 2) is behind the last frame, 40: its value is not reached, the last frame has 0.500'),
+        ("0:0@smooth, 100:1", '"100:1" (key 2) is behind the last frame, 40: its value is not reached, the last frame has 0.352'),
+        ("0:day, 80:1x", '"80:1x" (key 2) is behind the last frame, 40: its value is not reached, the last frame has 0.500*day+0.500*1x'),
+        ("0:0, 20:1, 99:1, 100:0", '"100:0" (key 4) is behind the last frame, 40: its value is not reached, the last frame has 1.000'),
+        ("9:0.5, 100:0.50001", '"100:0.50001" (key 2) is behind the last frame, 40: its value is not reached, the last frame has 0.500003407'),
+        ("0:(t/100), 50:1", '"50:1" (key 2) is behind the last frame, 40: its value is not reached, the last frame has 0.400'),
+        ("90:day, 95:1x", '"95:1x" (key 2) is behind the last frame, 40: its value is not reached, the last frame has day'),
+        ("0s:0, 2s:1", '"2s:1" (key 2) is behind the last frame, 40: its value is not reached, the last frame has 0.833'),
+    ],
+)  # fmt: skip
+def test_a_value_behind_the_clip_is_named_with_how_far_it_gets(text, warning):
+    track = Timeline.parse(text).resolve(ENDPOINTS, at_fps(41))
+    assert track.unreached == (f"keyframes: {warning}" if warning else "")
+
+
 def test_frame_keys_alone_ignore_pts():
     uneven = [Fraction(t) for t in (0, 1, 7, 8, 100)]
     assert Timeline.parse("0:0, end:1").resolve(["a", "b"], uneven) == Timeline.parse("0:0, 4:1").resolve(
@@ -458,7 +481,7 @@ def test_a_timeline_says_what_the_user_wrote():
     assert str(timeline.keyframes[0].easing) == "ease-in-cubic"
 
 
-VALUES = "a number 0..1, an endpoint's name or a mix such as 0.3*day+0.7*night"
+VALUES = "a number 0..1, an endpoint's name, a mix such as 0.3*day+0.7*night or an expression such as 0.5+0.5*sin(t/9)"
 POSITIONS = "a frame (12, -1), a time (2.5s, 1:30, 00:01:30.500), 50% or end"
 PARTS = "expected POSITION:VALUE[@EASING]"
 JUMPS = "jump-start|jump-end|jump-none|jump-both"
@@ -467,7 +490,7 @@ MALFORMED = {
     "": f"keyframes: empty; {PARTS}, for example 0:0,end:1",
     " \n ": f"keyframes: empty; {PARTS}, for example 0:0,end:1",
     "0": f'keyframes: "0" (key 1): no colon between position and value; {PARTS}',
-    "0:0,": f'keyframes: "" (key 2): no colon between position and value; {PARTS}',
+    "0:0,,9:1": f'keyframes: "" (key 2): no colon between position and value; {PARTS}',
     "0:0,5 ,9:1": f'keyframes: "5" (key 2): no colon between position and value; {PARTS}',
     ":1": f'keyframes: ":1" (key 1): unknown position ""; expected {POSITIONS}',
     "abc:0": f'keyframes: "abc:0" (key 1): unknown position "abc"; expected {POSITIONS}',
@@ -488,17 +511,20 @@ MALFORMED = {
     "0:-inf": 'keyframes: "0:-inf" (key 1): -inf is not a finite number',
     "0:1e400": 'keyframes: "0:1e400" (key 1): the number "1e400" is out of range',
     "0:1e-999999999": 'keyframes: "0:1e-999999999" (key 1): the number "1e-999999999" is out of range',
-    "0:1.5": 'keyframes: "0:1.5" (key 1): 1.5 is outside 0..1; use --extrapolate to go beyond the endpoints',
-    "1:30": 'keyframes: "1:30" (key 1): 30 is outside 0..1; use --extrapolate to go beyond the endpoints',
-    "0:-1": 'keyframes: "0:-1" (key 1): -1 is outside 0..1; use --extrapolate to go beyond the endpoints',
+    "0:1.5": 'keyframes: "0:1.5" (key 1): 1.5 is outside 0..1; use extrapolate=True to go beyond the endpoints',
+    "1:30": 'keyframes: "1:30" (key 1): 30 is outside 0..1; use extrapolate=True to go beyond the endpoints',
+    "0:-1": 'keyframes: "0:-1" (key 1): -1 is outside 0..1; use extrapolate=True to go beyond the endpoints',
     "0:2*day-1*1x": 'keyframes: "0:2*day-1*1x" (key 1): a weight is negative; '
-    "use --extrapolate to go beyond the endpoints",
+    "use extrapolate=True to go beyond the endpoints",
     "0:0*day+0*1x": 'keyframes: "0:0*day+0*1x" (key 1): the weights sum to 0; expected 1',
     "0:0.5+0.5*day": f'keyframes: "0:0.5+0.5*day" (key 1): 0.5 has no endpoint name; expected {VALUES}',
     "0:day 1x": f'keyframes: "0:day 1x" (key 1): cannot read "1x"; expected {VALUES}',
     "0:0.5*day+": f'keyframes: "0:0.5*day+" (key 1): cannot read "+"; expected {VALUES}',
-    "0:50%": f'keyframes: "0:50%" (key 1): 50 has no endpoint name; expected {VALUES}',
-    "0:(sin(t))": f'keyframes: "0:(sin(t))" (key 1): cannot read "(t)"; expected {VALUES}',
+    "0:150%": 'keyframes: "0:150%" (key 1): 150% is outside 0..1; use extrapolate=True to go beyond the endpoints',
+    "0:'0": 'keyframes: unbalanced quote in "0:\'0"',
+    "0:0.5*": 'keyframes: "0:0.5*" (key 1): expected a value, got the end at character 5',
+    "0:t@smooth": 'keyframes: "0:t@smooth" (key 1): an expression has a value of its own at every frame; '
+    "it has no easing",
     "0:(0": 'keyframes: unbalanced parenthesis in "0:(0"',
     "0:0)": 'keyframes: unbalanced parenthesis in "0:0)"',
     "0:0@hold@hold": f'keyframes: "0:0@hold@hold" (key 1): two easings; {PARTS}',
@@ -575,11 +601,11 @@ def test_what_does_not_fit_the_clip_is_explained(text, message):
         (lambda: parse_position("soon"), f'unknown position "soon"; expected {POSITIONS}'),
         (
             lambda: Timeline.parse("0:1e9", extrapolate=True),
-            'keyframes: "0:1e9" (key 1): 1e9 is out of range; --extrapolate allows -100 to 100',
+            'keyframes: "0:1e9" (key 1): 1e9 is out of range; extrapolate=True allows -100 to 100',
         ),
         (
             lambda: Timeline.parse("0:101*a-100*b", extrapolate=True),
-            'keyframes: "0:101*a-100*b" (key 1): a weight is out of range; --extrapolate allows -100 to 100',
+            'keyframes: "0:101*a-100*b" (key 1): a weight is out of range; extrapolate=True allows -100 to 100',
         ),
         (
             lambda: Timeline.parse("0:2*a-0.5*b", extrapolate=True),

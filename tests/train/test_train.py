@@ -161,7 +161,7 @@ def test_each_stage_changes_what_it_may_and_nothing_else(tmp_path):
 
 def test_a_checkpoint_of_another_recipe_is_refused(tmp_path):
     trained(tmp_path)
-    with pytest.raises(TrainingError, match="another recipe"):
+    with pytest.raises(TrainingError, match="belongs to another recipe"):
         trained(tmp_path, settings={"x": 1.0})
     trained(tmp_path, [*STAGES[:2], {"train": "path", "steps": 8}])  # longer is the same recipe
 
@@ -191,11 +191,11 @@ STYLE = {
     [
         ({"kind": "music"}, ["kind", "relight", "'music'"]),
         ({"stages": []}, ["stages", "at least 1"]),
-        ({"stages": [{"train": "base", "steps": 3}]}, ["endpoint is one of photo, one", "None"]),
+        ({"stages": [{"train": "base", "steps": 3}]}, ["endpoint: expected one of photo, one", "None"]),
         ({"stages": [{"train": "path", "steps": 0}]}, ["stages[0].steps", "0"]),
         ({"training": {"bach": 1}}, ["training.bach", "did you mean batch?"]),
         ({"endpoint": []}, ["endpoint", "did you mean endpoints?"]),
-        ({"endpoints": [{"name": "a"}, {"name": "one"}]}, ["a: a painted endpoint needs an image"]),
+        ({"endpoints": [{"name": "a"}, {"name": "one"}]}, ["a: expected an image, or identity: true"]),
         ({"endpoints": [{"name": "one", "identity": True}] * 2}, ["differ in name"]),
         ({"endpoints": [{"name": "render", "identity": True}, {"name": "one", "image": "x"}]}, ["name of a panel"]),
     ],
@@ -258,10 +258,10 @@ def test_training_refuses_before_it_begins(studio, capsys):
     (studio / "tiny").mkdir()
     (studio / "tiny" / "tiny.yaml").write_text("mine")
     fails(["tiny.yaml", "--data", "data"], 5, "tiny.yaml: exists", "-y")
-    fails(["tiny.yaml", "--data", "data", "-o", ".", "-y"], 5, "would replace its recipe")
+    fails(["tiny.yaml", "--data", "data", "-o", ".", "-y"], 5, "would overwrite its recipe")
     fails(["tiny.yaml", "-o", "x"], 1, "no such folder of photographs", "--data")
     (studio / "shown.yaml").write_text(json.dumps(STYLE | {"show": ["x.png"]}))
-    fails(["shown.yaml", "--data", "data", "-o", "x"], 1, "x.png: no such picture for the contact sheet")
+    fails(["shown.yaml", "--data", "data", "-o", "x"], 1, "x.png: no such image for the contact sheet")
     fails(["nothing"], 2, "no such recipe", "day-to-night")
     fails(["tiny.yaml", "--data", "data", "-o", "x", "--features", "."], 1, DISTILLED, "--features")
     (studio / "data" / "photos" / "0.png").unlink()
@@ -301,7 +301,7 @@ def test_a_painting_joins_only_painters(studio):
         options = {"steps": 1, "size": 64, "strength": 1.0, "start": None} | how
         return add_endpoint.prepare(Preset.load(family), Path("data/b.png"), name, photos, features, **options)
 
-    with pytest.raises(ModelError, match="is no painter"):
+    with pytest.raises(ModelError, match="is not a painter"):
         prepare()
     with pytest.raises(UsageError, match="has an endpoint of that name"):
         prepare(name="night")
@@ -408,15 +408,15 @@ def test_between_two_paintings_the_mixture_of_their_styles_is_aimed_at(studio):
     assert one.distance(middle) < one.distance(other)
 
 
-def test_a_newcomer_starts_at_its_painter_and_at_the_untouched_picture(studio):
+def test_a_new_endpoint_starts_from_its_painter_and_the_identity(studio):
     assert main(["train", "tiny.yaml", "--data", "data"]) == 0
     family = Preset.load("tiny/tiny.yaml")
     options = {"steps": 1, "size": 64, "strength": 1.0, "start": None}
-    newcomer = add_endpoint.prepare(
+    new = add_endpoint.prepare(
         family, Path("data/b.png"), "mine", [Path("data/photos")], Path("data/perceptual"), **options
     )
-    run = loop.Run(newcomer.task, CPU)
-    newcomer.load(run)
+    run = loop.Run(new.task, CPU)
+    new.load(run)
     for k, endpoint in enumerate(family.network.endpoints):
         for name, value in load_file(endpoint.weights).items():
             torch.testing.assert_close(run.space.endpoint(k)[name], value.float(), atol=1e-6, rtol=0)

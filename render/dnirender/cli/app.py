@@ -1,6 +1,6 @@
-"""The command line: reads options, calls the functions that a Python user calls, and says what happened.
+"""The command line: reads options, calls the functions that a Python user calls, and prints the result.
 
-Torch and OpenCV are imported inside the commands, so that help and argument errors answer at once.
+Torch and OpenCV are imported inside the commands, so that help and usage errors are immediate.
 """
 
 from __future__ import annotations

@@ -13,31 +13,28 @@ from dnirender.cli.app import app
 from dnirender.cli.options import (
     ENGINE,
     AsJson,
+    ChosenPreset,
     GroupedCommand,
-    Models,
-    PresetOption,
     build_job,
-    choose_preset,
     with_options,
 )
 from dnirender.cli.output import format_table
 
 
 @app.command(name="bench", cls=GroupedCommand)
-@with_options(("video_stream", "width", "height", *ENGINE))
+@with_options(("weights_key", "keep_colors", "video_stream", "width", "height", *ENGINE))
 def bench_command(
+    preset: ChosenPreset,
     options: dict[str, Any],
     source: Annotated[
-        Path | None, typer.Argument(help="A video; without one a clip is made.", metavar="[INPUT]")
+        Path | None, typer.Argument(help="A video.  [default: a generated clip]", metavar="INPUT")
     ] = None,
-    preset: PresetOption = None,
-    model: Models = None,
     as_json: AsJson = False,
 ) -> None:
-    """Measure how fast this machine renders, and what bounds it."""
+    """Measure how fast this machine renders, and what limits the speed."""
     from dnirender.jobs.benchmark import bench
 
-    name, chosen = choose_preset(preset, model)
+    name, chosen = preset
     job = build_job(source or Path("bench.mp4"), Path(f"bench.{name}.mp4"), chosen, options)
     figures = bench(job, sample=source is None)
     if as_json:
@@ -47,11 +44,11 @@ def bench_command(
         format_table(
             {
                 "preset": f"{name}, {figures.size}",
-                "speed": f"{figures.fps:.1f} frames/s, bound by {figures.bound}",
-                "a frame": f"{figures.whole:.1f} ms from file to file; "
-                f"networks alone {figures.networks:.1f} ms, all the rest alone {figures.rest:.1f} ms",
+                "speed": f"{figures.fps:.1f} frames/s, limited by {figures.bound}",
+                "time per frame": f"{figures.whole:.1f} ms from file to file; "
+                f"networks alone {figures.networks:.1f} ms, everything else alone {figures.rest:.1f} ms",
                 "start-up": f"{figures.startup:.1f} s",
-                "chosen": f"{figures.device}, {figures.dtype}, {figures.backend}, {figures.workers} side by side, "
+                "settings": f"{figures.device}, {figures.dtype}, {figures.backend}, {figures.workers} in parallel, "
                 f"batch {figures.batch}, tile {figures.tile}",
                 "why": figures.why,
             }

@@ -1,4 +1,4 @@
-"""A group of commands of which one need not be named."""
+"""A group of commands with a default command."""
 
 from __future__ import annotations
 
@@ -8,13 +8,13 @@ from typer.core import TyperGroup
 
 
 class DefaultCommand(TyperGroup):
-    """A group whose command is `default` unless another one is named; its help is that of `default` and the list."""
+    """A group that runs `default` unless another command is named. Its help is that of `default`, then the commands."""
 
     default: ClassVar[str]
     usage: ClassVar[str]
 
     def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
-        """Puts the default in front of arguments that name no command."""
+        """Inserts the default command if none is named."""
         named = [name for name in self.commands if name != self.default]
         if not args:
             args = ["--help"]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+import time
 import warnings
 from collections.abc import Sequence
 
@@ -11,8 +12,9 @@ from dnirender.cli.app import app
 from dnirender.cli.options import new_flags, to_flags
 from dnirender.cli.output import print_error, print_warning
 from dnirender.cli.render import INTERRUPTED
-from dnirender.cli.signals import handle_signals
-from dnirender.errors import RenderError
+from dnirender.cli.signals import Invocation, handle_signals
+from dnirender.cli.start import leave_out_unused
+from dnirender.errors import PackageWarning, RenderError
 
 COMMANDS = (presets, info, sheet, bench, verify, train)
 """Modules that register their command at import."""
@@ -20,6 +22,10 @@ COMMANDS = (presets, info, sheet, bench, verify, train)
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Runs the command line and returns the exit code: 0, or that of the error, or 130 or 143 when stopped."""
+    # Seconds since the process began, but for what it waited for the disk.
+    began = time.perf_counter() - (time.process_time() if arguments is None else 0)
+    if arguments is None:
+        leave_out_unused()
     words, renamed = new_flags(list(sys.argv[1:] if arguments is None else arguments))
     for warning in renamed:
         print_warning(warning)
@@ -27,9 +33,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     heard: list[int] = []
     try:
         with handle_signals() as heard:
-            result = app(args=words, prog_name="dnirender", standalone_mode=False, obj=words)
+            result = app(args=words, prog_name="dnirender", standalone_mode=False, obj=Invocation(words, began))
     except RenderError as error:
-        return print_error(to_flags(str(error)), error.exit_code)
+        return print_error(to_flags(str(error)), error.exit_code, getattr(error, "__notes__", ()))
     except KeyboardInterrupt:
         return _interrupted(heard)
     except Exception as error:
@@ -45,8 +51,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _show_warning(message: Warning | str, category: type[Warning], *_: object, **__: object) -> None:
-    """A FutureWarning is meant for the user; others are for developers, who see them in the tests."""
-    if issubclass(category, FutureWarning):
+    """Some are meant for the user; others are for developers, who see them in the tests."""
+    if issubclass(category, FutureWarning | PackageWarning):
         print_warning(str(message))
 
 

@@ -7,61 +7,59 @@ import inspect
 import re
 from collections.abc import Callable, Collection, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, get_args, get_origin
+from typing import TYPE_CHECKING, Annotated, Any, NamedTuple, get_args, get_origin
 
 import typer
 from pydantic.fields import FieldInfo
 from typer.core import TyperCommand
 
 from dnirender.errors import UsageError
-from dnirender.jobs.options import JOB_OPTIONS
+from dnirender.jobs.options import JOB_OPTIONS, RENAMED
+from dnirender.options import parse_pairs
 from dnirender.preset import DEFAULT_PRESET, PRESET_OPTIONS, Preset
 
 if TYPE_CHECKING:
     from dnirender.jobs.job import Job
 
-GROUPS = ("timeline", "input", "output", "comparison", "speed", "safety", "messages")
+GROUPS = ("effect", "timeline", "input", "output", "comparison", "speed", "safety", "messages")
 """The headings of `--help`, in order."""
 FIELDS = {name: found for name, (_, found) in (*PRESET_OPTIONS.items(), *JOB_OPTIONS.items())}
 """By option: (field's name, field, flag)."""
-OLD_FLAGS = {"--segment": "--segment-frames", "--yes": "--overwrite"}
-"""Flags of the version before, and what they are called now."""
-SHEET = ("frames", "alphas")
-"""Options of `sheet` alone."""
-ENGINE = ("device", "dtype", "backend", "threads", "tile")
+OTHER_FIELDS = ("model", "frames", "alphas", "name", "features")
+"""Arguments of commands that messages name and that are not options of a job; a flag has the argument's name."""
+QUOTES = "'\""
+ENGINE = ("device", "dtype", "backend", "threads", "tile", "cache")
 
-Inputs = Annotated[list[Path], typer.Argument(help="Videos, or still images to hold.", metavar="INPUT")]
+Inputs = Annotated[list[Path], typer.Argument(help="Videos or still images.", metavar="INPUT")]
 Input = Annotated[Path, typer.Argument(help="A video or an image.", metavar="INPUT")]
 PresetOption = Annotated[
     str | None,
     typer.Option(
         "-p",
         "--preset",
-        help=f"A shipped preset or FILE.yaml.  [default: {DEFAULT_PRESET}]",
-        rich_help_panel="timeline",
+        help=f"Name of a shipped preset, or FILE.yaml.  [default: {DEFAULT_PRESET}]",
+        rich_help_panel="effect",
     ),
 ]
-Models = Annotated[
+ModelsOption = Annotated[
     list[str] | None,
     typer.Option(
         "-m",
         "--model",
         metavar="NAME=FILE",
-        help="An endpoint of your own, instead of a preset's; repeat.",
-        rich_help_panel="timeline",
+        help="A network of your own, instead of a preset; repeat in order from 0 to 1.",
+        rich_help_panel="effect",
     ),
 ]
-AsJson = Annotated[
-    bool, typer.Option("--json", help="Print a line of JSON for each output.", rich_help_panel="messages")
-]
+AsJson = Annotated[bool, typer.Option("--json", help="Print results as lines of JSON.", rich_help_panel="messages")]
 Quiet = Annotated[bool, typer.Option("-q", "--quiet", help="Print errors only.", rich_help_panel="messages")]
 Verbose = Annotated[
-    bool, typer.Option("-v", "--verbose", help="Print what was chosen and why.", rich_help_panel="messages")
+    bool, typer.Option("-v", "--verbose", help="Print decisions and their reasons.", rich_help_panel="messages")
 ]
 
 
 class GroupedCommand(TyperCommand):
-    """A command whose help lists its options under the headings of `GROUPS`."""
+    """A command whose help groups the options under the headings `GROUPS`."""
 
     def format_options(self, ctx: Any, formatter: Any) -> None:
         records: dict[str, list[tuple[str, str]]] = {group: [] for group in GROUPS}
@@ -75,18 +73,24 @@ class GroupedCommand(TyperCommand):
 
 
 def with_options(names: Collection[str]) -> Callable[[Callable[..., None]], Callable[..., None]]:
-    """Adds the flags of these options to a command, which gets the values that were set as the dict `options`."""
+    """Adds the flags of these options to a command, which gets the values that were set as the dict `options`.
+
+    A command that has a parameter `preset` also gets `--preset` and `--model`, and in `preset` a `ChosenPreset`.
+    """
 
     def decorate(command: Callable[..., None]) -> Callable[..., None]:
-        own = [p for p in inspect.signature(command, eval_str=True).parameters.values() if p.name != "options"]
-        added = [_parameter(name) for name in names]
+        declared = inspect.signature(command, eval_str=True).parameters
+        own = [p for name, p in declared.items() if name not in ("preset", "options")]
+        chosen = [_keyword("preset", PresetOption), _keyword("model", ModelsOption)] if "preset" in declared else []
 
         @functools.wraps(command)
         def run(**values: Any) -> None:
+            if chosen:
+                values["preset"] = choose_preset(values["preset"], values.pop("model"))
             options = {name: _parsed(name, values.pop(name)) for name in names}
             command(**values, options={name: value for name, value in options.items() if value is not None})
 
-        parameters = [*own, *added]
+        parameters = [*own, *chosen, *(_parameter(name) for name in names)]
         run.__signature__ = inspect.Signature(  # pyright: ignore[reportAttributeAccessIssue]
             [p.replace(kind=inspect.Parameter.KEYWORD_ONLY) for p in parameters]
         )
@@ -96,20 +100,21 @@ def with_options(names: Collection[str]) -> Callable[[Callable[..., None]], Call
     return decorate
 
 
+def _keyword(name: str, annotation: Any, default: Any = None) -> inspect.Parameter:
+    return inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, default=default, annotation=annotation)
+
+
 def _parameter(name: str) -> inspect.Parameter:
     _, field, flag = FIELDS[name]
     switch = _is_switch(field)
-    flags = flag.names or (f"--{'no-' if field.default is True else ''}{name.replace('_', '-')}",)
+    flags = flag.names or (_flag_name(name),)
     text = (field.description or "") if field.default is not True else f"Do not {_lower(field.description or '')}"
+    if name in JOB_OPTIONS and isinstance(field.default, str):
+        text += f"  [default: {field.default}]"
     option = typer.Option(*flags, help=text, metavar=flag.metavar, rich_help_panel=flag.group)
     kind = bool if switch else (flag.text or _plain(field.annotation))
     kind = kind if switch or type(None) in get_args(kind) else kind | None
-    return inspect.Parameter(
-        name,
-        inspect.Parameter.KEYWORD_ONLY,
-        default=False if switch else None,
-        annotation=Annotated[kind, option],
-    )
+    return _keyword(name, Annotated[kind, option], default=False if switch else None)
 
 
 def _is_switch(field: FieldInfo) -> bool:
@@ -131,69 +136,67 @@ def _parsed(name: str, value: Any) -> Any:
         return None if not value else not field.default
     if value is None or value == []:
         return None
-    if name == "encoder_options":
-        return parse_pairs(value, "-e", "KEY=VALUE")
     return flag.parse(value) if flag.parse else value
 
 
 def new_flags(words: list[str]) -> tuple[list[str], list[str]]:
-    """A command line with the flags of the version before as they are called now, and what to say of each."""
+    """A command line with old flags replaced by their new names, and a hint for each."""
+    renamed = {f"--{old}": _flag_name(name) for old, name in RENAMED.items()}
     heads = [word.partition("=") for word in words]
     notes = [
-        f"{head} is called {OLD_FLAGS[head]} now; the old name will go" for head, _, _ in heads if head in OLD_FLAGS
+        f"{head} is now called {renamed[head]}; the old name will be removed" for head, _, _ in heads if head in renamed
     ]
-    return [OLD_FLAGS.get(head, head) + mark + rest for head, mark, rest in heads], notes
+    return [renamed.get(head, head) + mark + rest for head, mark, rest in heads], notes
 
 
 def to_flags(message: str) -> str:
     """An error or warning of the library, which speaks of fields (`crf=60`, `audio=False`), in the flags of this
     command line."""
-
-    def flag(match: re.Match[str]) -> str:
-        name, value = match[1], match[2]
-        if name in SHEET:
-            return f"--{name} {value.strip(chr(39))}"
-        _, field, own = FIELDS[name]
-        text = max(own.names or (f"--{name.replace('_', '-')}",), key=len)
-        if _is_switch(field):
-            return f"--no-{name.replace('_', '-')}" if value == "False" and field.default is True else text
-        return f"{text} {value.strip(chr(39))}"
-
-    names = "|".join(sorted([*FIELDS, *SHEET], key=len, reverse=True))
-    message = re.sub(rf"(?<![\w.-])({names})=('[^']*'|[\w.+%:/-]*[\w%])", flag, message)
-    return re.sub(rf"^(?:options: [a-z]+\.)?({names}): ", lambda match: f"--{match[1].replace('_', '-')}: ", message)
+    names = "|".join(sorted([*FIELDS, *OTHER_FIELDS], key=len, reverse=True))
+    value = r"""'[^']*'|"[^"]*"|\([^()]*\)|[\w.+%:/-]*[\w%]"""
+    message = re.sub(rf"(?<![\w./-])({names})=({value})", _flag_and_value, message)
+    return re.sub(rf"^(?:options: [a-z]+(?:\.|: ))?({names}): ", lambda match: f"{_flag_name(match[1])}: ", message)
 
 
-def choose_preset(preset: str | None, models: list[str] | None) -> tuple[str, Preset]:
-    """The preset, and the name that default outputs carry."""
+def _flag_and_value(match: re.Match[str]) -> str:
+    name, value = match.groups()
+    if name in FIELDS and value == str(FIELDS[name][1].default):  # of a switch, which has no flag for its default
+        return match[0]
+    return _flag_name(name) if value in ("True", "False") else f"{_flag_name(name)} {value.strip(QUOTES)}"
+
+
+def _flag_name(name: str) -> str:
+    """The flag of a field, the long one where it has two; that of a switch says the opposite of its default."""
+    if name in OTHER_FIELDS:
+        return f"--{name}"
+    _, field, flag = FIELDS[name]
+    return max(flag.names or (f"--{'no-' if field.default is True else ''}{name.replace('_', '-')}",), key=len)
+
+
+class ChosenPreset(NamedTuple):
+    """A preset, and the name of it in default outputs."""
+
+    name: str
+    preset: Preset
+
+
+def choose_preset(preset: str | None, models: list[str] | None) -> ChosenPreset:
+    """The preset that `--preset` names, or one of the networks of `--model`."""
     if not models:
         chosen = preset or DEFAULT_PRESET
-        return Path(chosen).stem if "." in chosen else chosen, Preset.load(chosen)
+        return ChosenPreset(Path(chosen).stem if "." in chosen else chosen, Preset.load(chosen))
     if preset is not None:
-        raise UsageError("--preset and --model exclude each other: a preset brings its own models")
-    files = parse_pairs(models, "--model", "NAME=FILE")
+        raise UsageError("--preset and --model exclude each other: a preset has its own networks")
+    files = parse_pairs("model", models, "NAME=FILE")
     if len(files) < 2:
-        raise UsageError("--model: one network cannot be mixed; give at least two, in order from 0 to 1")
+        raise UsageError("--model: expected two networks or more, in order from 0 to 1, got one")
     name = f"{next(iter(files))}-{list(files)[-1]}"
     endpoints = [{"name": endpoint, "weights": Path(file).resolve()} for endpoint, file in files.items()]
-    return name, Preset.checked({"name": name, "network": {"endpoints": endpoints}}, "--model")
-
-
-def parse_pairs(texts: list[str] | None, option: str, form: str) -> dict[str, str]:
-    """`KEY=VALUE` texts as a dict. UsageError: another form, or a key twice."""
-    pairs: dict[str, str] = {}
-    for text in texts or []:
-        key, mark, value = text.partition("=")
-        if not mark or not key or not value:
-            raise UsageError(f"{option} {text}: expected {form}")
-        if key in pairs:
-            raise UsageError(f"{option} {text}: {key} is given twice")
-        pairs[key] = value
-    return pairs
+    return ChosenPreset(name, Preset.checked({"name": name, "network": {"endpoints": endpoints}}, "--model"))
 
 
 def build_job(source: Path, target: Path, preset: Preset, options: Mapping[str, Any]) -> Job:
-    """The job of a command; its imports are heavy."""
+    """The job of a command. Its heavy imports are deferred until here."""
     from dnirender.jobs.job import make_job
 
     return make_job(source, target, preset, **options)

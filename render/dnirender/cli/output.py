@@ -1,25 +1,30 @@
-"""What the commands print."""
+"""Output of the commands."""
 
 from __future__ import annotations
 
 import contextlib
+import sys
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 import typer
 
 from dnirender.cli.options import to_flags
+from dnirender.progress import PHASES
 from dnirender.timeline.timeline import path_position
 
 if TYPE_CHECKING:
-    from dnirender.frames import Alpha
-    from dnirender.jobs.pipeline import Progress
-    from dnirender.jobs.plan import Plan
     from dnirender.jobs.render import Report
+    from dnirender.progress import Listener, Progress
+
+WAITING = "{desc} |{bar}|"
+"""The bar before the first frame."""
 
 
-def print_error(message: str, code: int) -> int:
+def print_error(message: str, code: int, notes: Sequence[str] = ()) -> int:
+    """One line on standard error, and below it the notes of the exception, such as a caret; returns the code."""
     with contextlib.suppress(OSError):  # a pipe that nobody reads any more
-        typer.echo(f"error: {_on_one_line(message)}", err=True)
+        typer.echo("\n".join((f"error: {_on_one_line(message)}", *notes)), err=True)
     return code
 
 
@@ -30,23 +35,32 @@ def print_warning(message: str) -> None:
 
 
 def _on_one_line(text: str) -> str:
-    """A file may have a newline in its name; what is told of it stays one line."""
+    """Escapes newlines, which file names may contain."""
     return text.replace("\r", "\\r").replace("\n", "\\n")
 
 
+def _beside_bars() -> contextlib.AbstractContextManager[None]:
+    """Takes progress bars off the screen for a moment."""
+    from tqdm import tqdm
+
+    return tqdm.external_write_mode(file=sys.stderr)
+
+
 class Console:
-    """What is said on standard error."""
+    """Messages on standard error."""
 
     def __init__(self, quiet: bool, verbose: bool) -> None:
         self._quiet, self._verbose = quiet, verbose
 
     def line(self, text: str) -> None:
         if not self._quiet:
-            typer.echo(text, err=True)
+            with _beside_bars():
+                typer.echo(text, err=True)
 
     def warn(self, text: str) -> None:
         if not self._quiet:
-            print_warning(to_flags(text))
+            with _beside_bars():
+                print_warning(to_flags(text))
 
     def detail(self, text: str) -> None:
         if self._verbose:
@@ -54,40 +68,51 @@ class Console:
 
     def done(self, report: Report) -> None:
         if report.resumed and not report.fps:
-            self.line(f"{report.output}: {report.frames} frames, all of them from before")
+            self.line(f"{report.output}: {report.frames} frames, all from an earlier run")
             return
-        kept = f" ({report.resumed} of them from before)" if report.resumed else ""
+        resumed = f" ({report.resumed} of them from an earlier run)" if report.resumed else ""
         self.line(
-            f"{report.output}: {report.frames} frames{kept} in {report.seconds:.1f} s ({report.fps:.1f} frames/s, "
+            f"{report.output}: {report.frames} frames{resumed} in {report.seconds:.1f} s ({report.fps:.1f} frames/s, "
             f"{report.device}, {report.dtype}, {report.backend}, {report.weight_writes} weight writes)"
         )
 
 
 class ProgressBar:
-    """A progress bar with frames per second, time left and the current alpha; nothing when not wanted."""
+    """A progress bar: the phase that is waited for, then frames per second, time left and the current alpha. Nothing
+    where it is not wanted, or standard error is no terminal."""
 
-    def __init__(self, plan: Plan, wanted: bool) -> None:
+    def __init__(self, name: str, wanted: bool) -> None:
         from tqdm import tqdm
 
+        self._name = name
         self._bar: Any = tqdm(
-            total=len(plan.selection.indices),
+            total=1,
             unit="frame",
-            desc=plan.job.output.name,
+            desc=f"{name}: {PHASES[0]}",
+            bar_format=WAITING,
             disable=None if wanted else True,
             dynamic_ncols=True,
+            leave=False,
         )
 
-    def __enter__(self) -> Progress:
+    def __enter__(self) -> Listener:
         return self._show
 
     def __exit__(self, *_: object) -> None:
         self._bar.close()
 
-    def _show(self, done: int, total: int, alpha: Alpha) -> None:  # noqa: ARG002
-        if not self._bar.n:
-            self._bar.initial = self._bar.n = done - 1  # what an earlier run has done says nothing of this one's speed
-        self._bar.set_postfix_str(f"alpha {path_position(alpha):.3f}", refresh=False)
-        self._bar.update(1)
+    def _show(self, now: Progress) -> None:
+        if self._bar.disable:
+            return
+        if now.alpha is not None:
+            self._bar.set_postfix_str(f"alpha {path_position(now.alpha):.3f}", refresh=False)
+            self._bar.update(1)
+            return
+        if now.phase == "rendering":
+            self._bar.bar_format, self._bar.leave = None, True
+            self._bar.reset(now.total)
+            self._bar.initial = self._bar.n = now.done  # what an earlier run has done says nothing of this one's speed
+        self._bar.set_description(self._name if now.phase == "rendering" else f"{self._name}: {now.phase}")
 
 
 def format_table(data: dict[str, Any]) -> str:

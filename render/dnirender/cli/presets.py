@@ -12,10 +12,10 @@ from dnirender.preset import Preset, find_preset, preset_folder, preset_names, s
 
 @app.command(name="presets")
 def presets_command(
-    name: Annotated[str | None, typer.Argument(help="Show this preset's file.", metavar="[NAME]")] = None,
+    name: Annotated[str | None, typer.Argument(help="Print the file of this preset.", metavar="NAME")] = None,
     show_schema: Annotated[bool, typer.Option("--schema", help="Print the JSON Schema of presets.")] = False,
 ) -> None:
-    """List the shipped presets, or show one."""
+    """List the shipped presets, or print one."""
     if show_schema:
         typer.echo(schema(), nl=False)
     elif name is not None:
@@ -26,4 +26,4 @@ def presets_command(
         for known in preset_names():
             shipped = Preset.load(known)
             typer.echo(f"{known:16} {shipped.about}\n{'':16} {' -> '.join(shipped.endpoints)}")
-        typer.echo(f"\nThey lie in {preset_folder()}; copy one to make your own and render it with -p FILE.yaml.")
+        typer.echo(f"\nThey are in {preset_folder()}; copy one to make your own and render it with -p FILE.yaml.")

@@ -1,4 +1,4 @@
-"""Ctrl-C and SIGTERM: the first lets the render close what it has begun, the second ends the process at once."""
+"""Ctrl-C and SIGTERM: the first finishes the frames in progress, the second ends the process at once."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import sys
 import threading
 from collections.abc import Generator, Sequence
 from types import FrameType
-from typing import Any
+from typing import Any, NamedTuple
 
 from dnirender.errors import RenderError
 
@@ -20,7 +20,7 @@ SIGNALS = [signal.SIGINT, signal.SIGTERM, *([signal.SIGHUP] if hasattr(signal, "
 
 
 class Interrupt(KeyboardInterrupt):
-    """The first signal, raised on the main thread wherever it is; unwinds like an interrupt."""
+    """The first signal, raised on the main thread like KeyboardInterrupt."""
 
     def __init__(self, number: int) -> None:
         super().__init__(number)
@@ -28,17 +28,24 @@ class Interrupt(KeyboardInterrupt):
 
 
 class InterruptedRender(RenderError):
-    """A render that was stopped by a signal, with what is left of it to say."""
+    """A render that was stopped by a signal; the message says what was finished."""
 
     def __init__(self, message: str, exit_code: int) -> None:
         super().__init__(message)
         self.exit_code = exit_code
 
 
+class Invocation(NamedTuple):
+    """The arguments of this process, and when it began, by `time.perf_counter`."""
+
+    words: Sequence[str]
+    began: float
+
+
 @contextlib.contextmanager
 def handle_signals() -> Generator[list[int]]:
-    """Within it the signals raise Stop, and the list has their numbers; those that are ignored stay so (`nohup`, a
-    shell's background job)."""
+    """Makes signals raise `Interrupt` and yields the list of their numbers. Ignored signals stay ignored (`nohup`,
+    background jobs of a shell)."""
     seen: list[int] = []
     if threading.current_thread() is not threading.main_thread():
         yield seen
@@ -48,9 +55,9 @@ def handle_signals() -> Generator[list[int]]:
         if seen:
             os._exit(128 + number)
         seen.append(number)
-        # By the descriptor: the stream may be in the middle of a line.
+        # To the descriptor, because the stream may be in the middle of a write.
         with contextlib.suppress(OSError):
-            os.write(2, b"\nstopping after the pictures in work; once more stops at once\n")
+            os.write(2, b"\nFinishing frames in progress; press Ctrl-C again to quit now.\n")
         raise Interrupt(number)
 
     before: dict[int, Any] = {number: signal.getsignal(number) for number in SIGNALS}
@@ -65,6 +72,6 @@ def handle_signals() -> Generator[list[int]]:
 
 
 def command_line(arguments: Sequence[str]) -> str:
-    """The command, to be typed again."""
+    """The command as shell text."""
     words = ["dnirender", *arguments]
     return subprocess.list2cmdline(words) if sys.platform == "win32" else shlex.join(words)

@@ -1,6 +1,6 @@
-"""`dnirender train`: recipes to families of endpoints, and a painting of one's own into a family of painters.
+"""`dnirender train`: trains a family of endpoints from a recipe, or adds a painting to a family of painters.
 
-Torch is imported inside the commands, so that help and argument errors answer at once.
+Torch is imported inside the commands, so that help and usage errors are immediate.
 """
 
 from __future__ import annotations
@@ -34,16 +34,17 @@ class RecipeByDefault(DefaultCommand):
 
 app = typer.Typer(
     cls=RecipeByDefault,
-    help="Train the endpoints of an effect: RECIPE.yaml, or `style` to add a painting to a family.",
+    help="Train the endpoints of an effect from RECIPE.yaml, or add a painting of your own with `style`.",
+    short_help="Train the endpoints of an effect.",
     rich_markup_mode=None,
     context_settings={"help_option_names": ["--help"], "max_content_width": 100},
 )
 
 commands.add_typer(app, name="train")
 
-Data = Annotated[Path, typer.Option(help="Folder that the recipe's paths are relative to.")]
+Data = Annotated[Path, typer.Option(help="Folder that the paths of the recipe are relative to.")]
 FeaturesOption = Annotated[
-    Path | None, typer.Option(help="Folder of the feature networks.  [default: perceptual in the data folder]")
+    Path | None, typer.Option(help="Folder of the feature networks.  [default: DATA/perceptual]")
 ]
 Output = Annotated[
     Path | None, typer.Option("-o", "--output", help="Folder for the preset and its weights.  [default: NAME here]")
@@ -56,7 +57,7 @@ Overwrite = Annotated[bool, typer.Option("-y", "--overwrite", help="Overwrite th
 
 @app.command(name="recipe", hidden=True)
 def recipe_command(
-    recipe: Annotated[Path, typer.Argument(help="A recipe, or the name of a shipped one.", metavar="RECIPE.yaml")],
+    recipe: Annotated[Path, typer.Argument(help="A file, or the name of a shipped recipe.", metavar="RECIPE.yaml")],
     data: Data = Path(),
     output: Output = None,
     work: Work = None,
@@ -65,7 +66,7 @@ def recipe_command(
     threads: Threads = None,
     overwrite: Overwrite = False,
 ) -> None:
-    """Train the family of RECIPE.yaml; the same command goes on after an interruption."""
+    """Train the family of endpoints of RECIPE.yaml. The same command resumes after an interruption."""
     path = find_recipe(recipe)
     plan = Recipe.load(path)
     family = path.stem
@@ -89,19 +90,19 @@ def recipe_command(
 
 @app.command(name="style")
 def style_command(
-    family: Annotated[str, typer.Option("--from", help="The preset that the painting joins.", metavar="PRESET")],
+    family: Annotated[str, typer.Option("--from", help="The preset that the painting is added to.", metavar="PRESET")],
     image: Annotated[Path, typer.Option(help="The painting.")],
-    name: Annotated[str, typer.Option(help="What keyframes will call it; the new preset is NAME.yaml.")],
-    photos: Annotated[list[Path], typer.Option(help="A folder of photographs to paint while training; repeat.")],
+    name: Annotated[str, typer.Option(help="Its name in keyframes; the new preset is NAME.yaml.")],
+    photos: Annotated[list[Path], typer.Option(help="A folder of photographs to train on; repeat.")],
     features: Annotated[Path, typer.Option(help="Folder of the feature networks.")],
     output: Output = None,
-    steps: Annotated[int, typer.Option(min=1, help="Steps of training.")] = 600,
+    steps: Annotated[int, typer.Option(min=1, help="Training steps.")] = 600,
     size: Annotated[
-        int, typer.Option(min=64, max=4096, help="Short side of the painting: larger strokes above.")
+        int, typer.Option(min=64, max=4096, help="Short side of the painting in pixels; larger gives larger strokes.")
     ] = 448,
-    strength: Annotated[float, typer.Option(min=0.01, max=100, help="Weight of the style.")] = 1.0,
+    strength: Annotated[float, typer.Option(min=0.01, max=100, help="Weight of the style loss.")] = 1.0,
     start: Annotated[str | None, typer.Option(help="Endpoint to start from.  [default: the nearest in style]")] = None,
-    preview_every: Annotated[int, typer.Option(min=1, help="Steps between previews in the work folder.")] = 200,
+    preview_every: Annotated[int, typer.Option(min=1, help="Steps between the previews in the work folder.")] = 200,
     work: Work = None,
     device: Device = "auto",
     threads: Threads = None,
@@ -114,23 +115,23 @@ def style_command(
     target = (output or Path(name)) / f"{name}.yaml"
     _check_target(target, overwrite)
     folder = work or Path(f"{name}.training")
-    newcomer = add_endpoint.prepare(preset, image, name, photos, features, steps, size, strength, start)
-    typer.echo(f"{name} starts from {newcomer.start}", err=True)
+    new = add_endpoint.prepare(preset, image, name, photos, features, steps, size, strength, start)
+    typer.echo(f"{name} starts from {new.start}", err=True)
 
     def preview(run: Run) -> None:
         add_endpoint.preview(run, folder / f"preview_{run.done:05d}.png")
 
     endpoints = _trained(
-        newcomer.task,
+        new.task,
         folder,
         device,
         threads,
-        start=newcomer.load,
+        start=new.load,
         preview=preview,
         preview_every=preview_every,
     )
-    add_endpoint.write(newcomer, endpoints, target)
-    typer.echo(f"{target}: {', '.join(newcomer.names)}; render it with -p {target}", err=True)
+    add_endpoint.write(new, endpoints, target)
+    typer.echo(f"{target}: {', '.join(new.names)}; render it with -p {target}", err=True)
 
 
 def find_recipe(recipe: Path) -> Path:
@@ -141,17 +142,17 @@ def find_recipe(recipe: Path) -> Path:
     if recipe.suffix == "" and shipped.is_file():
         return shipped
     known = ", ".join(sorted(path.stem for path in shipped.parent.glob("*.yaml")))
-    raise UsageError(f"{recipe}: no such recipe; give a file, or one of {known}")
+    raise UsageError(f"{recipe}: no such recipe; expected a file, or one of {known}")
 
 
 def make_task(recipe: Recipe, data: Path, features: Path, work: Path) -> Task:
-    """The training of a recipe's kind. Raises TrainingError where data are missing."""
+    """The task of the recipe's kind. TrainingError: data are missing."""
     missing = [data / folder for folder in recipe.photos if not (data / folder).is_dir()]
     if missing:
-        raise TrainingError(f"{missing[0]}: no such folder of photographs; name the folder above it with --data DIR")
+        raise TrainingError(f"{missing[0]}: no such folder of photographs; --data DIR names the folder that it is in")
     unseen = [data / picture for picture in recipe.show if not (data / picture).is_file()]
     if unseen:
-        raise TrainingError(f"{unseen[0]}: no such picture for the contact sheet (show in the recipe)")
+        raise TrainingError(f"{unseen[0]}: no such image for the contact sheet (`show` in the recipe)")
     if recipe.kind == "style":
         from dnirender.train.tasks.style import Style
 
@@ -170,7 +171,7 @@ def make_task(recipe: Recipe, data: Path, features: Path, work: Path) -> Task:
 
 
 def starting_weights(recipe: Recipe) -> Callable[[Run], None] | None:
-    """What puts the weights of the recipe's `start` into a training. PresetError: it lacks an endpoint."""
+    """A function that loads the recipe's `start` into a training, if it has one. PresetError: it lacks an endpoint."""
     if recipe.start is None:
         return None
     from dnirender.networks.checkpoint import load_state_dict
@@ -183,7 +184,7 @@ def starting_weights(recipe: Recipe) -> Callable[[Run], None] | None:
 
 
 def _trained(task: Task, work: Path, device: str, threads: int | None, **how: Any) -> list[dict[str, torch.Tensor]]:
-    """The endpoints, trained to the end. An interrupt ends it after the step, with the checkpoint written."""
+    """Trains and returns the endpoints. An interrupt writes the checkpoint after the step and ends the training."""
     import torch
 
     from dnirender.engine.device import choose_device
@@ -196,12 +197,12 @@ def _trained(task: Task, work: Path, device: str, threads: int | None, **how: An
         try:
             return loop.train(task, work, choose_device(device), stop=lambda _: interrupts.wanted, **how)
         except KeyboardInterrupt:
-            typer.echo(f"stopped; {work} holds the checkpoint, the same command goes on", err=True)
+            typer.echo(f"stopped; the checkpoint is in {work}, and the same command resumes", err=True)
             raise
 
 
 class _Interrupts:
-    """Turns the first interrupt into a wish; the second one stops at once."""
+    """Records the first interrupt; the second one raises KeyboardInterrupt."""
 
     def __init__(self) -> None:
         self.wanted = False
@@ -224,6 +225,6 @@ class _Interrupts:
 
 def _check_target(target: Path, overwrite: bool, recipe: Path | None = None) -> None:
     if recipe is not None and target.resolve() == recipe.resolve():
-        raise OutputError(f"{target}: the preset would replace its recipe; choose another folder with -o")
+        raise OutputError(f"{target}: the preset would overwrite its recipe; choose another folder with -o")
     if target.exists() and not overwrite:
         raise OutputError(f"{target}: exists; add -y to overwrite it, or choose another folder with -o")

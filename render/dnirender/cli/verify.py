@@ -15,19 +15,28 @@ from dnirender.cli.options import AsJson
 
 @app.command(name="verify")
 def verify_command(
-    output: Annotated[Path, typer.Argument(help="A video that dnirender has rendered.", metavar="OUTPUT")],
+    output: Annotated[
+        Path,
+        typer.Argument(
+            help="A video, an animation or a pattern of PNG files that dnirender rendered.", metavar="OUTPUT"
+        ),
+    ],
     source: Annotated[
-        Path | None, typer.Argument(help="The clip it was rendered from.  [default: by name]", metavar="[SOURCE]")
+        Path | None,
+        typer.Argument(help="Its source, or the folder it is in.  [default: found by its name]", metavar="SOURCE"),
     ] = None,
     as_json: AsJson = False,
 ) -> None:
-    """Check a rendered video against its source: frames, time stamps, streams, duration."""
-    from dnirender.jobs.verify import verify, worst
+    """Compare a rendered file with its source.
+
+    Checks frames, timestamps, copied streams and duration.
+    """
+    from dnirender.jobs.verify import failure, verify
 
     checks = verify(output, source)
     if as_json:
         typer.echo(json.dumps({"output": str(output), "checks": [asdict(check) for check in checks]}))
     else:
         typer.echo("\n".join(f"{'ok   ' if check.good else 'WRONG'}  {check.name}: {check.found}" for check in checks))
-    if error := worst(checks):
-        raise type(error)(f"{output}: is not what its source and its making ask for: {error}")
+    if error := failure(checks):
+        raise type(error)(f"{output}: does not match its source: {error}")

@@ -64,7 +64,7 @@ class Clip:
         if isinstance(key, slice):
             chosen = self._indices[key]
             if chosen.step < 0:
-                raise UsageError(f"step={chosen.step}: expected 1 or more; a clip is decoded forward")
+                raise UsageError(f"step {chosen.step}: expected 1 or more; a clip is decoded forward")
             return Clip(self._source, chosen)
         index = self._indices[key]  # IndexError ends an iteration by number
         return next(iter(Clip(self._source, range(index, index + 1))))

@@ -61,7 +61,7 @@ def deinterlace_frames(
         for output in _pull_frames(graph) if graph else ():
             if output.pts is None or output.pts * fraction(output.time_base, Fraction(1)) != expected:
                 raise RenderError(
-                    f"bwdif gave the picture of another moment than frame {expected}; use --deinterlace off"
+                    f"bwdif returned a frame for another time than that of frame {expected}; use deinterlace='off'"
                 )
             yield expected, output
             expected += 1

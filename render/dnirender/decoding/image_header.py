@@ -43,7 +43,7 @@ def check_image(path: Path) -> str:
     check_pixel_count(path, *size, MAX_PIXELS)
     if truncated and head[:2] != JPEG:
         raise MediaError(f"{path}: is truncated; only a truncated JPEG can be decoded in part")
-    return "a part of the picture is there; --ignore-errors renders it" if truncated else ""
+    return "a part of the image is there; ignore_errors=True renders it" if truncated else ""
 
 
 def _size_and_truncation(file: BinaryIO, head: bytes, length: int, path: Path) -> tuple[tuple[int, int] | None, bool]:

@@ -29,10 +29,12 @@ class VideoMetadata:
         `mirrored`, by flipping it horizontally
     pts: one presentation time per frame, strictly increasing, in units of `time_base`
     last_duration: duration of the last frame, in units of `time_base`
+    clock_start: seconds on the file's clock when its first stream begins, if that means nothing: a render starts at 0
     stream_pts: presentation times as the decoder returns them, in units of `stream_time_base`; empty if the file has
         none and frames are identified by their order (see `timestamps`)
     opacity: whether frames have alpha
     parity: which field of interlaced frames is displayed first, as a value of bwdif's `parity`; None if progressive
+    timecode: time code of the first frame, "" without one
     mastering_peak: peak luminance of the mastering display in cd/m2, None if unknown
     """
 
@@ -59,6 +61,13 @@ class VideoMetadata:
     opacity: bool = False
     parity: str | None = None
     mastering_peak: float | None = None
+    clock_start: Fraction = Fraction(0)
+    timecode: str = ""
+
+    @property
+    def has_streams(self) -> bool:
+        """Whether the source is a container, with other streams to copy and tags; else it is pictures only."""
+        return self.video_index >= 0
 
     @property
     def seconds(self) -> tuple[Fraction, ...]:

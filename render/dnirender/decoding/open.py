@@ -1,4 +1,4 @@
-"""Opens a video or a still image as a source of frames."""
+"""Opens a video, an animation or a still image as a source of frames."""
 
 from __future__ import annotations
 
@@ -10,8 +10,9 @@ from dnirender.decoding.image_header import check_image
 from dnirender.decoding.source import Source
 from dnirender.decoding.still import StillImage
 from dnirender.decoding.video import VideoDecoder
+from dnirender.decoding.webp import AnimatedWebP
 from dnirender.errors import MediaError
-from dnirender.media.images import is_still
+from dnirender.media.images import is_animated_webp, is_still
 
 
 def open_source(
@@ -25,7 +26,8 @@ def open_source(
     still_rate: Fraction = Fraction(24),
     ignore_errors: bool = False,
 ) -> Source:
-    """Opens a video, or a still image that is repeated for `still_frames` frames at `still_rate` frames per second.
+    """Opens a video or an animation, or a still image that is repeated for `still_frames` frames at `still_rate` frames
+    per second.
 
     The other options are those of `VideoDecoder.open`. Raises MediaError if the file is neither, or if it is truncated;
     with `ignore_errors` a truncated file is opened and `metadata.warnings` says what is missing.
@@ -39,6 +41,8 @@ def open_source(
             raise MediaError(f"{path}: is a device or a pipe, expected a file; record it into one first")
         if path.stat().st_size == 0:
             raise MediaError(f"{path}: is empty")
+        if is_animated_webp(path):
+            return AnimatedWebP.open(path, ignore_errors=ignore_errors)
         if not is_still(path):
             return VideoDecoder.open(
                 path, stream, deinterlace=deinterlace, hdr=hdr, sdr_depth=sdr_depth, ignore_errors=ignore_errors

@@ -19,7 +19,7 @@ from dnirender.decoding.timestamps import PacketTimestamps
 from dnirender.errors import MediaError
 from dnirender.media.containers import MAX_PIXELS, codec_of, demux, fraction, opacity_decoder
 
-# Frames decoded to detect interlacing: a broadcast may begin with a frame that is not flagged.
+# Frames decoded to check where a seek landed, and to detect interlacing: a broadcast may begin with one not flagged.
 PROBE_FRAMES = 5
 MAX_READ_ERRORS = 32  # reading stops after this many failures
 STREAMABLE = {"mpegts", "mpeg", "mpegvideo", "h264", "hevc", "m4v", "obu"}
@@ -27,13 +27,15 @@ STREAMABLE = {"mpegts", "mpeg", "mpegvideo", "h264", "hevc", "m4v", "obu"}
 
 @dataclass(frozen=True)
 class PacketList:
-    """The timestamps of the packets that produce frames, in decoding order, and the end of the file.
+    """The timestamps of the packets that produce frames, in decoding order, and the beginning and end of the file.
 
-    `end` is the time in seconds at which the last of all streams ends. `truncated`: the last packet of a stream is
+    `start` and `end` are the times in seconds at which the first audio or video stream begins, without packets that
+    are not shown, and the last of all streams ends. `truncated`: the last packet of a stream is
     incomplete. `error`: the message of the error that ended reading early.
     """
 
     frames: list[PacketTimestamps]
+    start: Fraction
     end: Fraction
     truncated: bool
     error: str | None
@@ -47,6 +49,7 @@ def codec_context_of(stream: VideoStream) -> VideoCodecContext | None:
 def read_packets(container: InputContainer, stream: VideoStream) -> PacketList:
     """Reads all packets of the file without decoding them. Does not raise FFmpegError."""
     frames: list[PacketTimestamps] = []
+    start: Fraction | None = None
     end, position, error = Fraction(0), 0, None
     last_is_corrupt: dict[int, bool] = {}
     try:
@@ -55,7 +58,10 @@ def read_packets(container: InputContainer, stream: VideoStream) -> PacketList:
                 last_is_corrupt[packet.stream.index] = packet.is_corrupt
                 position = (packet.pos or 0) + packet.size
             if packet.pts is not None:
-                end = max(end, (packet.pts + (packet.duration or 0)) * fraction(packet.time_base, Fraction(0)))
+                base = fraction(packet.time_base, Fraction(0))
+                end = max(end, (packet.pts + (packet.duration or 0)) * base)
+                if packet.size and not packet.is_discard and packet.stream.type in ("audio", "video"):
+                    start = packet.pts * base if start is None else min(start, packet.pts * base)
             if packet.stream.index == stream.index and _has_frame(packet, stream):
                 frames.append(PacketTimestamps(packet.pts, packet.dts, packet.duration or 0, packet.is_keyframe))
     except av.error.FFmpegError as failure:
@@ -64,7 +70,8 @@ def read_packets(container: InputContainer, stream: VideoStream) -> PacketList:
         frames.pop()
     # FFmpeg skips an incomplete last frame of this format without an error.
     remainder = container.format.name == "yuv4mpegpipe" and container.size > position
-    return PacketList(frames, end, any(last_is_corrupt.values()) or remainder, error)
+    truncated = any(last_is_corrupt.values()) or remainder
+    return PacketList(frames, start or Fraction(0), end, truncated, error)
 
 
 def _has_frame(packet: Packet[Any], stream: VideoStream) -> bool:
@@ -80,8 +87,8 @@ def decode_first_frames(
 ) -> tuple[list[VideoFrame], int | None]:
     """Decodes the first PROBE_FRAMES frames; also returns the pts of the first frame to display.
 
-    With `ignore_errors` that is the pts of the first keyframe, because frames before it may be corrupt; else the pts of
-    the first decoded frame. Raises MediaError if no frame can be decoded.
+    With `ignore_errors` that is the pts of the first keyframe, because frames before it may be corrupt; else the least
+    pts of these frames. Raises MediaError if no frame can be decoded.
     """
     keyframe_pts, first = None, list[VideoFrame]()
     try:
@@ -96,7 +103,8 @@ def decode_first_frames(
             raise MediaError(f"{path}: its first frame cannot be decoded ({error.strerror})") from error
     if not first:
         raise MediaError(f"{path}: none of its frames can be decoded")
-    return first[:PROBE_FRAMES], keyframe_pts if ignore_errors else first[0].pts
+    least = None if first[0].pts is None else min(frame.pts for frame in first if frame.pts is not None)
+    return first[:PROBE_FRAMES], keyframe_pts if ignore_errors else least
 
 
 def decode_packets(

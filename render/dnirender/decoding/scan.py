@@ -22,14 +22,20 @@ from dnirender.decoding.metadata import StreamMetadata, VideoMetadata
 from dnirender.decoding.packets import PacketList, codec_context_of, decode_first_frames, decode_packets, read_packets
 from dnirender.decoding.timestamps import FrameTimestamps, resolve_timestamps
 from dnirender.errors import MediaError, UsageError
+from dnirender.media.channels import channel_layout
 from dnirender.media.colorspace import KR_KB, UNSPECIFIED, ColorSpec, guess_matrix
 from dnirender.media.containers import check_pixel_count, codec_of, fraction, is_cover, open_container
 from dnirender.media.pixel_formats import depth_of, has_opacity, is_yuv, opacity_of, sampling_of
+from dnirender.media.timecode import read_timecode
 from dnirender.media.truncation import declared_sample_count, is_truncated
 
 # A file that ends this many seconds earlier than its header declares counts as truncated.
 MAX_MISSING_SECONDS = Fraction(1, 2)
 HEADER_DURATIONS = {"mov", "matroska", "flv"}  # other formats' durations are estimates
+# Formats of broadcasts, discs and live streams, whose clocks start anywhere. In other files a start after zero is meant
+# to be there, up to MAX_LEAD seconds: fragments and excerpts of longer recordings start later.
+FREE_CLOCKS = {"mpegts", "mpeg", "flv", "asf", "ogg", "rm"}
+MAX_LEAD = 10
 PTS_IN_DECODING_ORDER = {"avi"}  # formats that store pts in decoding order
 
 
@@ -51,12 +57,14 @@ def scan(path: Path, number: int | None = None, *, ignore_errors: bool = False) 
         packets = read_packets(container, stream)
         truncation = _describe_truncation(container, stream, packets, path)
         if truncation and not ignore_errors:
-            raise MediaError(f"{path}: {truncation}; --ignore-errors renders them")
+            raise MediaError(f"{path}: {truncation}; ignore_errors=True renders them")
         times = _frame_timestamps(container, stream, packets, path)
     with open_container(path) as container:
         stream = cast(VideoStream, container.streams[index])
         frames, first_pts = decode_first_frames(container, stream, path, ignore_errors)
         metadata = _metadata(container, stream, frames[0], first_pts, times, truncation, path)
+        start = packets.start if container.format.name in FREE_CLOCKS or packets.start > MAX_LEAD else Fraction(0)
+        metadata = replace(metadata, clock_start=max(start, Fraction(0)))
         metadata = replace(metadata, parity=detect_parity(frames, int(stream.codec_context.field_order)))
     return replace(metadata, opacity=metadata.opacity and not _is_opaque(metadata, path))
 
@@ -78,7 +86,7 @@ def _select_stream(container: InputContainer, path: Path, number: int | None) ->
         raise MediaError(f"{path}: has no video stream")
     if number is not None:
         if not 0 <= number < len(streams):
-            raise UsageError(f"--video-stream {number}: {path} has {len(streams)} video stream(s), numbered from 0")
+            raise UsageError(f"video_stream={number}: {path} has {len(streams)} video stream(s), numbered from 0")
         return streams[number]
     best = container.streams.best("video")
     return best if isinstance(best, VideoStream) and best in streams else streams[0]
@@ -123,11 +131,18 @@ def _frame_timestamps(
         if not frames:
             raise MediaError(f"{path}: its frames have neither timestamps nor a keyframe; remux the file first")
     try:
-        return resolve_timestamps(
+        times = resolve_timestamps(
             frames, fraction(stream.time_base, Fraction(1, 90000)), _rate(stream), ordered=reordered
         )
     except MediaError as error:
         raise MediaError(f"{path}: {error}") from error
+    if container.format.name in PTS_IN_DECODING_ORDER and times.stream_pts and frames[0].dts is not None:
+        # AVI counts the frames as they are shown; FFmpeg adds the delay of a decoder that reorders.
+        delay = (times.stream_pts[0] - frames[0].dts) * (
+            times.pts[0] // times.stream_pts[0] if times.stream_pts[0] else 1
+        )
+        times = replace(times, pts=tuple(pts - delay for pts in times.pts))
+    return times
 
 
 def _rate(stream: VideoStream) -> Fraction:
@@ -186,6 +201,7 @@ def _metadata(
         warnings=tuple(f"{path.name}: {text}" for text in _warnings(color, leading, truncation, times)),
         stream_pts=times.stream_pts[leading:],
         stream_time_base=fraction(stream.time_base, Fraction(1, 90000)),
+        timecode=read_timecode(container, stream),
     )
 
 
@@ -264,5 +280,5 @@ def _stream_metadata(stream: Any) -> StreamMetadata:
         rate = fraction(stream.average_rate, Fraction(0))
         detail = f"{context.width}x{context.height} {context.pix_fmt}, {float(rate):.3f} frames/s"
     elif context is not None and stream.type == "audio":
-        detail = f"{context.sample_rate} Hz, {context.layout.name}"
+        detail = f"{context.sample_rate} Hz, {channel_layout(context).name}"
     return StreamMetadata(stream.index, stream.type, codec_of(stream), stream.metadata.get("language"), detail)

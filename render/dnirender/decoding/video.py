@@ -23,7 +23,8 @@ from dnirender.decoding import tonemap
 from dnirender.decoding.concealment import conceal_lost_frames, drop_corrupt_frames
 from dnirender.decoding.deinterlace import deinterlace_frames
 from dnirender.decoding.metadata import VideoMetadata
-from dnirender.decoding.packets import decode_packets
+from dnirender.decoding.packets import PROBE_FRAMES, decode_packets
+from dnirender.decoding.reorder import restamp_in_order
 from dnirender.decoding.scan import scan
 from dnirender.decoding.source import Source
 from dnirender.decoding.timestamps import SPLIT_HINT
@@ -34,6 +35,9 @@ from dnirender.media.containers import open_container
 from dnirender.media.pixel_formats import depth_of, has_opacity, is_yuv, opacity_of, to_rgb
 
 SEEK_MARGIN = Fraction(10)  # seconds; longer than the keyframe interval of broadcasts
+
+
+COUNTED = {"mpeg4"}  # with packed B-frames, a keyframe may carry the pts of another frame
 
 
 class VideoDecoder(Source):
@@ -113,13 +117,22 @@ class VideoDecoder(Source):
         """Yields frames with their indices, from `start` or earlier to the last; raises MediaError at a lost frame."""
         stream_pts, margin = self.metadata.stream_pts, int(SEEK_MARGIN / self.metadata.stream_time_base)
         # A seek may land after the frame: a broken index, an open GOP, a transport stream without an index. Frames
-        # without pts can only be identified by counting from the first one.
-        for time in (stream_pts[start], stream_pts[start] - margin, None) if start and stream_pts else (None,):
-            yield from self._decode_from(time, start)
-        raise self._decoding_error(0)
+        # without pts, or with those of others, can only be identified by counting from the first one.
+        done, can_seek = 0, start and stream_pts and self._coded.codec not in COUNTED
+        for time in (stream_pts[start], stream_pts[start] - margin, None) if can_seek else (None,):
+            for index, frame in self._decode_from(time, max(start, done)):
+                if index >= done:  # after a seek that had to be repeated
+                    yield index, frame
+                    done = index + 1
+            if done == len(self.metadata.pts):
+                return
+        raise self._decoding_error(done)
 
     def _decode_from(self, time: int | None, start: int) -> Generator[tuple[int, VideoFrame]]:
-        """Yields frames from the keyframe that a seek to `time` finds; nothing if it comes after frame `start`."""
+        """Yields frames from the keyframe that a seek to `time` finds, up to the first whose index is uncertain.
+
+        That is the first one if it comes after frame `start`. Raises MediaError at a lost frame if `time` is None.
+        """
         stream_pts, index = self.metadata.stream_pts, 0
         with open_container(self.path) as container:
             stream = cast(VideoStream, container.streams[self.metadata.video_index])
@@ -127,22 +140,27 @@ class VideoDecoder(Source):
                 with contextlib.suppress(av.error.FFmpegError):
                     container.seek(time, stream=stream, backward=True)
             try:
-                frames = (frame for _, group in self._packets(container, stream) for frame in group or ())
-                first = next(frames, None)
-                if first is None or (stream_pts and first.pts not in stream_pts[: start + 1]):
+                decoded = (frame for _, group in self._packets(container, stream) for frame in group or ())
+                frames = cast("Iterator[VideoFrame]", restamp_in_order(decoded, stream_pts, from_start=time is None))
+                first = list(itertools.islice(frames, 1 if time is None else PROBE_FRAMES))
+                if not first or (stream_pts and first[0].pts not in stream_pts[: start + 1]):
                     return
                 if stream_pts:
-                    index = bisect_left(stream_pts, cast(int, first.pts))
-                if time is not None and stream_pts.count(cast(int, first.pts)) > 1:
-                    return  # frames with equal pts can only be identified by counting
-                for frame in itertools.chain([first], frames):
+                    index = bisect_left(stream_pts, cast(int, first[0].pts))
+                if time is not None and [frame.pts for frame in first] != sorted(set(stream_pts[index:][: len(first)])):
+                    return  # frames with pts that are equal or not in order can only be identified by counting
+                for frame in itertools.chain(first, frames):
                     is_excess = index == len(self.metadata.pts)
-                    if is_excess or frame.is_corrupt or (stream_pts and frame.pts != stream_pts[index]):
+                    is_misplaced = not is_excess and bool(stream_pts) and frame.pts != stream_pts[index]
+                    if is_misplaced and time is not None:
+                        return  # a seek into frames whose pts are not in order
+                    if is_excess or is_misplaced or frame.is_corrupt:
                         raise self._decoding_error(index)
                     self._check_format(frame, index)
                     yield index, frame
                     index += 1
-                raise self._decoding_error(index)
+                if index < len(self.metadata.pts):
+                    raise self._decoding_error(index)
             except av.error.FFmpegError as error:
                 raise self._decoding_error(index, error) from error
 
@@ -161,6 +179,7 @@ class VideoDecoder(Source):
         with open_container(self.path) as container:
             stream = cast(VideoStream, container.streams[self.metadata.video_index])
             decoded = drop_corrupt_frames(self._packets(container, stream))
+            decoded = restamp_in_order(decoded, self.metadata.stream_pts)
             for index, frame in conceal_lost_frames(decoded, self.metadata, self._check_format, self._lost):
                 is_empty = False
                 yield index, frame
@@ -211,11 +230,11 @@ class VideoDecoder(Source):
         pts = self.metadata.pts
         seconds = float((pts[min(num_decoded, len(pts) - 1)] - pts[0]) * self.metadata.time_base)
         reason = f" ({error_text(error)})" if error else ""
-        hint = f"--end {num_decoded} renders what is whole, " if num_decoded else ""
+        hint = f"end={num_decoded} renders the frames before the damage, " if num_decoded else ""
         return MediaError(
             f"{self.path}: damaged: the first {num_decoded} of {len(pts)} frames could be decoded "
             f"({seconds:.1f} of {float(self.metadata.duration):.1f} s){reason}; {hint}"
-            "--ignore-errors shows the frame before in place of each that is lost"
+            "ignore_errors=True repeats the frame before each that is lost"
         )
 
 
@@ -229,16 +248,16 @@ def _interlacing_warnings(metadata: VideoMetadata, mode: str) -> Iterator[str]:
     if metadata.parity is None:
         return
     if mode == "auto":
-        yield "is interlaced; deinterlaced by bwdif (--deinterlace off leaves its fields as they are)"
+        yield "is interlaced; deinterlaced by bwdif (deinterlace='off' leaves its fields as they are)"
     if mode == "off":
-        yield "is interlaced; its fields are rendered as they are (--deinterlace bwdif makes whole pictures)"
+        yield "is interlaced; its fields are rendered as they are (deinterlace='bwdif' makes progressive frames)"
 
 
 def _hdr_warnings(metadata: VideoMetadata, mode: str) -> Iterator[str]:
     name = metadata.color.hdr
     if name and mode == "auto":
-        yield f"is HDR ({name}); the networks see its code values and the tags are kept (--hdr tonemap makes it SDR)"
+        yield f"is HDR ({name}); the networks see its code values and the tags stay (hdr='tonemap' converts it to SDR)"
     if name and mode == "tonemap-auto":
-        yield f"is HDR ({name}), which files of pictures do not say; it is made SDR (--hdr keep keeps its code values)"
+        yield f"is HDR ({name}), which image files cannot signal; it becomes SDR (hdr='keep' keeps its code values)"
     if not name and mode == "tonemap":
-        yield "is not HDR; --hdr tonemap has nothing to do"
+        yield "is not HDR; hdr='tonemap' changes nothing"

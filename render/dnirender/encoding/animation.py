@@ -15,7 +15,9 @@ from av.filter import Graph
 from av.video.frame import VideoFrame
 from av.video.stream import VideoStream
 
+from dnirender.encoding.image_record import append_record
 from dnirender.encoding.image_sequence import PngSegmentEncoder
+from dnirender.encoding.provenance import Provenance
 from dnirender.encoding.segment_file import SegmentReader, check_frame_indices
 from dnirender.encoding.sink import FrameTiming
 from dnirender.errors import UsageError
@@ -50,7 +52,8 @@ def check_rate(target: Path, times: FrameTiming) -> list[tuple[int, int]]:
     boundaries = [round(pts * unit) for pts in (*times.pts, times.pts[-1] + times.last_duration)]
     intervals = list(pairwise(boundaries))
     if any(stop <= start for start, stop in intervals):
-        raise UsageError(f"{target.name}: {name} shows at most {TIME_BASES[name].denominator} frames/s; lower --fps")
+        limit = TIME_BASES[name].denominator
+        raise UsageError(f"{target.name}: {name} shows at most {limit} frames/s; set fps={limit} or lower")
     return intervals
 
 
@@ -66,8 +69,15 @@ class AnimationSink:
     """
 
     def __init__(
-        self, target: Path, times: FrameTiming, *, dither: str = "bayer", order: Sequence[int] | None = None
+        self,
+        target: Path,
+        times: FrameTiming,
+        *,
+        dither: str = "bayer",
+        order: Sequence[int] | None = None,
+        provenance: Provenance | None = None,
     ) -> None:
+        self._provenance = provenance
         self._target, self._times, self._dither = target, times, dither
         self._format = FORMATS[target.suffix.lower()]
         self._time_base = TIME_BASES[self._format]
@@ -101,6 +111,8 @@ class AnimationSink:
             if self._format == "webp":
                 start, stop = self._intervals[-1]
                 _set_last_duration(path, stop - start)
+            if self._provenance:
+                append_record(path, self._provenance)
         return [(path, self._target)]
 
     def _container_options(self) -> dict[str, str]:

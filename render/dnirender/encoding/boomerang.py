@@ -35,7 +35,7 @@ class BoomerangSink:
         Raises:
             OutputError: a frame is missing, a segment is corrupt, or encoding or writing fails.
         """
-        path = folder / "boomerang.whole"
+        path = folder / "boomerang.packets"
         with disk_errors(path):
             encoder = self._video.new_encoder()
         with SegmentWriter(path, encoder.header) as writer:

@@ -6,6 +6,8 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
+from dnirender.encoding.image_record import append_record
+from dnirender.encoding.provenance import Provenance
 from dnirender.encoding.segment_file import EncodedPacket, SegmentReader, check_frame_indices
 from dnirender.files import disk_errors
 from dnirender.frames import Image
@@ -31,8 +33,8 @@ class ImageSequenceSink:
     renamed into place at the end: an older sequence of the same name stays until the new one is complete.
     """
 
-    def __init__(self, pattern: Path, order: Sequence[int]) -> None:
-        self._pattern, self._order = pattern, order
+    def __init__(self, pattern: Path, order: Sequence[int], provenance: Provenance | None = None) -> None:
+        self._pattern, self._order, self._provenance = pattern, order, provenance
 
     def convert(self, image: Image) -> Image:
         """Returns the image unchanged."""
@@ -55,6 +57,8 @@ class ImageSequenceSink:
             files.append((folder / f"{number}.png", target))
             with disk_errors(target):
                 files[-1][0].write_bytes(segments[image_number].data)
+                if self._provenance and not number:
+                    append_record(files[-1][0], self._provenance)
         return files
 
 

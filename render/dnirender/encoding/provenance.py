@@ -23,8 +23,10 @@ MAX_BOX_BYTES = 1 << 16
 class Provenance(BaseModel):
     """The source of a rendered video and the options it was rendered with.
 
-    The frames are `start` (inclusive) to `stop` (exclusive) of the source. `sample` is the sampling hash of the source,
-    `crc32` the CRC-32 of the video packets, `job` the short hash of the job, empty for a partial render.
+    The frames are `start` (inclusive) to `stop` (exclusive) of the source. `sample` is the sampling hash of the source.
+    `cfr` is the constant frame rate that was made of its times, `fps` that of an animation. `crc32` is the CRC-32 of
+    the video packets, or of a file of images without this record; `job` is the short hash of the job, empty for a
+    partial render.
     """
 
     model_config = ConfigDict(frozen=True)
@@ -43,6 +45,8 @@ class Provenance(BaseModel):
     subtitles: bool
     ignore_errors: bool
     job: str = ""
+    cfr: str = ""
+    fps: str = ""
     crc32: int | None = None
 
 

@@ -129,7 +129,7 @@ class SegmentReader:
                 header = self._read_packet_headers(path, file)
             if segment_number and header != self.header:
                 raise OutputError(
-                    f"{path}: was encoded with different settings than the segments before it; use --restart"
+                    f"{path}: was encoded with different settings than the segments before it; use restart=True"
                 )
             self.header = header
 

@@ -1,143 +1,48 @@
-"""Copies audio, subtitles, attachments, chapters and tags of the source into the output.
-
-Each stream is copied if the container supports it, else transcoded, else dropped with a warning. Tables of supported
-codecs are often wrong (PCM in MP4 is listed and fails), so support is tested by writing a header with the actual stream
-to memory.
-"""
+"""Copies audio, subtitles, attachments, chapters and tags of the source into the output, as `stream_plan` plans."""
 
 from __future__ import annotations
 
-import contextlib
-import io
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass, replace
+import itertools
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
 from typing import Any, cast
 
-import av
 import av.error
 from av.audio.frame import AudioFrame
 from av.audio.stream import AudioStream
+from av.bitstream import BitStreamFilterContext
 from av.container import InputContainer, OutputContainer
 from av.packet import Packet
 
+from dnirender.encoding.stream_plan import MUXER_TAGS, StreamPlan, add_copy, copy_metadata
+from dnirender.encoding.transcode import AudioTranscoder
 from dnirender.errors import MediaError
 from dnirender.files import error_text
-from dnirender.media.containers import codec_of, create_container, demux, fraction, is_cover, open_container
+from dnirender.media.containers import codec_of, demux, fraction, open_container
+from dnirender.media.timecode import TAG
 
-AUDIO_CODECS = {"webm": "libopus"}  # containers without support for aac, the default
-TEXT_CODECS = {"mp4": "mov_text", "mov": "mov_text", "matroska": "subrip"}
-TEXT_SUBTITLES = {"mov_text", "subrip", "srt"}
-AS_REQUESTED = "as requested"
-VIDEO_TAGS = {"language", "title", "handler_name"}  # others (rotate, alpha_mode, BPS) describe the source's frames
+PROBE_PACKETS = 15
 EDIT_LIST_CONTAINERS = ("mp4", "mov")  # with an edit list, which mutes audio before time zero
 PREROLL = Fraction(8, 100)  # seconds a decoder needs before its first audible sample: 80 ms for Opus, less for others
-# The muxer writes these itself; copies would contradict the new file.
-MUXER_TAGS = {"major_brand", "minor_version", "compatible_brands", "encoder", "duration"}
-
-
-@dataclass(frozen=True)
-class StreamPlan:
-    """What to do with one stream. `action` is copy, transcode (to `codec`) or drop; `reason` says why if not copy."""
-
-    index: int
-    kind: str
-    source_codec: str
-    action: str
-    codec: str = ""
-    reason: str = ""
-
-    def __str__(self) -> str:
-        text = f"{self.kind} #{self.index} ({self.source_codec}): {self.action}"
-        text += f" to {self.codec}" if self.codec else ""
-        return text + (f" ({self.reason})" if self.reason else "")
 
 
 @dataclass(frozen=True)
 class TimeRange:
-    """Source time [start, stop) in seconds, None for unbounded; `shift` is subtracted from every timestamp."""
+    """Source time [start, stop) in seconds, None for unbounded; `shift` is subtracted from every timestamp.
+
+    `timecode` is that of the first frame in the range, "" without one.
+    """
 
     start: Fraction | None = None
     stop: Fraction | None = None
     shift: Fraction = Fraction(0)
+    timecode: str = ""
 
     def contains(self, time: Fraction) -> bool:
         """Whether a packet that begins at `time` is in the range."""
         return (self.start is None or time >= self.start) and (self.stop is None or time < self.stop)
-
-
-def plan_streams(path: Path, container: str, video: int, *, audio: bool, subtitles: bool) -> tuple[StreamPlan, ...]:
-    """One plan per stream of `path` except the rendered stream `video`, for an output of format `container`.
-
-    The text track that stores chapters in MP4 is not listed: chapters are always copied. Raises MediaError if
-    the source cannot be opened.
-    """
-    with open_container(path) as source:
-        others = [stream for stream in source.streams if stream.index != video and not _is_chapters(stream, source)]
-        return tuple(_plan(stream, container, audio, subtitles) for stream in others)
-
-
-def _is_chapters(stream: Any, source: InputContainer) -> bool:
-    return stream.type == "data" and stream.name == "bin_data" and bool(source.chapters())
-
-
-def _plan(stream: Any, container: str, audio: bool, subtitles: bool) -> StreamPlan:
-    codec = stream.metadata.get("filename", "unknown") if stream.type == "attachment" else codec_of(stream)
-    plan = StreamPlan(stream.index, stream.type, codec, "copy")
-    if stream.type == "video":
-        return _drop(plan, "cover art is not rendered" if is_cover(stream) else "only one video stream is rendered")
-    if (stream.type == "audio" and not audio) or (stream.type == "subtitle" and not subtitles):
-        return _drop(plan, AS_REQUESTED)
-    if stream.type == "attachment":
-        return plan if container == "matroska" else _drop(plan, f"{container} does not support attachments")
-    if stream.type == "data":
-        return _drop(plan, "data streams describe the frames of the source")
-    if _can_hold(container, lambda out: add_copy(out, stream)):
-        return plan
-    reason = f"{container} does not support {codec}"
-    target = TEXT_CODECS.get(container, "") if codec in TEXT_SUBTITLES else ""
-    if stream.type == "audio" and stream.codec_context is not None:
-        target = AUDIO_CODECS.get(container, "aac")
-    return StreamPlan(stream.index, stream.type, codec, "transcode", target, reason) if target else _drop(plan, reason)
-
-
-def _drop(plan: StreamPlan, reason: str) -> StreamPlan:
-    return replace(plan, action="drop", reason=reason)
-
-
-def _can_hold(container: str, add: Callable[[OutputContainer], Any]) -> bool:
-    """Whether the container can write a header with this stream."""
-    out = create_container(io.BytesIO(), container)
-    try:
-        add(out)
-        out.start_encoding()
-    except (av.error.FFmpegError, ValueError):
-        return False
-    finally:
-        # The scratch file has no packets; a muxer may raise for that, which says nothing about the header.
-        with contextlib.suppress(av.error.FFmpegError, ValueError):
-            out.close()
-    return True
-
-
-def add_copy(out: OutputContainer, stream: Any) -> Any:
-    """Adds a stream to `out` with the codec parameters, language, title and disposition of `stream`."""
-    # Without opaque=True PyAV looks up an encoder, which fails for codecs that can only be decoded (AV1).
-    out_stream = out.add_stream_from_template(stream, opaque=True)
-    _copy_metadata(out_stream, stream)
-    return out_stream
-
-
-def _copy_metadata(out_stream: Any, stream: Any) -> None:
-    tags = {key: value for key, value in stream.metadata.items() if key.lower() not in MUXER_TAGS}
-    if "name" in tags:  # FFmpeg reads the title of an MP4 track as name, but writes it from title
-        tags.setdefault("title", tags.pop("name"))
-    if stream.type == "video":
-        tags = {key: value for key, value in tags.items() if key.lower() in VIDEO_TAGS}
-    out_stream.metadata.update(tags)
-    with contextlib.suppress(AttributeError):
-        out_stream.disposition = stream.disposition
 
 
 class StreamCopier:
@@ -169,8 +74,8 @@ class StreamCopier:
         for plan in plans:
             if plan.action != "drop":
                 self._add(plan)
-        self._describe_video({plan.index for plan in plans})
         out.metadata.update({k: v for k, v in self._source.metadata.items() if k.lower() not in MUXER_TAGS})
+        self._describe_video({plan.index for plan in plans})
         self._copy_chapters()
         self._packets = self._demux()
         self._next: Packet[Any] | None = next(self._packets, None)
@@ -180,6 +85,14 @@ class StreamCopier:
         while self._next is not None and start_of(self._next) - self._time_range.shift <= until:
             self._mux(self._next)
             self._next = next(self._packets, None)
+
+    def probe(self) -> None:
+        """Muxes only the first packets, for a file that tells whether the muxer takes the streams."""
+        for packet in [self._next, *itertools.islice(self._packets, PROBE_PACKETS)]:
+            if packet is not None:
+                self._mux(packet)
+        self._next, self._packets = None, iter(())
+        self.finish()
 
     def finish(self) -> None:
         """Muxes the remaining packets and flushes the audio encoders."""
@@ -214,7 +127,7 @@ class StreamCopier:
     def _add(self, plan: StreamPlan) -> None:
         stream: Any = self._source.streams[plan.index]
         if plan.action == "copy":
-            out_stream = add_copy(self._out, stream)
+            out_stream = add_copy(self._out, stream, plan.layout)
             if stream.type == "attachment":  # attachments are part of the header
                 return
             self._handlers[plan.index] = lambda packet: self._copy(packet, out_stream)
@@ -222,7 +135,7 @@ class StreamCopier:
             self._add_audio(plan, cast(AudioStream, stream))
         else:
             out_stream = self._out.add_mux_stream(plan.codec)
-            _copy_metadata(out_stream, stream)
+            copy_metadata(out_stream, stream)
             self._handlers[plan.index] = lambda packet: self._copy(_convert_text_packet(packet, plan), out_stream)
         if stream.type == "subtitle":
             copy = self._handlers[plan.index]
@@ -238,41 +151,44 @@ class StreamCopier:
             self._out.mux_one(packet)
 
     def _add_audio(self, plan: StreamPlan, stream: AudioStream) -> None:
-        rate, layout = audio_settings(plan.codec, stream.codec_context)
-        out_stream = cast(AudioStream, self._out.add_stream(plan.codec, rate=rate, layout=layout))
-        out_stream.codec_context.bit_rate = 96_000 * out_stream.codec_context.layout.nb_channels
-        _copy_metadata(out_stream, stream)
+        transcoder = AudioTranscoder(stream, self._out, plan.codec)
+        copy_metadata(transcoder.stream, stream)
 
         def encode(packet: Packet[Any] | None) -> None:
-            for frame in self._decoded(stream, packet):
+            for frame in self._decoded(transcoder, plan.index, packet):
                 if self._time_range.shift and frame.pts is not None:
                     frame.pts -= round(self._time_range.shift / fraction(frame.time_base, Fraction(1)))
-                self._out.mux(out_stream.encode(frame))
+                self._out.mux(transcoder.encode(frame))
 
         def flush() -> None:
             encode(None)
-            self._out.mux(out_stream.encode(None))
+            self._out.mux(transcoder.encode(None))
 
         self._handlers[plan.index] = encode
         self._flush.append(flush)
 
-    def _decoded(self, stream: AudioStream, packet: Packet[Any] | None) -> list[AudioFrame]:
+    def _decoded(self, transcoder: AudioTranscoder, index: int, packet: Packet[Any] | None) -> list[AudioFrame]:
         try:
-            return stream.codec_context.decode(packet)
+            return list(transcoder.decode(packet))
         except av.error.FFmpegError as error:
             if self._ignore_errors:
                 return []
             at = f" at {float(start_of(packet)):.2f} s" if packet else ""
             raise MediaError(
-                f"{self._path}: audio #{stream.index} cannot be decoded{at} ({error_text(error)}); "
-                "--no-audio renders without it"
+                f"{self._path}: audio #{index} cannot be decoded{at} ({error_text(error)}); "
+                "audio=False renders without it"
             ) from error
 
     def _describe_video(self, others: set[int]) -> None:
         """Gives the rendered video, the one that no plan is about, its language, title and disposition back."""
         rendered = next((stream for stream in self._source.streams.video if stream.index not in others), None)
-        if rendered is not None and self._out.streams.video:
-            _copy_metadata(self._out.streams.video[0], rendered)
+        if rendered is None or not self._out.streams.video:
+            return
+        video = self._out.streams.video[0]
+        copy_metadata(video, rendered)
+        if timecode := self._time_range.timecode:
+            # MP4 and MOV make a track of the video's tag.
+            (video if self._out.format.name in EDIT_LIST_CONTAINERS else self._out).metadata[TAG] = timecode
 
     def _copy_chapters(self) -> None:
         chapters: list[Any] = []
@@ -291,20 +207,6 @@ class StreamCopier:
             self._out.set_chapters(chapters)
 
 
-def audio_settings(codec: str, source: Any) -> tuple[int, str]:
-    """The nearest sample rate and layout that the encoder accepts: libopus has five rates, and no 5.1(side)."""
-    encoder = av.Codec(codec, "w")
-    rate = source.sample_rate if source.sample_rate in (encoder.audio_rates or (source.sample_rate,)) else 48000
-    standard = {1: "mono", 6: "5.1", 8: "7.1"}.get(source.layout.nb_channels, "stereo")
-    for layout in (source.layout.name, standard):
-        trial: Any = av.CodecContext.create(encoder, "w")
-        trial.sample_rate, trial.layout, trial.format = rate, layout, (encoder.audio_formats or [source.format])[0]
-        with contextlib.suppress(av.error.FFmpegError, ValueError):
-            trial.open()
-            return rate, layout
-    return rate, "stereo"
-
-
 def start_of(packet: Packet[Any]) -> Fraction:
     """Start of a packet in seconds, in the time of its own file."""
     timestamp = packet.pts if packet.pts is not None else packet.dts
@@ -319,6 +221,26 @@ def is_in_output(packet: Packet[Any], time_range: TimeRange, container: str) -> 
     """
     is_hidden = packet.is_discard and start_of(packet) < -PREROLL
     return time_range.contains(start_of(packet)) and (container in EDIT_LIST_CONTAINERS or not is_hidden)
+
+
+def stored_packets(packets: Iterable[Packet[Any]], stream: Any, container: str) -> Iterator[Packet[Any]]:
+    """Packets of the source's `stream` as the muxer of `container` stores them.
+
+    That is AAC without ADTS headers, which move to the header of the file, and the parts of a PGS subtitle in one.
+    """
+    name = {"aac": "aac_adtstoasc", "hdmv_pgs_subtitle": "pgs_frame_merge"}.get(codec_of(stream))
+    if name is None or (name == "pgs_frame_merge" and container != "matroska"):
+        yield from packets
+        return
+    bitstream_filter: BitStreamFilterContext | None = None
+    for packet in packets:
+        if bitstream_filter is None:
+            has_adts = packet.size > 1 and int.from_bytes(bytes(packet)[:2], "big") & 0xFFF0 == 0xFFF0
+            bitstream_filter = BitStreamFilterContext(name if has_adts or "pgs" in name else "null", stream)
+        if packet.size:
+            yield from bitstream_filter.filter(packet)
+    if bitstream_filter is not None:
+        yield from bitstream_filter.filter(None)
 
 
 def _trim(packet: Packet[Any], time_range: TimeRange) -> bool:

@@ -17,6 +17,7 @@ from typing import Any, BinaryIO, cast
 
 import av.error
 import cv2
+import numpy as np
 from av.codec.context import CodecContext, Flags
 from av.container import OutputContainer
 from av.packet import Packet as AvPacket
@@ -29,13 +30,24 @@ from dnirender.encoding.encoders import VideoSpec, configure
 from dnirender.encoding.provenance import TAG, Provenance, append_box, to_json
 from dnirender.encoding.segment_file import EncodedPacket, SegmentReader, check_frame_indices
 from dnirender.encoding.sink import FrameTiming, SegmentEncoder, timestamp_tolerance
-from dnirender.encoding.stream_copy import StreamCopier, StreamPlan, TimeRange
-from dnirender.errors import MediaError, OutputError, UsageError
+from dnirender.encoding.stream_copy import StreamCopier, TimeRange
+from dnirender.encoding.stream_plan import StreamPlan
+from dnirender.errors import MediaError, OutputError, RenderError, UsageError
 from dnirender.files import disk_errors, error_text
 from dnirender.frames import Image
-from dnirender.media.containers import container_of, create_container, frame_times_and_crc32
+from dnirender.media.containers import container_of, create_container, frame_times_and_crc32, logged_errors
 from dnirender.media.pixel_formats import to_frame
 
+# What FFmpeg raises for a stream it does not take, with the options that leave it out.
+REFUSALS = (
+    av.error.ArgumentError,
+    av.error.InvalidDataError,
+    av.error.PatchWelcomeError,
+    av.error.ExperimentalError,
+    ValueError,
+)
+STREAM_FIELDS = {"audio": "audio", "subtitle": "subtitles"}
+KEPT = "no frame is lost: the same command with {fields} joins the finished ones"
 OPACITY = "matroska_block_additional"  # side data with the alpha channel of VP8 and VP9 in Matroska and WebM
 
 
@@ -126,18 +138,45 @@ class VideoSink:
         return _VideoSegmentEncoder(self._spec)
 
     def check(self) -> None:
-        """Writes a header with all streams to memory.
+        """Writes a file with one frame and the first packets of all streams to memory, to its end.
 
         Raises:
-            UsageError: the container does not support this combination of streams.
+            UsageError: the container does not support this combination of streams, or the encoder fails.
+            MediaError: audio that must be transcoded cannot be decoded.
         """
-        try:
-            with self._open(io.BytesIO()) as (out, _, _):
+        with self._muxer_errors(UsageError, "use .mkv, or leave some out with {fields}"):
+            encoder = self.new_encoder()
+            blank = np.zeros((self._spec.height, self._spec.width, 3), np.uint8)
+            packets = [*encoder.encode(0, self.convert(blank)), *encoder.flush()]
+            with self._open(io.BytesIO()) as (out, stream, copier):
                 out.start_encoding()
-        except (av.error.FFmpegError, ValueError) as error:
-            raise UsageError(
-                f"{self._target}: {container_of(self._target)} does not support this combination of streams "
-                f"({error_text(error)}); use .mkv, or leave some out with --no-subtitles or --no-audio"
+                for packet in packets:
+                    av_packet = _muxable(packet)
+                    av_packet.pts = av_packet.dts = self._times.pts[0]
+                    av_packet.time_base, av_packet.stream = self._times.time_base, stream
+                    av_packet.duration, av_packet.is_keyframe = self._times.duration(0), True
+                    out.mux_one(av_packet)
+                if copier:
+                    copier.probe()
+                out.close()
+
+    @contextlib.contextmanager
+    def _muxer_errors(self, kind: type[RenderError], advice: str) -> Generator[None]:
+        """Raises what the muxer refuses as `kind`, in its own words; other errors are the disk's."""
+        messages = list[str]()
+        try:
+            with logged_errors() as messages:
+                yield
+        except RenderError:  # some are a ValueError too
+            raise
+        except REFUSALS as error:
+            plans = self._copied_streams[1] if self._copied_streams else ()
+            copied = {plan.kind for plan in plans if plan.action != "drop"}
+            fields = [field for name, field in STREAM_FIELDS.items() if name in copied]
+            container, reason = container_of(self._target), "; ".join([*messages[-2:], error_text(error)])
+            hint = advice.format(fields=" or ".join(f"{field}=False" for field in fields) or "another codec")
+            raise kind(
+                f"{self._target}: {container} does not support this combination of streams ({reason}); {hint}"
             ) from error
 
     def finalize(self, segments: SegmentReader, folder: Path) -> list[tuple[Path, Path]]:
@@ -145,14 +184,13 @@ class VideoSink:
 
         Raises:
             OutputError: frames are missing or duplicated, a segment is corrupt or from another encoder, writing fails,
-            or
-                the file read back differs.
+                the muxer refuses a stream, or the file read back differs.
             MediaError: the other streams of the source cannot be read.
         """
         check_frame_indices(segments, len(self._times.pts), self._target)
         joined = folder / f"joined{self._target.suffix}"
         with disk_errors(self._target):
-            with self._open(joined) as (out, stream, copier):
+            with self._muxer_errors(OutputError, KEPT), self._open(joined) as (out, stream, copier):
                 self._mux(segments, out, stream, copier)
                 out.close()
             crc32 = self._verify(joined)
@@ -169,10 +207,13 @@ class VideoSink:
     def _open(self, file: Path | BinaryIO) -> Generator[tuple[OutputContainer, VideoStream, StreamCopier | None]]:
         """Opens the output with all its streams; the header is not written yet. Closed on exit, also on errors."""
         with contextlib.ExitStack() as stack:
-            out = create_container(file, container_of(self._target), self._container_options())
+            options = self._container_options()
+            if not isinstance(file, Path):  # moves the index to the front, for which the muxer opens the file again
+                options.pop("movflags", None)
+            out = create_container(file, container_of(self._target), options)
             stack.callback(_close, out)
             stream = cast(VideoStream, out.add_stream(self._spec.codec, rate=self._spec.rate))
-            configure(stream.codec_context, self._spec)
+            configure(stream.codec_context, self._spec, container_of(self._target))
             stream.time_base = self._times.time_base
             copier = (
                 StreamCopier(*self._copied_streams, out, ignore_errors=self._ignore_errors)
@@ -207,7 +248,7 @@ class VideoSink:
         out.start_encoding()
         if (stream.codec_context.extradata or b"") != segments.header:
             raise OutputError(
-                f"{self._target}: the encoder differs from the one of the finished segments; use --restart"
+                f"{self._target}: the encoder differs from the one of the finished segments; use restart=True"
             )
         delay = max(position - index for position, index in enumerate(segments.indices))
         lead = delay * times.duration(0)  # from the first dts to the first pts

@@ -14,6 +14,7 @@ SIDE = 192
 """Large enough for networks that compute statistics over the image: those of 64 x 64 pixels depend on every last
 bit."""
 NUM_DISCS = 200
+GRAPH_SECONDS = 0.4  # that it takes OpenVINO to load a graph that it compiled before
 
 
 def calibration_image(height: int, width: int, kind: type[np.unsignedinteger[Any]] = np.uint8) -> Image:

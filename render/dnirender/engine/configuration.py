@@ -9,7 +9,8 @@ import torch
 from torch import Tensor
 
 from dnirender.engine.calibration import SIDE, calibration_image
-from dnirender.engine.device import fast_dtypes
+from dnirender.engine.device import fast_dtypes, one_thread
+from dnirender.engine.measurements import MeasurementCache
 from dnirender.engine.torch_model import DTYPES, TorchModel
 from dnirender.errors import UsageError
 from dnirender.frames import Alpha
@@ -24,6 +25,7 @@ MAX_ERROR = 0.5 / 255
 class EngineConfiguration:
     """`dtype` is a key of DTYPES, `backend` torch or openvino. `workers` frames are rendered in parallel on the CPU, in
     tiles of this height and width in pixels of the source, by `threads` threads in total. `reason` says why, for users.
+    `seconds_per_frame` is what a frame of the workload takes, None where that was not measured.
     """
 
     device: torch.device
@@ -33,21 +35,37 @@ class EngineConfiguration:
     tile: tuple[int, int] | None
     threads: int
     reason: str
+    seconds_per_frame: float | None = None
 
 
 def configure(
-    network: Network, path: WeightPath, device: torch.device, dtype: str, threads: int
+    network: Network, path: WeightPath, device: torch.device, dtype: str, threads: int, cache: MeasurementCache
 ) -> EngineConfiguration:
     """PyTorch with one worker, in the requested dtype, or for `auto` in the fastest one whose measured error is at most
     MAX_ERROR. `path` is on `device`.
 
-    The test image is the same on every run, so a render that is resumed chooses the same. UsageError: an unknown dtype,
+    The test image is the same on every run, so a render that is resumed chooses the same; what was measured by an
+    earlier run is taken from `cache`. UsageError: an unknown dtype,
     or one in which the network does not work.
     """
     if dtype not in (*DTYPES, "auto"):
-        raise UsageError(f"--dtype {dtype}: expected auto, {', '.join(DTYPES)}")
-    chosen, reason = ("fp32", "as requested") if dtype == "fp32" else _measure_dtypes(network, path, device, dtype)
+        raise UsageError(f"dtype={dtype!r}: expected auto, {', '.join(DTYPES)}")
+    chosen, reason = ("fp32", "as requested") if dtype == "fp32" else _recall(network, path, device, dtype, cache)
     return EngineConfiguration(device, chosen, "torch", 1, None, threads, f"{device}, {chosen}: {reason}")
+
+
+def _recall(
+    network: Network, path: WeightPath, device: torch.device, requested: str, cache: MeasurementCache
+) -> tuple[str, str]:
+    """What `_measure_dtypes` finds, or has found before."""
+    name = torch.cuda.get_device_name(device) if device.type == "cuda" else "cpu"
+    found = cache.read("dtype", device=name, requested=requested)
+    if found.get("dtype") in DTYPES and isinstance(found.get("reason"), str):
+        return found["dtype"], found["reason"]
+    with one_thread():
+        chosen, reason = _measure_dtypes(network, path, device, requested)
+    cache.write("dtype", {"dtype": chosen, "reason": reason}, device=name, requested=requested)
+    return chosen, reason
 
 
 def _measure_dtypes(network: Network, path: WeightPath, device: torch.device, requested: str) -> tuple[str, str]:
@@ -60,7 +78,7 @@ def _measure_dtypes(network: Network, path: WeightPath, device: torch.device, re
         error = _dtype_error(network, path, dtype, x) if supported[dtype] else math.inf
         if not auto and error == math.inf:
             raise UsageError(
-                f"--dtype {dtype}: {network.architecture} does not work in it on {device}; use --dtype fp32"
+                f"dtype={dtype!r}: {network.architecture} does not work in it on {device}; use dtype='fp32'"
             )
         limit = f", at most {MAX_ERROR * 255:.1f} is allowed" if auto else ""
         reasons.append(

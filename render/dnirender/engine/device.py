@@ -2,9 +2,24 @@
 
 from __future__ import annotations
 
+from collections.abc import Generator
+from contextlib import contextmanager
+
 import torch
 
 from dnirender.errors import UsageError
+
+
+@contextmanager
+def one_thread() -> Generator[None]:
+    """PyTorch on one thread. What many small operations gain by several is less than what those lose by waiting for one
+    another where other programs run: some hundred times as much."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
 
 
 def choose_device(name: str) -> torch.device:
@@ -14,12 +29,12 @@ def choose_device(name: str) -> torch.device:
         return torch.device("cpu")
     number = {"auto": "0", "cuda": "0"}.get(name, name.removeprefix("cuda:"))
     if not number.isdecimal():
-        raise UsageError(f"--device {name}: expected auto, cpu, cuda or cuda:N")
+        raise UsageError(f"device={name!r}: expected auto, cpu, cuda or cuda:N")
     if not available:
         build = f"built for CUDA {torch.version.cuda}" if torch.version.cuda else "built without CUDA"
-        raise UsageError(f"--device {name}: PyTorch {torch.__version__} ({build}) finds no GPU; use --device cpu")
+        raise UsageError(f"device={name!r}: PyTorch {torch.__version__} ({build}) finds no GPU; use device='cpu'")
     if int(number) >= torch.cuda.device_count():
-        raise UsageError(f"--device {name}: the last GPU here is cuda:{torch.cuda.device_count() - 1}")
+        raise UsageError(f"device={name!r}: the last GPU here is cuda:{torch.cuda.device_count() - 1}")
     return torch.device("cuda", int(number))
 
 

@@ -71,7 +71,7 @@ class MemoryPlanner:
             return None
         if self.receptive_radius is None:
             raise UsageError(
-                f"--tile {side}: the output of {self.network.architecture} depends on the whole frame (it computes "
+                f"tile={side}: the output of {self.network.architecture} depends on the whole frame (it computes "
                 "statistics over it, as InstanceNorm does), so it cannot be tiled"
             )
         multiple = self.network.multiple
@@ -79,7 +79,7 @@ class MemoryPlanner:
         try:
             self._split(height, width, (tile_height, tile_width))
         except ValueError as error:
-            raise UsageError(f"--tile {side}: {error}") from error
+            raise UsageError(f"tile={side}: {error}") from error
         return tile_height, tile_width
 
     def tile_shape(self, height: int, width: int) -> tuple[int, int]:
@@ -137,7 +137,7 @@ def render_errors(batch: Batch, device: str) -> Generator[None]:
         if not is_out_of_memory(error):
             raise RenderError(f"frame {frame.index}: the network failed on {device}: {error}") from error
         height, width = frame.image.shape[:2]
-        advice = "use --batch 1" if count > 1 and device != "cpu" else "use a smaller --width"
+        advice = "use batch=1" if count > 1 and device != "cpu" else f"use a smaller width, such as width={width // 2}"
         raise RenderError(
             f"frame {frame.index}: out of memory on {device} for {count} x {width}x{height}; {advice}"
         ) from error

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import copy
 import importlib.util
+import io
 import warnings
 from typing import Any
 
@@ -35,41 +36,37 @@ class OpenVINOModel:
     is called. (An activation of OpenVINO may turn NaN into 0; PyTorch's activations propagate it.)
 
     `path` is on the CPU; `dtype` is a key of PRECISIONS; `threads` are shared by `workers` clones that run at the same
-    time. RuntimeError, NotImplementedError and exceptions of OpenVINO's own: the network cannot be compiled.
+    time. `graph` is what `export` returned for the same arguments, or nothing is taken of it; `was_imported` tells.
+    RuntimeError, NotImplementedError and exceptions of OpenVINO's own: the network cannot be compiled.
     """
 
     def __init__(
-        self, network: Network, path: WeightPath, image: Image, dtype: str, threads: int, workers: int = 1
+        self,
+        network: Network,
+        path: WeightPath,
+        image: Image,
+        dtype: str,
+        threads: int,
+        workers: int = 1,
+        graph: bytes | None = None,
     ) -> None:
         import openvino
-        from openvino.frontend import FrontEndManager
-        from openvino.frontend.pytorch.ts_decoder import TorchScriptPythonDecoder
 
         example = torch.from_numpy(image)[None]
         self._network, self._path, self._shape, self._dtype = network, path, example.shape, example.dtype
         pixels = self._to_input(example)
         self._outputs = (0, pixels.dtype), (1, torch.float32)
         mixed = MixedWeights(path)
-        weights = [_contiguous_view(entry, mixed.flat) for entry in path.layout]
-        with warnings.catch_warnings(), torch.no_grad():
-            warnings.simplefilter("ignore")  # sizes are meant to become constants
-            traced = torch.jit.trace(_WeightsAsInputs(network, path.layout), (pixels, *weights), check_trace=False)
-        # Not openvino.convert_model, which sends telemetry.
-        frontend = FrontEndManager().load_by_framework("pytorch")
-        decoder = TorchScriptPythonDecoder(traced, example_input=(pixels, *weights))
-        model = frontend.convert(frontend.load(decoder))
-        for parameter, tensor in zip(model.inputs, (pixels, *weights), strict=True):
-            array = tensor.numpy()
-            parameter.get_node().set_element_type(openvino.Type(array.dtype))
-            parameter.get_node().set_partial_shape(openvino.PartialShape(list(array.shape)))
-        model.validate_nodes_and_infer_types()
+        inputs = [pixels, *(_contiguous_view(entry, mixed.flat) for entry in path.layout)]
         options = {
             "INFERENCE_PRECISION_HINT": PRECISIONS[dtype],
             "INFERENCE_NUM_THREADS": threads,
             "NUM_STREAMS": workers,
             "ENABLE_CPU_PINNING": False,  # the decoder and the encoder need the cores too
         }
-        self._graph: Any = openvino.Core().compile_model(model, "CPU", options)
+        imported = _import(graph, inputs, options) if graph else None
+        self.was_imported = imported is not None
+        self._graph: Any = imported or _compile(network, path, inputs, options)
         self._tensor: Any = openvino.Tensor
         self._bind(mixed)
 
@@ -78,6 +75,12 @@ class OpenVINOModel:
         other = copy.copy(self)
         other._bind(MixedWeights(self._path))
         return other
+
+    def export(self) -> bytes:
+        """The compiled graph, without weights, for the same version of OpenVINO and the same processor."""
+        stream = io.BytesIO()
+        self._graph.export_model(stream)
+        return stream.getvalue()
 
     def _bind(self, weights: MixedWeights) -> None:
         self.weights = weights
@@ -103,6 +106,38 @@ class OpenVINOModel:
     def _to_input(self, pixels: Tensor) -> Tensor:
         inputs = self._network.preprocess(pixels)
         return inputs if self._dtype == torch.uint8 else inputs.to(torch.int32)
+
+
+def _compile(network: Network, path: WeightPath, inputs: list[Tensor], options: dict[str, Any]) -> Any:
+    """The compiled graph; `inputs` are pixels and weights."""
+    import openvino
+    from openvino.frontend import FrontEndManager
+    from openvino.frontend.pytorch.ts_decoder import TorchScriptPythonDecoder
+
+    with warnings.catch_warnings(), torch.no_grad():
+        warnings.simplefilter("ignore")  # sizes are meant to become constants
+        traced = torch.jit.trace(_WeightsAsInputs(network, path.layout), tuple(inputs), check_trace=False)
+    # Not openvino.convert_model, which sends telemetry.
+    frontend = FrontEndManager().load_by_framework("pytorch")
+    decoder = TorchScriptPythonDecoder(traced, example_input=tuple(inputs))  # a name keeps it alive
+    model = frontend.convert(frontend.load(decoder))
+    for parameter, tensor in zip(model.inputs, inputs, strict=True):
+        array = tensor.numpy()
+        parameter.get_node().set_element_type(openvino.Type(array.dtype))
+        parameter.get_node().set_partial_shape(openvino.PartialShape(list(array.shape)))
+    model.validate_nodes_and_infer_types()
+    return openvino.Core().compile_model(model, "CPU", options)
+
+
+def _import(graph: bytes, inputs: list[Tensor], options: dict[str, Any]) -> Any:
+    """A graph that was exported; None where this OpenVINO does not take it, or it has other inputs."""
+    import openvino
+
+    try:
+        found = openvino.Core().import_model(io.BytesIO(graph), "CPU", options)
+    except Exception:  # noqa: BLE001 - what it raises is not documented; the network is compiled anew
+        return None
+    return found if [list(port.shape) for port in found.inputs] == [list(tensor.shape) for tensor in inputs] else None
 
 
 class _WeightsAsInputs(nn.Module):

@@ -126,7 +126,7 @@ def choose_tile_size(
     if receptive_radius is None:
         raise RenderError(
             f"{message}; its output depends on the whole frame (it computes statistics over it, as InstanceNorm does), "
-            "so it cannot be tiled; use a smaller --width"
+            f"so it cannot be tiled; use a smaller width, such as width={width // 2}"
         )
     frame_bytes = 3 * height * width * (1 + network.scale**2)
     bytes_per_pixel = needed / math.prod(network.padded_size(height, width))
@@ -142,7 +142,7 @@ def choose_tile_size(
         least = _megabytes(frame_bytes + tile_height * tile_width * bytes_per_pixel)
         raise RenderError(
             f"{message}; the smallest tiles that its receptive radius of {receptive_radius} pixels allows, "
-            f"{tile_width}x{tile_height}, need {least}; use a smaller --width"
+            f"{tile_width}x{tile_height}, need {least}; use a smaller width, such as width={width // 2}"
         )
     _, minus_width, tile_height = min(fitting)
     return tile_height, -minus_width

@@ -1,4 +1,4 @@
-"""How fast this machine renders a job, and what bounds it."""
+"""Measures how fast this machine renders a job, and what limits the speed."""
 
 from __future__ import annotations
 
@@ -13,23 +13,27 @@ import av
 import numpy as np
 from av.video.stream import VideoStream
 
-from dnirender.encoding.segment_file import SegmentWriter
 from dnirender.engine.calibration import calibration_image
 from dnirender.jobs.job import Job
 from dnirender.jobs.plan import make_plan
-from dnirender.jobs.prepare import PreparedJob, prepare
+from dnirender.jobs.prepare import PreparedJob, load_engine, prepare
 from dnirender.jobs.render import run
 from dnirender.media import resize
+from dnirender.progress import ProgressTracker
 
-SECONDS = 6.0  # about what each of two measurements may take
-FEWEST, MOST = 24, 480  # frames that are measured
+SECONDS = 6.0  # about the duration of each of two measurements
+MIN_FRAMES, MAX_FRAMES = 24, 480  # number of frames measured
 SIZE = (360, 640)  # height, width of the sample
 
 
 @dataclass(frozen=True)
 class BenchmarkResult:
-    """Milliseconds a frame: of the whole way from file to file, of the networks alone, of decoding, scaling, color and
-    encoding without them. `startup` is seconds until the first frame could be rendered."""
+    """Speed and configuration.
+
+    whole, networks, rest: milliseconds per frame from file to file, in the networks alone, and in decoding, resizing,
+        color conversion and encoding without the networks
+    startup: seconds before the first frame
+    """
 
     size: str
     whole: float
@@ -48,8 +52,10 @@ class BenchmarkResult:
 
 
 def bench(job: Job, *, sample: bool = False) -> BenchmarkResult:
-    """Measures `job` on its first frames, or with `sample` on a clip of SIZE made for it; what is written goes to
-    a temporary folder. Raises what rendering raises."""
+    """Renders the first frames of `job` into a temporary folder, or with `sample` those of a generated clip of SIZE.
+
+    Raises RenderError.
+    """
     with tempfile.TemporaryDirectory(prefix="dnirender") as name:
         if sample:
             job = replace(job, input=Path(name, "bench.mp4"))
@@ -59,19 +65,20 @@ def bench(job: Job, *, sample: bool = False) -> BenchmarkResult:
 
 def _measured(job: Job) -> BenchmarkResult:
     began = time.perf_counter()
-    prepared = prepare(make_plan(job))
+    prepared = prepare(make_plan(job), load_engine(job, fresh=True))
     startup = time.perf_counter() - began
     plan, engine = prepared.plan, prepared.engine
     frame = resize.resize_to(next(iter(plan.source.frames(plan.selection.indices[:1]))).image, *plan.size)
     per_forward = engine.seconds_per_frame(frame)
     networks = per_forward * plan.forwards / plan.num_frames
-    count = min(len(plan.selection.indices), MOST, max(FEWEST, int(SECONDS / max(networks, 1e-6))))
+    count = min(len(plan.selection.indices), MAX_FRAMES, max(MIN_FRAMES, int(SECONDS / max(networks, 1e-6))))
     short = plan.job.override(start=plan.selection.indices[0], end=plan.selection.indices[count - 1] + 1)
     prepared = prepare(make_plan(short), engine)
     rest = _seconds_per_tick(lambda tick: _without_networks(prepared, tick))
-    whole = _seconds_per_tick(lambda tick: run(prepared, lambda _done, _total, _alpha: tick()))
+    whole = _seconds_per_tick(lambda tick: run(prepared, ProgressTracker(lambda now: tick() if now.alpha else None)))
+    width, height = prepared.output.request.size
     return BenchmarkResult(
-        size=f"{plan.size[0]}x{plan.size[1]} -> {prepared.output_size[0]}x{prepared.output_size[1]}",
+        size=f"{plan.size[0]}x{plan.size[1]} -> {width}x{height}",
         whole=round(whole * 1e3, 2),
         networks=round(networks * 1e3, 2),
         rest=round(rest * 1e3, 2),
@@ -89,20 +96,17 @@ def _measured(job: Job) -> BenchmarkResult:
 
 
 def _without_networks(prepared: PreparedJob, tick: Callable[[], None]) -> None:
-    """Decodes, scales and encodes: the frames become what they are, at the output's size."""
-    plan = prepared.plan
-    sink = prepared.sink()
-    encoder = sink.new_encoder()
-    with SegmentWriter(plan.job.output.with_suffix(".part"), encoder.header) as part:
-        for number, frame in enumerate(plan.source.frames(plan.selection.indices)):
-            picture = resize.resize_to(resize.resize_to(frame.image, *plan.size), *prepared.output_size)
-            part.extend(encoder.encode(number, sink.convert(picture)))
+    """Decodes, resizes to the output's size and encodes."""
+    plan, output = prepared.plan, prepared.output
+    with output.open_segment(plan.job.output.with_suffix(".part")) as encode:
+        for number, frame in enumerate(plan.source.frames(list(dict.fromkeys(plan.selection.indices)))):
+            image = resize.resize_to(resize.resize_to(frame.image, *plan.size), *output.request.size)
+            encode(number, output.convert(image))
             tick()
-        part.extend(encoder.flush())
 
 
 def _seconds_per_tick(work: Callable[[Callable[[], None]], object]) -> float:
-    """Seconds between ticks, without those of the first quarter and with what follows the last."""
+    """Mean seconds between ticks, without the first quarter, including the time after the last tick."""
     ticks: list[float] = []
     work(lambda: ticks.append(time.perf_counter()))
     ended, first = time.perf_counter(), len(ticks) // 4
@@ -110,13 +114,13 @@ def _seconds_per_tick(work: Callable[[Callable[[], None]], object]) -> float:
 
 
 def make_clip(path: Path, height: int, width: int, frames: int) -> None:
-    """A picture that moves by two pixels a frame, 24 frames a second."""
-    picture = calibration_image(height, width + 2 * frames)
+    """Writes a clip of 24 frames per second: an image that moves by two pixels per frame."""
+    image = calibration_image(height, width + 2 * frames)
     with av.open(str(path), "w") as container:
         stream = container.add_stream("libx264", rate=Fraction(24), options={"preset": "ultrafast"})
         assert isinstance(stream, VideoStream)
         stream.width, stream.height, stream.pix_fmt = width, height, "yuv420p"
         for number in range(frames):
-            view = np.ascontiguousarray(picture[:, 2 * number : 2 * number + width])
+            view = np.ascontiguousarray(image[:, 2 * number : 2 * number + width])
             container.mux(stream.encode(av.VideoFrame.from_ndarray(view, format="rgb24")))
         container.mux(stream.encode(None))

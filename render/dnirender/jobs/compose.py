@@ -1,4 +1,4 @@
-"""The renders of a frame as the picture that is written."""
+"""Composes the image that is written from the renders of a frame."""
 
 from __future__ import annotations
 
@@ -9,15 +9,28 @@ import numpy as np
 from dnirender.frames import Alpha, Frame, Image
 from dnirender.jobs.plan import Plan, one_hot
 from dnirender.jobs.prepare import PreparedJob
-from dnirender.layout import alpha_track
-from dnirender.layout import panels as compose
+from dnirender.layout import alpha_track, panels
 from dnirender.media import resize
+from dnirender.media.luma import with_chroma
 
 Renders = dict[Alpha, Image]
+"""The renders of one frame, by alpha."""
 
 
 def make_composer(prepared: PreparedJob) -> Callable[[int, Frame, Renders], Image]:
-    """How a frame's renders become the picture that is written."""
+    """A function of (number of the frame in the render, frame, its renders) that returns the image to write."""
+    draw = _make_layout(prepared)
+    if not prepared.plan.job.preset.effect.keep_colors:
+        return draw
+    matrix = prepared.plan.source.metadata.color.matrix
+
+    def recolor(frame: Frame, renders: Renders) -> Renders:
+        return {alpha: with_chroma(image, frame.image, matrix) for alpha, image in renders.items()}
+
+    return lambda number, frame, renders: draw(number, frame, recolor(frame, renders))
+
+
+def _make_layout(prepared: PreparedJob) -> Callable[[int, Frame, Renders], Image]:
     plan = prepared.plan
     layout, selection = plan.job.preset.layout, plan.selection
     if layout.panels == ("render",):
@@ -29,16 +42,16 @@ def make_composer(prepared: PreparedJob) -> Callable[[int, Frame, Renders], Imag
 
     def draw(number: int, frame: Frame, renders: Renders) -> Image:
         alpha = selection.alphas[number]
-        panels = [(name, _panel(plan, name, frame, alpha, renders)) for name in layout.panels]
+        images = [(name, _panel(plan, name, frame, alpha, renders)) for name in layout.panels]
         if track is None:
-            return resize.resize_to(panels[0][1], *size)
-        return compose.compare(panels, track, (frame.index - first) / span, labels=layout.labels, size=size)
+            return resize.resize_to(images[0][1], *size)
+        return panels.compare(images, track, (frame.index - first) / span, labels=layout.labels, size=size)
 
     return draw
 
 
 def _keys(plan: Plan) -> list[tuple[float, Alpha]]:
-    """The keyframes' places along the frames' numbers, 0..1, which is how the track is drawn."""
+    """The keyframes as (position, alpha), where 0..1 is the first to the last frame, as the track is drawn."""
     selection = plan.selection
     keys = [(float(at), alpha) for at, alpha in selection.track.keys]
     first, last = selection.indices[0], selection.indices[0] + len(selection.track.alphas) - 1
@@ -57,6 +70,6 @@ def _panel(plan: Plan, name: str, frame: Frame, alpha: Alpha, renders: Renders) 
     if name == "render":
         return renders[alpha]
     if name == "crossfade":
-        parts = [(weight, renders[one_hot(i, len(endpoints))]) for i, weight in enumerate(alpha) if weight]
-        return compose.crossfade([image for _, image in parts], tuple(weight for weight, _ in parts))
+        weighted = [(weight, renders[one_hot(i, len(endpoints))]) for i, weight in enumerate(alpha) if weight]
+        return panels.crossfade([image for _, image in weighted], tuple(weight for weight, _ in weighted))
     return renders[one_hot(endpoints.index(name), len(endpoints))]

@@ -2,50 +2,128 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import replace
+import itertools
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from fractions import Fraction
+from pathlib import Path
+from typing import Any
 
 from dnirender.decoding.metadata import VideoMetadata
 from dnirender.decoding.open import open_source
 from dnirender.errors import UsageError
-from dnirender.frames import Alpha, Batch
+from dnirender.frames import Alpha, Batch, Image
 from dnirender.jobs.frame_selection import find_frame
-from dnirender.jobs.job import Job
+from dnirender.jobs.job import Job, make_job
+from dnirender.jobs.notebook import image_html
+from dnirender.jobs.options import SHEET_FRAMES, SHEET_OPTIONS
 from dnirender.jobs.plan import check_target, scaled_size
 from dnirender.jobs.prepare import load_engine
 from dnirender.layout import contact_sheet
 from dnirender.media import resize
 from dnirender.media.images import is_still, write_png
-from dnirender.preset import Preset
+from dnirender.media.luma import with_chroma
+from dnirender.options import unknown_option
+from dnirender.preset import DEFAULT_PRESET, Preset
+from dnirender.timeline.keyframes import weaken
+from dnirender.timeline.mixture import Mixture, as_alpha
 from dnirender.timeline.timeline import Timeline
 
+MIN_COLUMN = 240  # pixels: a sheet of many endpoints is wider than SHEET_WIDTH
+HALVES, HALFWAY = re.compile(r"0\.5\*[^*+]+\+0\.5\*[^*+]+"), "half-way"
 
-def make_sheet(job: Job, positions: Sequence[str], values: Sequence[str], title: str) -> str:
-    """Renders the frames at `positions` of the source under each of the timeline values and writes a PNG.
 
-    Returns what the engine chose. Raises RenderError.
+@dataclass(frozen=True, eq=False)
+class Sheet:
+    """A contact sheet, uint8 RGB [h, w, 3]. `path` is the PNG that was written, None for none; `decision` what the
+    engine chose to render with. A notebook shows the image."""
+
+    image: Image
+    path: Path | None
+    decision: str
+
+    def _repr_html_(self) -> str:
+        return image_html(self.image)
+
+
+def sheet(
+    input: str | Path,
+    output: str | Path | None = None,
+    *,
+    preset: str | Path | Preset = DEFAULT_PRESET,
+    frames: Sequence[str | int] = SHEET_FRAMES,
+    alphas: Sequence[str | Mixture] | None = None,
+    title: str | None = None,
+    **options: Any,
+) -> Sheet:
+    """Renders the contact sheet of a video or a still: its frames at `frames` down, each under `alphas` across.
+
+    `frames` are positions as keyframes have them: 12, "2.5s", "50%", "end". `alphas` are numbers 0..1 along the path of
+    endpoints, names, mixes ("0.3*golden+0.7*night"), or coefficients as a tuple or a dict; None shows every
+    endpoint and half-ways between neighbors. `output` is a PNG to write,
+    which must not exist without `overwrite=True`. `options` are those of `render` that concern input and engine, and
+    `width` and `height` of what is rendered. Raises RenderError.
     """
-    check_target(job.output, job)
+    if output is not None and Path(output).suffix.lower() != ".png":
+        raise UsageError(f"{output}: a contact sheet is a PNG; name it .png")
+    for name in options:
+        if name not in SHEET_OPTIONS:
+            raise unknown_option(name, SHEET_OPTIONS, "sheet")
+    job = make_job(input, output or "sheet.png", preset, **options)
+    heading = f"{job.input.name}   {job.preset.name}" if title is None else title
+    return make_sheet(job, frames, alphas, heading, write=output is not None)
+
+
+def make_sheet(
+    job: Job, positions: Sequence[str | int], values: Sequence[str | Mixture] | None, title: str, *, write: bool = True
+) -> Sheet:
+    """The frames at `positions` of the source of `job` under each of `values`; written to its output where `write`.
+
+    Without values there is a column for every endpoint and one half-way between any two neighbors.
+    """
+    if write:
+        check_target(job.output, job)
     options = job.decode
-    source = open_source(job.input, stream=options.video_stream, deinterlace=options.deinterlace, hdr=options.hdr)
+    source = open_source(
+        job.input,
+        stream=options.video_stream,
+        deinterlace=options.deinterlace,
+        hdr=options.hdr,
+        ignore_errors=options.ignore_errors,
+    )
     metadata = source.metadata
-    alphas = [_alpha(value, job.preset) for value in values]
-    chosen = ["0"] if is_still(job.input) else positions
-    places = [find_frame("frames", text.strip(), metadata.seconds) for text in chosen]
-    indices = sorted({min(place, len(metadata.pts) - 1) for place in places})
+    values = values if values is not None else _endpoints_and_halfways(job.preset.endpoints)
+    alphas = [weaken(_alpha(value, job.preset), job.preset.effect.strength) for value in values]
+    texts = ["0"] if is_still(job.input) else positions
+    numbers = [find_frame("frames", str(text).strip(), metadata.seconds) for text in texts]
+    indices = sorted({min(number, len(metadata.pts) - 1) for number in numbers})
     size = scaled_size(job, metadata)
     engine = load_engine(job)
     engine.autotune(size[1], size[0], len(indices) * len(alphas), metadata.depth)
     frames = [replace(frame, image=resize.resize_to(frame.image, *size)) for frame in source.frames(indices)]
     renders = (images[0] for _, images in engine(Batch((frame,), alpha) for frame in frames for alpha in alphas))
     rows = [[next(renders) for _ in alphas] for _ in frames]
+    if job.preset.effect.keep_colors:
+        matrix = metadata.color.matrix
+        pairs = zip(frames, rows, strict=True)
+        rows = [[with_chroma(image, frame.image, matrix) for image in row] for frame, row in pairs]
     labels = [_label(index, metadata) for index in indices]
-    write_png(job.output, contact_sheet.sheet(rows, labels, _columns(values, alphas, job.preset.endpoints), title))
-    return engine.decision
+    width = max(contact_sheet.SHEET_WIDTH, MIN_COLUMN * len(alphas))
+    image = contact_sheet.sheet(rows, labels, _columns(values, alphas, job.preset.endpoints), title, width)
+    if write:
+        write_png(job.output, image)
+    return Sheet(image, job.output if write else None, engine.decision)
 
 
-def _alpha(value: str, preset: Preset) -> Alpha:
+def _endpoints_and_halfways(endpoints: Sequence[str]) -> list[str]:
+    middles = [f"0.5*{one}+0.5*{other}" for one, other in itertools.pairwise(endpoints)]
+    return [value for pair in zip(endpoints, [*middles, ""], strict=True) for value in pair if value]
+
+
+def _alpha(value: str | Mixture, preset: Preset) -> Alpha:
+    if not isinstance(value, str):
+        return as_alpha(value, preset.endpoints, extrapolate=preset.timeline.extrapolate)
     try:
         timeline = Timeline.parse(f"0:{value.strip()}", extrapolate=preset.timeline.extrapolate)
         return timeline.resolve(preset.endpoints, [Fraction(0)]).alphas[0]
@@ -59,10 +137,18 @@ def _label(index: int, metadata: VideoMetadata) -> str:
     return f"{index}  {float(metadata.seconds[index] - metadata.seconds[0]):.2f} s"
 
 
-def _columns(values: Sequence[str], alphas: Sequence[Alpha], endpoints: Sequence[str]) -> list[str]:
-    """The values as written, with the endpoint's name where one is met exactly."""
+def _columns(values: Sequence[str | Mixture], alphas: Sequence[Alpha], endpoints: Sequence[str]) -> list[str]:
+    """Column titles: each value as the user wrote it, with the name of the endpoint if it is one, or `half-way`."""
     names = [next((name for name, a in zip(endpoints, alpha, strict=True) if a == 1), "") for alpha in alphas]
-    return [
-        f"{value.strip()} {name}".strip() if name != value.strip() else name
-        for value, name in zip(values, names, strict=True)
-    ]
+    texts = [HALFWAY if HALVES.fullmatch(text) else text for text in (_text(value, endpoints) for value in values)]
+    return [f"{text} {name}".strip() if name != text else name for text, name in zip(texts, names, strict=True)]
+
+
+def _text(value: str | Mixture, endpoints: Sequence[str]) -> str:
+    if isinstance(value, str):
+        return value.strip()
+    if isinstance(value, tuple):
+        value = dict(zip(endpoints, value, strict=True))
+    if isinstance(value, Mapping):
+        return "+".join(f"{weight:g}*{name}" for name, weight in value.items() if weight)
+    return f"{value:g}"

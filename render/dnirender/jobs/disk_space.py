@@ -1,4 +1,4 @@
-"""Room on the disk: estimated before the first frame, measured when it runs out."""
+"""Disk space: checked before the first frame, and explained when it runs out."""
 
 from __future__ import annotations
 
@@ -6,35 +6,27 @@ import errno
 import shutil
 from pathlib import Path
 
+from dnirender.encoding.output import COPIES
 from dnirender.errors import OutputError
 
-# Bytes a pixel, to the order of magnitude: busy video at the default quality, and formats that lose little or nothing.
-LOSSY, PNG = 0.06, 2.0
-BULKY = {"ffv1": 1.5, "prores_ks": 0.7, "prores": 0.7, "mjpeg": 0.3, "dnxhd": 0.5, "huffyuv": 2.0, "utvideo": 2.0}
-COPIES = 2  # the parts, and the file that they are joined into before they go
 FULL = {errno.ENOSPC, getattr(errno, "EDQUOT", errno.ENOSPC)}
-CERTAIN = 200  # times that the estimate may be too high: flat pictures, a high crf
+MAX_OVERESTIMATE = 200  # the estimate may be this many times too high: flat images, a high crf
 
 
-def estimate_bytes(pixels: int, codec: str | None) -> int:
-    """Bytes that rendering this many pixels takes until it is published; `codec` is None where they are kept as PNG."""
-    return round(pixels * COPIES * (PNG if codec is None else BULKY.get(codec, LOSSY)))
-
-
-def check_space(target: Path, needed: int, begun: bool = False) -> str | None:
-    """A warning where the disk may be too small; OutputError where it certainly is, unless the render was `begun`."""
+def check_space(target: Path, needed: int, is_resumed: bool = False) -> str | None:
+    """A warning if the disk may be too small. Raises OutputError if it certainly is, unless the render is resumed."""
     usage = shutil.disk_usage(target.parent)
-    if not usage.total:  # some file systems do not tell
+    if not usage.total:  # unknown on some file systems
         return None
     free = usage.free
-    told = f"about {size_text(needed)} are needed, {size_text(free)} are free in {target.parent.resolve()}"
-    if free < needed / CERTAIN and not begun:
-        raise OutputError(f"{target}: the disk is too small: {told}; make room or name another folder")
-    return f"{target}: the disk may be too small: {told}" if free < needed else None
+    estimate = f"about {size_text(needed)} are needed, {size_text(free)} are free in {target.parent.resolve()}"
+    if free < needed / MAX_OVERESTIMATE and not is_resumed:
+        raise OutputError(f"{target}: the disk is too small: {estimate}; free some space or choose another folder")
+    return f"{target}: the disk may be too small: {estimate}" if free < needed else None
 
 
 def is_disk_full(error: BaseException | None) -> bool:
-    """Whether a full disk, or a quota, is behind an error."""
+    """Whether an error was caused by a full disk or an exceeded quota."""
     while error is not None:
         if getattr(error, "errno", None) in FULL:
             return True
@@ -42,25 +34,24 @@ def is_disk_full(error: BaseException | None) -> bool:
     return False
 
 
-def remaining_bytes(folder: Path, done: int, total: int, guess: int) -> int:
-    """Bytes that the rest of a render takes: by the measure of the `done` frames in `folder`, or, with none done, all
-    that was estimated."""
-    held = sum(path.stat().st_size for path in folder.glob("*.part")) if folder.is_dir() else 0
-    return max(0, round(held / done * total * COPIES - held)) if done else guess
+def remaining_bytes(folder: Path, finished: int, total: int, estimate: int) -> int:
+    """Bytes that the rest of a render needs: extrapolated from the segments in `folder`, or `estimate` without any."""
+    used = sum(path.stat().st_size for path in folder.glob("*.part")) if folder.is_dir() else 0
+    return max(0, round(used / finished * total * COPIES - used)) if finished else estimate
 
 
-def disk_full_error(target: Path, folder: Path, done: int, total: int, guess: int) -> OutputError:
-    """What is told of a full disk."""
-    more, free = remaining_bytes(folder, done, total, guess), shutil.disk_usage(target.parent).free
+def disk_full_error(target: Path, folder: Path, finished: int, total: int, estimate: int) -> OutputError:
+    """The error for a full disk."""
+    more, free = remaining_bytes(folder, finished, total, estimate), shutil.disk_usage(target.parent).free
     return OutputError(
         f"{target}: the disk is full: about {size_text(more)} more are needed, {size_text(free)} are free; "
-        f"make room and run the same command again (without --restart), which goes on behind the {done} of {total} "
-        "frames that are done"
+        f"free some space and run the same job again (without restart=True), which resumes after {finished} of {total} "
+        "frames"
     )
 
 
 def size_text(count: float) -> str:
-    """Bytes as people write them."""
+    """A number of bytes with its unit."""
     for unit in ("bytes", "kB", "MB"):
         if count < 1000:
             return f"{count:.0f} {unit}"

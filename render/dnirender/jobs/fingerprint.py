@@ -1,4 +1,4 @@
-"""What makes a job this one: all that its pictures depend on, so that no part of another job is taken for its."""
+"""The fingerprint of a job: everything that its frames depend on, so that segments of another job are not reused."""
 
 from __future__ import annotations
 
@@ -8,24 +8,24 @@ from pathlib import Path
 
 import av
 
-from dnirender.files import sample_hash, short_sha256
+from dnirender.files import short_sha256
 from dnirender.jobs.options import JOB_OPTIONS
 from dnirender.jobs.plan import Plan
-from dnirender.jobs.workspace import Identity
+from dnirender.jobs.workspace import Fingerprint
 from dnirender.version import __version__
 
-LIBRARIES = ("torch", "openvino", "opencv-python", "numpy")  # whose rounding pictures depend on
+LIBRARIES = ("torch", "openvino", "opencv-python", "numpy")  # frames depend on their rounding
 
 
-def job_fingerprint(plan: Plan) -> Identity:
-    """The job's ingredients by name. Files are told apart by size, time and content, not by where they lie."""
+def job_fingerprint(plan: Plan) -> Fingerprint:
+    """The fingerprint. Files are identified by size, modification time and content, not by path."""
     job, preset = plan.job, plan.job.preset
-    # What is only joined to the pictures at the end is another matter.
-    joined = {"audio": True, "subtitles": True}
+    # Streams that are copied when segments are joined do not affect the segments.
+    copied = {"audio": True, "subtitles": True}
     sections = preset.model_dump(
-        mode="json", exclude={"name": True, "about": True, "network": True, "encoding": joined}
+        mode="json", exclude={"name": True, "about": True, "network": {"endpoints": True}, "encoding": copied}
     )
-    weights = {endpoint.name: _content(endpoint.weights) for endpoint in preset.network.endpoints}
+    weights = {endpoint.name: _content_hash(endpoint.weights) for endpoint in preset.network.endpoints}
     libraries = [f"{name}-{'.'.join(map(str, number))}" for name, number in av.library_versions.items()]
     libraries += [f"{name}-{_version(name)}" for name in LIBRARIES]
     options = {
@@ -37,7 +37,7 @@ def job_fingerprint(plan: Plan) -> Identity:
         sections["timeline"] = f"{job.own_timeline.keyframes} {job.own_timeline}"
     times = short_sha256(repr(plan.source.metadata.pts).encode())
     return {
-        "input": f"{sample_hash(job.input)} {job.input.stat().st_mtime_ns} {times}",
+        "input": f"{plan.source_hash} {job.input.stat().st_mtime_ns} {times}",
         "weights": " ".join(f"{name}={digest}" for name, digest in weights.items()),
         **{name: str(value) for name, value in sections.items()},
         **{name: str(value) for name, value in options.items() if value is not None},
@@ -53,8 +53,8 @@ def _version(package: str) -> str:
         return "none"
 
 
-def _content(path: Path) -> str:
-    """What its loader says of a file that cannot be read is not said here."""
+def _content_hash(path: Path) -> str:
+    """A hash of the file; empty if it cannot be read, which its loader reports."""
     try:
         with path.open("rb") as file:
             return hashlib.file_digest(file, "sha256").hexdigest()[:16]

@@ -1,4 +1,4 @@
-"""From finished segments to the published file."""
+"""Renders the missing segments, joins all of them and publishes the result."""
 
 from __future__ import annotations
 
@@ -6,91 +6,87 @@ import itertools
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 
-from dnirender.encoding.segment_file import CorruptSegmentError, SegmentReader
+from dnirender.encoding.output import open_output, remove_unpublished
 from dnirender.errors import RenderError
 from dnirender.files import publish
 from dnirender.jobs.disk_space import size_text
-from dnirender.jobs.pipeline import Progress, render_segments
-from dnirender.jobs.prepare import PreparedJob, engine_settings, free_name
+from dnirender.jobs.pipeline import render_segments
+from dnirender.jobs.prepare import PreparedJob, engine_settings, output_request, partial_path
 from dnirender.jobs.workspace import Manifest, Segment, Workspace
+from dnirender.progress import ProgressTracker
 
-LARGE = 500_000_000  # bytes: joining them takes seconds
+LARGE = 500_000_000  # bytes that take seconds to join
 
 
 def finish_render(
-    prepared: PreparedJob, workspace: Workspace, progress: Progress | None, notice: Callable[[str], None] | None
+    prepared: PreparedJob, workspace: Workspace, progress: ProgressTracker, notice: Callable[[str], None] | None
 ) -> Sequence[Segment]:
-    """Renders what is missing, delivers and tidies up; returns the segments that were missing."""
+    """Renders the missing segments, publishes the result and cleans up; returns the segments that were missing."""
     plan, missing = prepared.plan, list[Segment]()
+    shown = workspace.partial_files()
     if plan.job.resume.restart:
         workspace.discard()
-    begun = workspace.begin(engine_settings(prepared.engine), prepared.segments)
+    manifest = workspace.begin(engine_settings(prepared.engine), prepared.segments)
+    if shown:
+        workspace.update(partial=shown)
     try:
-        if not all(begun.has_delivered(target) for target in plan.targets):
-            finished = _reusable_segments(prepared, workspace, begun)
-            missing = [segment for segment in begun.segments if segment not in finished]
+        if not all(manifest.has_delivered(target) for target in plan.targets):
+            finished = _reusable_segments(prepared, workspace, manifest)
+            missing = [segment for segment in manifest.segments if segment not in finished]
             render_segments(prepared, missing, progress)
-            if notice and (size := sum(part.stat().st_size for part in workspace.folder.glob("*.part"))) > LARGE:
+            if notice and (size := sum(file.stat().st_size for file in workspace.folder.glob("*.part"))) > LARGE:
                 notice(f"{plan.job.output}: joining {size_text(size)}")
-            _deliver(prepared, workspace, begun.segments)
+            progress.enter("joining", len(plan.selection.indices), len(plan.selection.indices))
+            _publish(prepared, workspace, manifest.segments)
         workspace.published = True
     except BaseException:
         if plan.job.resume.keep_partial:
-            _deliver_partial(prepared, begun.segments, notice or (lambda _: None))
+            _publish_partial(prepared, manifest.segments, notice or (lambda _: None))
         raise
+    for file in workspace.remove_partial():
+        if notice:
+            notice(f"{file}: removed, {plan.job.output.name} is complete")
     workspace.cleanup()
     return missing
 
 
-def _reusable_segments(prepared: PreparedJob, workspace: Workspace, begun: Manifest) -> tuple[Segment, ...]:
-    """The finished segments that are as this job wants them: one that ignores no errors takes none that hide some."""
+def _reusable_segments(prepared: PreparedJob, workspace: Workspace, manifest: Manifest) -> tuple[Segment, ...]:
+    """The finished segments that this job may use: without `ignore_errors`, those without concealed frames."""
     plan = prepared.plan
     if plan.job.decode.ignore_errors:
-        plan.source.concealed_frames.update(begun.concealed_frames)
-    elif begun.concealed_frames:
-        indices, mended = plan.selection.indices, set(begun.concealed_frames)
-        workspace.drop(s for s in begun.segments if not mended.isdisjoint(indices[s.start : s.stop]))
-        workspace.note(concealed_frames=())
+        plan.source.concealed_frames.update(manifest.concealed_frames)
+    elif manifest.concealed_frames:
+        indices, concealed = plan.selection.indices, set(manifest.concealed_frames)
+        workspace.drop(s for s in manifest.segments if not concealed.isdisjoint(indices[s.start : s.stop]))
+        workspace.update(concealed_frames=())
     return workspace.finished()
 
 
-def _deliver_partial(prepared: PreparedJob, segments: Sequence[Segment], notice: Callable[[str], None]) -> None:
-    """Publishes the frames up to the first that is missing as STEM.partial.EXT; the parts stay for the next run."""
-    plan, workspace = prepared.plan, prepared.workspace
-    finished = workspace.finished()
-    whole = list(itertools.takewhile(lambda segment: segment in finished, segments))
-    count = whole[-1].stop if whole else 0
-    if not 0 < count < len(plan.selection.indices) or plan.job.encode.boomerang:
-        return
-    try:
-        target = free_name(prepared)
-        short = replace(plan, job=replace(plan.job, output=target), selection=plan.first(count))
-        with SegmentReader([workspace.folder / segment.name for segment in whole]) as parts:
-            for file, place in replace(prepared, plan=short, partial=True).sink().finalize(parts, workspace.folder):
-                publish(file, place)
-        notice(f"{target}: the first {count} frames")
-    except RenderError as error:  # the reason why the render stopped is the one to tell
-        notice(f"warning: nothing was published of what is done ({error})")
-    finally:
-        _drop_joined(workspace)
-
-
-def _drop_joined(workspace: Workspace) -> None:
-    """Gives back the room of what was not published."""
-    for file in workspace.folder.glob("joined.*"):
-        file.unlink(missing_ok=True)
-
-
-def _deliver(prepared: PreparedJob, workspace: Workspace, segments: Sequence[Segment]) -> None:
-    """Makes the output of the finished parts and gives it its name."""
-    try:
-        with SegmentReader([workspace.folder / segment.name for segment in segments]) as parts:
-            files = prepared.sink().finalize(parts, workspace.folder)
-    except BaseException as error:
-        _drop_joined(workspace)
-        if isinstance(error, CorruptSegmentError):
-            error.path.unlink(missing_ok=True)
-        raise
+def _publish(prepared: PreparedJob, workspace: Workspace, segments: Sequence[Segment]) -> None:
+    """Joins the segments and renames the result to its target."""
+    files = prepared.output.finalize([workspace.folder / segment.name for segment in segments], workspace.folder)
     workspace.record_outputs(files)
     for file, target in files:
         publish(file, target)
+
+
+def _publish_partial(prepared: PreparedJob, segments: Sequence[Segment], notice: Callable[[str], None]) -> None:
+    """Publishes the frames before the first missing one as STEM.partial.EXT; the segments stay for the next run."""
+    plan, folder, finished = prepared.plan, prepared.workspace.folder, prepared.workspace.finished()
+    leading = list(itertools.takewhile(lambda segment: segment in finished, segments))
+    count = leading[-1].stop if leading else 0
+    if not 0 < count < len(plan.selection.indices) or plan.job.encode.boomerang:
+        return
+    try:
+        target = partial_path(prepared)
+        short = replace(plan, job=replace(plan.job, output=target), selection=plan.first(count))
+        output = open_output(output_request(short, prepared.engine.network.scale, job_hash=""))
+        files = output.finalize([folder / segment.name for segment in leading], folder)
+        prepared.workspace.record_partial(files)
+        for file, place in files:
+            publish(file, place)
+        notice(f"{target}: the first {count} frames")
+    except RenderError as error:  # the caller raises the error that stopped the render
+        notice(f"warning: the finished frames were not published ({error})")
+    finally:
+        remove_unpublished(folder)

@@ -9,11 +9,13 @@ from typing import Any
 
 import numpy as np
 
-from dnirender.errors import UsageError
+from dnirender.errors import TimelineError, UsageError
 from dnirender.frames import Alpha, Batch, Frame, Image
 from dnirender.jobs.job import Keyframes, make_job
 from dnirender.jobs.prepare import load_engine
+from dnirender.media.luma import with_chroma
 from dnirender.preset import DEFAULT_PRESET, Preset
+from dnirender.timeline.keyframes import weaken
 from dnirender.timeline.timeline import Timeline
 
 FIRST_FRAMES = 64  # resolved at once where the number of frames is not known; doubled when they are used up
@@ -36,20 +38,30 @@ def render_frames(
     """
     job = make_job("frames", "frames.mkv", preset, keyframes=keyframes, **options)
     count = len(frames) if isinstance(frames, Sized) else None
-    relative = [str(key.position) for key in job.timeline.keyframes if key.position.is_relative]
-    if count is None and relative:
-        raise UsageError(f"keyframes: {relative[0]} depends on the last frame; give frames that have a len")
+    relative = next((key for key in job.timeline.keyframes if key.is_relative), None)
+    if count is None and relative is not None:
+        what = relative.position if relative.position.is_relative else relative.text
+        raise UsageError(f"keyframes: {what} depends on the last frame; give frames that have a len")
     engine = load_engine(job)
-    alphas = _alphas(job.timeline, job.preset.endpoints, Fraction(fps), count)
+    effect = job.preset.effect
+    track = _alphas(job.timeline, job.preset.endpoints, Fraction(fps), count)
+    alphas = (weaken(alpha, effect.strength) for alpha in track)
     pairs = enumerate(zip(frames, alphas, strict=False))  # alphas never end where the number of frames is not known
     batches = (Batch((Frame(n, n, _checked(n, image)),), alpha) for n, (image, alpha) in pairs)
-    return (image for _, images in engine(batches) for image in images)
+    rendered = (pair for batch, images in engine(batches) for pair in zip(batch.frames, images, strict=True))
+    return (with_chroma(image, frame.image) if effect.keep_colors else image for frame, image in rendered)
 
 
 def _alphas(timeline: Timeline, endpoints: Sequence[str], fps: Fraction, count: int | None) -> Iterator[Alpha]:
     done, size = 0, count or FIRST_FRAMES
     while True:
-        track = timeline.resolve(endpoints, [number / fps for number in range(size)])
+        try:
+            track = timeline.resolve(endpoints, [number / fps for number in range(size)])
+        except TimelineError:  # it may be that of a frame that never comes: frames before it are resolved alone
+            if count is not None or size == done + 1:
+                raise
+            size = done + (size - done) // 2
+            continue
         yield from track.alphas[done:]
         if count is not None:
             return

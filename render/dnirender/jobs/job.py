@@ -1,9 +1,9 @@
-"""What is asked to be rendered: input, output, preset and options, checked when built."""
+"""A job: input, output, preset and options, validated when it is built."""
 
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Self
@@ -22,13 +22,13 @@ from dnirender.preset import DEFAULT_PRESET, Preset
 from dnirender.timeline.easing import Easing
 from dnirender.timeline.timeline import Timeline
 
-Keyframes = str | Timeline | Sequence[Sequence[Any]]
-"""The command line's text, a Timeline, or keys as (position, value) or (position, value, easing)."""
+Keyframes = str | Timeline | Mapping[Any, Any] | Sequence[Sequence[Any]]
+"""The command line's text, a Timeline, values by position, or keys as (position, value[, easing])."""
 
 
 @dataclass(frozen=True)
 class Job:
-    """A render of one input. `own_timeline` stands in for the preset's where that cannot be said in text."""
+    """A render of one input. `own_timeline` replaces the preset's if it cannot be written as text."""
 
     input: Path
     output: Path
@@ -55,7 +55,7 @@ class Job:
         return self.output.suffix.lower() in FORMATS
 
     def override(self, **options: Any) -> Self:
-        """The job with other options, by their flat names. UsageError: no such option, or a value out of range."""
+        """The job with other options, by name. UsageError: an unknown option, or a value out of range."""
         sections, groups = split_options(options)
         changed = {name: getattr(self, name).override(values) for name, values in groups.items()}
         return replace(self, preset=apply_to_preset(self.preset, sections), **changed)
@@ -70,7 +70,7 @@ def make_job(
     easing: str | Callable[[float], float] | None = None,
     **options: Any,
 ) -> Job:
-    """A job with options by their flat names, those of the command line; None stands for the default.
+    """A job with options by name, as on the command line with underscores; None means the default.
 
     `output` defaults to `<stem>.<preset>.mp4` in the current folder. `easing` may be a function from 0..1 to 0..1.
     UsageError: an unknown option or a value out of range, by name, with what was expected. PresetError: the preset.
@@ -81,7 +81,8 @@ def make_job(
     text = keyframes if isinstance(keyframes, str) or keyframes is None else None
     values = {"keyframes": text, "easing": easing if isinstance(easing, str) else None, **options}
     if keyframes is not None and text is None and not isinstance(keyframes, Timeline):
-        values["keyframes"] = ", ".join(_key_text(key) for key in keyframes)
+        keys = keyframes.items() if isinstance(keyframes, Mapping) else keyframes
+        values["keyframes"] = ", ".join(_key_text(key) for key in keys)
     job = job.override(**{key: value for key, value in values.items() if value is not None})
     if isinstance(keyframes, Timeline):
         return replace(job, own_timeline=keyframes)
@@ -103,5 +104,5 @@ def _key_text(key: Sequence[Any]) -> str:
 
 
 def _curve_name(curve: Callable[[float], float]) -> str:
-    """A name that differs where the curve does, for what identifies a job."""
+    """A name that identifies the curve in the fingerprint of a job."""
     return "curve " + " ".join(f"{curve(step / 16):.6g}" for step in range(17))

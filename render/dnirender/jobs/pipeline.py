@@ -1,78 +1,112 @@
 """The path of one frame.
 
-decode (thread 1) -> scale -> group by alpha -> engine (thread 2, with workers or CUDA streams) -> compose -> convert to
-the encoder's pixel format (thread 3) -> encode (calling thread) -> segment file -> join -> rename into place.
+decode (thread 1) -> resize, batch by alpha, engine (thread 2, with workers or CUDA streams) -> compose the panels,
+convert to the encoder's pixel format (thread 3) -> encode to a segment file (calling thread).
 """
 
 from __future__ import annotations
 
 import itertools
 from collections import deque
-from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
+from collections.abc import Generator, Iterable, Iterator, Sequence
 from contextlib import closing, contextmanager
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import cv2
 
 from dnirender.concurrency import prefetch
-from dnirender.encoding.segment_file import SegmentWriter
-from dnirender.encoding.sink import Sink
 from dnirender.errors import RenderError
-from dnirender.files import disk_errors
-from dnirender.frames import Alpha, Batch, Frame, Image
+from dnirender.frames import Alpha, Batch, Frame
 from dnirender.jobs.compose import Renders, make_composer
 from dnirender.jobs.plan import Plan
-from dnirender.jobs.prepare import PreparedJob, shows_opacity
+from dnirender.jobs.prepare import PreparedJob
 from dnirender.jobs.workspace import Segment
 from dnirender.media import resize
-
-if TYPE_CHECKING:
-    from av.video.frame import VideoFrame
-
-    from dnirender.engine.engine import Engine
-
+from dnirender.progress import ProgressTracker
 
 DECODED_AHEAD, RENDERED_AHEAD, CONVERTED_AHEAD = 4, 2, 2
 
-Progress = Callable[[int, int, Alpha], None]
-"""Called after every written frame with (frames written, frames in all, its alpha)."""
 
-
-def render_segments(prepared: PreparedJob, missing: Sequence[Segment], progress: Progress | None) -> None:
-    """Renders the segments that are missing. Frames are made ahead across their borders."""
-    plan, sink = prepared.plan, prepared.sink()
+def render_segments(prepared: PreparedJob, missing: Sequence[Segment], progress: ProgressTracker) -> None:
+    """Renders the segments that are missing. The threads work ahead across the ends of segments."""
+    plan, output = prepared.plan, prepared.output
     numbers = [number for segment in missing for number in segment.numbers]
+    distinct = plan.without_repeats(numbers)
     total = len(plan.selection.indices)
-    done = total - len(numbers)
+    finished = total - len(numbers)
+    progress.enter("rendering", finished, total)
     with (
         _opencv_threads(1 if prepared.engine.device.type == "cpu" else None),
-        closing(prefetch(_converted(prepared, sink, numbers), CONVERTED_AHEAD, "convert")) as pictures,
+        closing(prefetch(_decode(plan, distinct), DECODED_AHEAD, "decode")) as decoded,
+        closing(prefetch(_render(prepared, distinct, decoded), RENDERED_AHEAD, "render")) as rendered,
+        closing(prefetch(_compose(prepared, numbers, rendered), CONVERTED_AHEAD, "convert")) as images,
     ):
         for segment in missing:
-            with disk_errors(plan.job.output):
-                encoder = sink.new_encoder()
-            with SegmentWriter(prepared.workspace.folder / segment.name, encoder.header) as part:
+            with output.open_segment(prepared.workspace.folder / segment.name) as encode:
                 for number in segment.numbers:
-                    alpha, picture = _next_frame(pictures, number)
-                    part.extend(encoder.encode(number, picture))
-                    done += 1
-                    if progress:
-                        progress(done, total, alpha)
-                part.extend(encoder.flush())
+                    encode(number, _next_image(images, number))
+                    finished += 1
+                    progress.wrote(finished, total, plan.selection.alphas[number])
                 if plan.source.concealed_frames:
-                    prepared.workspace.note(concealed_frames=sorted(plan.source.concealed_frames))
+                    prepared.workspace.update(concealed_frames=sorted(plan.source.concealed_frames))
 
 
-def _next_frame(pictures: Iterator[tuple[Alpha, Any]], number: int) -> tuple[Alpha, Any]:
-    if (found := next(pictures, None)) is None:
-        raise RenderError(f"frame {number} of the render did not come; nothing was published")
-    return found
+def _decode(plan: Plan, numbers: Sequence[int]) -> Iterator[Frame]:
+    """The frames of the source, by their numbers in the render."""
+    return plan.source.frames([plan.selection.indices[number] for number in numbers])
+
+
+def _render(prepared: PreparedJob, numbers: Sequence[int], decoded: Iterable[Frame]) -> Iterator[tuple[Frame, Renders]]:
+    """Resizes each frame and renders it under every alpha that its panels need; yields them in order."""
+    plan, pending = prepared.plan, deque[tuple[Frame, tuple[Alpha, ...], Renders]]()
+    frames = (replace(frame, image=resize.resize_to(frame.image, *plan.size)) for frame in decoded)
+    if not plan.forwards:
+        yield from ((frame, {}) for frame in frames)
+        return
+    for batch, images in prepared.engine(_batches(plan, numbers, frames, pending)):
+        renders_of = {frame.index: renders for frame, _, renders in pending}
+        for frame, image in zip(batch.frames, images, strict=True):
+            renders_of[frame.index][batch.alpha] = image
+        while pending and len(pending[0][2]) == len(pending[0][1]):
+            frame, _, renders = pending.popleft()
+            yield frame, renders
+
+
+def _batches(
+    plan: Plan,
+    numbers: Sequence[int],
+    frames: Iterator[Frame],
+    pending: deque[tuple[Frame, tuple[Alpha, ...], Renders]],
+) -> Iterator[Batch]:
+    """Groups consecutive frames by alpha; appends to `pending` each frame, its alphas and a dict for its renders."""
+    for block in plan.blocks(numbers):
+        members = list(zip(itertools.islice(frames, len(block.needs)), block.needs, strict=True))
+        pending.extend((frame, needs, {}) for frame, needs in members)
+        for alpha in block.alphas:
+            yield Batch(tuple(frame for frame, needs in members if alpha in needs), alpha)
+
+
+def _compose(prepared: PreparedJob, numbers: Sequence[int], rendered: Iterable[tuple[Frame, Renders]]) -> Iterator[Any]:
+    """Lays out the panels of each frame and converts the result for the encoder."""
+    compose, indices, current = make_composer(prepared), prepared.plan.selection.indices, iter(rendered)
+    frame, renders = None, Renders()
+    for number in numbers:
+        if frame is None or frame.index != indices[number]:
+            frame, renders = next(current)
+        opacity = frame.opacity if prepared.plan.has_opacity else None
+        yield prepared.output.convert(resize.with_opacity(compose(number, frame, renders), opacity))
+
+
+def _next_image(images: Iterator[Any], number: int) -> Any:
+    if (image := next(images, None)) is None:
+        raise RenderError(f"frame {number} of the render is missing; nothing was published")
+    return image
 
 
 @contextmanager
 def _opencv_threads(count: int | None) -> Generator[None]:
-    """Where all cores are busy anyway, OpenCV's threads only wait for one another: a tenth of all CPU time."""
+    """Limits OpenCV's threads: if all cores are busy anyway, they spend a tenth of all CPU time waiting."""
     before = cv2.getNumThreads()
     if count:
         cv2.setNumThreads(count)
@@ -80,50 +114,3 @@ def _opencv_threads(count: int | None) -> Generator[None]:
         yield
     finally:
         cv2.setNumThreads(before)
-
-
-def _converted(prepared: PreparedJob, sink: Sink, numbers: Sequence[int]) -> Iterator[tuple[Alpha, Image | VideoFrame]]:
-    """The pictures of these numbers, in order, as the recorder takes them."""
-    with closing(_composed(prepared, numbers)) as pictures:
-        for alpha, picture in pictures:
-            yield alpha, sink.convert(picture)
-
-
-def _composed(prepared: PreparedJob, numbers: Sequence[int]) -> Generator[tuple[Alpha, Image]]:
-    """The path of every frame from the file to the picture that is encoded."""
-    plan = prepared.plan
-    decoded = prefetch(plan.source.frames([plan.selection.indices[n] for n in numbers]), DECODED_AHEAD, "decode")
-    scaled = (replace(frame, image=resize.resize_to(frame.image, *plan.size)) for frame in decoded)
-    rendered = prefetch(_rendered(prepared.engine, plan, numbers, scaled), RENDERED_AHEAD, "render")
-    with closing(decoded), closing(rendered):
-        draw = make_composer(prepared)
-        for number, (frame, renders) in zip(numbers, rendered, strict=True):
-            opacity = frame.opacity if shows_opacity(plan) else None
-            yield plan.selection.alphas[number], resize.with_opacity(draw(number, frame, renders), opacity)
-
-
-def _rendered(
-    engine: Engine, plan: Plan, numbers: Sequence[int], frames: Iterable[Frame]
-) -> Iterator[tuple[Frame, Renders]]:
-    """Each frame with what it becomes under every alpha that it needs, in order."""
-    waiting: deque[tuple[Frame, tuple[Alpha, ...], Renders]] = deque()
-
-    def batches() -> Iterator[Batch]:
-        stream = iter(frames)
-        for block in plan.blocks(numbers):
-            members = list(itertools.islice(stream, len(block.needs)))
-            waiting.extend((frame, needs, {}) for frame, needs in zip(members, block.needs, strict=True))
-            for alpha in block.alphas:
-                takers = (frame for frame, needs in zip(members, block.needs, strict=True) if alpha in needs)
-                yield Batch(tuple(takers), alpha)
-
-    if not plan.forwards:
-        yield from ((frame, {}) for frame in frames)
-        return
-    for batch, images in engine(batches()):
-        places = {frame.index: renders for frame, _, renders in waiting}
-        for frame, image in zip(batch.frames, images, strict=True):
-            places[frame.index][batch.alpha] = image
-        while waiting and len(waiting[0][2]) == len(waiting[0][1]):
-            frame, _, renders = waiting.popleft()
-            yield frame, renders

@@ -1,4 +1,4 @@
-"""The plan of a render: which frames, under which alphas, at which times - made and checked before the first one."""
+"""The plan of a render: which frames, under which alphas, at which times; checked before the networks are loaded."""
 
 from __future__ import annotations
 
@@ -13,35 +13,42 @@ from pathlib import Path
 from dnirender.decoding.metadata import VideoMetadata
 from dnirender.decoding.open import open_source
 from dnirender.decoding.source import Source
-from dnirender.encoding.animation import FORMATS, check_rate
+from dnirender.encoding.animation import check_rate
 from dnirender.encoding.image_sequence import numbered_path
+from dnirender.encoding.output import IMAGE_SINKS
 from dnirender.encoding.sink import FrameTiming
-from dnirender.encoding.stream_copy import AS_REQUESTED, StreamPlan, TimeRange, plan_streams
+from dnirender.encoding.stream_copy import TimeRange
+from dnirender.encoding.stream_plan import AS_REQUESTED, StreamPlan, plan_streams
 from dnirender.errors import OutputError, UsageError
+from dnirender.files import sample_hash
 from dnirender.frames import Alpha
+from dnirender.jobs.constant_rate import constant_timing
 from dnirender.jobs.frame_selection import Selection, boomerang_order, select_frames, timing_and_range
 from dnirender.jobs.job import Job
 from dnirender.jobs.workspace import was_delivered
-from dnirender.layout import panels as compose
+from dnirender.layout.panels import check_panels
 from dnirender.media.containers import CONTAINERS
 from dnirender.media.images import is_still
 from dnirender.media.pixel_formats import depth_of_name
 
 STILL_RATE = Fraction(24)
 MAX_STILL_FRAMES = 1_000_000
-BACKWARDS, ONLY_PICTURES = "a boomerang has no sound", "this format holds pictures only"
-EXPECTED = (AS_REQUESTED, BACKWARDS, ONLY_PICTURES)  # reasons that the user knows and need no warning
+BOOMERANG, IMAGES_ONLY = "a boomerang has no sound", "this format holds images only"
+EXPECTED = (AS_REQUESTED, BOOMERANG, IMAGES_ONLY)  # reasons that the user knows and need no warning
 
 
 @dataclass(frozen=True)
 class Plan:
-    """A job that has been checked against its input: everything but the networks is open to view.
+    """A job that has been checked against its input.
 
-    `size` is (width, height) of what the network is given.
+    source_hash: the sampling hash of the input (`files.sample_hash`)
+    size: (width, height) in pixels of the frames that the network receives
+    streams: what is done with the other streams of the input
     """
 
     job: Job
     source: Source
+    source_hash: str
     selection: Selection
     size: tuple[int, int]
     streams: tuple[StreamPlan, ...]
@@ -54,13 +61,13 @@ class Plan:
 
     @property
     def order(self) -> Sequence[int]:
-        """For every frame of the output, the number of its picture."""
+        """For each frame of the output, the number of the rendered frame in it."""
         rendered = len(self.selection.indices)
         return boomerang_order(rendered) if self.job.encode.boomerang else range(rendered)
 
     @property
     def times(self) -> FrameTiming:
-        """When each frame of the output is shown."""
+        """The timestamps of the output frames."""
         times = self.selection.times
         if not self.job.encode.boomerang:
             return times
@@ -69,40 +76,60 @@ class Plan:
 
     @property
     def targets(self) -> list[Path]:
-        """The files that are written."""
+        """The files to write."""
         output = self.job.output
         return [numbered_path(output, number) for number in range(self.num_frames)] if self.job.numbered else [output]
 
     def first(self, count: int) -> Selection:
-        """The selection's first frames, fewer than all, as if they alone had been asked for."""
-        selection, times, cut = self.selection, self.selection.times, TimeRange()
+        """The selection of the first `count` frames only."""
+        selection, times, time_range = self.selection, self.selection.times, TimeRange()
         indices = selection.indices[:count]
         if self.job.animated or self.source.metadata.still:
             times = FrameTiming(times.pts[:count], times.time_base, times.duration(count - 1))
         else:
-            times, cut = timing_and_range(self.source.metadata, indices[0], indices[-1] + 1)
-        return replace(selection, indices=indices, alphas=selection.alphas[:count], times=times, cut=cut)
+            times, time_range = timing_and_range(self.source.metadata, indices[0], indices[-1] + 1)
+        if constant := selection.constant_rate:
+            times = constant_timing(times.pts[0] * times.time_base, count, constant.rate)
+        return replace(
+            selection,
+            indices=indices,
+            alphas=selection.alphas[:count],
+            times=times,
+            time_range=time_range,
+            stop=indices[-1] + 1,
+        )
+
+    def without_repeats(self, numbers: Sequence[int]) -> list[int]:
+        """Of numbers of frames in the render, those that do not show the frame of the number before them."""
+        groups = itertools.groupby(numbers, key=lambda number: self.selection.indices[number])
+        return [next(group) for _, group in groups]
 
     @property
     def dropped(self) -> list[str]:
-        """The streams that the output cannot hold, by name, but for those that were not asked for."""
+        """The streams that the output cannot hold, without those that the user left out."""
         return [str(stream) for stream in self.streams if stream.action == "drop" and stream.reason not in EXPECTED]
 
     @property
+    def has_opacity(self) -> bool:
+        """Whether the composed images have an alpha channel: comparisons of several panels have none."""
+        return self.source.metadata.opacity and len(self.job.preset.layout.panels) == 1
+
+    @property
     def distinct_alphas(self) -> int:
-        """Different alphas along the timeline."""
+        """The number of different alphas."""
         return len(set(self.selection.alphas))
 
     @property
     def weight_writes(self) -> int:
-        """How often the engine will mix weights, for pictures one after the other; side by side it may be some more."""
+        """How often the engine will mix weights with one worker; with several workers it may be more often."""
         order = [alpha for block in self.blocks() for alpha in block.alphas]
         return sum(1 for _ in itertools.groupby(order))
 
     @property
     def forwards(self) -> int:
-        """Frames that pass through the network, counting each panel that needs one."""
-        return sum(len(self.needs(alpha)) for alpha in self.selection.alphas)
+        """The number of forward passes of the network, over all frames and panels."""
+        alphas = self.selection.alphas
+        return sum(len(self.needs(alphas[number])) for number in self.without_repeats(range(len(alphas))))
 
     def needs(self, alpha: Alpha) -> tuple[Alpha, ...]:
         """The alphas under which a frame must be rendered so that every panel can be shown."""
@@ -118,46 +145,66 @@ class Plan:
         return tuple(dict.fromkeys(wanted))
 
     def blocks(self, numbers: Sequence[int] | None = None) -> Iterator[Block]:
-        """The rendered frames, or those of `numbers`, in blocks of at most the batch size, each with the alphas that
-        it needs."""
+        """Divides the rendered frames (default: all) into blocks of at most the batch size."""
         alphas, size = self.selection.alphas, self.job.engine.batch or 1
-        numbers = range(len(alphas)) if numbers is None else numbers
+        numbers = self.without_repeats(range(len(alphas))) if numbers is None else numbers
         for start in range(0, len(numbers), size):
             yield Block([self.needs(alphas[number]) for number in numbers[start : start + size]])
 
 
 @dataclass(frozen=True)
 class Block:
-    """Consecutive frames; `needs` lists each one's alphas."""
+    """Consecutive frames; `needs` lists for each one the alphas under which it is rendered."""
 
     needs: list[tuple[Alpha, ...]]
 
     @property
     def alphas(self) -> tuple[Alpha, ...]:
-        """The block's different alphas, in order of first need."""
+        """The different alphas of the block, in order of first use."""
         return tuple(dict.fromkeys(itertools.chain.from_iterable(self.needs)))
 
 
 def one_hot(index: int, count: int) -> Alpha:
-    """The alpha of an endpoint."""
+    """The alpha of endpoint `index` of `count`."""
     return tuple(1.0 if i == index else 0.0 for i in range(count))
 
 
 def make_plan(job: Job) -> Plan:
-    """Checks a job as far as that is possible without its networks, and lays the timeline over its input.
+    """Opens the input, resolves the timeline and checks everything that can be checked without the networks.
 
-    Raises UsageError, MediaError (input) or OutputError (target) with what to do about it.
+    Raises UsageError, MediaError (input) or OutputError (target).
     """
     check_output(job)
-    compose.check_panels(job.preset.layout.panels, job.preset.endpoints)
+    check_panels(job.preset.layout.panels, job.preset.endpoints)
     if job.encode.fps is not None and not (job.animated or is_still(job.input)):
-        raise UsageError("--fps applies to GIF, WebP, APNG and stills; a video keeps the time stamps of its source")
+        raise UsageError(
+            f"fps={float(job.encode.fps):g}: applies to GIF, WebP, APNG and stills; "
+            "a video keeps the timestamps of its source"
+        )
+    if job.encode.cfr is not None and (job.animated or (is_still(job.input))):
+        raise UsageError("cfr: applies to videos and numbered PNG files; fps sets the rate of animations and stills")
     source = _open(job)
     metadata = source.metadata
     streams = _streams(job, metadata)
     warnings = list(metadata.warnings)
     warnings += [str(stream) for stream in streams if stream.action != "copy" and stream.reason not in EXPECTED]
-    plan = Plan(job, source, select_frames(job, metadata), scaled_size(job, metadata), streams, tuple(warnings))
+    selection = select_frames(job, metadata)
+    first, strength = job.preset.network.endpoints[0], job.preset.effect.strength
+    if strength < 1 and not first.identity:
+        warnings.append(
+            f"strength={strength:g}: the rest is {first.name}, which this preset does not call the picture itself"
+        )
+    warnings += [f"{job.input.name}: made constant, {selection.constant_rate}"] if selection.constant_rate else []
+    warnings += [selection.track.unreached] if selection.track.unreached else []
+    plan = Plan(
+        job=job,
+        source=source,
+        source_hash=sample_hash(job.input),
+        selection=selection,
+        size=scaled_size(job, metadata),
+        streams=streams,
+        warnings=tuple(warnings),
+    )
     if job.animated:
         check_rate(job.output, plan.times)
     for number in range(1, plan.num_frames if job.numbered else 0):
@@ -166,14 +213,14 @@ def make_plan(job: Job) -> Plan:
 
 
 def check_output(job: Job) -> None:
-    """Raises unless the target's format is known and nothing stands in the way of writing it."""
+    """Raises UsageError if the format of the output is unknown, OutputError if it cannot be written."""
     suffix = job.output.suffix.lower()
     if suffix == ".png" and not job.numbered:
         raise UsageError(f"{job.output}: one PNG cannot hold a transition; name a pattern such as frame_%04d.png")
     if job.numbered and not re.fullmatch(r"[^%]*%(0\d+)?d[^%]*", job.output.name):
         raise UsageError(f"{job.output.name}: expected one number in the pattern, as in frame_%04d.png")
-    if not job.numbered and suffix not in CONTAINERS and suffix not in FORMATS:
-        known = " ".join(sorted(ext.lstrip(".") for ext in (*CONTAINERS, *FORMATS)))
+    if suffix not in CONTAINERS and suffix not in IMAGE_SINKS:
+        known = " ".join(sorted(ext.lstrip(".") for ext in (*CONTAINERS, *IMAGE_SINKS) if ext != ".png"))
         raise UsageError(
             f"{job.output}: unknown output format {suffix or 'without extension'!r}; expected {known} or %04d.png"
         )
@@ -181,19 +228,19 @@ def check_output(job: Job) -> None:
 
 
 def check_target(target: Path, job: Job) -> None:
-    """OutputError unless `target` can be written without losing anything."""
+    """Raises OutputError if `target` cannot be written, or exists and may not be overwritten."""
     try:
         target.exists()
     except OSError as error:  # a name that is too long
         raise OutputError(f"{target}: cannot be written ({error.strerror})") from error
     if not target.parent.is_dir():
-        raise OutputError(f"{target.parent}: no such folder; make it first")
+        raise OutputError(f"{target.parent}: no such folder; create it first")
     if target.resolve() == job.input.resolve():
         raise OutputError(f"{target}: is the input itself; choose another name")
     if target.is_dir():
         raise OutputError(f"{target}: is a folder; name a file")
     if (target.exists() or target.is_symlink()) and not (job.encode.overwrite or was_delivered(job.output, target)):
-        raise OutputError(f"{target}: exists already; -y overwrites it")
+        raise OutputError(f"{target}: exists already; overwrite=True replaces it")
     if not os.access(target.parent, os.W_OK):
         raise OutputError(f"{target.parent}: this folder cannot be written to")
 
@@ -220,12 +267,13 @@ def _open(job: Job) -> Source:
 
 
 def _hdr(job: Job) -> str:
-    """Files of pictures do not say that their values are HDR: there, auto means tone mapping."""
+    """The mode of HDR: animations and PNG files have no tag for HDR, so auto means tone mapping for them."""
     return "tonemap-auto" if job.decode.hdr == "auto" and (job.animated or job.numbered) else job.decode.hdr
 
 
 def scaled_size(job: Job, metadata: VideoMetadata) -> tuple[int, int]:
-    """The size given to the network: the source's, or scaled into the layout's box with its aspect kept."""
+    """(width, height) of the frames that the network receives: the source's size, or scaled to fit the layout's width
+    and height with the same aspect ratio."""
     width, height = job.preset.layout.width, job.preset.layout.height
     if width is None and height is None and job.animated:
         width = min(job.preset.animation.width, metadata.width)
@@ -240,10 +288,10 @@ def scaled_size(job: Job, metadata: VideoMetadata) -> tuple[int, int]:
 def _streams(job: Job, metadata: VideoMetadata) -> tuple[StreamPlan, ...]:
     suffix = job.output.suffix.lower()
     if job.encode.boomerang or suffix not in CONTAINERS:
-        why = BACKWARDS if job.encode.boomerang else ONLY_PICTURES
+        reason = BOOMERANG if job.encode.boomerang else IMAGES_ONLY
         others = [stream for stream in metadata.streams if stream.index != metadata.video_index]
-        return tuple(StreamPlan(s.index, s.kind, s.codec, "drop", "", why) for s in others)
-    if metadata.still:
+        return tuple(StreamPlan(s.index, s.kind, s.codec, "drop", "", reason) for s in others)
+    if not metadata.has_streams:
         return ()
     encoding = job.preset.encoding
     return plan_streams(

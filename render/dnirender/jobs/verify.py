@@ -1,10 +1,10 @@
-"""A rendered video held against its source: every frame, every time stamp, every packet that was copied."""
+"""Compares a rendered video with its source: every frame, every timestamp, every copied packet."""
 
 from __future__ import annotations
 
 import zlib
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from fractions import Fraction
 from pathlib import Path
 from typing import Any
@@ -13,57 +13,59 @@ import av.error
 
 from dnirender.decoding.open import open_source
 from dnirender.decoding.source import Source
+from dnirender.encoding.image_record import read_record
+from dnirender.encoding.image_sequence import numbered_path
 from dnirender.encoding.provenance import Provenance, read_provenance
 from dnirender.encoding.sink import FrameTiming, timestamp_tolerance
-from dnirender.encoding.stream_copy import StreamPlan, TimeRange, is_in_output, plan_streams, start_of
+from dnirender.encoding.stream_copy import TimeRange, is_in_output, start_of, stored_packets
+from dnirender.encoding.stream_plan import StreamPlan, plan_streams
 from dnirender.encoding.video import VideoSink
 from dnirender.errors import MediaError, UsageError
 from dnirender.files import sample_hash
-from dnirender.jobs.frame_selection import timing_and_range
+from dnirender.jobs.constant_rate import constant_timing
+from dnirender.jobs.frame_selection import resample_range, timing_and_range
+from dnirender.jobs.verify_images import FORMATS, Check, check_animation, check_bytes, check_sequence
 from dnirender.media.containers import CONTAINERS, container_of, demux, fraction, frame_times_and_crc32, open_container
+from dnirender.media.timecode import advance_timecode, read_timecode
 from dnirender.media.truncation import is_truncated
 
 MILLISECOND = Fraction(1, 1000)
-TRANSCODED = Fraction(1, 10)  # seconds that sound may gain or lose by the frames of another codec
-
-
-@dataclass(frozen=True)
-class Check:
-    """One thing that was looked at."""
-
-    name: str
-    good: bool
-    found: str
+TRANSCODED = Fraction(1, 10)  # seconds: the frames of another audio codec may begin and end elsewhere
 
 
 def verify(path: Path, source: Path | None = None) -> list[Check]:
-    """Holds `path` against the clip that it was rendered from: `source`, else the one whose name it carries, beside it
-    or in the current folder.
+    """Compares `path` with the clip that it was rendered from.
 
-    Raises MediaError where one of them cannot be read, UsageError where the source is not known.
+    Without `source`, that is the file named in its provenance record, next to it or in the current folder. Raises
+    MediaError if a file cannot be read, UsageError if the source is unknown.
     """
-    if path.suffix.lower() not in CONTAINERS:
-        raise UsageError(f"{path}: verify reads {' '.join(sorted(CONTAINERS))}")
-    if not path.is_file():
-        raise MediaError(f"{path}: no such file")
-    if is_truncated(path):
-        raise MediaError(f"{path}: is cut off")
-    provenance = read_provenance(path)
+    is_pattern = "%" in path.name and path.suffix.lower() == ".png"
+    first = numbered_path(path, 0) if is_pattern else path
+    if not (is_pattern or path.suffix.lower() in (*CONTAINERS, *FORMATS)):
+        raise UsageError(f"{path}: verify reads {' '.join(sorted((*CONTAINERS, *FORMATS)))} and patterns as a_%04d.png")
+    if not first.is_file():
+        raise MediaError(f"{first}: no such file")
+    if is_truncated(first):
+        raise MediaError(f"{first}: is cut off")
+    is_video = path.suffix.lower() in CONTAINERS
+    provenance = read_provenance(path) if is_video else read_record(first)[0]
     if provenance is None:
         raise UsageError(
-            f"{path}: does not say what it was rendered from; verify takes videos as dnirender has written them"
+            f"{path}: has no provenance record, so its source is unknown; verify reads files written by dnirender"
         )
-    clip = _source(path, provenance, source)
+    clip = _find_source(path, provenance, source)
     checks = [
         Check(
             "source",
             sample_hash(clip) == provenance.sample,
-            f"{clip}, made of {provenance.source} by {provenance.program}",
+            f"{clip}; rendered from {provenance.source} by {provenance.program}",
         )
     ]
+    if not is_video:
+        return [*checks, *_image_checks(path, first, provenance, clip)]
     if provenance.crc32 is not None:
         same = frame_times_and_crc32(path)[1] == provenance.crc32
-        checks.append(Check("video", same, "the same bytes" if same else "other bytes than were written"))
+        checks.append(Check("video", same, "the bytes that were written" if same else "other bytes than were written"))
     opened = open_source(
         clip,
         stream=provenance.video_stream,
@@ -71,28 +73,47 @@ def verify(path: Path, source: Path | None = None) -> list[Check]:
     )
     if provenance.boomerang or opened.metadata.still:
         return [*checks, *_frames(path, None, provenance.frames)]
-    times, cut = timing_and_range(opened.metadata, provenance.start, provenance.stop)
+    times, time_range = timing_and_range(opened.metadata, provenance.start, provenance.stop)
+    if provenance.cfr:
+        constant = resample_range(opened.metadata, provenance.start, provenance.stop, Fraction(provenance.cfr))
+        timecode = advance_timecode(time_range.timecode, 0, opened.metadata.frame_rate, constant.rate)
+        times = constant_timing(times.pts[0] * times.time_base, len(constant.shown), constant.rate)
+        time_range = replace(time_range, timecode=timecode)
     shown = VideoSink.shown(times)
     checks += _frames(path, shown, len(shown.pts))
-    cut = TimeRange(cut.start, cut.stop, cut.shift + (times.pts[0] - shown.pts[0]) * times.time_base)
-    return [*checks, *_streams(path, opened, provenance, cut)]
+    lead = (times.pts[0] - shown.pts[0]) * times.time_base
+    time_range = replace(time_range, shift=time_range.shift + lead)
+    return [*checks, *(_streams(path, opened, provenance, time_range) if opened.metadata.has_streams else ())]
 
 
-def _source(path: Path, provenance: Provenance, named: Path | None) -> Path:
-    if named is not None:
-        return named
+def _image_checks(path: Path, first: Path, provenance: Provenance, clip: Path) -> Iterator[Check]:
+    yield check_bytes(first, provenance)
+    if first != path:
+        yield from check_sequence(path, provenance)
+        return
+    source = open_source(clip, stream=provenance.video_stream, ignore_errors=provenance.ignore_errors)
+    yield from check_animation(path, provenance, source.metadata)
+
+
+def _find_source(path: Path, provenance: Provenance, source: Path | None) -> Path:
+    """The clip: `source`, or the file of the recorded name in that folder, next to `path` or in the current folder."""
+    if source is not None and not source.is_dir():
+        if not source.exists():
+            raise MediaError(f"{source}: no such file; {path} was rendered from {provenance.source}")
+        return source
     name = Path(provenance.source).name
-    places = [path.parent / name, Path(name)]
-    found = [place for place in places if place.is_file()]
+    candidates = [folder / name for folder in ((path.parent, Path()) if source is None else (source,))]
+    found = [file for file in candidates if file.is_file()]
     if not found:
-        raise UsageError(f"{path}: was rendered from {name}, which is neither beside it nor here; verify {path} SOURCE")
-    return next((place for place in found if sample_hash(place) == provenance.sample), found[0])
+        searched = " and ".join(dict.fromkeys(str(file.absolute()) for file in candidates))
+        raise UsageError(f"{path}: was rendered from {name}, which was not found (no {searched}); verify {path} SOURCE")
+    return next((file for file in found if sample_hash(file) == provenance.sample), found[0])
 
 
-def _frames(path: Path, times: FrameTiming | None, due: int) -> list[Check]:
-    """Decodes the whole file."""
+def _frames(path: Path, timing: FrameTiming | None, expected: int) -> list[Check]:
+    """Decodes all frames and compares their number, and with `timing` their timestamps."""
     found: list[Fraction] = []
-    end, broken, damaged = Fraction(0), "", 0
+    end, problem, corrupt = Fraction(0), "", 0
     with open_container(path) as container:
         stream = container.streams.video[0]
         stream.thread_type = "AUTO"
@@ -100,29 +121,33 @@ def _frames(path: Path, times: FrameTiming | None, due: int) -> list[Check]:
         try:
             for frame in container.decode(stream):
                 found.append((frame.pts or 0) * base)
-                damaged += frame.is_corrupt
+                corrupt += frame.is_corrupt
                 end = max(end, found[-1] + (frame.duration or 0) * base)
         except av.error.FFmpegError as error:
-            broken = f", then: {error.strerror}"
-        if stream.duration is not None:  # in MP4 the durations of frames are steps of decoding, not of showing
+            problem = f", then: {error.strerror}"
+        if stream.duration is not None:  # in MP4, durations of frames are differences of dts
             end = ((stream.start_time or 0) + stream.duration) * base
-    broken = f", {damaged} of them damaged{broken}" if damaged else broken
-    checks = [Check("frames", len(found) == due and not broken, f"{len(found)} of {due} decoded{broken}")]
-    if times is None:
+    problem = f", {corrupt} of them corrupt{problem}" if corrupt else problem
+    is_complete = len(found) == expected
+    checks = [Check("frames", is_complete and not problem, f"{len(found)} of {expected} decoded{problem}")]
+    if timing is None:
         return checks
-    wanted = [pts * times.time_base for pts in times.pts]
-    apart = [abs(a - b) for a, b in zip(found, wanted, strict=False)]
-    worst = max(apart, default=Fraction(0))
-    slack = timestamp_tolerance(path)
-    last = wanted[-1] + times.last_duration * times.time_base
+    times = [pts * timing.time_base for pts in timing.pts]
+    largest = max((abs(a - b) for a, b in zip(found, times, strict=False)), default=Fraction(0))
+    tolerance = timestamp_tolerance(path)
+    expected_end = times[-1] + timing.last_duration * timing.time_base
     return [
         *checks,
-        Check("time stamps", len(found) == due and worst <= slack, f"at most {_ms(worst)} off"),
-        Check("duration", abs(end - last) <= max(2 * slack, times.time_base), f"{_s(end)} of {_s(last)}"),
+        Check("timestamps", is_complete and largest <= tolerance, f"at most {_ms(largest)} off"),
+        Check(
+            "duration",
+            abs(end - expected_end) <= max(2 * tolerance, timing.time_base),
+            f"{_s(end)} of {_s(expected_end)}",
+        ),
     ]
 
 
-def _streams(path: Path, source: Source, provenance: Provenance, cut: TimeRange) -> Iterator[Check]:
+def _streams(path: Path, source: Source, provenance: Provenance, time_range: TimeRange) -> Iterator[Check]:
     plans = plan_streams(
         source.path,
         container_of(path),
@@ -130,63 +155,76 @@ def _streams(path: Path, source: Source, provenance: Provenance, cut: TimeRange)
         audio=provenance.audio,
         subtitles=provenance.subtitles,
     )
-    kept = [plan for plan in plans if plan.action != "drop"]
+    expected = [plan for plan in plans if plan.action != "drop"]
     with open_container(source.path) as before, open_container(path) as after:
-        others = [stream for stream in after.streams if stream.type != "video" and not _is_chapters(stream, kept)]
-        yield Check("streams", len(others) == len(kept), f"{len(others)} of {len(kept)} beside the video")
-        pairs = [(plan, before.streams[plan.index].index, o.index) for plan, o in zip(kept, others, strict=False)]
-    for plan, was, now in pairs:
+        if time_range.timecode:
+            timecode = read_timecode(after, after.streams.video[0])
+            is_equal = timecode == time_range.timecode
+            yield Check("time code", is_equal, f"{timecode or 'none'}, expected {time_range.timecode}")
+        found = [stream for stream in after.streams if stream.type != "video" and not _is_chapters(stream, expected)]
+        yield Check("streams", len(found) == len(expected), f"{len(found)} of {len(expected)} beside the video")
+        pairs = [
+            (plan, before.streams[plan.index].index, stream.index)
+            for plan, stream in zip(expected, found, strict=False)
+        ]
+    for plan, source_index, index in pairs:
         if plan.kind == "attachment":
             continue
-        there = _packets(source.path, was, cut, path, provenance.ignore_errors)
-        yield _alike(plan, there, _packets(path, now, TimeRange(), path))
-    dropped = [str(plan) for plan in plans if plan.action == "drop"]
-    if dropped:
-        yield Check("left out", True, "; ".join(dropped))
+        before = _read_packets(source.path, source_index, time_range, path, provenance.ignore_errors)
+        yield _compare(plan, before, _read_packets(path, index, TimeRange(), path))
+    if dropped := [str(plan) for plan in plans if plan.action == "drop"]:
+        yield Check("dropped", True, "; ".join(dropped))
 
 
-def _is_chapters(stream: Any, kept: Sequence[StreamPlan]) -> bool:
-    """MP4 keeps chapters in a text track, which FFmpeg shows as a data stream."""
-    return stream.type == "data" and not any(plan.kind == "data" for plan in kept)
+def _is_chapters(stream: Any, expected: Sequence[StreamPlan]) -> bool:
+    """MP4 stores chapters in a text track, which FFmpeg shows as a data stream."""
+    return stream.type == "data" and not any(plan.kind == "data" for plan in expected)
 
 
 @dataclass(frozen=True)
-class _Track:
-    """The packets of a stream: how many, their bytes, and the seconds between which they lie."""
+class _PacketSummary:
+    """The packets of a stream: their number, the CRC-32 of their bytes, and start and end in seconds."""
 
     count: int
-    check: int
+    crc32: int
     start: Fraction
     stop: Fraction
 
 
-def _packets(path: Path, index: int, cut: TimeRange, out: Path, forgiving: bool = False) -> _Track:
-    count, check, first, stop = 0, 0, None, Fraction(0)
+def _read_packets(
+    path: Path, index: int, time_range: TimeRange, output: Path, ignore_errors: bool = False
+) -> _PacketSummary:
+    """Summarizes the packets of stream `index` of `path` that belong in `output`, as its muxer stores them."""
+    count, crc32, first, stop = 0, 0, None, Fraction(0)
     with open_container(path) as container:
         stream = container.streams[index]
-        for packet in demux(container, stream):
-            # mov_text fills the pauses between lines with empty ones, which other formats do not need.
-            pause = stream.name == "mov_text" and bytes(packet)[:2] == b"\0\0"
-            torn = forgiving and packet.is_corrupt
-            if not packet.size or pause or torn or not is_in_output(packet, cut, container_of(out)):
+        for packet in stored_packets(demux(container, stream), stream, container_of(output)):
+            # mov_text fills gaps between subtitles with empty packets, other formats do not.
+            is_gap = stream.name == "mov_text" and bytes(packet)[:2] == b"\0\0"
+            is_ignored = ignore_errors and packet.is_corrupt
+            if not packet.size or is_gap or is_ignored or not is_in_output(packet, time_range, container_of(output)):
                 continue
-            time = start_of(packet) - cut.shift
+            time = start_of(packet) - time_range.shift
             first = time if first is None else min(first, time)
             stop = max(stop, time + (packet.duration or 0) * fraction(packet.time_base, Fraction(1)))
-            count, check = count + 1, zlib.crc32(bytes(packet), check)
-    return _Track(count, check, first or Fraction(0), stop)
+            count, crc32 = count + 1, zlib.crc32(bytes(packet), crc32)
+    return _PacketSummary(count, crc32, first or Fraction(0), stop)
 
 
-def _alike(plan: StreamPlan, was: _Track, now: _Track) -> Check:
-    starts, ends = abs(was.start - now.start), abs(was.stop - now.stop)
+def _compare(plan: StreamPlan, source: _PacketSummary, output: _PacketSummary) -> Check:
+    start, end = abs(source.start - output.start), abs(source.stop - output.stop)
     if plan.action == "copy" and plan.kind == "audio":
-        good = (was.count, was.check) == (now.count, now.check) and starts <= MILLISECOND
-        same = "the same bytes" if was.check == now.check else "other bytes"
-        return Check(str(plan), good, f"{now.count} of {was.count} packets, {same}, start {_ms(starts)} off")
+        # Containers divide PCM into packets as they like.
+        same_count = source.count == output.count or plan.source_codec.startswith("pcm_")
+        good = source.crc32 == output.crc32 and same_count and start <= MILLISECOND
+        bytes_found = "the same bytes" if source.crc32 == output.crc32 else "other bytes"
+        return Check(
+            str(plan), good, f"{output.count} of {source.count} packets, {bytes_found}, start {_ms(start)} off"
+        )
     if plan.kind == "subtitle":
-        return Check(str(plan), now.count >= was.count, f"{now.count} of {was.count} lines")
-    good = starts <= TRANSCODED and ends <= TRANSCODED
-    return Check(str(plan), good, f"start {_ms(starts)} off, end {_ms(ends)}")
+        return Check(str(plan), output.count >= source.count, f"{output.count} of {source.count} subtitles")
+    good = start <= TRANSCODED and end <= TRANSCODED
+    return Check(str(plan), good, f"start {_ms(start)} off, end {_ms(end)}")
 
 
 def _ms(seconds: Fraction) -> str:
@@ -197,7 +235,7 @@ def _s(seconds: Fraction) -> str:
     return f"{float(seconds):.3f} s"
 
 
-def worst(checks: Sequence[Check]) -> MediaError | None:
-    """The error for a file that is not what it should be."""
+def failure(checks: Sequence[Check]) -> MediaError | None:
+    """An error that lists the checks that failed; None if all hold."""
     wrong = [check for check in checks if not check.good]
     return MediaError("; ".join(f"{check.name}: {check.found}" for check in wrong)) if wrong else None

@@ -1,9 +1,9 @@
-"""The folder beside a target in which its render grows, and what is known of it: one process at a time.
+"""Working folders of unfinished renders, beside their target, and the lock that admits one process at a time.
 
 .NAME.HASH.lock               held while a process renders to the target
-.NAME.HASH.JOB.parts/         one for each job that was begun on the target and not brought to its end
-    manifest.json             what the job is, what renders it, its segments
-    00000000-00000063.part    the finished ones
+.NAME.HASH.JOB.parts/         one for each unfinished job on the target
+    manifest.json             the job's fingerprint, its engine settings and its segments
+    00000000-00000063.part    a finished segment
 """
 
 from __future__ import annotations
@@ -27,64 +27,71 @@ from dnirender.encoding.segment_file import is_complete
 from dnirender.errors import OutputError
 from dnirender.files import disk_errors, publish
 
-Identity = Mapping[str, str]
-"""What makes a job this one, by the names of its ingredients: other values, other pictures."""
+Fingerprint = Mapping[str, str]
+"""The fingerprint of a job: everything that its frames depend on, as name and value."""
+MAX_MANIFEST_BYTES = 1 << 26  # a million segments of one frame are 35 MB
 
 
 @dataclass(frozen=True)
 class Segment:
-    """Frames `start` to `stop`, exclusive, counted from the first of the render: what is lost at most."""
+    """Frames `start` to `stop`, exclusive, counted from the first of the render: the unit of resuming."""
 
     start: int
     stop: int
 
     @property
     def numbers(self) -> range:
-        """Its frames."""
+        """The numbers of its frames."""
         return range(self.start, self.stop)
 
     @property
     def name(self) -> str:
-        """The file of its part."""
+        """The name of its file."""
         return f"{self.start:08d}-{self.stop - 1:08d}.part"
 
 
 def split(count: int, length: int) -> tuple[Segment, ...]:
-    """`count` frames in segments of `length`."""
+    """Divides `count` frames into segments of `length`; the last one may be shorter."""
     return tuple(Segment(start, min(start + length, count)) for start in range(0, count, length))
 
 
 @dataclass(frozen=True)
 class Manifest:
-    """A job that was begun: what it is, with which settings it is rendered, and in which segments.
+    """A job that was started: its fingerprint, its engine settings and its segments.
 
-    `repaired` are the indices, in the source, of frames that could not be decoded and show others. `delivered` has, for
-    every file of the result by its name, its bytes and mtime in ns just before it got that name.
+    concealed_frames: indices, in the source, of frames that could not be decoded and were replaced by others
+    delivered: for each file of the result, by name, its size in bytes and its mtime in ns just before it was renamed
+    partial: the same for what was published of it before it was complete
     """
 
-    job: Identity
+    job: Fingerprint
     engine: Mapping[str, Any]
     segments: tuple[Segment, ...]
     concealed_frames: tuple[int, ...] = ()
     delivered: Mapping[str, tuple[int, int]] = field(default_factory=dict[str, tuple[int, int]])
+    partial: Mapping[str, tuple[int, int]] = field(default_factory=dict[str, tuple[int, int]])
 
     @classmethod
     def read(cls, folder: Path) -> Manifest | None:
-        """That of a folder; None where there is none that can be read."""
+        """The manifest in a folder; None if there is none or it cannot be read."""
         try:
-            data = json.loads((folder / "manifest.json").read_text("utf-8"))
+            file = folder / "manifest.json"
+            if file.stat().st_size > MAX_MANIFEST_BYTES:
+                return None
+            data = json.loads(file.read_text("utf-8"))
             return cls(
                 job=dict(data["job"]),
                 engine={key: tuple(v) if isinstance(v, list) else v for key, v in data["engine"].items()},
                 segments=tuple(Segment(int(start), int(stop)) for start, stop in data["segments"]),
                 concealed_frames=tuple(map(int, data["concealed_frames"])),
-                delivered={str(name): (int(size), int(time)) for name, (size, time) in data["delivered"].items()},
+                delivered=_states(data["delivered"]),
+                partial=_states(data.get("partial", {})),
             )
-        except (OSError, ValueError, KeyError, TypeError, AttributeError):
+        except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError):
             return None
 
     def write(self, folder: Path) -> None:
-        """Puts it into a folder, in one step."""
+        """Writes the manifest into a folder, atomically."""
         data = asdict(self) | {"segments": [(segment.start, segment.stop) for segment in self.segments]}
         growing = folder / "manifest.growing"
         with disk_errors(folder):
@@ -92,7 +99,7 @@ class Manifest:
         publish(growing, folder / "manifest.json")
 
     def has_delivered(self, target: Path) -> bool:
-        """Whether what has the target's name is what was put there."""
+        """Whether the file at `target` is the one that this job put there."""
         try:
             state = target.stat()
         except OSError:
@@ -101,13 +108,13 @@ class Manifest:
 
 
 class Workspace:
-    """The parts of one job on their way to its target. Enter it to hold the target; it is let go of on exit, and a
-    folder without a finished part goes with it.
+    """The working folder of one job. A context manager that locks the target.
 
-    `published` tells whether the result has its name. OutputError: another process holds the target.
+    On exit, the target is unlocked, and the folder is removed if it has no finished segment. `published`: whether the
+    result was renamed to its target. Entering raises OutputError if another process has locked the target.
     """
 
-    def __init__(self, target: Path, job: Identity) -> None:
+    def __init__(self, target: Path, job: Fingerprint) -> None:
         self._target = target
         self.job, self.published = job, False
         self.folder = target.with_name(f"{_stem(target)}.{short_hash(job)}.parts")
@@ -116,32 +123,32 @@ class Workspace:
 
     @property
     def manifest(self) -> Manifest | None:
-        """That of an earlier run of this very job."""
+        """The manifest of an earlier run of this job, None if there is none."""
         found = Manifest.read(self.folder)
         return found if found and found.job == dict(self.job) else None
 
     def finished(self) -> tuple[Segment, ...]:
-        """The segments whose parts are there."""
+        """The finished segments."""
         found = self.manifest
         return tuple(s for s in found.segments if is_complete(self.folder / s.name)) if found else ()
 
     @property
     def num_finished_frames(self) -> int:
-        """Frames whose segments are finished."""
+        """The number of frames in finished segments."""
         return sum(len(segment.numbers) for segment in self.finished())
 
     def others(self) -> list[tuple[str, ...]]:
-        """For every other job that was begun on this target, what is different about it."""
-        told: list[tuple[str, ...]] = []
+        """For each other job with finished segments on this target, the names of the ingredients that differ."""
+        differences: list[tuple[str, ...]] = []
         for folder in _folders(self._target):
             found = Manifest.read(folder)
             if folder != self.folder and found and any(folder.glob("*.part")):
                 keys = [*self.job, *(key for key in found.job if key not in self.job)]
-                told.append(tuple(key for key in keys if self.job.get(key) != found.job.get(key)))
-        return told
+                differences.append(tuple(key for key in keys if self.job.get(key) != found.job.get(key)))
+        return differences
 
     def begin(self, engine: Mapping[str, Any], segments: tuple[Segment, ...]) -> Manifest:
-        """The manifest, from now on or from an earlier run."""
+        """The manifest of an earlier run, else a new one."""
         found = self.manifest
         if found is None:
             shutil.rmtree(self.folder, ignore_errors=True)
@@ -151,45 +158,66 @@ class Workspace:
             found.write(self.folder)
         return found
 
-    def note(self, **changes: Any) -> None:
-        """Changes fields of the manifest."""
+    def update(self, **changes: Any) -> None:
+        """Changes fields of the manifest on disk."""
         if (found := self.manifest) is not None:
             replace(found, **changes).write(self.folder)
 
     def record_outputs(self, files: Sequence[tuple[Path, Path]]) -> None:
-        """Notes down the complete files that are about to get their names."""
-        states = [(target.name, file.stat()) for file, target in files]
-        self.note(delivered={name: (state.st_size, state.st_mtime_ns) for name, state in states})
+        """Records the complete files, as (file, target), that are about to be renamed to their targets."""
+        self.update(delivered=_file_states(files))
+
+    def record_partial(self, files: Sequence[tuple[Path, Path]]) -> None:
+        """Records the files of a partial result, as (file, target), that are about to be renamed to their targets."""
+        found = self.manifest
+        self.update(partial={**(found.partial if found else {}), **_file_states(files)})
+
+    def partial_files(self) -> dict[str, tuple[int, int]]:
+        """What jobs on this target have published of incomplete results, by name, with bytes and mtime in ns."""
+        manifests = (Manifest.read(folder) for folder in _folders(self._target))
+        return {name: state for found in manifests if found for name, state in found.partial.items()}
+
+    def remove_partial(self) -> list[Path]:
+        """Removes those of `partial_files` that are still what was published, and returns them."""
+        removed: list[Path] = []
+        for name, state in self.partial_files().items():
+            path = self._target.with_name(Path(name).name)
+            with contextlib.suppress(OSError):
+                found = path.stat()
+                if (found.st_size, found.st_mtime_ns) == state and path != self._target:
+                    path.unlink()
+                    removed.append(path)
+        return removed
 
     def has_delivered(self, target: Path) -> bool:
-        """Whether an earlier run of this very job has put the file there that has the target's name."""
+        """Whether the file at `target` was put there by an earlier run of this job."""
         found = self.manifest
         return found is not None and found.has_delivered(target)
 
     def drop(self, segments: Iterable[Segment]) -> None:
-        """Removes the parts of segments."""
+        """Deletes the files of segments."""
         for segment in segments:
             (self.folder / segment.name).unlink(missing_ok=True)
 
     def discard(self) -> None:
-        """Removes all parts of all jobs on this target; OutputError where one cannot be removed."""
+        """Deletes the segments of all jobs on this target. Raises OutputError."""
         for folder in _folders(self._target):
             with disk_errors(folder):
-                # Without its manifest a folder is nothing any more, however far the rest is removed.
+                # A folder without a manifest is ignored, even if deleting the rest fails.
                 (folder / "manifest.json").unlink(missing_ok=True)
             shutil.rmtree(folder, ignore_errors=True)
 
     def cleanup(self) -> None:
-        """`forget` once the result has its name: as long as anything is left, the manifest tells that it has."""
+        """Like `discard`, for a published result: the manifests are deleted last, because they record that it is."""
         for folder in _folders(self._target):
-            for part in folder.glob("*.part"):
+            for segment in folder.glob("*.part"):
                 with contextlib.suppress(OSError):
-                    part.unlink()
+                    segment.unlink()
             shutil.rmtree(folder, ignore_errors=True)
 
     def __enter__(self) -> Self:
         with disk_errors(self._target):
-            self._target.parent.stat()  # the lock would make the folder
+            self._target.parent.stat()  # FileLock would create a missing folder
             try:
                 self._lock.acquire()
             except Timeout as error:
@@ -197,8 +225,8 @@ class Workspace:
                     f"{self._target}: another dnirender{self._holder()} is rendering to it; wait for it or name "
                     "another output"
                 ) from error
-        if type(self._lock) is FileLock:  # where the system has no locks, what stands in the file is the lock
-            with contextlib.suppress(OSError):  # on Windows a locked file cannot be written by its name
+        if type(self._lock) is FileLock:  # not the fallback for systems without locks, which uses the file's content
+            with contextlib.suppress(OSError):  # on Windows a locked file cannot be written
                 self._lock_path.write_text(str(os.getpid()), "ascii")
         return self
 
@@ -207,7 +235,7 @@ class Workspace:
     ) -> None:
         if self.folder.is_dir() and not any(self.folder.glob("*.part")):
             shutil.rmtree(self.folder, ignore_errors=True)
-        # Unlinked while it is held: who opened it meanwhile finds that it has no name any more, and tries again.
+        # Unlinked while it is locked: a process that has opened it notices that it was unlinked, and tries again.
         with contextlib.suppress(OSError):
             self._lock_path.unlink()
         self._lock.release()
@@ -219,13 +247,23 @@ class Workspace:
             return ""
 
 
-def short_hash(job: Identity) -> str:
-    """Tells a job from others."""
+def _states(data: Mapping[str, Sequence[int]]) -> dict[str, tuple[int, int]]:
+    return {str(name): (int(size), int(time)) for name, (size, time) in data.items()}
+
+
+def _file_states(files: Sequence[tuple[Path, Path]]) -> dict[str, tuple[int, int]]:
+    """Bytes and mtime in ns of files, by the names that they are about to get; a rename changes neither."""
+    states = [(target.name, file.stat()) for file, target in files]
+    return {name: (state.st_size, state.st_mtime_ns) for name, state in states}
+
+
+def short_hash(job: Fingerprint) -> str:
+    """8 hex digits that identify a job."""
     return hashlib.sha256(json.dumps(dict(job), sort_keys=True).encode()).hexdigest()[:8]
 
 
 def was_delivered(output: Path, target: Path) -> bool:
-    """Whether a job on `output` that was stopped while it tidied up has put the file there that is `target` now."""
+    """Whether the file at `target` was put there by a job on `output` that was stopped during `Workspace.cleanup`."""
     manifests = (Manifest.read(folder) for folder in _folders(output))
     return any(found.has_delivered(target) for found in manifests if found)
 
@@ -239,7 +277,7 @@ def _folders(target: Path) -> Iterator[Path]:
 
 
 def _stem(target: Path) -> str:
-    """Hidden, told apart from other targets' and never too long."""
+    """A hidden name, unique to the target and within the length limit."""
     name = os.path.normcase(target.name)
-    name = name.casefold() if sys.platform == "darwin" else name  # whose disks take OUT.mp4 for out.mp4
+    name = name.casefold() if sys.platform == "darwin" else name  # whose file systems ignore case
     return f".{target.name[:40]}.{zlib.crc32(os.fsencode(name)):08x}"

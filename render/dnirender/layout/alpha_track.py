@@ -8,21 +8,32 @@ import numpy as np
 
 from dnirender.frames import Alpha, Image
 from dnirender.layout.drawing import ACCENT, BACKGROUND, MUTED, TEXT, draw_marker, new_canvas, paint, polyline_coverage
-from dnirender.timeline.timeline import path_position
+
+
+def _ranks(alphas: Sequence[Alpha]) -> dict[int, int]:
+    """{endpoint: rank} of those in use."""
+    used = {index for alpha in alphas for index, coefficient in enumerate(alpha) if coefficient}
+    return {index: rank for rank, index in enumerate(sorted(used))}
+
+
+def _height(alpha: Alpha, ranks: dict[int, int]) -> float:
+    return sum(coefficient * ranks[i] for i, coefficient in enumerate(alpha) if coefficient) / max(1, len(ranks) - 1)
 
 
 class AlphaTrack:
     """Draws alpha over the frames of a clip. The curve is drawn once per size, in a played and a remaining style.
 
     `alphas` has one entry per frame. `keys` holds (position, alpha), where 0 is the first frame and 1 the last; keys
-    outside 0..1 are not shown. The height of a mix is sum_i alpha_i * i / (N - 1), its position on the path of
-    endpoints.
+    outside 0..1 are not shown. The height of a mix is sum_i alpha_i * rank_i / (M - 1): the M endpoints in use are
+    ranked in the order of the path, so that a transition between any two spans the whole height.
     """
 
     def __init__(self, alphas: Sequence[Alpha], keys: Sequence[tuple[float, Alpha]]) -> None:
-        positions = [path_position(alpha) for alpha in alphas]
+        shown = [(time, alpha) for time, alpha in keys if 0 <= time <= 1]
+        ranks = _ranks([*alphas, *(alpha for _, alpha in shown)])
+        positions = [_height(alpha, ranks) for alpha in alphas]
         self._positions = np.array(positions * 2 if len(positions) == 1 else positions, np.float64)
-        self._keys = [(time, path_position(alpha)) for time, alpha in keys if 0 <= time <= 1]
+        self._keys = [(time, _height(alpha, ranks)) for time, alpha in shown]
         values = [*positions, *(value for _, value in self._keys), 0.0, 1.0]
         self._low, self._high = min(values), max(values)
         self._size = (0, 0)

@@ -11,6 +11,7 @@ from dnirender.layout.drawing import ACCENT, MUTED, TEXT, new_canvas, paint, tex
 from dnirender.media.resize import resize_to
 
 SHEET_WIDTH = 2400
+STILL_COLUMNS = 4
 MIN_TEXT_HEIGHT = 7  # height of capitals in pixels
 
 
@@ -49,4 +50,28 @@ def sheet(
         paint(canvas, text, y + (cell_height - text) // 2, text_coverage(label, text), MUTED)
         for x, image in zip(xs, images, strict=True):
             canvas[y : y + cell_height, x : x + cell_width] = resize_to(to_uint8(image), cell_width, cell_height)
+    return canvas
+
+
+def stills(images: Sequence[Image], labels: Sequence[tuple[str, str]], title: str) -> Image:
+    """Images of one size in reading order, uint8 RGB, with two lines of text under each, and a title."""
+    height, width = images[0].shape[:2]
+    columns = min(STILL_COLUMNS, len(images))
+    text = max(11, round(columns * width / 110))
+    gap, below = max(4, text // 2), round(text * 3.4)
+    rows = -(-len(images) // columns)
+    canvas = new_canvas(
+        2 * text + columns * (width + gap), round(text * 3.6) + rows * (height + below), np.dtype(np.uint8)
+    )
+    paint(canvas, text, round(text * 1.2), text_coverage(title, round(text * 1.3)), TEXT)
+    for number, (image, lines) in enumerate(zip(images, labels, strict=True)):
+        row, column = divmod(number, columns)
+        x, y = text + column * (width + gap), round(text * 3.6) + row * (height + below)
+        canvas[y : y + height, x : x + width] = to_uint8(image)
+        for line, (words, color) in enumerate(zip(lines, (MUTED, ACCENT), strict=True)):
+            size = text
+            while size > MIN_TEXT_HEIGHT and text_coverage(words, size).shape[1] > width:
+                size -= 1
+            ink = text_coverage(words, size)[:, :width]
+            paint(canvas, x, y + height + round(text * (0.4 + 1.4 * line)), ink, color)
     return canvas

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import contextlib
 import zlib
-from collections.abc import Iterator, Mapping
+from collections.abc import Generator, Iterator, Mapping
 from fractions import Fraction
 from pathlib import Path
 from typing import Any, BinaryIO, cast
 
 import av
 import av.error
+import av.logging
 from av.container import InputContainer, OutputContainer
 from av.packet import Packet
 from av.stream import Disposition
@@ -23,6 +24,9 @@ from dnirender.errors import MediaError
 READABLE_FORMATS = (
     "mov,mp4,m4a,3gp,3g2,mj2,matroska,webm,avi,mpegts,mpeg,mpegvideo,flv,ogg,asf,nut,gif,apng,mxf,wav,"
     "h264,hevc,obu,ivf,m4v,yuv4mpegpipe,dv,rm"
+)
+READABLE_NAMES = (
+    "MP4, MOV, MKV, WebM, AVI, MPEG, TS, FLV, WMV, OGG, MXF, NUT, DV, Y4M, GIF, and PNG, WebP, JPEG, BMP, TIFF images"
 )
 # Before version 19 PyAV cannot open files whose tags are not UTF-8 without this option.
 METADATA_ERRORS: dict[str, Any] = (
@@ -52,7 +56,9 @@ def open_container(path: Path) -> InputContainer:
     try:
         return av.open(f"file:{path.resolve()}", "r", options=options, **METADATA_ERRORS)
     except (av.error.FFmpegError, ValueError) as error:
-        raise MediaError(f"{path}: cannot be opened as a video or image ({_reason(error)})") from error
+        raise MediaError(
+            f"{path}: cannot be opened as a video or image ({_reason(error)}); readable are {READABLE_NAMES}"
+        ) from error
 
 
 def demux(container: InputContainer, *streams: Any) -> Iterator[Packet[Any]]:
@@ -81,6 +87,24 @@ def opacity_decoder(stream: VideoStream) -> VideoCodecContext | None:
     if name is None or tags.get("alpha_mode") != "1":
         return None
     return cast(VideoCodecContext, av.CodecContext.create(name, "r"))
+
+
+@contextlib.contextmanager
+def logged_errors() -> Generator[list[str]]:
+    """The error messages that FFmpeg logs meanwhile: "width not divisible by 2" where it raises "Invalid argument"."""
+    before, messages = (av.logging.get_level(), av.logging.get_skip_repeated()), list[str]()
+    av.logging.set_level(av.logging.ERROR)
+    av.logging.set_skip_repeated(False)
+    try:
+        with av.logging.Capture(local=False) as logs:
+            try:
+                yield messages
+            finally:
+                texts = (text.strip() for level, _, text in logs if level <= av.logging.ERROR)
+                messages += dict.fromkeys(text for text in texts if text)
+    finally:
+        av.logging.set_level(before[0])
+        av.logging.set_skip_repeated(before[1])
 
 
 def _reason(error: Exception) -> str:

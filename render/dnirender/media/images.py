@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import cast
+from typing import BinaryIO, cast
 
 import cv2
 import numpy as np
@@ -12,12 +12,47 @@ from dnirender.errors import MediaError, OutputError
 from dnirender.files import disk_errors, publish, temporary_path
 from dnirender.frames import Image, Opacity
 
+PNG = b"\x89PNG\r\n\x1a\n"
+ANIMATED = 0x02  # flag of a VP8X header
+MAX_CHUNKS = 1000
 STILL_SUFFIXES = {".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff", ".webp"}
 
 
 def is_still(path: Path) -> bool:
-    """Whether the file extension is that of a still image."""
-    return path.suffix.lower() in STILL_SUFFIXES
+    """Whether a file is a still image: by its extension, unless its content is an animation (PNG, WebP or GIF)."""
+    return path.suffix.lower() in STILL_SUFFIXES and not is_animated(path)
+
+
+def is_animated(path: Path) -> bool:
+    """Whether the content of a file is an animated PNG or WebP, or a GIF. False if it cannot be read."""
+    if is_animated_webp(path):
+        return True
+    try:
+        with path.open("rb") as file:
+            head = file.read(8)
+            return head[:4] == b"GIF8" or (head == PNG and _has_animation_control(file))
+    except OSError:
+        return False
+
+
+def is_animated_webp(path: Path) -> bool:
+    """Whether the content of a file is an animated WebP. False if it cannot be read."""
+    try:
+        with path.open("rb") as file:
+            head = file.read(21)
+    except OSError:
+        return False
+    return head[:4] == b"RIFF" and head[8:16] == b"WEBPVP8X" and len(head) == 21 and bool(head[20] & ANIMATED)
+
+
+def _has_animation_control(file: BinaryIO) -> bool:
+    """Whether an acTL chunk comes before the pixels of the PNG that `file` has read the signature of."""
+    for _ in range(MAX_CHUNKS):
+        head = file.read(8)
+        if len(head) < 8 or head[4:] in (b"acTL", b"IDAT", b"IEND"):
+            return head[4:] == b"acTL"
+        file.seek(int.from_bytes(head[:4], "big") + 4, 1)
+    return False
 
 
 def read_image(path: Path) -> tuple[Image, Opacity | None]:
@@ -32,8 +67,6 @@ def read_image(path: Path) -> tuple[Image, Opacity | None]:
         raise MediaError(f"{path}: cannot be read as an image ({error.err})") from error
     except OSError as error:
         raise MediaError(f"{path}: cannot be read ({error.strerror})") from error
-    if _is_animated(data.tobytes()):
-        raise MediaError(f"{path}: is an animated WebP or PNG, which is not supported; convert it to GIF or video")
     if image is None or image.dtype.name not in ("uint8", "uint16"):
         raise MediaError(f"{path}: cannot be read as an image of 8 or 16 bits")
     opacity = _upright_opacity(raw, image) if raw is not None and raw.ndim == 3 and raw.shape[2] == 4 else None
@@ -48,12 +81,6 @@ def _upright_opacity(raw: Image, upright: Image) -> Opacity:
             if rotated.shape[:2] == upright.shape[:2] and np.array_equal(rotated[..., :3], upright):
                 return np.ascontiguousarray(rotated[..., 3])
     return np.ascontiguousarray(cv2.resize(raw[..., 3], (upright.shape[1], upright.shape[0])))
-
-
-def _is_animated(data: bytes) -> bool:
-    """Whether the file content is an animated WebP or PNG."""
-    webp = data[:4] == b"RIFF" and data[8:16] == b"WEBPVP8X" and b"ANIM" in data[16:64]
-    return webp or (data[:8] == b"\x89PNG\r\n\x1a\n" and b"acTL" in data[:128])
 
 
 def write_png(target: Path, image: Image) -> None:

@@ -8,10 +8,12 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from dnirender.networks.loading import load
     from dnirender.networks.modules import from_modules
+    from dnirender.networks.registry import register_architecture
 
-_HOMES = {"load": "loading", "from_modules": "modules"}  # imported when asked for: torch takes seconds
+# Imported when asked for: torch takes seconds.
+_HOMES = {"from_modules": "modules", "load": "loading", "register_architecture": "registry"}
 
-__all__ = ["from_modules", "load"]
+__all__ = ["from_modules", "load", "register_architecture"]
 
 
 def __getattr__(name: str) -> Any:

@@ -15,13 +15,11 @@ from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
 from dnirender.errors import ModelError
+from dnirender.networks.signatures import HEAD_BYTES, ZIP, describe_signature, is_safetensors
+from dnirender.networks.wrappers import choose_weights, find_weights, keys_to_choose
 
 State = Mapping[str, Tensor]
 """Named tensors of one endpoint, on the CPU; floats are float32."""
-
-UNWRAP = ("params_ema", "params-ema", "params", "model_state_dict", "state_dict", "model", "net")
-PREFIXES = ("module.", "netG.")
-ZIP = b"PK\x03\x04"
 
 # torch.save does not compress, and trained weights compress to half at best: more is a decompression bomb.
 MAX_EXPANSION = 100
@@ -32,6 +30,7 @@ MAX_SHARING = 4
 MAX_TENSORS = 10_000
 MAX_INDEX_BYTES = 2 << 20  # of a zip directory or a pickle, about 200 bytes per tensor
 MAX_HEADER_BYTES = 16 << 20  # of a safetensors header, which may include training metadata
+MAX_SHOWN = 12  # keys that an error lists
 MAX_READS = 3_000_000  # an unpickler reads two or three times per opcode, 1.5 us each
 
 
@@ -40,44 +39,49 @@ class Checkpoint:
     """The contents of a weights file.
 
     `state` holds contiguous CPU tensors: floats as finite float32, integers in their own dtype. `unwrapped` is the key
-    of the file under which the state dict was found, None if the file is a bare state dict.
+    of the file under which the state dict was found, keys in one another joined by dots, None if the file is a bare
+    state dict. `others` are the file's other keys with weights.
     """
 
     state: dict[str, Tensor]
     metadata: dict[str, str]
     unwrapped: str | None = None
+    others: tuple[str, ...] = ()
 
 
-def load_state_dict(path: Path) -> Checkpoint:
+def load_state_dict(path: Path, key: str | None = None) -> Checkpoint:
     """Reads a safetensors or `torch.save` file without running code from it.
 
+    Of several state dicts in a file it takes that under `key`, else the preferred one (see `wrappers`). A file that is
+    a bare state dict has nothing to choose from, whatever `key` is.
+
     Raises:
-        ModelError: the file is missing or not a checkpoint, contains more than weights, tensors claim more
-            elements than the file holds, or values are not finite. The message is one line that starts with the path.
+        ModelError: there is nothing under `key`, the file is missing or not a checkpoint, contains more than weights,
+            tensors claim more elements than the file holds, or values are not finite. The message is one line that
+            starts with the path.
     """
     try:
         signature = _read_signature(path)
-        is_safetensors = signature[8:] == b"{" or (path.suffix == ".safetensors" and not signature.startswith(ZIP))
-        data, metadata = _read_safetensors(path) if is_safetensors else (_read_torch(path, signature), {})
+        if kind := describe_signature(signature):
+            raise ModelError(f"{path}: {kind}")
+        safetensors = is_safetensors(signature, path.suffix)
+        data, metadata = _read_safetensors(path) if safetensors else (_read_torch(path, signature), {})
     except OSError as error:
         raise ModelError(f"{path}: cannot be read: {error.strerror or error}") from error
-    data, unwrapped = _unwrap(path, data)
+    data, unwrapped, others = _unwrap(path, data, key)
     _check_count(path, len(data))
     tensors = _only_tensors(path, data)
     _check_sizes(path, tensors)
     state = {name: _to_float32(path, name, tensor) for name, tensor in tensors.items()}
-    return Checkpoint(_strip_prefixes(state), metadata, unwrapped)
+    return Checkpoint(state, metadata, unwrapped, others)
 
 
 def _read_signature(path: Path) -> bytes:
-    """The first 9 bytes, which identify the format even if the file is misnamed.
-
-    Safetensors begins with 8 bytes of length and then JSON.
-    """
+    """The first bytes, which identify the format even if the file is misnamed."""
     if path.exists() and not path.is_file() and not path.is_dir():
         raise ModelError(f"{path}: is a device or a pipe, expected a file")
     with path.open("rb") as file:
-        signature = file.read(9)
+        signature = file.read(HEAD_BYTES)
     if not signature:
         raise ModelError(f"{path}: the file is empty")
     return signature
@@ -136,6 +140,11 @@ def _check_zip(path: Path) -> None:
         raise ModelError(f"{path}: its directory has {index_bytes} bytes, expected at most {MAX_INDEX_BYTES}: refused")
     with zipfile.ZipFile(path) as archive:
         entries = archive.infolist()
+    if entries and not any(entry.filename.endswith(".pkl") for entry in entries[:MAX_TENSORS]):
+        names = ", ".join(entry.filename for entry in entries[:3])
+        raise ModelError(
+            f"{path}: is a zip archive with {names[:100]!r}, no checkpoint; unpack it and name the weights"
+        )
     _check_count(path, len(entries) // 2)
     unpacked_bytes = sum(entry.file_size for entry in entries)
     pickle_bytes = max((entry.file_size for entry in entries if entry.filename.endswith(".pkl")), default=0)
@@ -185,14 +194,21 @@ class _ReadLimitedFile:
         return self._file.readinto(buffer)  # pyright: ignore[reportAttributeAccessIssue]
 
 
-def _unwrap(path: Path, data: object) -> tuple[dict[Any, Any], str | None]:
+def _unwrap(path: Path, data: object, key: str | None) -> tuple[Mapping[Any, Any], str | None, tuple[str, ...]]:
+    """The state dict, the key that it was under, and other keys."""
     if not isinstance(data, Mapping):
         raise ModelError(f"{path}: holds a {type(data).__name__}, expected named tensors (a state dict)")
     mapping = cast("Mapping[Any, Any]", data)
-    for key in UNWRAP:
-        if isinstance(mapping.get(key), Mapping):
-            return dict(mapping[key]), key
-    return dict(mapping), None
+    keys = keys_to_choose(mapping)
+    wrapped = any(isinstance(value, Mapping) for value in mapping.values())
+    found = find_weights(mapping) if key is None else choose_weights(mapping, key)
+    if found is None and wrapped:
+        raise ModelError(
+            f"{path}: weights_key={key!r}: there are no weights under it; there are under {', '.join(keys[:MAX_SHOWN])}"
+        )
+    state, where = found or (mapping, "")
+    others = tuple(name for name in keys[:MAX_SHOWN] if name != where.partition(".")[0]) if where and wrapped else ()
+    return state, where or None, others
 
 
 def _only_tensors(path: Path, data: Mapping[Any, Any]) -> dict[str, Tensor]:
@@ -206,9 +222,11 @@ def _only_tensors(path: Path, data: Mapping[Any, Any]) -> dict[str, Tensor]:
         if isinstance(name, str) and isinstance(value, Tensor):
             tensors[name] = value.detach()
         elif not isinstance(value, str | bytes | int | float | None):
-            known = ", ".join(UNWRAP)
-            kind = type(value).__name__
-            raise ModelError(f"{path}: entry {name!r} is a {kind}, expected a tensor, or the weights under {known}")
+            found = f"entry {name!r} is a {type(value).__name__}"
+            keys = keys_to_choose(data)
+            hint = f"; weights_key={keys[0]!r} opens it" if len(keys) == 1 else ""
+            hint = f"; weights_key= one of {', '.join(keys[:MAX_SHOWN])} opens it" if len(keys) > 1 else hint
+            raise ModelError(f"{path}: {found}, expected a tensor{hint}")
     if not tensors:
         raise ModelError(f"{path}: holds no tensors")
     return tensors
@@ -237,10 +255,3 @@ def _to_float32(path: Path, name: str, tensor: Tensor) -> Tensor:
     if bad:
         raise ModelError(f"{path}: {name} has {bad} of {converted.numel()} values that are not finite (NaN or Inf)")
     return converted
-
-
-def _strip_prefixes(state: dict[str, Tensor]) -> dict[str, Tensor]:
-    for prefix in PREFIXES:
-        if all(name.startswith(prefix) for name in state):
-            state = {name.removeprefix(prefix): tensor for name, tensor in state.items()}
-    return state

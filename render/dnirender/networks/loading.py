@@ -1,8 +1,11 @@
-"""Builds networks from checkpoints: our own architectures first, then those that spandrel detects."""
+"""Builds networks from checkpoints: our own architectures first, then those that were registered, those that spandrel
+detects, and those that installed packages offer."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+import contextlib
+from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -10,11 +13,13 @@ import torch
 from torch import nn
 from torch.nn.modules.batchnorm import _BatchNorm  # pyright: ignore[reportPrivateUsage] - its only common class
 
-from dnirender.errors import ModelError
+from dnirender.errors import ModelError, UsageError
 from dnirender.networks.architectures import compact
 from dnirender.networks.checkpoint import Checkpoint, State, load_state_dict
 from dnirender.networks.network import Network, call_module, call_unshuffled
+from dnirender.networks.registry import ARCHITECTURES, find_architecture, find_in_packages, short_message
 from dnirender.networks.weights import WeightPath, check_same_shapes
+from dnirender.networks.wrappers import without_prefixes
 
 if TYPE_CHECKING:
     from spandrel import ImageModelDescriptor, MaskedImageModelDescriptor
@@ -24,45 +29,40 @@ if TYPE_CHECKING:
 STATE_DICT_ERRORS = (KeyError, IndexError, ValueError, TypeError, RuntimeError, AttributeError, AssertionError)
 
 
-def _relight(state: State) -> nn.Module:
-    from dnirender.networks.architectures import relight
-
-    return relight.from_state_dict(state)
+class _UnknownArchitectureError(ModelError):
+    """No built-in architecture has these weights."""
 
 
-def _paint(state: State) -> nn.Module:
-    from dnirender.networks.architectures import paint
+def load(endpoints: Mapping[str, str | Path], *, weights_key: str | None = None) -> tuple[Network, WeightPath]:
+    """Loads weights files by endpoint, in order from 0 to 1: the network (with the weights of the first) and the path
+    through their weights; for `Engine`. Files are safetensors or what `torch.save` writes; no code of them is run.
 
-    return paint.from_state_dict(state)
-
-
-ARCHITECTURES: dict[str, Callable[[State], nn.Module]] = {"relight": _relight, "paint": _paint}
-"""Our architectures, by the `architecture` in the metadata of a safetensors file.
-
-A module declares the `multiple` its input sides must have and optionally a `minimum` side. Its scale is 1, its output
-has the dtype of its input, and it convolves in the dtype of its weights. A module with a `side` also has
-`forward_unshuffled`, which maps pixel-unshuffled images of that factor to the same (see `pixel_shuffle`)."""
-
-
-def load(endpoints: Mapping[str, Path]) -> tuple[Network, WeightPath]:
-    """Loads the endpoints, in order: the network (with the weights of the first) and the path through their weights.
+    Of several state dicts in a file `weights_key` chooses, see `load_state_dict`. Where names fit no architecture,
+    their prefixes are removed, one component at a time.
 
     BatchNorm is folded before mixing, to gamma / sqrt(var + eps) and beta - mean * gamma / sqrt(var + eps), as
     averaging raw variances is wrong.
 
     Raises:
+        UsageError: there are no endpoints.
         ModelError: a file cannot be loaded (see `load_state_dict`), its architecture is unknown, or endpoints differ in
             architecture, scale, channels, tensor names or shapes.
     """
-    labels = _labels(endpoints)
-    checkpoints = {name: load_state_dict(path) for name, path in endpoints.items()}
-    first, *others = endpoints
+    if not endpoints:
+        raise UsageError("endpoints: expected one weights file or more, got none")
+    paths = {name: Path(path) for name, path in endpoints.items()}
+    labels = _labels(paths)
+    checkpoints = {name: load_state_dict(path, weights_key) for name, path in paths.items()}
+    if weights_key is not None and all(checkpoint.unwrapped is None for checkpoint in checkpoints.values()):
+        raise ModelError(f"weights_key={weights_key!r}: no file has several entries to choose from")
+    first, *others = paths
     architecture = checkpoints[first].metadata.get("architecture")
-    networks = {first: _build(endpoints[first], checkpoints[first].state, architecture)}
+    networks = {first: _build_found(paths[first], checkpoints[first], architecture)}
+    ready = _ready_states(networks[first].module, checkpoints)
     for name in others:
-        networks[name] = _build_like(
-            checkpoints[first], labels[first], endpoints[name], checkpoints[name], labels[name]
-        )
+        if name in ready:
+            continue
+        networks[name] = _build_like(checkpoints[first], labels[first], paths[name], checkpoints[name], labels[name])
         if networks[name] != networks[first]:
             raise ModelError(
                 f"{labels[name]} does not fit {labels[first]}: it is {_describe(networks[name])}, "
@@ -70,9 +70,35 @@ def load(endpoints: Mapping[str, Path]) -> tuple[Network, WeightPath]:
             )
     for network in networks.values():
         deploy_batchnorm(network.module)
-    states = {name: network.module.state_dict() for name, network in networks.items()}
+    states = {name: networks[name].module.state_dict() if name in networks else ready[name] for name in paths}
     check_same_shapes({labels[name]: state for name, state in states.items()})
-    return networks[first], WeightPath(states, channels_last=networks[first].channels_last)
+    notes = tuple(note for network in networks.values() for note in network.notes)
+    network = replace(networks[first], notes=notes)
+    return network, WeightPath(states, channels_last=network.channels_last)
+
+
+def _ready_states(module: nn.Module, checkpoints: Mapping[str, Checkpoint]) -> dict[str, State]:
+    """The endpoints after the first whose tensors are what a module built of them would have, by name: no module needs
+    to be built. That is known where `module`, built of the first, has that one's tensors, and others differ from them
+    in values of floats alone. What has a note of how it was found is built."""
+    (_, first), *others = checkpoints.items()
+    if any(isinstance(layer, _BatchNorm) for layer in module.modules()) or not _equal(module.state_dict(), first.state):
+        return {}
+    counts = {key: tensor for key, tensor in first.state.items() if not tensor.is_floating_point()}
+    shapes = {key: tensor.shape for key, tensor in first.state.items()}
+    architecture = first.metadata.get("architecture")
+    return {
+        name: found.state
+        for name, found in others
+        if found.unwrapped is None
+        and {key: tensor.shape for key, tensor in found.state.items()} == shapes
+        and _equal({key: t for key, t in found.state.items() if not t.is_floating_point()}, counts)
+        and found.metadata.get("architecture", architecture) == architecture
+    }
+
+
+def _equal(one: State, two: State) -> bool:
+    return one.keys() == two.keys() and all(torch.equal(one[key], two[key]) for key in one)
 
 
 def _labels(endpoints: Mapping[str, Path]) -> dict[str, str]:
@@ -93,21 +119,53 @@ def _build_like(expected: Checkpoint, expected_label: str, path: Path, checkpoin
     """
     architecture = checkpoint.metadata.get("architecture", expected.metadata.get("architecture"))
     try:
-        return _build(path, checkpoint.state, architecture)
+        return _build_found(path, checkpoint, architecture)
     except ModelError:
         # raises a clearer message if names or shapes differ
         check_same_shapes({expected_label: expected.state, label: checkpoint.state})
         raise
 
 
+def _build_found(path: Path, checkpoint: Checkpoint, architecture: str | None) -> Network:
+    """The network of a checkpoint under the names that it has, else without the first prefixes that let one fit."""
+    network, removed = _build_renamed(path, checkpoint.state, architecture)
+    found = [f"takes the weights under {checkpoint.unwrapped!r}"] if checkpoint.unwrapped else []
+    if others := checkpoint.others:
+        found.append(f"there is {', '.join(others)} too (weights_key={others[0]!r})")
+    found += [f"reads the tensors' names without {removed!r}"] if removed else []
+    return replace(network, notes=(f"{path}: {'; '.join(found)}",)) if found else network
+
+
+def _build_renamed(path: Path, state: State, architecture: str | None) -> tuple[Network, str]:
+    """The network and the prefix that its tensors were found behind."""
+    try:
+        return _build(path, state, architecture), ""
+    except _UnknownArchitectureError:
+        for removed, inner in without_prefixes(state):
+            with contextlib.suppress(_UnknownArchitectureError):
+                return _build(path, inner, architecture), removed
+        raise
+
+
 def _build(path: Path, state: State, architecture: str | None) -> Network:
-    if architecture not in ARCHITECTURES:
+    if architecture in ARCHITECTURES:
+        return _from_ours(path, state, architecture)
+    if registered := find_architecture(path, state, architecture):
+        return registered.network(path, state)
+    try:
         return _from_spandrel(path, state)
+    except _UnknownArchitectureError:
+        if offered := find_in_packages(path, state, architecture):
+            return offered.network(path, state)
+        raise
+
+
+def _from_ours(path: Path, state: State, architecture: str) -> Network:
     try:
         module = ARCHITECTURES[architecture](state)
     except STATE_DICT_ERRORS as error:
-        raise ModelError(
-            f"{path}: its weights do not fit the architecture {architecture}: {_short_message(error)}"
+        raise _UnknownArchitectureError(
+            f"{path}: its weights do not fit the architecture {architecture}: {short_message(error)}"
         ) from error
     multiple: int = getattr(module, "multiple", 1)
     minimum: int = getattr(module, "minimum", 0)
@@ -153,27 +211,21 @@ def _load_descriptor(path: Path, state: State) -> ImageModelDescriptor[Any] | Ma
         cuda = torch.version.cuda
         index = f"https://download.pytorch.org/whl/{'cu' + cuda.replace('.', '') if cuda else 'cpu'}"
         raise ModelError(
-            f"{path}: needs spandrel, which cannot be imported ({_short_message(error)}); install the torchvision "
+            f"{path}: needs spandrel, which cannot be imported ({short_message(error)}); install the torchvision "
             f"build for PyTorch {torch.__version__}: pip install torch torchvision --index-url {index}"
         ) from error
     try:
         return spandrel.ModelLoader().load_from_state_dict(dict(state))
     except spandrel.UnsupportedModelError as error:
         names, ours = ", ".join(list(state)[:3]), ", ".join(ARCHITECTURES)
-        raise ModelError(
+        raise _UnknownArchitectureError(
             f"{path}: no known network has these weights ({names}, ...); expected one of ours ({ours}) or one that "
-            "spandrel detects, such as ESRGAN, RealESRGAN Compact, DnCNN or SwinIR"
+            "spandrel detects, such as ESRGAN, RealESRGAN Compact, DnCNN or SwinIR; register_architecture adds others"
         ) from error
     except STATE_DICT_ERRORS as error:
-        raise ModelError(
-            f"{path}: spandrel recognizes the architecture, but the weights do not fit: {_short_message(error)}"
+        raise _UnknownArchitectureError(
+            f"{path}: spandrel recognizes the architecture, but the weights do not fit: {short_message(error)}"
         ) from error
-
-
-def _short_message(error: Exception) -> str:
-    """The first two lines of an error in one line: `load_state_dict` writes a page."""
-    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
-    return " ".join(lines[:2])[:200] or type(error).__name__
 
 
 def deploy_batchnorm(module: nn.Module) -> None:

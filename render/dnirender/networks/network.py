@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import cv2
@@ -15,6 +15,7 @@ from dnirender.networks.pixel_shuffle import CHANNELS, pixel_shuffle, pixel_unsh
 
 MAX_VALUES = {torch.uint8: 255.0, torch.uint16: 65535.0, torch.int32: 65535.0}
 OPENCV_DEPTHS = {torch.uint8: cv2.CV_8U, torch.uint16: cv2.CV_16U}
+TRIAL_SIDE = 32  # of the image that shows the scale of a network
 CHANNELS_LAST_MODULES = (nn.Conv2d, nn.ConvTranspose2d, nn.PReLU, nn.BatchNorm2d, nn.InstanceNorm2d, nn.GroupNorm)
 
 
@@ -34,7 +35,7 @@ class Network:
     maps n h/a w/a 3*a*a to n h/a w/a 3*b*b instead: pixel-unshuffled by a, to be pixel-shuffled by b, in the channel
     order of `pixel_shuffle`; then scale = b / a. Input sides must be multiples of `multiple`, at least `minimum`, and
     equal if `square`. With `fp32_input` the input stays float32 when the weights are bf16 or fp16; otherwise it is
-    converted to their dtype.
+    converted to their dtype. `notes` say where in their files the weights were found, if not as plain state dicts.
     """
 
     architecture: str
@@ -49,6 +50,7 @@ class Network:
     supports_half: bool = True
     supports_bf16: bool = True
     fp32_input: bool = False
+    notes: tuple[str, ...] = field(default=(), compare=False)
 
     @property
     def parameters(self) -> int:
@@ -116,6 +118,25 @@ class Network:
         if y.shape != expected:
             raise ModelError(f"{self.architecture}: the output is {list(y.shape)}, expected {list(expected)}")
         return (y if self.shuffle_factors else y.reshape(n, 3, *y.shape[2:]).permute(0, 2, 3, 1)).float()
+
+
+@torch.inference_mode()
+def with_measured_scale(network: Network, where: str) -> Network:
+    """The network with the scale that one image shows. ModelError that begins with `where`: its output has another
+    form."""
+    given = [1, network.channels, *network.padded_size(TRIAL_SIDE, TRIAL_SIDE)]
+    name = network.architecture
+    try:
+        output = network.call(network.module.eval(), torch.zeros(given))
+    except Exception as error:  # the module may be anybody's
+        raise ModelError(f"{where}: {name} fails on {' x '.join(map(str, given))}: {error}") from error
+    shape = list(getattr(output, "shape", ()))
+    scale = shape[2] // given[2] if len(shape) == 4 else 0
+    if scale < 1 or shape != [*given[:2], scale * given[2], scale * given[3]]:
+        raise ModelError(
+            f"{where}: {name} makes {shape} of {given}, expected [1, {network.channels}, scale*h, scale*w]"
+        )
+    return replace(network, scale=scale)
 
 
 def to_unit_range(pixels: Tensor) -> Tensor:

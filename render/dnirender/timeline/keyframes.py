@@ -12,13 +12,14 @@ from typing import TYPE_CHECKING, Literal
 
 from dnirender.errors import TimelineError
 from dnirender.timeline.easing import Easing, quote
+from dnirender.timeline.expression import Expression
 
 if TYPE_CHECKING:
     from dnirender.frames import Alpha
 
 Mix = tuple[tuple[str, Fraction], ...]
 """Endpoint names and their weights, which sum to exactly 1."""
-_SINGLE_FRAME_DURATION = Fraction(1, 24)  # seconds; a clip of one frame has no second frame to measure it by
+SINGLE_FRAME_DURATION = Fraction(1, 24)  # seconds; a clip of one frame has no second frame to measure it by
 
 
 class Loop(StrEnum):
@@ -78,7 +79,7 @@ class Position:
         index = self._index(len(times))
         if index <= last:
             return Fraction(times[index] - times[0])
-        return span + (index - last) * (span / last if last else _SINGLE_FRAME_DURATION)
+        return span + (index - last) * (span / last if last else SINGLE_FRAME_DURATION)
 
     def _index(self, num_frames: int) -> int:
         index = int(self.value) + (num_frames if self.value < 0 else 0)
@@ -89,22 +90,30 @@ class Position:
 
 @dataclass(frozen=True)
 class Keyframe:
-    """A value at a position: a number along the path of endpoints (0 is the first, 1 the last) or a mix of endpoints.
+    """A value at a position: a number along the path of endpoints (0 is the first, 1 the last), a mix of endpoints, or
+    an expression that gives a number for every frame until the next key.
 
     `easing` applies from this key to the next; None means the default of the timeline. `text` is the user's spelling.
     """
 
     position: Position
-    value: Fraction | Mix
+    value: Fraction | Mix | Expression
     easing: Easing | None = None
     text: str = field(default="", compare=False)
+
+    @property
+    def is_relative(self) -> bool:
+        """Whether its position or its value depends on the length of the clip."""
+        return self.position.is_relative or (isinstance(self.value, Expression) and self.value.needs_length)
 
     def alpha(self, endpoints: Sequence[str]) -> Alpha:
         """The exact alpha of this key.
 
         Raises:
-            TimelineError: the mix names an unknown endpoint.
+            TimelineError: the mix names an unknown endpoint, or the value is an expression.
         """
+        if isinstance(self.value, Expression):
+            raise TimelineError(f"{quote(self.value.text)} has no value without a frame")
         if isinstance(self.value, Fraction):
             return alpha_along_path(self.value, len(endpoints))
         weights = dict(self.value)
@@ -121,6 +130,14 @@ def describe_clip(num_frames: int) -> str:
 def check_frames(seconds: Sequence[Fraction]) -> None:
     if not seconds:
         raise TimelineError("keyframes: the clip has no frames")
+
+
+def weaken(alpha: Alpha, strength: float) -> Alpha:
+    """`strength` of an alpha, the rest of the first endpoint: 1 is alpha itself, 0 the first endpoint exactly."""
+    if strength == 1:
+        return alpha
+    others = [strength * coefficient for coefficient in alpha[1:]]
+    return (1 - sum(others), *others)
 
 
 def alpha_along_path(number: Fraction | float, num_endpoints: int) -> Alpha:

@@ -1,7 +1,7 @@
-"""A painting joins a family of painters: one more endpoint, fine-tuned from the nearest, the others left as they are.
+"""Adds a painting to a family of painters: one more endpoint, fine-tuned from the nearest; the others do not change.
 
-It is trained at itself and on its way from the untouched picture. The way to the other painters is taken as it comes:
-all are fine-tuned from one base.
+The endpoint and its path from the identity are trained. Its paths to the other painters are not; they work because all
+endpoints are fine-tuned from one base.
 """
 
 from __future__ import annotations
@@ -37,14 +37,14 @@ STEPS_OF_PREVIEW = (0.0, 0.25, 0.5, 0.75, 1.0)
 
 @dataclass(frozen=True)
 class NewEndpoint:
-    """A painting about to join `family`: its training, and the endpoint `start` that it is fine-tuned from."""
+    """A painting to add to `family`: its training, and the endpoint `start` that it is fine-tuned from."""
 
     family: Preset
     name: str
     task: Style
     start: str
     base: Weights
-    untouched: Weights
+    identity: Weights
 
     @property
     def names(self) -> tuple[str, ...]:
@@ -53,7 +53,7 @@ class NewEndpoint:
 
     def load(self, run: Run) -> None:
         """Puts the family's weights into a training that has not begun."""
-        run.begin_at([self.untouched, self.base])
+        run.begin_at([self.identity, self.base])
 
 
 def prepare(
@@ -69,20 +69,20 @@ def prepare(
 ) -> NewEndpoint:
     """The training of `image` as endpoint `name` of `family`.
 
-    UsageError: a name that is taken, a start that is no painter. ModelError: a family that is not one of painters.
-    TrainingError, MediaError: pictures that are missing, unreadable or too small.
+    UsageError: the family has that name, or `start` is not one of its painters. ModelError: the family is not trained
+    by kind: style. TrainingError, MediaError: images that are missing, unreadable or too small.
     """
     if name in family.endpoints:
-        raise UsageError(f"--name {name}: {family.name} has an endpoint of that name; choose another")
+        raise UsageError(f"name={name!r}: {family.name} has an endpoint of that name; choose another")
     painters = {endpoint.name: _painter(endpoint.weights) for endpoint in family.network.endpoints}
     bare = next((key for key, weights in painters.items() if not weights["last.weight"].any()), None)
     if bare is None:
         raise ModelError(
-            f"{family.name}: has no endpoint that leaves the picture untouched; a painting joins from there"
+            f"{family.name}: expected an endpoint that returns its input, which the path to a new painting starts from"
         )
-    untouched = painters.pop(bare)
+    identity = painters.pop(bare)
     if start is not None and start not in painters:
-        raise UsageError(f"--start {start}: expected one of {', '.join(painters)}")
+        raise UsageError(f"start={start!r}: expected one of {', '.join(painters)}")
     recipe = Recipe.checked(
         {
             "name": name,
@@ -99,11 +99,11 @@ def prepare(
     )
     task = Style(recipe, Path(), features)
     begin = start or min(painters, key=lambda key: _distance(task, painters[key]))
-    return NewEndpoint(family, name, task, begin, painters[begin], untouched)
+    return NewEndpoint(family, name, task, begin, painters[begin], identity)
 
 
 def preview(run: Run, target: Path) -> None:
-    """A PNG of a few photographs, down, from the untouched picture to the painting, across."""
+    """Writes a PNG: a few photographs, down, along the path from the identity to the painting, across."""
     task = run.task
     assert isinstance(task, Style)
     ends = run.endpoints()
@@ -115,33 +115,32 @@ def preview(run: Run, target: Path) -> None:
     write_png(target, contact_sheet.sheet(rows, [""] * len(rows), columns, f"{run.recipe.name}, step {run.done}"))
 
 
-def write(newcomer: NewEndpoint, endpoints: Sequence[Weights], target: Path) -> None:
-    """The new preset at `target` and all its weights in a folder beside it, so that they can be moved together."""
-    folder = target.parent / "weights" / newcomer.name
+def write(new: NewEndpoint, endpoints: Sequence[Weights], target: Path) -> None:
+    """Writes the new preset to `target` and copies all its weights beside it, so that both can be moved together."""
+    folder = target.parent / "weights" / new.name
     with disk_errors(folder):
         folder.mkdir(parents=True, exist_ok=True)
-        for endpoint in newcomer.family.network.endpoints:
+        for endpoint in new.family.network.endpoints:
             shutil.copyfile(endpoint.weights, folder / f"{endpoint.name}.safetensors")
-    about = {"architecture": "paint", "name": newcomer.name, "effect": newcomer.family.name}
-    write_weights(folder / f"{newcomer.name}.safetensors", endpoints[1], about)
-    files = {name: f"weights/{newcomer.name}/{name}.safetensors" for name in newcomer.names}
-    sections = newcomer.family.model_dump(
-        mode="json", include={"layout", "encoding", "animation"}, exclude_defaults=True
-    )
-    bare = newcomer.task.recipe.names[0]
-    sections = {"timeline": {"keyframes": f"0:{bare}, end:{newcomer.name}"}, **sections}
-    write_preset(target, newcomer.name, f"{newcomer.family.name} with {newcomer.name}.", files, sections)
+    about = {"architecture": "paint", "name": new.name, "effect": new.family.name}
+    write_weights(folder / f"{new.name}.safetensors", endpoints[1], about)
+    files = {name: f"weights/{new.name}/{name}.safetensors" for name in new.names}
+    sections = new.family.model_dump(mode="json", include={"layout", "encoding", "animation"}, exclude_defaults=True)
+    bare = new.task.recipe.names[0]
+    untouched = [endpoint.name for endpoint in new.family.network.endpoints if endpoint.identity]
+    sections = {"timeline": {"keyframes": f"0:{bare}, end:{new.name}"}, **sections}
+    write_preset(target, new.name, f"{new.family.name} with {new.name}.", files, sections, untouched)
 
 
 def _painter(path: Path) -> Weights:
     checkpoint = load_state_dict(path)
     if checkpoint.metadata.get("architecture") != "paint":
-        raise ModelError(f"{path}: is no painter; a painting joins a family trained by kind: style, such as painters")
+        raise ModelError(f"{path}: is not a painter; expected a family trained by kind: style, such as painters")
     return {name: value.float() for name, value in checkpoint.state.items()}
 
 
 def _distance(task: Style, weights: Weights) -> float:
-    """How far the pictures that `weights` paint are in style from the newcomer's painting."""
+    """The style distance between what `weights` paint and the new painting."""
     net = task.network()
     with torch.no_grad():
         found = [task.phi(_render(net, [(1.0, weights)], picture)) for picture in _examples(task, 256)]
@@ -154,12 +153,12 @@ def _distance(task: Style, weights: Weights) -> float:
 
 
 def _examples(task: Style, side: int) -> list[Tensor]:
-    """Photographs spread over those of the training, 1 3 h w, of a size the network takes."""
+    """A few of the training photographs, 1 3 h w, of a size that the network supports."""
     step = max(1, len(task.photos) // PREVIEWS)
     return [fitted(photo, side) for photo in task.photos[::step][:PREVIEWS]]
 
 
-def _render(net: torch.nn.Module, parts: Sequence[tuple[float, Weights]], picture: Tensor) -> Tensor:
-    weights = {name: sum((share * w[name] for share, w in parts), torch.zeros(())) for name in parts[0][1]}
+def _render(net: torch.nn.Module, mix: Sequence[tuple[float, Weights]], picture: Tensor) -> Tensor:
+    weights = {name: sum((share * w[name] for share, w in mix), torch.zeros(())) for name in mix[0][1]}
     with torch.no_grad():
         return functional_call(net, weights, (picture,)).clamp(0, 1)

@@ -1,6 +1,6 @@
 """Features of pretrained networks, for losses and for figures: VGG19 in a distilled form, VGG19 itself, SqueezeNet.
 
-The weights are not part of this project; whoever trains names their folder. Distances built on them are called after
+The weights are not part of this project; their folder is an argument. Distances computed from them are named after
 the network ("perceptual distance (SqueezeNet)").
 """
 
@@ -29,7 +29,7 @@ SQUEEZENET = "squeezenet1_1.safetensors"
 def distilled_vgg19(folder: Path, device: torch.device | None = None) -> Features:
     """relu1_1, 2_1, 3_1 and 4_1 of VGG19 with a sixteenth of the cost (Wang et al., CVPR 2020, "Collaborative
     distillation for ultra-resolution universal style transfer"): 16, 32, 64 and 128 channels. Zero padding.
-    Pools by the mean, as Gatys et al. advise: the maximum of neighbours rewards single bright pixels."""
+    Average pooling, as Gatys et al. advise: max pooling rewards single bright pixels."""
     w = _load(folder / DISTILLED, device)
 
     def features(x: Tensor) -> list[Tensor]:
@@ -113,7 +113,7 @@ class Moments:
 
     @classmethod
     def pooled(cls, x: Tensor) -> Moments:
-        """Over space and over the n pictures: of one picture, 1 c and 1 c c."""
+        """Over space and over the n images together: 1 c and 1 c c."""
         return cls.of(x.transpose(0, 1).flatten(1)[None, :, None])
 
     @classmethod
@@ -141,6 +141,6 @@ class Moments:
 def _load(path: Path, device: torch.device | None) -> dict[str, Tensor]:
     if not path.is_file():
         raise TrainingError(
-            f"{path}: the feature network is missing; training on perceptual losses needs its folder (--features DIR)"
+            f"{path}: the feature network is missing; perceptual losses need it; name its folder (features=DIR)"
         )
     return {name: value.to(device) for name, value in load_file(path).items()}

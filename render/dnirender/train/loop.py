@@ -1,4 +1,4 @@
-"""The training loop of every kind: stages, a mixture drawn anew at every step, exact checkpoints, a log."""
+"""The training loop of all kinds: stages, a random mixture in every step, exact checkpoints, a log."""
 
 from __future__ import annotations
 
@@ -21,13 +21,13 @@ from dnirender.train.recipe import Stage
 from dnirender.train.subspace import Mix, Subspace, Weights
 from dnirender.train.task import Task
 
-KEEP_EVERY = 250
+SAVE_EVERY = 250
 LINES = 200
 WARM_UP = 100
 
 
 class Example(NamedTuple):
-    """What one step is trained on, and the random generator's state after it was drawn."""
+    """The mixture and batch of one step, and the state of the random generator after drawing them."""
 
     mix: Mix
     batch: tuple[Tensor, ...]
@@ -35,7 +35,7 @@ class Example(NamedTuple):
 
 
 class Run:
-    """A training under way: the subspace, its running mean over steps, and Adam (Kingma & Ba, ICLR 2015)."""
+    """A running training: the subspace, its running mean over steps, and Adam (Kingma & Ba, ICLR 2015)."""
 
     def __init__(self, task: Task, device: torch.device) -> None:
         self.recipe, self.task, self.device = task.recipe, task, device
@@ -97,14 +97,16 @@ class Run:
 
     def _freeze(self, stage: Stage) -> None:
         """Drops the gradients of what a stage does not change."""
-        parts = [self.space.base] if stage.train == "endpoints" or (stage.train == "path" and stage.endpoint) else []
+        frozen = [self.space.base] if stage.train == "endpoints" or (stage.train == "path" and stage.endpoint) else []
         if stage.train == "path" and stage.endpoint:
-            parts += [d for d, name in zip(self.space.deltas, self.recipe.names, strict=True) if name != stage.endpoint]
-        for value in (value for part in parts for value in part.values()):
+            frozen += [
+                d for d, name in zip(self.space.deltas, self.recipe.names, strict=True) if name != stage.endpoint
+            ]
+        for value in (value for tensors in frozen for value in tensors.values()):
             value.grad = None
 
     def save(self, file: Path, rng: Tensor) -> None:
-        """All that is needed to go on, written whole or not at all."""
+        """Writes everything that resuming needs, atomically."""
         state = {
             "recipe": self._fixed(),
             "done": self.done,
@@ -120,15 +122,15 @@ class Run:
         partial.replace(file)
 
     def resume(self, file: Path, rng: Generator) -> None:
-        """Takes up what `save` wrote, if there is such a file."""
+        """Loads what `save` wrote, if the file exists. TrainingError: it belongs to another recipe."""
         if not file.exists():
             return
         state = torch.load(file, map_location=self.device, weights_only=True)
         if state["recipe"] != self._fixed():
-            raise TrainingError(f"{file}: is of another recipe; train into another --work folder, or delete this one")
+            raise TrainingError(f"{file}: belongs to another recipe; use another work folder, or delete this file")
         with torch.no_grad():
-            for v, kept in zip([*self.space.tensors(), *self.mean], [*state["tensors"], *state["mean"]], strict=True):
-                v.copy_(kept)
+            for v, saved in zip([*self.space.tensors(), *self.mean], [*state["tensors"], *state["mean"]], strict=True):
+                v.copy_(saved)
         self.task.extra.load_state_dict(state["extra"])
         self.task.restore(state["task"])
         self.adam.load_state_dict(state["adam"])
@@ -136,20 +138,20 @@ class Run:
         self.done = int(state["done"])
 
     def _fixed(self) -> str:
-        """What may not change when a training is taken up again: all of the recipe but its length and its words."""
+        """The fields of the recipe that must not change when a training resumes: all but lengths and texts."""
         return self.recipe.model_dump_json(include={"kind", "photos", "held_out", "endpoints", "settings"})
 
     def endpoints(self) -> list[Weights]:
         """The running mean of every endpoint."""
         live = self.space.tensors()
-        kept = [v.detach().clone() for v in live]
+        saved = [v.detach().clone() for v in live]
         with torch.no_grad():
             for v, averaged in zip(live, self.mean, strict=True):
                 v.copy_(averaged)
             found = [
                 {n: w.clone() for n, w in self.space.endpoint(k).items()} for k in range(len(self.recipe.endpoints))
             ]
-            for v, value in zip(live, kept, strict=True):
+            for v, value in zip(live, saved, strict=True):
                 v.copy_(value)
         return found
 
@@ -164,10 +166,10 @@ def train(
     preview: Callable[[Run], None] | None = None,
     preview_every: int = 500,
 ) -> list[Weights]:
-    """Trains, resuming from `work/checkpoint.pt` where there is one, and returns the averaged endpoints.
+    """Trains and returns the averaged endpoints. Resumes from `work/checkpoint.pt` if it exists.
 
-    `start` sets the weights before the first step. When `stop` of the steps done says so, the checkpoint is written and
-    KeyboardInterrupt raised; the same call goes on from there, to the same result. The log is `work/log.jsonl`.
+    `start` sets the weights before the first step. When `stop(steps done)` is true, the checkpoint is written and
+    KeyboardInterrupt raised; the same call resumes there and has the same result. The log is `work/log.jsonl`.
     """
     recipe = task.recipe
     run, rng = Run(task, device), Generator().manual_seed(recipe.training.seed)
@@ -188,7 +190,7 @@ def train(
                     if run.done == last and stage.train == "base":
                         _settle(run)
                     stopping = stop(run.done)
-                    if run.done % KEEP_EVERY == 0 or run.done == last or stopping:
+                    if run.done % SAVE_EVERY == 0 or run.done == last or stopping:
                         run.save(work / "checkpoint.pt", example.rng)
                     if stopping:
                         raise KeyboardInterrupt
@@ -196,7 +198,7 @@ def train(
                         preview(run)
                     drawn = example.rng
             if run.done == last:
-                rng.set_state(drawn)  # what was drawn ahead for this stage is not used
+                rng.set_state(drawn)  # batches that were prefetched for this stage are dropped
             first = last
     return run.endpoints()
 
@@ -204,8 +206,8 @@ def train(
 def draw_mix(task: Task, stage: Stage, rng: Generator) -> Mix:
     """The mixture of one step.
 
-    base: its endpoint. endpoints: one of them, by share. path: one of them half of the time, else anywhere between two
-    that are paired.
+    In a base stage it is the stage's endpoint. In an endpoints stage it is one endpoint, chosen by share. In a path
+    stage it is one endpoint half of the time, and otherwise a random point between the two of a pair.
     """
     goals = task.recipe.endpoints
     u, v, w = torch.rand(3, generator=rng).tolist()
@@ -229,30 +231,30 @@ def _examples(task: Task, stage: Stage, rng: Generator) -> Iterator[Example]:
 
 
 def _settle(run: Run) -> None:
-    """After a base stage its running mean is where every endpoint starts."""
+    """After a base stage, every endpoint starts from its running mean."""
     with torch.no_grad():
         for value, averaged in zip(run.space.base.values(), run.mean, strict=False):
             value.copy_(averaged)
 
 
 class _Log:
-    """JSON lines: step, mean of the loss and of its terms since the line before, seconds since the start."""
+    """JSON lines: step, means of the loss and of its terms since the previous line, seconds since the start."""
 
     def __init__(self, file: Path, done: int, every: int) -> None:
         lines = file.read_text().splitlines() if file.exists() else []
         self._lines = [line for line in lines if json.loads(line)["step"] <= done]
         before = json.loads(self._lines[-1])["seconds"] if self._lines else 0
         self._file, self._every, self._began = file, every, time.monotonic() - before
-        self._kept: list[dict[str, float]] = []
+        self._pending: list[dict[str, float]] = []
 
     def add(self, step: int, terms: dict[str, float]) -> None:
-        self._kept.append(terms)
+        self._pending.append(terms)
         if step % self._every:
             return
-        names = dict.fromkeys(name for terms in self._kept for name in terms)
-        means = {name: sum(t.get(name, 0.0) for t in self._kept) / len(self._kept) for name in names}
+        names = dict.fromkeys(name for terms in self._pending for name in terms)
+        means = {name: sum(t.get(name, 0.0) for t in self._pending) / len(self._pending) for name in names}
         line: dict[str, float] = {"step": step, "loss": round(sum(means.values()), 5)}
         line |= {name: round(value, 5) for name, value in means.items()}
         self._lines.append(json.dumps(line | {"seconds": round(time.monotonic() - self._began)}))
         self._file.write_text("\n".join(self._lines) + "\n")
-        self._kept.clear()
+        self._pending.clear()

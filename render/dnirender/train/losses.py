@@ -1,4 +1,4 @@
-"""Distances that several trainings minimise."""
+"""Losses that several kinds of training share."""
 
 import torch
 import torch.nn.functional as F
@@ -18,7 +18,7 @@ def charbonnier(x: Tensor, epsilon: float = 1e-3) -> Tensor:
 
 
 def noise_sensitivity(out: Tensor, again: Tensor, move: Tensor) -> Tensor:
-    """How far `again`, n c h w, the output for the same pictures moved up and left by `move` (y, x) pixels, is from
+    """How far `again`, n c h w, the output for the same images moved up and left by `move` (y, x) pixels, is from
     `out` where they overlap: `charbonnier`."""
     y, x = move.tolist()
     rows, cols = out.shape[-2] - y, out.shape[-1] - x
@@ -32,7 +32,7 @@ def relative_error(found: Tensor, wanted: Tensor) -> Tensor:
 
 
 def total_variation(x: Tensor) -> Tensor:
-    """The total variation of n c h w: mean absolute difference of neighbours."""
+    """The total variation of n c h w: mean absolute difference of neighboring pixels."""
     return x.diff(dim=2).abs().mean() + x.diff(dim=3).abs().mean()
 
 
@@ -78,5 +78,5 @@ def luma(x: Tensor) -> Tensor:
 
 
 def _windows(x: Tensor) -> Tensor:
-    """n h w to n windows 64 64; what is beyond the last whole window is left out."""
+    """n h w to n windows 64 64; pixels beyond the last complete window are dropped."""
     return x.unfold(1, WINDOW, WINDOW).unfold(2, WINDOW, WINDOW).flatten(1, 2)

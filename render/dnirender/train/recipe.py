@@ -1,4 +1,4 @@
-"""Recipes: what makes a family of endpoints, as YAML, checked against these models."""
+"""Recipes: how a family of endpoints is trained, as YAML, checked against these models."""
 
 from __future__ import annotations
 
@@ -9,7 +9,8 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_valida
 
 from dnirender.errors import PresetError
 from dnirender.options import first_error
-from dnirender.preset import Endpoint, read_renamed, read_yaml
+from dnirender.preset import Endpoint, read_renamed
+from dnirender.yaml_file import read_yaml
 
 Steps = Annotated[int, Field(ge=1, le=10_000_000)]
 Weight = Annotated[float, Field(ge=0, le=1e6)]
@@ -20,16 +21,16 @@ class _Model(BaseModel):
 
 
 class EndpointTarget(_Model):
-    """One endpoint and what it is trained for."""
+    """One endpoint and its target."""
 
     name: str = Field(max_length=64, description="What keyframes and panels will call it.")
     image: Path | None = Field(None, description="style: the painting, relative to the data folder.")
     size: Annotated[int, Field(ge=64, le=4096)] = Field(
         448, description="style: the painting's short side; larger for larger strokes."
     )
-    weight: Weight = Field(1.0, description="style: factor of the style's weight.")
-    start: str | None = Field(None, description="Endpoint of `start` that it begins as.  [default: of the same name]")
-    identity: bool = Field(False, description="Held at the identity: the picture itself.")
+    weight: Weight = Field(1.0, description="style: factor of the style loss.")
+    start: str | None = Field(None, description="Endpoint of `start` that it starts from.  [default: of the same name]")
+    identity: bool = Field(False, description="Returns its input exactly; not trained.")
     share: Weight = Field(1.0, description="How often it is trained, relative to the others.")
 
     @model_validator(mode="before")
@@ -44,20 +45,20 @@ class EndpointTarget(_Model):
 
 
 class Stage(_Model):
-    """A part of the training.
+    """A stage of the training.
 
-    base: all endpoints are one, that of `endpoint`. endpoints: each by itself, the base kept. path: all of them and the
-    mixtures between.
+    base: the base alone, for the target of `endpoint`. endpoints: each endpoint alone, the base fixed. path: the
+    endpoints and the mixtures between them.
     """
 
     train: Literal["base", "endpoints", "path"]
     steps: Steps
-    learning_rate: Annotated[float, Field(gt=0, le=1)] | None = Field(None, description="Instead of training's.")
-    endpoint: str | None = Field(None, description="base: which one all are. path: the only one that is changed.")
+    learning_rate: Annotated[float, Field(gt=0, le=1)] | None = Field(None, description="Overrides that of `training`.")
+    endpoint: str | None = Field(None, description="base: whose target. path: the only endpoint that is trained.")
 
 
 class Training(_Model):
-    """How the optimiser goes about it."""
+    """Settings of the optimizer."""
 
     seed: Annotated[int, Field(ge=0)] = 0
     batch: Annotated[int, Field(ge=1, le=1024)] = 4
@@ -65,7 +66,7 @@ class Training(_Model):
     learning_rate: Annotated[float, Field(gt=0, le=1)] = 1e-3
     average: Annotated[float, Field(ge=0, lt=1)] = Field(0.998, description="Decay of the running mean of the weights.")
     fall: Annotated[float, Field(gt=0, le=1)] = Field(
-        0.4, description="Part of the last stage in which the learning rate falls."
+        0.4, description="Fraction of the last stage in which the learning rate falls."
     )
 
 
@@ -76,15 +77,15 @@ class Recipe(_Model):
     about: str = Field("", max_length=2000)
     kind: Literal["relight", "style", "sketch", "detail"]
     photos: tuple[Path, ...] = Field(min_length=1, description="Folders of photographs, relative to the data folder.")
-    held_out: tuple[str, ...] = Field((), description="How the names of photographs begin that are not trained on.")
+    held_out: tuple[str, ...] = Field((), description="Prefixes of the names of photographs that are not trained on.")
     endpoints: tuple[EndpointTarget, ...] = Field(
         min_length=2, max_length=64, description="In order of the path from 0 to 1."
     )
-    start: str | None = Field(None, description="A preset whose weights the training begins with.")
+    start: str | None = Field(None, description="A preset whose weights the training starts from.")
     stages: tuple[Stage, ...] = Field(min_length=1)
     training: Training = Field(default_factory=Training)  # pyright: ignore[reportArgumentType]
     license: str = Field("MIT", description="Of the weights.")
-    show: tuple[Path, ...] = Field((), description="Pictures of the contact sheet, relative to the data folder.")
+    show: tuple[Path, ...] = Field((), description="Photographs on the contact sheet, relative to the data folder.")
     settings: dict[str, float] = Field(
         default_factory=dict[str, float], description="Weights of the losses of this kind."
     )
@@ -99,11 +100,11 @@ class Recipe(_Model):
             raise ValueError(f"endpoints must differ in name, got {', '.join(names)}")
         for stage in self.stages:
             if stage.endpoint not in ((*names, None) if stage.train != "base" else names):
-                raise ValueError(f"{stage.train}: endpoint is one of {', '.join(names)}, got {stage.endpoint!r}")
+                raise ValueError(f"{stage.train}: endpoint: expected one of {', '.join(names)}, got {stage.endpoint!r}")
         if self.kind == "style" and (bare := [g.name for g in self.endpoints if g.image is None and not g.identity]):
-            raise ValueError(f"{bare[0]}: a painted endpoint needs an image")
+            raise ValueError(f"{bare[0]}: expected an image, or identity: true")
         if sum(goal.share for goal in self.endpoints) == 0:
-            raise ValueError("every share is 0; one endpoint at least must be trained")
+            raise ValueError("every share is 0; at least one endpoint must be trained")
         return self
 
     @property
@@ -128,7 +129,7 @@ class Recipe(_Model):
 
 
 def choose(settings: dict[str, float], known: dict[str, float], kind: str) -> dict[str, float]:
-    """`known` with the recipe's settings put in. Raises PresetError for a setting that `kind` does not have."""
+    """`known`, updated with the settings of the recipe. PresetError: a setting that `kind` does not have."""
     strange = [name for name in settings if name not in known]
     if strange:
         raise PresetError(f"settings.{strange[0]}: {kind} has no such setting; it has {', '.join(known)}")

@@ -1,10 +1,10 @@
-"""What a training leaves behind: fp16 weights, a preset, the log, a plot of the loss, a contact sheet."""
+"""The results of a training: fp16 weights, a preset, a plot of the loss, a contact sheet."""
 
 from __future__ import annotations
 
 import io
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -47,7 +47,8 @@ def write_family(
     for name, weights in zip(recipe.names, endpoints, strict=True):
         write_weights(folder / f"{name}.safetensors", weights, about | {"name": name})
     files = {name: f"weights/{family}/{name}.safetensors" for name in recipe.names}
-    return write_preset(out / f"{family}.yaml", recipe.name, recipe.about, files, recipe.preset)
+    untouched = [endpoint.name for endpoint in recipe.endpoints if endpoint.identity]
+    return write_preset(out / f"{family}.yaml", recipe.name, recipe.about, files, recipe.preset, untouched)
 
 
 def write_weights(target: Path, weights: Weights, about: Mapping[str, str]) -> None:
@@ -56,9 +57,20 @@ def write_weights(target: Path, weights: Weights, about: Mapping[str, str]) -> N
     _write(target, save(half, metadata=dict(about)))
 
 
-def write_preset(target: Path, name: str, about: str, files: Mapping[str, str], sections: Mapping[str, Any]) -> Path:
-    """The preset of endpoints whose weights lie in `files`, relative to it, checked before it is written."""
-    network = {"family": "dni", "endpoints": [{"name": key, "weights": file} for key, file in files.items()]}
+def write_preset(
+    target: Path,
+    name: str,
+    about: str,
+    files: Mapping[str, str],
+    sections: Mapping[str, Any],
+    identity: Collection[str] = (),
+) -> Path:
+    """Checks and writes the preset of endpoints whose weights are `files`, relative to it. Those of `identity` render
+    the picture itself."""
+    endpoints = [
+        {"name": key, "weights": file} | ({"identity": True} if key in identity else {}) for key, file in files.items()
+    ]
+    network = {"family": "dni", "endpoints": endpoints}
     data: dict[str, Any] = {"name": name, "about": about, "network": network, **sections}
     Preset.checked(data, str(target))
     yaml, text = YAML(), io.StringIO(SCHEMA_LINE)
@@ -70,15 +82,15 @@ def write_preset(target: Path, name: str, about: str, files: Mapping[str, str], 
     return target
 
 
-def contact_sheet(preset: Preset, pictures: Sequence[Path], target: Path, title: str, side: int = SHEET_SIDE) -> None:
-    """Writes a JPEG: the path across, ends and middles; pictures down, under each the crossfade of its neighbours."""
+def contact_sheet(preset: Preset, photos: Sequence[Path], target: Path, title: str, side: int = SHEET_SIDE) -> None:
+    """Writes a JPEG: one column per endpoint and per middle of two; per photo a row, and below it its crossfades."""
     engine = Engine(*load({endpoint.name: endpoint.weights for endpoint in preset.network.endpoints}))
     alphas = _along(len(preset.endpoints))
     rows: list[list[Image]] = []
     labels: list[str] = []
-    for path in pictures:
-        picture = resize.limit_width(read_image(path)[0], side)
-        renders = [engine.render(picture, alpha) for alpha in alphas]
+    for path in photos:
+        image = resize.limit_width(read_image(path)[0], side)
+        renders = [engine.render(image, alpha) for alpha in alphas]
         rows += [renders, [compose.crossfade(renders[::2], alpha) for alpha in alphas]]
         labels += [path.stem[:16], "crossfade"]
     columns = [preset.endpoints[k // 2] if k % 2 == 0 else "1/2" for k in range(len(alphas))]
@@ -88,17 +100,17 @@ def contact_sheet(preset: Preset, pictures: Sequence[Path], target: Path, title:
 
 
 def loss_plot(log: Path, target: Path, title: str) -> None:
-    """Writes a PNG: the loss and its terms over steps, logarithmic."""
+    """Writes a PNG: the loss and its terms over steps, on a logarithmic axis."""
     lines = [json.loads(line) for line in log.read_text("utf-8").splitlines()]
     if len(lines) < 2:
         return
     names = [name for name in dict.fromkeys(key for line in lines for key in line) if name not in NOT_PLOTTED]
     values = np.array([[max(line.get(name, np.nan), 1e-6) for line in lines] for name in names])
     steps = np.array([line["step"] for line in lines], float)
-    write_png(target, _plotted(names, steps, values, title))
+    write_png(target, _draw_plot(names, steps, values, title))
 
 
-def _plotted(names: Sequence[str], steps: np.ndarray, values: np.ndarray, title: str) -> Image:
+def _draw_plot(names: Sequence[str], steps: np.ndarray, values: np.ndarray, title: str) -> Image:
     """values: len(names) rows over `steps`, all above 0."""
     (width, height), left, top, right, bottom = PLOT, 70, 50, 150, 40
     canvas = np.full((height, width, 3), 250, np.uint8)
@@ -138,10 +150,10 @@ def _along(ends: int) -> list[Alpha]:
 
 
 def _write(target: Path, data: bytes) -> None:
-    part = temporary_path(target)
+    temporary = temporary_path(target)
     try:
         with disk_errors(target):
-            part.write_bytes(data)
-            publish(part, target)
+            temporary.write_bytes(data)
+            publish(temporary, target)
     finally:
-        part.unlink(missing_ok=True)
+        temporary.unlink(missing_ok=True)

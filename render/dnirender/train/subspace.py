@@ -1,8 +1,8 @@
 """A trained subspace of weights: one base, one delta per endpoint, and every mixture of the endpoints between them.
 
-Deep network interpolation (Wang et al., CVPR 2019) mixes trained weights, theta(a) = sum_k a_k theta_k, and takes what
-the mixture does as it comes. Here the mixtures are trained too (Wortsman et al., ICML 2021, "Learning neural network
-subspaces"): theta_k = base + delta_k, a is drawn anew at every step, and the loss is that of the effect wanted at a.
+Deep network interpolation (Wang et al., CVPR 2019) mixes trained weights, theta(a) = sum_k a_k theta_k, and
+does not train the mixtures. Here they are trained too (Wortsman et al., ICML 2021, "Learning neural network
+subspaces"): theta_k = base + delta_k, a is drawn at random in every step, and the loss is that of the target at a.
 """
 
 from collections.abc import Collection
@@ -12,12 +12,12 @@ from torch import Tensor, nn
 
 Weights = dict[str, Tensor]
 Mix = tuple[float, ...]
-"""How much of each endpoint; the parts sum to 1."""
+"""The share of each endpoint; they sum to 1."""
 
 
 class Subspace:
-    """`base` and one of `deltas` per endpoint, all trained. Of an `untouched` endpoint the layer `last` is zero, which
-    makes our networks return their input exactly."""
+    """`base` and one of `deltas` per endpoint, all trained. An `untouched` endpoint is the identity: its layer `last`
+    is zero, with which the networks of this project return their input exactly."""
 
     def __init__(self, net: nn.Module, endpoints: int, untouched: Collection[int] = ()) -> None:
         self.base = {k: v.detach().clone().requires_grad_() for k, v in net.named_parameters()}
@@ -27,18 +27,18 @@ class Subspace:
         self.untouched = frozenset(untouched)
 
     def tensors(self) -> list[Tensor]:
-        """All that is trained, in a fixed order."""
-        return [v for part in (self.base, *self.deltas) for v in part.values()]
+        """All trained tensors, in a fixed order."""
+        return [v for weights in (self.base, *self.deltas) for v in weights.values()]
 
     def at(self, mix: Mix) -> Weights:
-        """theta(mix) = base + sum_k mix_k delta_k, but for the last layer of the untouched."""
-        parts = [(k, share) for k, share in enumerate(mix) if share]
-        touched = sum(share for k, share in parts if k not in self.untouched)
+        """theta(mix) = base + sum_k mix_k delta_k, but for the last layer of untouched endpoints."""
+        shares = [(k, share) for k, share in enumerate(mix) if share]
+        touched = sum(share for k, share in shares if k not in self.untouched)
         weights: Weights = {}
         for name, value in self.base.items():
             fixed = name.startswith("last.")
             value = value * touched if fixed and touched < 1 else value
-            for k, share in parts:
+            for k, share in shares:
                 if not (fixed and k in self.untouched):
                     value = value + share * self.deltas[k][name]
             weights[name] = value

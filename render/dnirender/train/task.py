@@ -1,4 +1,4 @@
-"""What a kind of training must tell: its network, its batches at a mixture of endpoints, and its loss."""
+"""What every kind of training defines: its network, its batches at a mixture of endpoints, and its loss."""
 
 from __future__ import annotations
 
@@ -12,46 +12,46 @@ from dnirender.train.recipe import Recipe
 from dnirender.train.subspace import Mix
 
 Apply = Callable[[Tensor], Tensor]
-"""The network under the weights of the moment; the result is float32, not clamped."""
+"""The network with the current weights; the result is float32 and not clamped."""
 
 
 class Task:
-    """One kind of training of one recipe. `extra` is trained beside the network and thrown away in the end.
+    """One kind of training for one recipe. `extra` is trained with the network and discarded at the end.
 
-    `architecture` is the name under which `network.load` knows the module; its file is written with it.
+    `architecture` is the name by which `networks.load` finds the module; it is written into the weights files.
     """
 
     architecture: str | None = None
     extra: nn.Module = nn.Module()
     extra_rate: float = 1.0
-    """The learning rate of `extra` over that of the weights."""
+    """The learning rate of `extra`, relative to that of the weights."""
 
     def __init__(self, recipe: Recipe) -> None:
         self.recipe = recipe
 
     def network(self) -> nn.Module:
-        """A fresh network, initialised from the global random state."""
+        """A fresh network, initialized from the global random state."""
         raise NotImplementedError
 
     def pairs(self) -> list[tuple[int, int]]:
-        """The pairs of endpoints between which the path is trained: neighbours, unless a kind knows better."""
+        """The pairs of endpoints between which the path is trained: neighbors by default."""
         return [(k, k + 1) for k in range(len(self.recipe.endpoints) - 1)]
 
     def batch(self, mix: Mix, rng: Generator) -> tuple[Tensor, ...]:
-        """Inputs, targets and what else the loss needs, made on the CPU in a thread of its own."""
+        """Inputs, targets and whatever else the loss needs; called on a CPU thread of its own."""
         raise NotImplementedError
 
     def loss(self, apply: Apply, mix: Mix, batch: tuple[Tensor, ...]) -> dict[str, Tensor]:
-        """The terms of the loss, weighted: their sum is minimised."""
+        """The terms of the loss, weighted: their sum is minimized."""
         raise NotImplementedError
 
     def state(self) -> dict[str, Any]:
-        """What else a checkpoint must hold."""
+        """Additional state of a checkpoint."""
         return {}
 
     def restore(self, state: dict[str, Any]) -> None:
-        """Takes up what `state` gave."""
+        """Restores what `state` returned."""
 
     def to(self, device: torch.device) -> None:
-        """Moves what the loss needs."""
+        """Moves the tensors of the loss to `device`."""
         self.extra.to(device)

@@ -1,4 +1,4 @@
-"""Detail: pictures twice as large, from faithful, which errs least, to crisp, which looks most like a photograph.
+"""Detail: images twice as large, from faithful, with the smallest error, to crisp, which looks most like a photograph.
 
 x is a photograph h made half as large (bicubic, a = -0.5, antialiased, rounded to 8 bits), y = f(x; theta(t)), and t
 runs from 0 at the first endpoint to 1 at the last. With features phi_l of VGG19 and a discriminator D,
@@ -41,13 +41,13 @@ FEATURES, CONVOLUTIONS = 32, 3  # 2 * 9 * (3 * 32 + 3 * 32 * 32 + 32 * 12) * 640
 SCALE = 2
 SMALL_ERROR = 0.02  # with 0.001, nearly |d|, 400 steps of fine-tuning gave 0.06 to 0.09 dB less
 REDUCTION = 0.4, 0.8  # of the photographs, which are JPEG: a smaller one is cleaner
-AS_IT_IS = 0.1  # of the crops, which are not reduced
-LOOKED_AT = 4  # one picture in so many goes through VGG19 and the discriminator, which cost more than the network
+ORIGINAL_SHARE = 0.1  # of the crops, which are not reduced
+LOSS_SUBSET = 4  # one image in four goes through VGG19 and the discriminator, which cost more than the network
 DISCRIMINATOR_RATE = 4e-4
 
 
 class Detail(Task):
-    """The training of `kind: detail`. Its networks load by their names: the files need no metadata."""
+    """The training of `kind: detail`. Its files need no metadata: spandrel recognizes the architecture."""
 
     def __init__(self, recipe: Recipe, data: Path, features: Path) -> None:
         super().__init__(recipe)
@@ -67,7 +67,7 @@ class Detail(Task):
         return Compact(num_feat=FEATURES, num_conv=CONVOLUTIONS, upscale=SCALE)
 
     def batch(self, mix: Mix, rng: Generator) -> tuple[Tensor, ...]:  # noqa: ARG002 - all mixtures see the same
-        """Halved pictures n 3 h w and their originals n 3 2h 2w, float 0..1."""
+        """Halved images n 3 h w and their originals n 3 2h 2w, float 0..1."""
         crop, count = self.recipe.training.crop, self.recipe.training.batch
         wide = torch.stack([view(self.photos[pick(rng, len(self.photos))], crop, rng) for _ in range(count)])
         return halved(wide), wide
@@ -82,35 +82,35 @@ class Detail(Task):
             terms["fidelity"] = (1 - t) * settings["fidelity"] * error
         if t > 0:
             terms["pixel"] = t * settings["pixel"] * (out - original).abs().mean()
-            some = slice(-(-len(x) // LOOKED_AT))
-            terms["features"] = t * settings["features"] * self._apart(out[some], original[some])
+            some = slice(-(-len(x) // LOSS_SUBSET))
+            terms["features"] = t * settings["features"] * self._feature_error(out[some], original[some])
             if settings["adversarial"]:
-                terms["adversarial"] = t * settings["adversarial"] * self._contest(out[some], original[some], t)
+                terms["adversarial"] = t * settings["adversarial"] * self._adversarial(out[some], original[some], t)
         return terms
 
-    def _apart(self, out: Tensor, original: Tensor) -> Tensor:
+    def _feature_error(self, out: Tensor, original: Tensor) -> Tensor:
         """sum_l |u_l(out) - u_l(original)|^2, averaged over pixels."""
         with torch.autocast(out.device.type, torch.bfloat16):
             found = self._phi(out)
             with torch.no_grad():
                 wanted = self._phi(original)
         pairs = zip(found, wanted, strict=True)
-        apart = [F.normalize(f.float(), dim=1, eps=1e-6) - F.normalize(w.float(), dim=1, eps=1e-6) for f, w in pairs]
-        return torch.stack([d.square().sum(1).mean() for d in apart]).sum()
+        errors = [F.normalize(f.float(), dim=1, eps=1e-6) - F.normalize(w.float(), dim=1, eps=1e-6) for f, w in pairs]
+        return torch.stack([d.square().sum(1).mean() for d in errors]).sum()
 
-    def _contest(self, out: Tensor, original: Tensor, t: float) -> Tensor:
+    def _adversarial(self, out: Tensor, original: Tensor, t: float) -> Tensor:
         """One step of the discriminator, then A(out, original)."""
         self._adam.zero_grad()
-        (t * relativistic(self._judged(original), self._judged(out.detach()))).backward()
+        (t * relativistic(self._scores(original), self._scores(out.detach()))).backward()
         self._adam.step()
         self._critic.requires_grad_(False)
-        result = relativistic(self._judged(out), self._judged(original))
+        result = relativistic(self._scores(out), self._scores(original))
         self._critic.requires_grad_(True)
         return result
 
-    def _judged(self, picture: Tensor) -> Tensor:
-        with torch.autocast(picture.device.type, torch.bfloat16):
-            return self._critic(picture - 0.5).float()
+    def _scores(self, images: Tensor) -> Tensor:
+        with torch.autocast(images.device.type, torch.bfloat16):
+            return self._critic(images - 0.5).float()
 
     def state(self) -> dict[str, Any]:
         return {"critic": self._critic.state_dict(), "adam": self._adam.state_dict()}
@@ -138,17 +138,17 @@ def relativistic(more: Tensor, less: Tensor) -> Tensor:
     return F.softplus(less.mean() - more).mean() + F.softplus(less - more.mean()).mean()
 
 
-def halved(pictures: Tensor) -> Tensor:
+def halved(images: Tensor) -> Tensor:
     """n 3 2h 2w to n 3 h w, 0..1 in steps of 1/255."""
-    small = F.interpolate(pictures, scale_factor=1 / SCALE, mode="bicubic", antialias=True)
+    small = F.interpolate(images, scale_factor=1 / SCALE, mode="bicubic", antialias=True)
     return (small.clamp(0, 1) * 255).round() / 255
 
 
 def view(photo: Tensor, side: int, rng: Generator) -> Tensor:
-    """A square of `side` pixels somewhere in a photograph 3 h w, flipped and turned, 3 side side float 0..1: one crop
-    in ten of the original itself, the others of it reduced."""
+    """A square of `side` pixels somewhere in a photograph 3 h w, flipped and rotated, 3 side side float 0..1: one
+    crop in ten of the original, the others of a reduced one."""
     low, high = REDUCTION
-    factor = 1.0 if uniform(rng) < AS_IT_IS else low + (high - low) * uniform(rng)
+    factor = 1.0 if uniform(rng) < ORIGINAL_SHARE else low + (high - low) * uniform(rng)
     span = min(round(side / factor), *photo.shape[-2:])
     y, x = (pick(rng, room - span + 1) for room in photo.shape[-2:])
     part = photo[None, :, y : y + span, x : x + span].float() / 255

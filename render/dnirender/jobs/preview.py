@@ -1,0 +1,96 @@
+"""The preview of a render: its keyframes and what lies half-way between them, small, in seconds."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Sequence
+from dataclasses import replace
+from fractions import Fraction
+from pathlib import Path
+
+from dnirender.frames import Alpha, Batch, Image
+from dnirender.jobs.contact_sheet import Sheet
+from dnirender.jobs.job import Job
+from dnirender.jobs.plan import Plan, check_target, make_plan
+from dnirender.jobs.prepare import autotune, load_engine
+from dnirender.layout.contact_sheet import stills
+from dnirender.media import resize
+from dnirender.media.images import write_png
+from dnirender.progress import ProgressTracker
+
+WIDTH = 320  # of the frames that are rendered, at most
+MAX_FRAMES = 24
+
+
+def preview_path(output: Path) -> Path:
+    """Where the preview of a render to `output` is written: STEM.preview.png beside it."""
+    return output.with_name(f"{output.stem.split('%')[0].rstrip('_-.') or 'frames'}.preview.png")
+
+
+def make_preview(job: Job, progress: ProgressTracker | None = None) -> Sheet:
+    """Renders the frames of the timeline's keys, and those half-way between them, under their own alphas, and writes
+    them beside the output of `job` (see `preview_path`); the output itself stays as it is.
+
+    They are at most WIDTH wide, which changes how large strokes are in them. Raises what `render` raises.
+    """
+    progress = progress or ProgressTracker()
+    target = preview_path(job.output)
+    check_target(target, job)
+    plan = _small(make_plan(job.override(overwrite=True)))
+    numbers = preview_numbers(plan)
+    first, alphas = plan.selection.indices[0], plan.selection.track.alphas
+    # So few frames are not worth measuring or compiling anything.
+    engine = load_engine(plan.job.override(backend="torch") if plan.job.engine.backend == "auto" else plan.job)
+    autotune(engine, plan, progress)
+    progress.enter("rendering", 0, len(numbers))
+    frames = plan.source.frames([first + number for number in numbers])
+    scaled = (replace(frame, image=resize.resize_to(frame.image, *plan.size)) for frame in frames)
+    batches = (Batch((frame,), alphas[number]) for frame, number in zip(scaled, numbers, strict=True))
+    images = list[Image]()
+    for batch, (image,) in engine(batches):
+        images.append(image)
+        progress.wrote(len(images), len(numbers), batch.alpha)
+    seconds = plan.source.metadata.seconds
+    labels = [
+        (f"{number}   {float(seconds[first + number] - seconds[first]):.2f} s", _mix(plan, alphas[number]))
+        for number in numbers
+    ]
+    sheet = stills(images, labels, f"{job.input.name}   {job.preset.name}")
+    write_png(target, sheet)
+    return Sheet(sheet, target, engine.decision)
+
+
+def preview_numbers(plan: Plan) -> list[int]:
+    """The frames of the preview, counted from the first one rendered: the first and the last, those of the keys, and
+    those half-way between two of them; evenly fewer where they are more than MAX_FRAMES."""
+    track, first = plan.selection.track, plan.selection.indices[0]
+    last = len(track.alphas) - 1
+    seconds = plan.source.metadata.seconds[first : first + last + 1]
+    positions = [position for position, _ in track.keys if 0 <= position <= 1]
+    keys = sorted({0, last, *(_number(position, seconds, plan.job.timeline.timed) for position in positions)})
+    halves = ((before + after) // 2 for before, after in itertools.pairwise(keys))
+    numbers = sorted({*keys, *halves})
+    if len(numbers) <= MAX_FRAMES:
+        return numbers
+    return [numbers[place * (len(numbers) - 1) // (MAX_FRAMES - 1)] for place in range(MAX_FRAMES)]
+
+
+def _number(position: Fraction, seconds: Sequence[Fraction], timed: bool) -> int:
+    """The frame at a position from 0, the first frame, to 1, the last one, by time or by number."""
+    if not timed:
+        return round(position * (len(seconds) - 1))
+    time = seconds[0] + position * (seconds[-1] - seconds[0])
+    return next(number for number, second in enumerate(seconds) if second >= time)
+
+
+def _small(plan: Plan) -> Plan:
+    width, height = plan.size
+    if width <= WIDTH:
+        return plan
+    return replace(plan, size=(WIDTH, max(16, round(height * WIDTH / width))))
+
+
+def _mix(plan: Plan, alpha: Alpha) -> str:
+    """The endpoints in use, with their coefficients."""
+    used = [(name, share) for name, share in zip(plan.job.preset.endpoints, alpha, strict=True) if share]
+    return " + ".join(name if share == 1 else f"{share:.2f} {name}" for name, share in used)
