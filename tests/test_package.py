@@ -40,8 +40,8 @@ engine: arrays calibration device measurements torch_model executor memory_usage
 jobs: disk_space workspace options constant_rate job frame_selection plan verify_images verify fingerprint prepare compose notebook contact_sheet preview pipeline finish
     estimate render background frames benchmark
 train: losses subspace features recipe report task loop data.photos data.relighting data.drawing data.scenes.canvas
-    data.scenes.lights data.scenes.photographs data.scenes.houses data.scenes.objects data.scenes.street data.batches tasks.relight
-    tasks.sketch tasks.style tasks.detail add_endpoint
+    data.scenes.lights data.scenes.photographs data.scenes.houses data.scenes.objects data.scenes.street data.augment data.batches
+    tasks.relight tasks.sketch tasks.style tasks.detail add_endpoint
 cli: start signals default_command app presets options output info verify train model sheet render bench main
 """
 

@@ -10,8 +10,8 @@ For a pixel of color I, sky coverage S and the sky's own color B behind it, the 
 
 grade(F) sets exposure, contrast (a power of the luminance), a shoulder, saturation and a tint that goes from shadows to
 lit parts. At alpha 0 the result is the picture itself. The night is the film maker's: blue, as eyes see it (Thompson et
-al. 2002, "A spatial post-processing algorithm for images of night scenes"), bright enough to tell shapes, and with the
-lights on, which are few and warm.
+al. 2002, "A spatial post-processing algorithm for images of night scenes"), bright enough to tell shapes, with the
+lights on, which are few and warm; what they light by day stays lit.
 """
 
 from dataclasses import dataclass, fields, replace
@@ -91,17 +91,17 @@ DUSK = Light(
     lamps=0.7,
 )
 NIGHT = Light(
-    stops=-2.8,
-    shade=(0.44, 0.92, 1.72),
-    sun=(0.56, 0.92, 1.54),
-    saturation=0.52,
-    contrast=1.1,
-    shoulder=1.0,
-    horizon=(0.021, 0.045, 0.085),
-    middle=(0.007, 0.021, 0.048),
-    zenith=(0.0025, 0.0085, 0.024),
+    stops=-2.75,
+    shade=(0.39, 0.80, 1.78),
+    sun=(0.60, 0.88, 1.48),
+    saturation=0.55,
+    contrast=0.88,
+    shoulder=1.5,
+    horizon=(0.026, 0.050, 0.100),
+    middle=(0.0085, 0.022, 0.055),
+    zenith=(0.003, 0.0085, 0.026),
     new_sky=1.0,
-    clouds=0.55,
+    clouds=0.5,
     lamps=1.0,
 )
 PATH = (DAY, GOLDEN, DUSK, NIGHT)
@@ -148,17 +148,18 @@ def relight(scene: Scene, alpha: float) -> Tensor:
     sky = scene.sky * now.new_sky
     ground = (linear - sky * scene.behind).clamp(min=0)
     lit = _grade(ground, now) + sky * _sky(scene, now)
-    surface = linear * (1 - scene.sky) + 0.02
+    surface = linear * (1 - scene.sky) + 0.01
     lit = lit + surface * scene.glow * now.lamps
     lit = lit + (1 - lit).clamp(min=0) * (1 - torch.exp(-scene.lamps * now.lamps))
     return to_srgb(lit)
 
 
-def describe(picture: Tensor, sky: Tensor, emission: Tensor) -> Scene:
+def describe(picture: Tensor, sky: Tensor, emission: Tensor, lit: Tensor | None = None) -> Scene:
     """Measure what `relight` needs from a picture (n 3 h w, sRGB), its sky (n 1 h w) and its lamps (n 3 h w, linear).
 
     `emission` is what lamps emit, zero elsewhere. Bloom and glow are Gaussians of it, with radii in picture
-    heights; the glow g becomes g / (1 + g), so that many windows do not make a day.
+    heights; the glow g becomes g / (1 + g), so that many windows do not make a day. `lit` (n 1 h w, 0..1) is the least
+    glow, where a picture is lit by lamps already.
     """
     rows = picture.shape[-2]
     linear = to_linear(picture)
@@ -167,14 +168,16 @@ def describe(picture: Tensor, sky: Tensor, emission: Tensor) -> Scene:
     behind = (blur(linear * sky, radius) + 1e-4 * linear) / (cover + 1e-4)
     mean = (luminance(linear) * sky).sum((-2, -1), keepdim=True) / sky.sum((-2, -1), keepdim=True).clamp(min=1.0)
     detail = (luminance(linear) / mean.clamp(min=0.02)).clamp(0.25, 2.0)
-    return Scene(picture, sky, _height(sky), behind, detail, *lamplight(emission))
+    lamps, glow = lamplight(emission)
+    return Scene(picture, sky, _height(sky), behind, detail, lamps, glow if lit is None else torch.maximum(glow, lit))
 
 
 def lamplight(emission: Tensor) -> tuple[Tensor, Tensor]:
     """The `lamps` and the `glow` of a scene whose lamps emit n 3 h w."""
     rows = emission.shape[-2]
     bloom = 0.30 * blur(emission, rows / 150) + 0.22 * blur(emission, rows / 50) + 0.16 * blur(emission, rows / 16)
-    glow = 10 * blur(emission, rows / 20) + 1.2 * blur(emission, rows / 9)
+    strong = emission * (emission.amax(1, keepdim=True) / 1.5).clamp(max=1)  # a window lights little around it
+    glow = 10 * blur(strong, rows / 20) + 1.2 * blur(strong, rows / 9)
     return emission + bloom, glow / (1 + glow)
 
 

@@ -14,7 +14,7 @@ import numpy as np
 
 from dnirender.train.data.photos import Image, pictures, read, to_tensor
 from dnirender.train.data.relighting import Scene, describe
-from dnirender.train.data.scenes.lights import emission
+from dnirender.train.data.scenes.lights import emission, lamplit
 
 MASKS = Path(__file__).parent / "skies"
 LONG_SIDE = 704  # pixels; the scenes are kept in memory at this size
@@ -63,7 +63,9 @@ def photographs(folders: list[Path], held_out: Sequence[str]) -> Iterator[Scene]
     """The scene of every training photograph in `folders`, in order of name."""
     for path in pictures(folders, (*LEFT_OUT, *held_out)):
         image = read(path, LONG_SIDE)
-        yield describe(to_tensor(image), to_tensor(sky_mask(path.name, image)), to_tensor(lit(path.name, image)))
+        stays = lamplit(path.stem, image.shape[:2])[..., None]
+        masks = (sky_mask(path.name, image), lit(path.name, image), stays)
+        yield describe(to_tensor(image), *(to_tensor(mask) for mask in masks))
 
 
 def sky_mask(name: str, image: Image) -> Image:

@@ -12,7 +12,7 @@ from numpy.random import Generator
 from dnirender.train.data.photos import Image, to_tensor
 from dnirender.train.data.relighting import Scene, describe
 from dnirender.train.data.scenes.canvas import Canvas, noise, patch
-from dnirender.train.data.scenes.houses import front, row, walls
+from dnirender.train.data.scenes.houses import close, front, row, walls
 from dnirender.train.data.scenes.objects import car, lamp, things, trees
 
 HEIGHT, WIDTH = 396, 704
@@ -23,13 +23,15 @@ def scene(rng: Generator, textures: list[Image]) -> Scene:
     """A random scene, drawn from `rng`, with patches of `textures` (h w 3) on its surfaces."""
     canvas = _sky(rng)
     h = canvas.sky.shape[0]
-    kind = rng.choice(["street", "skyline", "land"], p=[0.40, 0.35, 0.25])
+    kind = rng.choice(["street", "skyline", "land", "wall"], p=[0.36, 0.30, 0.18, 0.16])
     horizon = int(h * rng.uniform(0.48, 0.72))
     if kind == "land" or rng.random() < 0.3:
         _ridges(canvas, rng, textures, horizon)
     if kind == "skyline":
         row(canvas, rng, textures, horizon, rng.uniform(0.3, 0.75), far=True)
-    if kind != "land":
+    if kind == "wall":
+        close(canvas, rng, textures)
+    elif kind != "land":
         _road(canvas, rng, horizon)
         trees(canvas, rng, textures, horizon, int(rng.integers(0, 4)), 0.5)
         (walls if kind == "street" else front)(canvas, rng, textures, horizon)
@@ -138,5 +140,5 @@ def _bright(image: Image) -> Image:
     Of the panes of a house the paler are lit. Were they lit by chance, the mean of lit and unlit would be learnt: a
     glow that blurs the wall.
     """
-    rise = np.clip((image.max(2, keepdims=True) - 0.18) / 0.3, 0, 1)
+    rise = np.clip((image.max(2, keepdims=True) - 0.08) / 0.2, 0, 1)
     return (rise * rise * (3 - 2 * rise)).astype(np.float32)
