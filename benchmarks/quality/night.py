@@ -14,7 +14,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 import torch
-from day_to_night import WIDTH, Renderer, line
+from day_to_night import ALPHAS, WIDTH, Renderer, line
 from judges import LUMA, Array
 
 from dnirender.frames import Image
@@ -24,8 +24,10 @@ from dnirender.preset import Preset
 from dnirender.train.recipe import Recipe
 
 RECIPE = Path(__file__).parents[2] / "presets/recipes/day-to-night.yaml"
-TWINS = ("bunny_0395", "bunny_0425", "bunny_0455", "bunny_0515", "bunny_0545", "road_720p_0005", "road_720p_0029")
-TWINS += ("stream_0030", "stream_0055", "stream_0080")  # frames next to one that is measured
+TWINS = (  # frames next to one that is measured
+    *("bunny_0395", "bunny_0425", "bunny_0455", "bunny_0515", "bunny_0545"),
+    *("road_720p_0005", "road_720p_0029", "stream_0030", "stream_0055", "stream_0080"),
+)
 BRIGHTEST = 0.02  # share of pixels that may be warm
 SHINES = 100.0  # luma of 255: above what white paper has at night
 BLOBS = 10
@@ -118,8 +120,8 @@ def false_lamps(render: Image, boxes: Boxes, margin: float = 0.01) -> tuple[int,
     """How many of the render's blobs are in none of `boxes`, and how many there are."""
     found = blobs(render)
     low, high = (np.array(boxes).reshape(-1, 2, 2)[:, k] for k in (0, 1))
-    inside = (found[:, None] >= low - margin) & (found[:, None] <= high + margin)
-    return int((~inside.all(2).any(1)).sum()), len(found)
+    inside = ((found[:, None] >= low - margin) & (found[:, None] <= high + margin)).prod(2)
+    return int((inside.sum(1) == 0).sum()), len(found)
 
 
 def held_out(data: Path) -> list[Path]:
@@ -158,15 +160,30 @@ def lamps(render: Renderer, data: Path) -> list[str]:
     ]
 
 
+def evenness(render: Renderer, paths: Sequence[Path]) -> list[str]:
+    images = [read(path) for path in paths]
+    walk = [render(images, value) for value in ALPHAS]
+    error = max(abs(a.astype(float) - b).mean() for a, b in zip(walk[0], images, strict=True))
+    steps = -np.diff([[picture.mean() for picture in pictures] for pictures in walk], axis=0)
+    worst = (steps.max(0) / abs(steps.mean(0))).max()
+    return [
+        f"{len(images)} of them over {len(ALPHAS)} alphas",
+        line("day end error", f"{error:.3f} of 255, worst picture (at most 1)"),
+        line("largest step over mean step", f"{steps.mean(1).max() / steps.mean():.2f}, worst picture {worst:.2f}"),
+    ]
+
+
 def main():
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--preset", default="day-to-night", help="a shipped preset's name or a YAML file")
     parser.add_argument("--data", type=Path, default=Path("../shared/data"), help="holds photos")
     parser.add_argument("--threads", type=int, default=1)
     given = parser.parse_args()
     torch.set_num_threads(given.threads)
     render = Renderer(Preset.load(given.preset), "fp32")
-    print("\n".join([*ordinary(render, held_out(given.data)), "", *lamps(render, given.data)]))
+    paths = held_out(given.data)
+    parts = (ordinary(render, paths), lamps(render, given.data), evenness(render, paths[:: len(paths) // 8]))
+    print("\n\n".join("\n".join(part) for part in parts))
 
 
 if __name__ == "__main__":

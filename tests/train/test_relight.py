@@ -14,7 +14,7 @@ from dnirender.networks.pixel_shuffle import pixel_shuffle
 from dnirender.preset import Preset
 from dnirender.timeline.timeline import Timeline
 from dnirender.train import loop
-from dnirender.train.data import batches
+from dnirender.train.data import augment, batches
 from dnirender.train.data.relighting import Scene, describe, light, relight, to_linear, to_srgb
 from dnirender.train.recipe import Recipe
 from dnirender.train.tasks.relight import Relight, under
@@ -155,6 +155,36 @@ def test_sky_behind_a_half_covered_pixel_leaves_no_bright_edge():
 def test_light_is_continuous_at_the_keys():
     for key in (1 / 3, 2 / 3):
         assert light(key - 1e-9).stops == pytest.approx(light(key + 1e-9).stops)
+
+
+def test_what_lamps_light_by_day_stays_lit_at_night():
+    plain = scene()
+    part = torch.zeros(1, 1, 64, 96)
+    part[..., 40:] = 0.5
+    lit = relight(describe(plain.picture, plain.sky, torch.zeros_like(plain.picture), part), 1.0)
+    dark = relight(describe(plain.picture, plain.sky, torch.zeros_like(plain.picture)), 1.0)
+    assert torch.equal(lit[..., :40], dark[..., :40])
+    assert (lit[:, :, 24:, 40:] > dark[:, :, 24:, 40:] + 0.02).all()
+
+
+def test_patches_of_sun_are_kept_by_day_and_gone_at_night():
+    rng = torch.Generator().manual_seed(0)
+    many = Scene(*(getattr(scene(), name).repeat(16, 1, 1, 1) for name in Scene.__annotations__))
+    sunny, shade = augment.dappled(many, rng)
+    changed = (to_linear(sunny.picture) > shade + 0.02).any(1).any(1).any(1)
+    assert 0 < changed.sum() < 16
+    assert augment.shaded(sunny, shade, 0.0) is sunny
+    assert torch.allclose(augment.shaded(sunny, shade, 1.0).picture, to_srgb(shade), atol=1e-6)
+    assert torch.equal(sunny.picture[~changed], to_srgb(to_linear(many.picture))[~changed])
+
+
+def test_an_evening_is_darker_and_its_lamps_are_known(monkeypatch):
+    monkeypatch.setattr(augment, "EVENING", 1.0)
+    plain = scene()
+    hung = augment.hung(plain, torch.Generator().manual_seed(1))
+    assert hung.picture[..., :24, :].median() < plain.picture[..., :24, :].median()
+    assert hung.lamps.sum() > plain.lamps.sum()
+    assert (hung.glow >= plain.glow).all()
 
 
 def test_srgb_round_trip():
