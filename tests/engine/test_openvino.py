@@ -144,7 +144,7 @@ def test_what_is_faster_is_chosen_if_it_is_accurate(tmp_path, monkeypatch, error
     monkeypatch.setenv("DNIRENDER_CACHE", str(tmp_path))  # nothing is known from other tests
 
     def time_frames(executor, *_):
-        [worker] = executor.workers
+        worker = executor.workers[0]
         return compiled if isinstance(worker._executor._model._model, CompiledModel) else 2.0
 
     monkeypatch.setattr(backend_trial, "time_frames", time_frames)

@@ -135,16 +135,17 @@ def test_arguments_are_checked_when_it_is_made(job):
 
 
 PROGRAM = """
-import sys, threading
+import sys, threading, time
 from dnirender import Preset, Render
 from pathlib import Path
 endpoints = [{"name": Path(file).stem, "weights": file} for file in sys.argv[3:]]
 preset = Preset.checked({"name": "test", "network": {"endpoints": endpoints}}, "test")
-reached, ended = threading.Event(), threading.main_thread().join
+reached = threading.Event()
 def progress(now):
     if now.done == 9 and now.alpha:
         reached.set()
-        ended()  # the main thread ends while this frame is in progress
+        while not threading._SHUTTING_DOWN:  # the main thread ends while this frame is in progress
+            time.sleep(0.01)
 running = Render(sys.argv[1], sys.argv[2], preset=preset, segment_frames=4, progress=progress).start()
 assert reached.wait(60)
 if FAILS:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import sys
 import threading
 from collections.abc import Callable
@@ -55,6 +56,10 @@ class Render:
         """Begins to render. UsageError: it has begun already; a render runs once."""
         if self._thread is not None:
             raise UsageError("start: this render has begun already; make another one")
+        # Thread pools refuse work when the main thread ends, before other threads are joined. Handlers run in reverse
+        # order: this one, registered after that of the pools, runs before. There is no public function for it.
+        importlib.import_module("concurrent.futures.thread")
+        threading._register_atexit(self._end_with_process)  # pyright: ignore
         self._thread = threading.Thread(target=self._run, name="dnirender")
         self._thread.start()
         return self
@@ -123,6 +128,9 @@ class Render:
             self._listener(now)
 
     def _is_cancelled(self) -> bool:
-        # The interpreter waits for this thread before it ends; an error that ended the main thread is in `sys`.
-        abandoned = not threading.main_thread().is_alive() and getattr(sys, "last_value", None) is not None
-        return self._cancelled.is_set() or abandoned or self._cancelled_by()
+        return self._cancelled.is_set() or self._cancelled_by()
+
+    def _end_with_process(self) -> None:
+        if getattr(sys, "last_value", None) is not None:  # the error that ends the main thread
+            self.cancel()
+        self._finished.wait()

@@ -83,7 +83,7 @@ def _measured(job: Job) -> BenchmarkResult:
         networks=round(networks * 1e3, 2),
         rest=round(rest * 1e3, 2),
         fps=round(1 / whole, 2),
-        bound="the networks" if networks > rest else "decoding and encoding",
+        bound="the networks" if round(networks * 1e3, 2) > round(rest * 1e3, 2) else "decoding and encoding",
         startup=round(startup, 2),
         device=str(engine.device),
         dtype=engine.dtype,
