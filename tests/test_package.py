@@ -28,8 +28,10 @@ timeline: easing expression keyframes mixture parser timeline
 preset: yaml_file preset
 media: truncation colorspace channels timecode containers resize luma pixel_formats images
 decoding: timestamps deinterlace image_header metadata reorder concealment packets tonemap scan source still webp video open clip
-networks: pixel_shuffle signatures wrappers checkpoint architectures.gain architectures.compact architectures.paint architectures.relight
-    network registry weights loading modules
+networks: pixel_shuffle signatures wrappers onnx_weights checkpoint architectures.gain architectures.compact architectures.paint architectures.relight
+    architectures.transformer_net architectures.fast_style_transfer architectures.fast_neural_style
+    architectures.resnet_generator architectures.unet_generator architectures.dncnn network registry detected weights loading modules
+models: files family groups combining inspection
 layout: drawing contact_sheet alpha_track panels
 encoding: provenance image_record segment_file transcode stream_plan stream_copy sink encoders image_sequence animation video boomerang
     output
@@ -40,7 +42,7 @@ jobs: disk_space workspace options constant_rate job frame_selection plan verify
 train: losses subspace features recipe report task loop data.photos data.relighting data.drawing data.scenes.canvas
     data.scenes.lights data.scenes.photographs data.scenes.houses data.scenes.objects data.scenes.street data.augment data.batches
     tasks.relight tasks.sketch tasks.style tasks.detail add_endpoint
-cli: start signals default_command app presets options output info verify train sheet render bench main
+cli: start signals default_command app presets options output info verify train model sheet render bench main
 """
 
 # Third-party libraries and the rooms, or modules, that may import them.
@@ -48,10 +50,11 @@ HOMES = {
     "numpy": "base media decoding layout encoding jobs engine train",
     "av": "base media decoding encoding jobs",
     "cv2": "media decoding layout encoding networks jobs train",
-    "torch": "networks engine train cli.train",
-    "safetensors": "networks.checkpoint train",
+    "torch": "networks models engine train cli.train",
+    "safetensors": "networks.checkpoint models.files train",
     "spandrel": "networks.loading train.tasks.detail",
     "openvino": "engine.openvino",
+    "onnx": "networks.onnx_weights",
     "pydantic": "options preset jobs.options cli.options encoding.provenance train.recipe",
     "ruamel": "yaml_file train.report",
     "filelock": "jobs.workspace",
@@ -236,6 +239,8 @@ def test_the_architecture_page_shows_every_room_and_every_arrow():
         ["missing.mp4"],
         ["train", "--help"],
         ["train", "nothing"],
+        ["model", "--help"],
+        ["model", "mix", "a.pth", "-o", "b.pth"],
     ],
     ids=" ".join,
 )

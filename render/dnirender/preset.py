@@ -38,7 +38,9 @@ class Endpoint(_Model):
 
     name: str = Field(pattern=r"^\w[\w.-]*$", max_length=64, description="What keyframes and panels call it.")
     weights: Path = Field(description="A checkpoint (.safetensors, .pth, .pt), relative to the preset's folder.")
-    identity: bool = Field(False, description="Whether it renders the picture itself, so that `strength` fades to it.")
+    identity: bool = Field(
+        default=False, description="Whether it renders the picture itself, so that `strength` fades to it."
+    )
 
     @field_validator("weights")
     @classmethod

@@ -96,7 +96,7 @@ def test_json_is_one_object_and_the_only_thing_on_standard_output(here, capsys):
     report = json.loads(out)
     assert (code, err) == (0, "")
     assert report.keys() == {
-        "input", "output", "frames", "resumed", "seconds", "fps", "device", "dtype", "backend", "workers", "tile", "weight_writes", "streams", "warnings", "phases",
+        "input", "output", "frames", "resumed", "seconds", "fps", "device", "dtype", "backend", "workers", "tile", "weight_writes", "streams", "warnings", "phases", "repeated", "dropped",
     }  # fmt: skip
     assert list(report["phases"]) == ["loading", "choosing", "rendering", "joining"]
     assert sum(report["phases"].values()) >= report["seconds"] > 0
@@ -364,7 +364,7 @@ def test_bad_input_is_told_in_one_line_with_its_exit_code(here, capsys, argument
     found, out, err = dnirender(capsys, *arguments)
     assert message in err
     assert (found, out) == (code, "")
-    last = err.splitlines()[-1]
+    last = [line for line in err.splitlines() if not line.startswith("  ")][-1]  # misfits are described under it
     assert last.startswith("error: ") and message in last
     assert sorted(path.name for path in here.iterdir()) == before
 

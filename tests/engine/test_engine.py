@@ -360,10 +360,11 @@ def test_a_x4_transition_renders():
 
 
 @needs_models
-@pytest.mark.parametrize("name", ["dncnn_color_sigma15", "dncnn_gray_sigma15"])
-def test_denoisers_denoise(name):
+@pytest.mark.parametrize(("name", "channels"), [("dncnn_color_sigma15", 3), ("dncnn_gray_sigma15", 1)])
+def test_denoisers_denoise_color_or_luma(name, channels):
     engine = cpu(*load({"a": MODELS / f"{name}.pth"}))
     clean = np.full((24, 31, 3), (180, 90, 60), np.uint8)
-    noisy = (clean + np.random.default_rng(0).normal(0, 15, clean.shape)).round().clip(0, 255).astype(np.uint8)
+    noise = np.random.default_rng(0).normal(0, 15, (24, 31, channels))
+    noisy = (clean + noise).round().clip(0, 255).astype(np.uint8)
     error = np.abs(engine.render(noisy, (1.0,)).astype(int) - clean).mean()
     assert error < 0.4 * np.abs(noisy.astype(int) - clean).mean()

@@ -73,6 +73,7 @@ def networks(kind):
     make, metadata = {
         "paint": (lambda: PaintNet((16, 16, 16), (1, 1, 1)), OURS | {"multiple": 8}),
         "relight": (lambda: RelightNet((16, 16, 16)), OURS | {"multiple": 32}),
+        "grained": (lambda: RelightNet((16, 16), grain=True), OURS | {"multiple": 32}),
         "compact": (
             small_compact,
             {"call": compact.forward_unshuffled, "shuffle_factors": (1, 2), "scale": 2, "fp32_input": True},
@@ -93,7 +94,7 @@ def engines(kind):
 
 
 @pytest.mark.parametrize("depth", [np.uint8, np.uint16])
-@pytest.mark.parametrize("kind", ["paint", "relight", "compact", "tied", "gray"])
+@pytest.mark.parametrize("kind", ["paint", "relight", "grained", "compact", "tied", "gray"])
 def test_it_equals_pytorch_under_every_alpha(kind, depth):
     fast, plain = engines(kind)
     fast.autotune(37, 44, 1, 8 * np.dtype(depth).itemsize)
@@ -139,7 +140,9 @@ def test_a_short_job_is_not_worth_compiling(monkeypatch):
 @pytest.mark.parametrize(
     ("error", "compiled", "chosen"), [(0.0, 1.0, "openvino"), (0.0, 3.0, "torch"), (0.1, 1.0, "torch")]
 )
-def test_what_is_faster_is_chosen_if_it_is_accurate(monkeypatch, error, compiled, chosen):
+def test_what_is_faster_is_chosen_if_it_is_accurate(tmp_path, monkeypatch, error, compiled, chosen):
+    monkeypatch.setenv("DNIRENDER_CACHE", str(tmp_path))  # nothing is known from other tests
+
     def time_frames(executor, *_):
         [worker] = executor.workers
         return compiled if isinstance(worker._executor._model._model, CompiledModel) else 2.0

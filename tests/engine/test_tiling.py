@@ -37,11 +37,13 @@ def compact(folder, scale=1, features=8, layers=3):
     return load({"a": folder / "compact.pth"})[0]
 
 
-def relight(widths=(4, 4)):
+def relight(widths=(4, 4), *, grain=False):
     """A RelightNet whose receptive radius fits small frames, far from the identity."""
     torch.manual_seed(0)
-    net = RelightNet(widths)
+    net = RelightNet(widths, grain=grain)
     nn.init.normal_(net.last.weight, 0, 0.1)
+    if grain:
+        nn.init.normal_(net.stem.grain)
     return Network("relight", net, multiple=net.multiple, fp32_input=True)
 
 
@@ -239,12 +241,13 @@ def test_a_compact_net_in_tiles_equals_the_net_without_tiles(tmp_path, scale, dt
         assert alike(network, picture(height, width, dtype), tile, radius)
 
 
+@pytest.mark.parametrize("grain", [False, True])
 @pytest.mark.parametrize("dtype", [np.uint8, np.uint16])
 @pytest.mark.parametrize(
     ("height", "width", "tile"), [(231, 150, (160, 150)), (129, 255, (129, 192)), (225, 193, (160, 192))]
 )
-def test_relight_in_tiles_equals_relight_without_tiles(height, width, tile, dtype):
-    network = relight()
+def test_relight_in_tiles_equals_relight_without_tiles(height, width, tile, dtype, grain):
+    network = relight(grain=grain)
     radius = receptive_radius(network)
     assert radius is not None
     assert alike(network, picture(height, width, dtype), tile, radius)

@@ -175,6 +175,26 @@ def test_sheets_show_the_weakened_effect(tmp_path, clip, endpoints, monkeypatch)
         assert same(kept, [with_chroma(image, full[0], matrix) for image in full])
 
 
+def test_previews_keep_colors_and_are_weakened(tmp_path, clip, endpoints, monkeypatch):
+    from dnirender.jobs import preview
+
+    shown = []
+    monkeypatch.setattr(preview, "stills", lambda images, *_: shown.append(images) or images[0])
+
+    def images(**options):
+        job = make_job(clip, tmp_path / "a.mkv", preset_of(endpoints), keyframes="0:0, end:1", **EXACT, **options)
+        preview.make_preview(job.override(overwrite=True))
+        return shown[-1]
+
+    plain, half, kept = images(), images(strength=0.5), images(keep_colors=True)
+    source = made(clip, tmp_path / "b", endpoints, keyframes="0:day")
+    matrix = make_plan(make_job(clip, tmp_path / "x.mkv", preset_of(endpoints))).source.metadata.color.matrix
+    middle = (source[-1].astype(int) + plain[-1]) / 2
+    assert np.abs(half[-1] - middle)[plain[-1] > 0].max() <= 1
+    assert np.array_equal(kept[-1], with_chroma(plain[-1], source[-1], matrix))
+    assert not same(kept, plain)
+
+
 def test_an_unknown_option_is_still_unknown(endpoints):
     with pytest.raises(UsageError, match="strenght: unknown option; did you mean strength"):
         make_job("x.mp4", "y.mp4", preset_of(endpoints), strenght=1)

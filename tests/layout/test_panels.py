@@ -221,7 +221,7 @@ def test_the_curve_spans_the_height_between_the_endpoints_in_use():
     np.testing.assert_array_equal(
         AlphaTrack(ten, [(time, ten[frame]) for time, frame in keys]).draw(640, 64, 0.5), plain
     )
-    three = [(1, 0, 0, 0, 0), (0, 0, 1, 0, 0), (0, 0, 0, 0, 1)]
+    three = [(1, 0, 0, 0, 0), (0, 1, 0, 0, 0), (0, 0, 0, 0, 1)]
     dense = [(1, 0, 0), (0, 1, 0), (0, 0, 1)]
     np.testing.assert_array_equal(AlphaTrack(three, []).draw(640, 64, 0), AlphaTrack(dense, []).draw(640, 64, 0))
 

@@ -170,8 +170,6 @@ def test_other_files_are_refused_with_a_reason(tmp_path):
 
 CONVERTED = "expected the PyTorch weights it was converted from (.pth, .safetensors)"
 KINDS = {
-    b"\x08\x08\x12\x07pytorch\x1a\x051.8.1": f"is an ONNX model; {CONVERTED}",
-    b"\x08\x07:\xf0\x01\n\x10": f"is an ONNX model; {CONVERTED}",
     b"7767517\n75 83\nInput": f"is an ncnn network (.param); {CONVERTED}",
     b"\x47\x6b\x30\x01\x12\x34\x56\x78": f"is ncnn weights (.bin); {CONVERTED}",
     b"<!DOCTYPE html><html>": "is an HTML page, such as a download or login page; download the file itself",

@@ -29,8 +29,8 @@ def _seeded():
     torch.manual_seed(0)
 
 
-def small_net(widths=(16, 16, 16)):
-    net = RelightNet(widths)
+def small_net(widths=(16, 16, 16), *, grain=False):
+    net = RelightNet(widths, grain=grain)
     torch.nn.init.normal_(net.last.weight, std=0.05)
     return net
 
@@ -74,8 +74,22 @@ def test_a_shift_by_the_multiple_shifts_the_output():
     torch.testing.assert_close(a[:, :, inside], b[:, :, inside.start + step : inside.stop + step])
 
 
-def test_from_state_dict_rebuilds_the_network():
-    net, x = small_net((16, 32, 16)), torch.rand(1, 3, 32, 32)
+def test_the_grain_stays_while_the_picture_moves():
+    net, period = RelightNet((16, 16, 16), grain=True), RelightNet.multiple
+    torch.nn.init.normal_(net.last.weight, std=0.05)
+    torch.nn.init.normal_(net.stem.grain)
+    with torch.no_grad():
+        out = net(torch.full((1, 3, 12 * period, 12 * period), 0.5))[
+            ..., 5 * period : 7 * period, 5 * period : 7 * period
+        ]
+    torch.testing.assert_close(out[..., :period, :period], out[..., period:, period:])
+    assert out.std() > 0.01
+    assert (out[..., :period, :] - out[..., 8 : period + 8, :]).std() > 0.01
+
+
+@pytest.mark.parametrize("grain", [False, True])
+def test_from_state_dict_rebuilds_the_network(grain):
+    net, x = small_net((16, 32, 16), grain=grain), torch.rand(1, 3, 32, 32)
     again = from_state_dict({k: v.half() for k, v in net.state_dict().items()})
     assert again.widths == net.widths
     assert next(again.parameters()).dtype == torch.float16

@@ -10,7 +10,9 @@ import torch
 
 from dnirender.errors import TrainingError
 from dnirender.media.images import write_png
-from dnirender.train.data.drawing import INK, NAMES, PATH, PENCIL, PHOTO, WATERCOLOR, draw, mixed, study
+from dnirender.train.data.drawing import INK, NAMES, PATH, PENCIL, PERIOD, PHOTO, WATERCOLOR, draw, mixed, study
+from dnirender.train.data.relighting import to_linear
+from dnirender.train.losses import LUMA
 from dnirender.train.recipe import Recipe
 from dnirender.train.tasks.sketch import Sketch
 
@@ -52,9 +54,9 @@ def test_drawings_are_of_the_size_and_range_of_pictures_and_always_the_same(name
 
 
 @pytest.mark.parametrize("name", MEDIA)
-def test_a_moved_picture_is_the_same_drawing_moved(name):
+def test_a_picture_moved_by_periods_of_the_paper_is_the_same_drawing_moved(name):
     image = np.pad(picture(), ((80, 80), (80, 80), (0, 0)), "reflect")
-    y, x = 5, 7
+    y, x = PERIOD, 2 * PERIOD
     whole = drawn(image, MEDIA[name])[64 + y : -64, 64 + x : -64]
     moved = drawn(image[y:, x:], MEDIA[name])[64:-64, 64:-64]
     assert abs(whole - moved).mean() < 0.002
@@ -83,6 +85,45 @@ def test_contours_are_drawn_where_the_picture_has_edges():
     radius = np.hypot(y - 48, x - 64)
     assert ink[abs(radius - 29) < 2].min() < 0.3
     assert np.median(ink[radius > 40]) > 0.5
+
+
+@pytest.mark.parametrize("name", ["pencil", "watercolour"])
+def test_skin_keeps_its_relative_lightness(name):
+    """Render over photo of linear luminance: the same within 15 % from very dark to light skin, and the same hue."""
+    skin = np.array([(56, 38, 32), (92, 56, 40), (141, 85, 54), (198, 134, 100), (226, 178, 150)], np.float32) / 255
+    rows = [drawn(np.broadcast_to(tone, (64, 64, 3)).copy(), MEDIA[name]) for tone in skin]
+    light = [
+        float(to_linear(torch.from_numpy(np.ascontiguousarray(p))).mean((0, 1)) @ torch.tensor(LUMA))
+        for pair in zip(rows, skin[:, None, None], strict=True)
+        for p in pair
+    ]
+    gains = np.array(light[::2]) / light[1::2]
+    assert gains.max() < 1.15 * gains.min()
+    if name == "watercolour":
+        means = np.stack([row.mean((0, 1)) for row in rows])
+        assert (np.diff(means, axis=1) < 0).all()  # red over green over blue: no purple
+
+
+def test_ink_is_ink_or_paper_with_a_hard_edge_between():
+    ink = drawn(picture(), INK).mean(2)
+    dark, light = np.mean(INK.shade), np.mean(INK.paper)
+    between = (ink > dark + 0.1) & (ink < light - 0.1)
+    boundary = abs(np.diff(ink > 0.5, axis=0)).sum() + abs(np.diff(ink > 0.5, axis=1)).sum()
+    assert boundary > 1000
+    assert between.sum() < 1.6 * boundary
+
+
+def test_hatching_grows_wider_as_the_tone_falls():
+    cover = [1 - drawn(np.full((64, 64, 3), tone, np.float32), INK).mean() for tone in (0.8, 0.6, 0.45, 0.3, 0.2, 0.05)]
+    assert (np.diff(cover) > 0.04).all()
+
+
+@pytest.mark.parametrize("name", ["pencil", "watercolour"])
+def test_the_bright_side_of_an_edge_has_no_rim(name):
+    image = np.full((128, 128, 3), 0.35, np.float32)
+    image[:, 64:] = 0.65
+    columns = drawn(image, MEDIA[name]).mean((0, 2)).reshape(-1, 8).mean(1)[8:]
+    assert columns.max() < columns[3:].mean() + 0.02
 
 
 @pytest.mark.parametrize("first", range(3))

@@ -21,7 +21,7 @@ from dnirender.networks.architectures import paint
 from dnirender.preset import Preset
 from dnirender.train import add_endpoint, loop
 from dnirender.train.features import DISTILLED, Moments, distilled_vgg19, gram
-from dnirender.train.losses import lattice, periodicity, plainness
+from dnirender.train.losses import blotchiness, lattice, periodicity, plainness
 from dnirender.train.recipe import Recipe
 from dnirender.train.subspace import Subspace
 from dnirender.train.task import Task
@@ -83,6 +83,15 @@ def test_a_mixture_is_the_mixture_of_the_endpoints():
     for name, value in space.at(mix).items():
         wanted = sum(share * end[name] for share, end in zip(mix, ends, strict=True))
         torch.testing.assert_close(value, wanted, atol=1e-6, rtol=1e-5)
+
+
+def test_what_starting_weights_lack_stays_as_it_was_initialised():
+    run = loop.Run(Target(recipe(STAGES)), CPU)
+    initial = {name: value.detach().clone() for name, value in run.space.base.items()}
+    weights = {name: torch.full_like(value, 7.0) for name, value in initial.items() if name != "first.bias"}
+    run.begin_at([weights] * 3)
+    for name, value in run.space.endpoint(1).items():
+        assert torch.equal(value, initial[name] if name == "first.bias" else weights[name])
 
 
 def draws(stage, goals=3, count=400):
@@ -367,6 +376,14 @@ def test_moments_of_earlier_steps_count_and_the_gradient_is_that_of_this_batch(s
     other.restore(task.state())
     last = (0.0, 1.0), (dark, dark, *NO_MOVE)
     assert other.loss(lambda _: dark, *last)["style"] == task.loss(lambda _: dark, *last)["style"]
+
+
+def test_blotches_are_changes_of_color_that_the_picture_has_not():
+    plain, half = torch.full((1, 3, 64, 64), 0.5), torch.full((1, 3, 64, 64), 0.5)
+    half[:, 0, :, 32:] = 0.9
+    assert blotchiness(half, plain) > 10 * blotchiness(half, half)
+    strokes = plain + 0.2 * (-1.0) ** torch.arange(64)
+    assert blotchiness(strokes, plain) == pytest.approx(0, abs=1e-6)
 
 
 def test_the_lattice_is_what_repeats_with_the_strides_and_nothing_else():

@@ -17,7 +17,7 @@ from dnirender.engine import openvino
 from dnirender.engine.calibration import GRAPH_SECONDS, SIDE, best_time, calibration_image
 from dnirender.engine.configuration import MAX_ERROR, EngineConfiguration, endpoint_alphas
 from dnirender.engine.cpu import CompiledModel
-from dnirender.engine.device import one_thread
+from dnirender.engine.device import device_name, one_thread
 from dnirender.engine.executor import Executor, Model, forget_weights
 from dnirender.engine.measurements import Measured, MeasurementCache
 from dnirender.engine.memory import MemoryPlanner, is_out_of_memory
@@ -206,7 +206,7 @@ class BackendTrial:
 def details_of(configuration: EngineConfiguration, workload: Workload) -> dict[str, Any]:
     """What measurements of backends depend on, beside the network."""
     return {
-        "device": str(configuration.device),
+        "device": device_name(configuration.device),
         "dtype": configuration.dtype,
         "threads": configuration.threads,
         "workers": configuration.workers,

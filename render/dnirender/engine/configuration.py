@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from dnirender.engine.calibration import SIDE, calibration_image
-from dnirender.engine.device import fast_dtypes, one_thread
+from dnirender.engine.device import device_name, fast_dtypes, one_thread
 from dnirender.engine.measurements import MeasurementCache
 from dnirender.engine.torch_model import DTYPES, TorchModel
 from dnirender.errors import UsageError
@@ -58,7 +58,7 @@ def _recall(
     network: Network, path: WeightPath, device: torch.device, requested: str, cache: MeasurementCache
 ) -> tuple[str, str]:
     """What `_measure_dtypes` finds, or has found before."""
-    name = torch.cuda.get_device_name(device) if device.type == "cuda" else "cpu"
+    name = device_name(device)
     found = cache.read("dtype", device=name, requested=requested)
     if found.get("dtype") in DTYPES and isinstance(found.get("reason"), str):
         return found["dtype"], found["reason"]

@@ -38,6 +38,11 @@ def choose_device(name: str) -> torch.device:
     return torch.device("cuda", int(number))
 
 
+def device_name(device: torch.device) -> str:
+    """What tells a device from others that were in its place: the model of a GPU; `cpu`."""
+    return torch.cuda.get_device_name(device) if device.type == "cuda" else "cpu"
+
+
 def fast_dtypes(device: torch.device) -> list[str]:
     """The dtypes that the hardware computes faster than fp32, the most accurate first."""
     if device.type == "cuda":

@@ -59,7 +59,14 @@ class MeasurementCache:
         if not self._cache.is_on:
             return {}
         network, path = self._network, self._path
-        properties = [network.architecture, network.scale, network.channels, network.multiple, network.minimum]
+        properties = [
+            network.architecture,
+            network.scale,
+            network.channels,
+            network.luma,
+            network.multiple,
+            network.minimum,
+        ]
         structure = [*properties, network.shuffle_factors, str(network.module), path.names, path.layout]
         return {
             "machine": _machine(),

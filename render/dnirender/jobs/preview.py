@@ -16,6 +16,7 @@ from dnirender.jobs.prepare import autotune, load_engine
 from dnirender.layout.contact_sheet import stills
 from dnirender.media import resize
 from dnirender.media.images import write_png
+from dnirender.media.luma import with_chroma
 from dnirender.progress import ProgressTracker
 
 WIDTH = 320  # of the frames that are rendered, at most
@@ -48,6 +49,8 @@ def make_preview(job: Job, progress: ProgressTracker | None = None) -> Sheet:
     batches = (Batch((frame,), alphas[number]) for frame, number in zip(scaled, numbers, strict=True))
     images = list[Image]()
     for batch, (image,) in engine(batches):
+        if job.preset.effect.keep_colors:
+            image = with_chroma(image, batch.frames[0].image, plan.source.metadata.color.matrix)
         images.append(image)
         progress.wrote(len(images), len(numbers), batch.alpha)
     seconds = plan.source.metadata.seconds

@@ -1,4 +1,4 @@
-"""Reads checkpoints (safetensors and torch.save) without running code from the file, and validates them."""
+"""Reads checkpoints (safetensors, torch.save, ONNX) without running code from the file, and validates them."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import re
 import warnings
 import zipfile
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, BinaryIO, cast
 
@@ -15,7 +15,8 @@ from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
 from dnirender.errors import ModelError
-from dnirender.networks.signatures import HEAD_BYTES, ZIP, describe_signature, is_safetensors
+from dnirender.networks.onnx_weights import read_onnx
+from dnirender.networks.signatures import HEAD_BYTES, ZIP, describe_signature, is_onnx, is_safetensors
 from dnirender.networks.wrappers import choose_weights, find_weights, keys_to_choose
 
 State = Mapping[str, Tensor]
@@ -40,17 +41,18 @@ class Checkpoint:
 
     `state` holds contiguous CPU tensors: floats as finite float32, integers in their own dtype. `unwrapped` is the key
     of the file under which the state dict was found, keys in one another joined by dots, None if the file is a bare
-    state dict. `others` are the file's other keys with weights.
+    state dict. `others` are the file's other keys with weights, `dtypes` those of the tensors in the file.
     """
 
     state: dict[str, Tensor]
     metadata: dict[str, str]
     unwrapped: str | None = None
     others: tuple[str, ...] = ()
+    dtypes: Mapping[str, torch.dtype] = field(default_factory=dict[str, torch.dtype])
 
 
 def load_state_dict(path: Path, key: str | None = None) -> Checkpoint:
-    """Reads a safetensors or `torch.save` file without running code from it.
+    """Reads a safetensors, `torch.save` or ONNX file without running code from it.
 
     Of several state dicts in a file it takes that under `key`, else the preferred one (see `wrappers`). A file that is
     a bare state dict has nothing to choose from, whatever `key` is.
@@ -64,8 +66,7 @@ def load_state_dict(path: Path, key: str | None = None) -> Checkpoint:
         signature = _read_signature(path)
         if kind := describe_signature(signature):
             raise ModelError(f"{path}: {kind}")
-        safetensors = is_safetensors(signature, path.suffix)
-        data, metadata = _read_safetensors(path) if safetensors else (_read_torch(path, signature), {})
+        data, metadata = _read(path, signature)
     except OSError as error:
         raise ModelError(f"{path}: cannot be read: {error.strerror or error}") from error
     data, unwrapped, others = _unwrap(path, data, key)
@@ -73,7 +74,14 @@ def load_state_dict(path: Path, key: str | None = None) -> Checkpoint:
     tensors = _only_tensors(path, data)
     _check_sizes(path, tensors)
     state = {name: _to_float32(path, name, tensor) for name, tensor in tensors.items()}
-    return Checkpoint(state, metadata, unwrapped, others)
+    return Checkpoint(state, metadata, unwrapped, others, {name: tensor.dtype for name, tensor in tensors.items()})
+
+
+def _read(path: Path, signature: bytes) -> tuple[object, dict[str, str]]:
+    """What the file holds, and its metadata."""
+    if is_safetensors(signature, path.suffix):
+        return _read_safetensors(path)
+    return read_onnx(path) if is_onnx(signature) else _read_torch(path, signature), {}
 
 
 def _read_signature(path: Path) -> bytes:

@@ -16,9 +16,10 @@ from torch.nn.modules.batchnorm import _BatchNorm  # pyright: ignore[reportPriva
 from dnirender.errors import ModelError, UsageError
 from dnirender.networks.architectures import compact
 from dnirender.networks.checkpoint import Checkpoint, State, load_state_dict
+from dnirender.networks.detected import find_detected
 from dnirender.networks.network import Network, call_module, call_unshuffled
 from dnirender.networks.registry import ARCHITECTURES, find_architecture, find_in_packages, short_message
-from dnirender.networks.weights import WeightPath, check_same_shapes
+from dnirender.networks.weights import MisfitError, WeightPath, check_same_shapes
 from dnirender.networks.wrappers import without_prefixes
 
 if TYPE_CHECKING:
@@ -46,7 +47,7 @@ def load(endpoints: Mapping[str, str | Path], *, weights_key: str | None = None)
     Raises:
         UsageError: there are no endpoints.
         ModelError: a file cannot be loaded (see `load_state_dict`), its architecture is unknown, or endpoints differ in
-            architecture, scale, channels, tensor names or shapes.
+            architecture, scale, channels, tensor names or shapes: then its notes say what the two files are.
     """
     if not endpoints:
         raise UsageError("endpoints: expected one weights file or more, got none")
@@ -55,18 +56,37 @@ def load(endpoints: Mapping[str, str | Path], *, weights_key: str | None = None)
     checkpoints = {name: load_state_dict(path, weights_key) for name, path in paths.items()}
     if weights_key is not None and all(checkpoint.unwrapped is None for checkpoint in checkpoints.values()):
         raise ModelError(f"weights_key={weights_key!r}: no file has several entries to choose from")
+    networks: dict[str, Network] = {}
+    try:
+        return _join(networks, paths, labels, checkpoints)
+    except MisfitError as error:
+        for name, label in labels.items():
+            if label in (error.first, error.other):
+                error.add_note(f"  {label}: {describe(checkpoints[name], networks.get(name))}")
+        raise
+
+
+def _join(
+    networks: dict[str, Network],
+    paths: Mapping[str, Path],
+    labels: Mapping[str, str],
+    checkpoints: Mapping[str, Checkpoint],
+) -> tuple[Network, WeightPath]:
+    """`load` of checkpoints; puts the networks that it builds into `networks`."""
     first, *others = paths
     architecture = checkpoints[first].metadata.get("architecture")
-    networks = {first: _build_found(paths[first], checkpoints[first], architecture)}
+    networks[first] = _build_found(paths[first], checkpoints[first], architecture)
     ready = _ready_states(networks[first].module, checkpoints)
     for name in others:
         if name in ready:
             continue
         networks[name] = _build_like(checkpoints[first], labels[first], paths[name], checkpoints[name], labels[name])
         if networks[name] != networks[first]:
-            raise ModelError(
+            raise MisfitError(
                 f"{labels[name]} does not fit {labels[first]}: it is {_describe(networks[name])}, "
-                f"expected {_describe(networks[first])}; endpoints must be fine-tuned from one another"
+                f"expected {_describe(networks[first])}; endpoints must be fine-tuned from one another",
+                labels[first],
+                labels[name],
             )
     for network in networks.values():
         deploy_batchnorm(network.module)
@@ -75,6 +95,21 @@ def load(endpoints: Mapping[str, str | Path], *, weights_key: str | None = None)
     notes = tuple(note for network in networks.values() for note in network.notes)
     network = replace(networks[first], notes=notes)
     return network, WeightPath(states, channels_last=network.channels_last)
+
+
+def build_network(path: Path, checkpoint: Checkpoint) -> Network:
+    """The network of one checkpoint with its weights; BatchNorm is as the file has it. ModelError: none fits."""
+    return _build_found(path, checkpoint, checkpoint.metadata.get("architecture"))
+
+
+def describe(checkpoint: Checkpoint, network: Network | None) -> str:
+    """What a file is, in part of a line: architecture, size, first layer."""
+    kind = _describe(network) if network else "weights of no known architecture"
+    count = sum(tensor.numel() for tensor in checkpoint.state.values())
+    name, tensor = next(
+        ((n, t) for n, t in checkpoint.state.items() if t.ndim > 1), next(iter(checkpoint.state.items()))
+    )
+    return f"{kind}, {count:,} numbers in {len(checkpoint.state)} tensors, such as {name} {list(tensor.shape)}"
 
 
 def _ready_states(module: nn.Module, checkpoints: Mapping[str, Checkpoint]) -> dict[str, State]:
@@ -152,6 +187,8 @@ def _build(path: Path, state: State, architecture: str | None) -> Network:
         return _from_ours(path, state, architecture)
     if registered := find_architecture(path, state, architecture):
         return registered.network(path, state)
+    if detected := find_detected(path, state, architecture):
+        return detected.network(path, state)
     try:
         return _from_spandrel(path, state)
     except _UnknownArchitectureError:
@@ -201,6 +238,7 @@ def _from_spandrel(path: Path, state: State) -> Network:
         square=size.square,
         supports_half=descriptor.supports_half,
         supports_bf16=descriptor.supports_bfloat16,
+        luma=channels == 1,
     )
 
 

@@ -8,6 +8,7 @@ from typing import Any
 
 import cv2
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
 from dnirender.errors import ModelError
@@ -15,6 +16,7 @@ from dnirender.networks.pixel_shuffle import CHANNELS, pixel_shuffle, pixel_unsh
 
 MAX_VALUES = {torch.uint8: 255.0, torch.uint16: 65535.0, torch.int32: 65535.0}
 OPENCV_DEPTHS = {torch.uint8: cv2.CV_8U, torch.uint16: cv2.CV_16U}
+LUMA = (0.299, 0.587, 0.114)  # of red, green and blue, BT.601
 TRIAL_SIDE = 32  # of the image that shows the scale of a network
 CHANNELS_LAST_MODULES = (nn.Conv2d, nn.ConvTranspose2d, nn.PReLU, nn.BatchNorm2d, nn.InstanceNorm2d, nn.GroupNorm)
 
@@ -35,7 +37,9 @@ class Network:
     maps n h/a w/a 3*a*a to n h/a w/a 3*b*b instead: pixel-unshuffled by a, to be pixel-shuffled by b, in the channel
     order of `pixel_shuffle`; then scale = b / a. Input sides must be multiples of `multiple`, at least `minimum`, and
     equal if `square`. With `fp32_input` the input stays float32 when the weights are bf16 or fp16; otherwise it is
-    converted to their dtype. `notes` say where in their files the weights were found, if not as plain state dicts.
+    converted to their dtype. A network with one channel gets red, green and blue as three images, or with `luma` their
+    luma alone: the change of it is added to the three colors, which keeps chroma. `notes` say where in their files the
+    weights were found, if not as plain state dicts.
     """
 
     architecture: str
@@ -50,6 +54,7 @@ class Network:
     supports_half: bool = True
     supports_bf16: bool = True
     fp32_input: bool = False
+    luma: bool = False
     notes: tuple[str, ...] = field(default=(), compare=False)
 
     @property
@@ -105,6 +110,8 @@ class Network:
 
     def _forward_nhwc(self, module: nn.Module, x: Tensor, dtype: torch.dtype) -> Tensor:
         """Runs the network on preprocessed input n h w c, float32 in 0..1; returns n h w c, float32, not clamped."""
+        if self.luma:
+            return self._forward_luma(module, x, dtype)
         x = x if self.fp32_input else x.to(dtype)
         n, height, width, _ = x.shape
         if self.shuffle_factors:
@@ -115,9 +122,23 @@ class Network:
             # A single-channel network processes red, green and blue as three images.
             y = self.call(module, planes.reshape(-1, self.channels, height, width))
             expected = (n * 3 // self.channels, self.channels, height * self.scale, width * self.scale)
+        self._check_shape(y, expected)
+        return (y if self.shuffle_factors else y.reshape(n, 3, *y.shape[2:]).permute(0, 2, 3, 1)).float()
+
+    def _forward_luma(self, module: nn.Module, x: Tensor, dtype: torch.dtype) -> Tensor:
+        """`_forward_nhwc` of a network that sees the luma alone."""
+        n, height, width, _ = x.shape
+        luma = (x * torch.tensor(LUMA, device=x.device)).sum(3)[:, None]
+        y = self.call(module, luma if self.fp32_input else luma.to(dtype))
+        self._check_shape(y, (n, 1, height * self.scale, width * self.scale))
+        colors = x.permute(0, 3, 1, 2) - luma
+        if self.scale > 1:
+            colors = F.interpolate(colors, scale_factor=float(self.scale), mode="bicubic", align_corners=False)
+        return (colors + y.float()).permute(0, 2, 3, 1)
+
+    def _check_shape(self, y: Tensor, expected: tuple[int, ...]) -> None:
         if y.shape != expected:
             raise ModelError(f"{self.architecture}: the output is {list(y.shape)}, expected {list(expected)}")
-        return (y if self.shuffle_factors else y.reshape(n, 3, *y.shape[2:]).permute(0, 2, 3, 1)).float()
 
 
 @torch.inference_mode()

@@ -48,16 +48,17 @@ class Architecture:
     name: str
     build: type[nn.Module] | Callable[[State], nn.Module]
     detect: Callable[[State], bool]
-    channels: int
-    multiple: int
-    minimum: int
-    square: bool
-    input_range: tuple[float, float]
-    output_range: tuple[float, float]
-    supports_half: bool
-    supports_bf16: bool
-    fp32_input: bool
-    package: str | None
+    channels: int = 3
+    multiple: int = 1
+    minimum: int = 0
+    square: bool = False
+    input_range: tuple[float, float] = (0, 1)
+    output_range: tuple[float, float] = (0, 1)
+    supports_half: bool = True
+    supports_bf16: bool = True
+    fp32_input: bool = False
+    package: str | None = None
+    luma: bool = False
 
     def __post_init__(self) -> None:
         _expect("name", self.name, "a text", _is_text(self.name))
@@ -93,6 +94,7 @@ class Architecture:
             supports_half=self.supports_half,
             supports_bf16=self.supports_bf16,
             fp32_input=self.fp32_input,
+            luma=self.luma,
         )
         return with_measured_scale(network, where)
 
@@ -163,7 +165,7 @@ def register_architecture(
 
 def find_architecture(path: Path, state: State, name: str | None) -> Architecture | None:
     """What the program registered and fits a state dict, whose metadata may name it. ModelError: several fit."""
-    return _choose(path, state, name, [found for found in _registered.values() if found.package is None])
+    return choose(path, state, name, [found for found in _registered.values() if found.package is None])
 
 
 def find_in_packages(path: Path, state: State, name: str | None) -> Architecture | None:
@@ -171,7 +173,7 @@ def find_in_packages(path: Path, state: State, name: str | None) -> Architecture
     for entry in entry_points(group=GROUP):
         if entry not in _loaded:
             _load(entry)
-    return _choose(path, state, name, [found for found in _registered.values() if found.package is not None])
+    return choose(path, state, name, [found for found in _registered.values() if found.package is not None])
 
 
 def _load(entry: EntryPoint) -> None:
@@ -188,9 +190,11 @@ def _load(entry: EntryPoint) -> None:
         _package.reset(token)
 
 
-def _choose(path: Path, state: State, name: str | None, known: Sequence[Architecture]) -> Architecture | None:
-    if named := next((found for found in known if found.name == name), None):
-        return named
+def choose(path: Path, state: State, name: str | None, known: Sequence[Architecture]) -> Architecture | None:
+    """The one of `known` that metadata names or that detects a state dict. ModelError: several detect it."""
+    named = [found for found in known if found.name == name]
+    if len(named) == 1:
+        return named[0]
     fitting = [found for found in known if _detects(path, found, state)]
     if len(fitting) > 1:
         names = ", ".join(found.name for found in fitting)

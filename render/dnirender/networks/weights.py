@@ -19,11 +19,19 @@ ALIGN = 64
 BLOCK = 1 << 17
 
 
+class MisfitError(ModelError):
+    """An endpoint does not fit the first one: both labels, for notes that say what the files are."""
+
+    def __init__(self, message: str, first: str, other: str) -> None:
+        super().__init__(message)
+        self.first, self.other = first, other
+
+
 def check_same_shapes(endpoints: Mapping[str, State]) -> None:
     """Checks that all endpoints have the tensor names, shapes and kinds (float or integer) of the first.
 
     Raises:
-        ModelError: they differ; the message lists the first three differences.
+        MisfitError: they differ; the message lists the first three differences.
     """
     (first, expected), *others = endpoints.items()
     for name, state in others:
@@ -32,7 +40,7 @@ def check_same_shapes(endpoints: Mapping[str, State]) -> None:
             more = f" (and {len(differences) - 3} more)" if len(differences) > 3 else ""
             summary = "; ".join(differences[:3])
             advice = "endpoints must be fine-tuned from one another"
-            raise ModelError(f"{name} does not fit {first}: {summary}{more}; {advice}")
+            raise MisfitError(f"{name} does not fit {first}: {summary}{more}; {advice}", first, name)
 
 
 def _differences(expected: State, state: State) -> Iterator[str]:

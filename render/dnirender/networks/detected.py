@@ -1,0 +1,93 @@
+"""Networks of others that spandrel does not have: they are built here, and detected by the names of their tensors."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from torch import nn
+
+from dnirender.networks.architectures import (
+    dncnn,
+    fast_neural_style,
+    fast_style_transfer,
+    resnet_generator,
+    transformer_net,
+    unet_generator,
+)
+from dnirender.networks.checkpoint import State
+from dnirender.networks.registry import Architecture, choose
+
+CODES = (0.0, 255.0)
+SIGNED = (-1.0, 1.0)
+
+
+def _architecture(
+    name: str, build: Callable[[State], nn.Module], detect: Callable[[State], bool], **properties: Any
+) -> Architecture:
+    return Architecture(name, build, detect, **properties)
+
+
+def _codes(name: str, module: Any) -> Architecture:
+    """A style network with values 0..255 on both sides."""
+    return _architecture(
+        name,
+        module.from_state_dict,
+        module.detect,
+        multiple=module.MULTIPLE,
+        minimum=module.MINIMUM,
+        input_range=CODES,
+        output_range=CODES,
+        fp32_input=True,
+    )
+
+
+def _unet(halvings: int) -> Architecture:
+    return _architecture(
+        f"pix2pix U-Net {2**halvings}",
+        unet_generator.from_state_dict,
+        partial(unet_generator.detect, halvings=halvings),
+        multiple=2**halvings,
+        minimum=2**halvings,
+        input_range=SIGNED,
+        output_range=SIGNED,
+        fp32_input=True,
+    )
+
+
+DETECTED = (
+    _codes("TransformerNet", transformer_net),
+    _codes("fast-style-transfer", fast_style_transfer),
+    _codes("fast-neural-style", fast_neural_style),
+    _architecture(
+        "CycleGAN ResNet",
+        resnet_generator.from_state_dict,
+        resnet_generator.detect,
+        multiple=resnet_generator.MULTIPLE,
+        minimum=resnet_generator.MINIMUM,
+        input_range=SIGNED,
+        output_range=SIGNED,
+        fp32_input=True,
+    ),
+    _unet(8),
+    _unet(7),
+    # The properties of spandrel's DnCNN, so that both can be mixed.
+    *(
+        _architecture(
+            "DnCNN",
+            dncnn.from_state_dict,
+            partial(dncnn.detect, channels=channels),
+            channels=channels,
+            luma=channels == 1,
+            supports_half=False,
+        )
+        for channels in (3, 1)
+    ),
+)
+
+
+def find_detected(path: Path, state: State, name: str | None) -> Architecture | None:
+    """The one of these that a state dict belongs to, by the names of its tensors, or that its metadata names."""
+    return choose(path, state, name, DETECTED)

@@ -1,0 +1,25 @@
+"""Every command of docs/models.md works."""
+
+import re
+import shlex
+
+import pytest
+import torch
+from safetensors.torch import load_file
+
+from dnirender.cli.main import main
+from support.clips import REPO, tiny_endpoints
+
+BLOCKS = re.findall(r"```sh\n(.*?)```", (REPO / "docs" / "models.md").read_text("utf-8"), re.S)
+COMMANDS = [shlex.split(line)[1:] for block in BLOCKS for line in block.splitlines()]
+
+
+@pytest.mark.parametrize("arguments", COMMANDS, ids=" ".join)
+def test_commands(tmp_path, monkeypatch, arguments, capsys):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "checkpoints").mkdir()
+    for name, path in tiny_endpoints(tmp_path, sharp=0.0, soft=-0.2).items():
+        torch.save(load_file(path), tmp_path / f"{name}.pth")
+        path.rename(tmp_path / "checkpoints" / path.name)
+    assert main(arguments) == 0, capsys.readouterr().err
+    assert "-o" not in arguments or (tmp_path / arguments[arguments.index("-o") + 1]).is_file()
