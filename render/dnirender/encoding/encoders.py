@@ -190,8 +190,9 @@ def check_container(spec: VideoSpec, container: str) -> ColorSpec:
             black = np.zeros((spec.height, spec.width, 3), np.uint8)
             frame = to_frame(black, spec.pix_fmt, spec.color)
             frame.pts, frame.time_base = 0, 1 / spec.rate
-            out.mux(stream.encode(frame))
-            out.mux(stream.encode(None))
+            for packet in [*stream.encode(frame), *stream.encode(None)]:
+                packet.dts = packet.pts  # x265 leaves the dts unset if it is flushed after a single frame
+                out.mux_one(packet)
             out.close()
     except (av.error.FFmpegError, ValueError) as error:
         reason = "; ".join(messages[:2]) or error_text(error)
