@@ -122,6 +122,8 @@ def test_what_comes_out_is_the_clip(tmp_path, case):
     hidden = sum(pts < 0 for pts in case.pts) if case.suffix in (".mp4", ".mov") else 0
     assert numbers == list(range(hidden, FRAMES))
     shift = min(0, times[0])  # no container that is written has frames before zero
+    if case.suffix == ".avi":  # which counts frames as they are shown; FFmpeg adds the delay of its decoder
+        shift = times[0]
     if case.suffix == ".ts":  # whose clock starts anywhere
         shift = times[0] if case.audio is None else min(times[0], start(source, "audio"))
     assert numbered(target)[0] == numbers
@@ -138,6 +140,6 @@ def test_what_comes_out_is_the_clip(tmp_path, case):
         assert sound_data(target) == sound_data(source)
         was, now = (start(path, "audio") - first for path, first in ((source, times[0]), (target, found[0])))
         assert abs(now - was) <= MILLISECOND
-    assert abs(lag(source, target)) <= 0.00101
+    assert abs(lag(source, target, later=-shift if case.suffix == ".avi" else 0)) <= 0.00101
     # Behind an edit list up to 80 ms lie hidden, which Matroska lets be heard before the first frame.
     assert abs(len(heard(target)[1]) - len(heard(source)[1])) <= 24000 * 0.085
