@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import itertools
 from collections.abc import Generator, Iterable, Iterator, Sequence
 from contextlib import closing
@@ -25,7 +26,7 @@ from dnirender.engine.measurements import MeasurementCache
 from dnirender.engine.memory import MemoryPlanner
 from dnirender.engine.memory_retry import MemoryRetry
 from dnirender.engine.torch_model import TorchModel
-from dnirender.errors import UsageError
+from dnirender.errors import RenderError, UsageError
 from dnirender.frames import Alpha, Batch, Frame, Image
 from dnirender.networks.network import Network
 from dnirender.networks.weights import WeightPath
@@ -104,7 +105,8 @@ class Engine:
         fit into memory, on the CPU as many workers as threads and memory allow, and PyTorch or OpenVINO.
 
         Speed is measured, so the choice may differ from run to run, and images with it within the allowed error. Frames
-        of other sizes are rendered by PyTorch. `enter` is told the phases "choosing" and "compiling".
+        of other sizes are rendered by PyTorch. Where nothing can be selected, PyTorch has as many workers as memory
+        allows. `enter` is told the phases "choosing" and "compiling".
         ModelError: OpenVINO was requested and cannot run the network, or is wrong. RenderError: no tile fits memory.
         """
         workload = _workload(height, width, count, depth)
@@ -114,7 +116,12 @@ class Engine:
         enter("choosing")
         self._tuned_for = None
         self._configuration, self._executor = self._base, self._build_executor(self._models)
-        self._configuration, self._executor = self._autotuner.choose(workload, enter)
+        try:
+            self._configuration, self._executor = self._autotuner.choose(workload, enter)
+        except RenderError:
+            with contextlib.suppress(RenderError):
+                self._configuration, self._executor = self._autotuner.default(workload)
+            raise
         self._tuned_for = workload
 
     def recall(self, height: int, width: int, count: int, depth: int = 8) -> None:
