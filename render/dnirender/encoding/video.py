@@ -150,8 +150,7 @@ class VideoSink:
             blank = np.zeros((self._spec.height, self._spec.width, 3), np.uint8)
             packets = [*encoder.encode(0, self.convert(blank)), *encoder.flush()]
             with self._open(io.BytesIO()) as (out, stream, copier):
-                with usual_scheduling():
-                    out.start_encoding()
+                _start(out)
                 for packet in packets:
                     av_packet = _muxable(packet)
                     av_packet.pts = av_packet.dts = self._times.pts[0]
@@ -247,8 +246,7 @@ class VideoSink:
         self, segments: SegmentReader, out: OutputContainer, stream: VideoStream, copier: StreamCopier | None
     ) -> None:
         times = self._times
-        with usual_scheduling():
-            out.start_encoding()
+        _start(out)
         if (stream.codec_context.extradata or b"") != segments.header:
             raise OutputError(
                 f"{self._target}: the encoder differs from the one of the finished segments; use restart=True"
@@ -291,6 +289,12 @@ class VideoSink:
             return frame_times_and_crc32(joined)
         except (MediaError, av.error.FFmpegError) as error:
             raise OutputError(f"{self._target}: cannot be read back ({error}); nothing was published") from error
+
+
+def _start(out: OutputContainer) -> None:
+    """Opens the encoder of the video, for its header, and writes the header of the file."""
+    with usual_scheduling():
+        out.start_encoding()
 
 
 def _muxable(packet: EncodedPacket) -> AvPacket[Any]:
