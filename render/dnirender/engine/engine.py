@@ -105,9 +105,8 @@ class Engine:
         fit into memory, on the CPU as many workers as threads and memory allow, and PyTorch or OpenVINO.
 
         Speed is measured, so the choice may differ from run to run, and images with it within the allowed error. Frames
-        of other sizes are rendered by PyTorch. Where nothing can be selected, PyTorch has as many workers as memory
-        allows. `enter` is told the phases "choosing" and "compiling".
-        ModelError: OpenVINO was requested and cannot run the network, or is wrong. RenderError: no tile fits memory.
+        of other sizes, and all after an error, are rendered by PyTorch. `enter` is told the phases "choosing" and
+        "compiling". ModelError: OpenVINO was requested and fails, or is wrong. RenderError: no tile fits memory.
         """
         workload = _workload(height, width, count, depth)
         if self._tuned_for is not None and self._tuned_for.covers(workload):

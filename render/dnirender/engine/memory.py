@@ -103,9 +103,7 @@ class MemoryPlanner:
             return None
         return self._split(height, width, self.tile)
 
-    def shrink(
-        self, limits: tuple[int | None, tuple[int, int] | None], count: int, height: int, width: int
-    ) -> bool:
+    def shrink(self, limits: tuple[int | None, tuple[int, int] | None], count: int, height: int, width: int) -> bool:
         """Halves the frames that are rendered at once, or, for a single one, the longer side of the tile, after memory
         ran out under `limits` for `count` frames of this size; False where nothing smaller is possible. Of workers that
         fail at the same time, the first one changes the limits, and all of them try again."""

@@ -168,7 +168,9 @@ def register_architecture(
 def identities() -> dict[str, str]:
     """What frames depend on, by the name of each architecture that the program registered: its settings, and the source
     of the module that builds it, or of the builder alone; empty where Python has neither."""
-    return {found.name: f"{_settings(found)} {_source(found.build)}" for found in _registered.values() if not found.package}
+    return {
+        found.name: f"{_settings(found)} {_source(found.build)}" for found in _registered.values() if not found.package
+    }
 
 
 def _settings(architecture: Architecture) -> str:
