@@ -540,11 +540,12 @@ def test_av1_takes_no_real_time_priority(tmp_path):
     def policies():
         return {os.sched_getscheduler(int(task.name)) for task in Path("/proc/self/task").iterdir()}
 
-    before = policies()
+    before = {os.SCHED_OTHER}
     encoder = sink.new_encoder()
     assert policies() == before
     del encoder
     sink.check()
+    assert policies() == before
     check_encoder(spec_of(steady(2), "libsvtav1", options={"preset": "12"}))
     deliver(sink, [paint(0), paint(1)], tmp_path)
     assert policies() == before
