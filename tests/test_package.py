@@ -24,8 +24,8 @@ MODULES["__init__"] = PACKAGE / "__init__.py"
 # modules before it in its own. `base` is what lies in the package's own folder.
 ORDER = """
 base: version errors options concurrency cache files frames progress
-timeline: easing expression keyframes mixture parser timeline
-preset: yaml_file preset
+timeline: easing expression keyframes mixture parser timeline tracks
+preset: yaml_file timeline_settings preset
 media: truncation colorspace channels timecode containers resize luma pixel_formats images
 decoding: timestamps deinterlace image_header metadata reorder concealment packets tonemap scan source still webp video open clip
 networks: pixel_shuffle signatures wrappers onnx_weights checkpoint architectures.gain architectures.compact architectures.paint architectures.relight

@@ -8,7 +8,7 @@ import torch
 from safetensors.torch import load_file
 
 from dnirender.cli.main import main
-from support.clips import REPO, tiny_endpoints
+from support.clips import REPO, make_clip, tiny_endpoints
 
 BLOCKS = re.findall(r"```sh\n(.*?)```", (REPO / "docs" / "models.md").read_text("utf-8"), re.S)
 COMMANDS = [shlex.split(line)[1:] for block in BLOCKS for line in block.splitlines()]
@@ -18,6 +18,7 @@ COMMANDS = [shlex.split(line)[1:] for block in BLOCKS for line in block.splitlin
 def test_commands(tmp_path, monkeypatch, arguments, capsys):
     monkeypatch.chdir(tmp_path)
     (tmp_path / "checkpoints").mkdir()
+    make_clip(tmp_path / "clip.mp4", size=(48, 32))
     for name, path in tiny_endpoints(tmp_path, sharp=0.0, soft=-0.2).items():
         torch.save(load_file(path), tmp_path / f"{name}.pth")
         path.rename(tmp_path / "checkpoints" / path.name)

@@ -161,6 +161,7 @@ SHEET_OPTIONS = (
         "strength",
         "keep_colors",
         "extrapolate",
+        "tracks",
         "video_stream",
         "ignore_errors",
         "deinterlace",
