@@ -143,12 +143,12 @@ def convert_command(
     check_target(output, overwrite=overwrite)
     found = load_state_dict(file, weights_key)
     if like is None:
-        _write(output, found.state, found.dtypes, found.metadata, dtype, overwrite)
+        write(output, found.state, found.dtypes, found.metadata, dtype, overwrite)
         return
     _, state = Family([like, file], weights_key).states()
     floats = [found.dtypes[name] for name, tensor in found.state.items() if tensor.is_floating_point()]
     kept = dict.fromkeys(state, max(set(floats), key=floats.count))
-    _write(output, state, kept, found.metadata, dtype, overwrite)
+    write(output, state, kept, found.metadata, dtype, overwrite)
 
 
 @app.command(name="mix")
@@ -267,10 +267,10 @@ def _family(files: Sequence[Path], weights_key: str | None, output: Path, overwr
 
 
 def _write_combined(output: Path, state: State, family: Family, dtype: str | None, overwrite: bool) -> None:
-    _write(output, state, family.first.dtypes, family.first.metadata, dtype, overwrite)
+    write(output, state, family.first.dtypes, family.first.metadata, dtype, overwrite)
 
 
-def _write(
+def write(
     output: Path,
     state: State,
     dtypes: Mapping[str, torch.dtype],
@@ -278,6 +278,7 @@ def _write(
     dtype: str | None,
     overwrite: bool,
 ) -> None:
+    """Writes a checkpoint and says so."""
     from dnirender.models.files import write_checkpoint
 
     write_checkpoint(output, state, dtypes=dtypes, dtype=dtype, metadata=metadata, overwrite=overwrite)
