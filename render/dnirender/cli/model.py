@@ -17,7 +17,7 @@ import typer
 from typer.core import TyperGroup
 
 from dnirender.cli.app import app as commands
-from dnirender.cli.options import AsJson, ModelsOption, PresetOption, choose_preset
+from dnirender.cli.options import AsJson, ModelsOption, PackOption, PresetOption, choose_preset
 from dnirender.cli.output import format_table
 from dnirender.errors import UsageError
 from dnirender.timeline.timeline import Timeline
@@ -239,13 +239,14 @@ def export_command(
     output: Output,
     preset: PresetOption = None,
     model: ModelsOption = None,
+    model_pack: PackOption = None,
     extrapolate: Extrapolate = False,
     dtype: DType = None,
     weights_key: Key = None,
     overwrite: Overwrite = False,
 ) -> None:
     """Write the weights at one alpha of a preset, or of networks of your own (-m), as a plain checkpoint."""
-    chosen = choose_preset(preset, model).preset
+    chosen = choose_preset(preset, model, model_pack).preset
     timeline = Timeline.parse(f"0:{alpha}", extrapolate=extrapolate)
     if len(timeline.keyframes) != 1:
         raise UsageError(f"--alpha {alpha}: expected one value, got {len(timeline.keyframes)}")

@@ -10,6 +10,7 @@ from typing import Any
 from torch import nn
 
 from dnirender.networks.architectures import (
+    conditional_style,
     dncnn,
     fast_neural_style,
     fast_style_transfer,
@@ -61,6 +62,14 @@ DETECTED = (
     _codes("TransformerNet", transformer_net),
     _codes("fast-style-transfer", fast_style_transfer),
     _codes("fast-neural-style", fast_neural_style),
+    _architecture(
+        "conditional style",
+        conditional_style.from_state_dict,
+        conditional_style.detect,
+        multiple=conditional_style.MULTIPLE,
+        minimum=conditional_style.MINIMUM,
+        fp32_input=True,
+    ),
     _architecture(
         "CycleGAN ResNet",
         resnet_generator.from_state_dict,
