@@ -28,7 +28,7 @@ def match(reference: State, other: State, groups: Sequence[ChannelGroup], seed: 
     ModelError: scipy is not installed.
     """
     try:
-        from scipy.optimize import linear_sum_assignment
+        from scipy.optimize import linear_sum_assignment  # pyright: ignore[reportMissingImports]
     except ImportError as error:
         raise ModelError(f"aligning networks needs the package scipy: pip install '{EXTRA}'") from error
     uses = _uses_by_tensor(groups)

@@ -126,7 +126,7 @@ class _Trace(TorchFunctionMode):
                 if isinstance(tensor, Tensor):
                     self.fix(tensor)
 
-    def _flow(self, func: Any, args: tuple[Any, ...], kwargs: Mapping[str, Any], output: Tensor) -> _Flow | None:
+    def _flow(self, func: Any, args: Sequence[Any], kwargs: Mapping[str, Any], output: Tensor) -> _Flow | None:
         """The channels of the output; None where they are not known."""
         name = getattr(func, "__name__", "").strip("_")
         if not args:
@@ -156,7 +156,7 @@ class _Trace(TorchFunctionMode):
             return flow if output.shape[1] == args[0].shape[1] else None
         return flow if name.rstrip("_") in _CHANNELWISE else None
 
-    def _convolution(self, name: str, args: tuple[Any, ...], kwargs: Mapping[str, Any], output: Tensor) -> _Flow | None:
+    def _convolution(self, name: str, args: Sequence[Any], kwargs: Mapping[str, Any], output: Tensor) -> _Flow | None:
         values = dict(zip(("input", "weight", "bias", "stride", "padding"), args, strict=False)) | dict(kwargs)
         groups = args[6] if len(args) > 6 else kwargs.get("groups", 1)
         flow, weight, bias = self.flows.get(id(values["input"])), values["weight"], values.get("bias")
@@ -181,7 +181,7 @@ class _Trace(TorchFunctionMode):
             start += space.size
         return True
 
-    def _concatenation(self, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> _Flow | None:
+    def _concatenation(self, args: Sequence[Any], kwargs: Mapping[str, Any]) -> _Flow | None:
         dim = args[1] if len(args) > 1 else kwargs.get("dim", 0)
         flows = [self.flows.get(id(tensor)) for tensor in args[0]]
         known = [flow for flow in flows if flow is not None]
