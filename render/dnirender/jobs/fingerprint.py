@@ -35,7 +35,7 @@ def job_fingerprint(plan: Plan) -> Fingerprint:
         if flag.fingerprint
     }
     if job.own_timeline:
-        sections["timeline"] = f"{job.own_timeline.keyframes} {job.own_timeline}"
+        sections["timeline"] = f"{job.own_timeline.keyframes} {job.own_timeline} {preset.timeline.tracks}"
     if own := _architectures():
         options["architectures"] = own
     times = short_sha256(repr(plan.source.metadata.pts).encode())
