@@ -102,11 +102,10 @@ class Engine:
 
     def autotune(self, height: int, width: int, count: int, depth: int = 8, enter: Enter | None = None) -> None:
         """Selects the fastest configuration for `count` frames of this size and bit depth: tiles if a frame does not
-        fit into memory, on the CPU as many workers as threads and memory allow, and PyTorch or OpenVINO.
-
-        Speed is measured, so the choice may differ from run to run, and images with it within the allowed error. Frames
-        of other sizes, and all after an error, are rendered by PyTorch. `enter` is told the phases "choosing" and
-        "compiling". ModelError: OpenVINO was requested and fails, or is wrong. RenderError: no tile fits memory.
+        fit into memory, on the CPU as many workers as threads and memory allow, and PyTorch or OpenVINO. Speed is
+        measured, so the choice may differ from run to run, and images with it within the allowed error. Frames of other
+        sizes, and all after an error, are rendered by PyTorch. `enter` is told the phases "choosing" and "compiling".
+        ModelError: OpenVINO was requested and fails, or is wrong. RenderError: no tile fits memory.
         """
         workload = _workload(height, width, count, depth)
         if self._tuned_for is not None and self._tuned_for.covers(workload):
