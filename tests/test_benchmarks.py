@@ -136,7 +136,7 @@ def test_memory(script, data, tmp_path, monkeypatch, capsys, name):
     assert set(json.loads(capsys.readouterr().out)) == {"before", "peak", "activations", "frame", "choice"}
 
 
-def test_start(script, data, tmp_path, monkeypatch, capsys):
+def test_start(script, data, tmp_path, monkeypatch):
     start = script("start")
     for name, value in {"SHORT": 2, "LONG": 4, "FIRST": (2,), "alternate": once}.items():
         monkeypatch.setattr(start, name, value)
@@ -150,14 +150,14 @@ def test_start(script, data, tmp_path, monkeypatch, capsys):
     monkeypatch.setattr(start, "output", output)
     monkeypatch.setattr(start, "seconds", lambda words, _: float(bool(run_here(words))))
     monkeypatch.setattr(start, "first_character", lambda words, _: float(bool(run_here(words))))
-    clip = data / "clips" / "road.mp4"
-    tables = [
-        start.start_table(clip, "detail", tmp_path, 32, 1),
-        start.estimate_table(clip, ["detail"], tmp_path, 32, 1),
-        start.first_table(start.long_clip(clip, tmp_path / "long.mp4", 5), "detail", tmp_path, 32, 1),
-    ]
-    page = start.markdown({"command": "", "rounds": 1, "versions": start.versions(), "tables": tables})
-    assert all(table["title"] in page for table in tables)
+    chosen = SimpleNamespace(presets="detail", data=data, width=32, rounds=1)
+    for kind in ("start", "estimate", "first"):
+        for table in start.tables_of(kind, chosen, tmp_path):
+            start.save(table, tmp_path / "start", 1)
+    page = (tmp_path / "start.md").read_text("utf-8")
+    assert all(
+        title in page for title in ("start: detail, road.mp4", "estimate: ", "first: detail, nothing remembered")
+    )
 
 
 # --- quality
