@@ -16,8 +16,9 @@ from typing import Annotated, Any, Literal, Self, cast
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
-from dnirender.errors import PresetError, with_notes
+from dnirender.errors import PresetError, UsageError, with_notes
 from dnirender.options import MAX_SHOWN, Flag, causes, first_error, offered, parse_pairs
+from dnirender.timeline.audio import AudioLevel, parse_audio
 from dnirender.timeline.easing import parse_easing, parse_number
 from dnirender.timeline.expression import VARIABLES
 from dnirender.timeline.timeline import Timeline
@@ -118,6 +119,18 @@ class TimelineSettings(_Model):
         False, description="Allow values outside 0..1 and negative weights."
     )
 
+    beat: Annotated[str | None, Flag("timeline", metavar="VALUE")] = Field(
+        None,
+        description="A value such as an endpoint's name to rise to at every beat of the clip's sound, from the first "
+        "endpoint; in place of keyframes.",
+    )
+    beat_attack: Annotated[float, Flag("timeline", metavar="SECONDS")] = Field(
+        0.05, ge=0.001, le=60, description="Seconds from the first endpoint to the value of a beat."
+    )
+    beat_decay: Annotated[float, Flag("timeline", metavar="SECONDS")] = Field(
+        0.4, ge=0.001, le=60, description="Seconds back to the first endpoint after a beat."
+    )
+
     @field_validator("keyframes", mode="before")
     @classmethod
     def _as_text(cls, keyframes: Any) -> Any:
@@ -129,11 +142,25 @@ class TimelineSettings(_Model):
     @model_validator(mode="after")
     def _parses(self) -> Self:
         parse_easing(self.easing)
-        self.parsed()
+        if self.beat is not None:
+            Timeline.parse(f"0:{self.beat}", extrapolate=self.extrapolate)
+        if self.audio is None:
+            self._parsed()
         return self
 
+    @property
+    def audio(self) -> AudioLevel | None:
+        """The loudness that the keyframes follow; None if they are keys."""
+        return parse_audio(self.keyframes)
+
     def parsed(self) -> Timeline:
-        """The timeline that the text means."""
+        """The timeline that the text means. UsageError: it follows a sound that has not been heard."""
+        if self.beat is not None or self.audio is not None:
+            wish = f"beat={self.beat!r}" if self.beat is not None else f"keyframes={self.keyframes!r}"
+            raise UsageError(f"{wish}: follows the sound of a clip; only a render of a clip hears it")
+        return self._parsed()
+
+    def _parsed(self) -> Timeline:
         return Timeline.parse(self.keyframes, easing=self.easing, loop=self.loop, extrapolate=self.extrapolate)
 
 

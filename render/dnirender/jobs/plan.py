@@ -23,8 +23,9 @@ from dnirender.errors import OutputError, UsageError
 from dnirender.files import sample_hash
 from dnirender.frames import Alpha
 from dnirender.jobs.constant_rate import constant_timing
-from dnirender.jobs.frame_selection import Selection, boomerang_order, select_frames, timing_and_range
+from dnirender.jobs.frame_selection import Selection, boomerang_order, rendered_range, select_frames, timing_and_range
 from dnirender.jobs.job import Job
+from dnirender.jobs.sound_keyframes import follow_sound
 from dnirender.jobs.workspace import was_delivered
 from dnirender.layout.panels import check_panels
 from dnirender.media.containers import CONTAINERS
@@ -44,6 +45,7 @@ class Plan:
     source_hash: the sampling hash of the input (`files.sample_hash`)
     size: (width, height) in pixels of the frames that the network receives
     streams: what is done with the other streams of the input
+    heard: what the keyframes were made from, if the sound of the input
     """
 
     job: Job
@@ -53,6 +55,7 @@ class Plan:
     size: tuple[int, int]
     streams: tuple[StreamPlan, ...]
     warnings: tuple[str, ...]
+    heard: str = ""
 
     @property
     def num_frames(self) -> int:
@@ -188,6 +191,8 @@ def make_plan(job: Job) -> Plan:
     streams = _streams(job, metadata)
     warnings = list(metadata.warnings)
     warnings += [str(stream) for stream in streams if stream.action != "copy" and stream.reason not in EXPECTED]
+    seconds = metadata.seconds
+    job, heard = follow_sound(job, seconds[slice(*rendered_range(job, seconds))])
     selection = select_frames(job, metadata)
     first, strength = job.preset.network.endpoints[0], job.preset.effect.strength
     if strength < 1 and not first.identity:
@@ -195,7 +200,7 @@ def make_plan(job: Job) -> Plan:
             f"strength={strength:g}: the rest is {first.name}, which this preset does not call the picture itself"
         )
     warnings += [f"{job.input.name}: made constant, {selection.constant_rate}"] if selection.constant_rate else []
-    warnings += [selection.track.unreached] if selection.track.unreached else []
+    warnings += [selection.track.unreached] if selection.track.unreached and not heard else []
     plan = Plan(
         job=job,
         source=source,
@@ -204,6 +209,7 @@ def make_plan(job: Job) -> Plan:
         size=scaled_size(job, metadata),
         streams=streams,
         warnings=tuple(warnings),
+        heard=heard,
     )
     if job.animated:
         check_rate(job.output, plan.times)
