@@ -57,7 +57,7 @@ def test_a_preset_that_follows_sound_says_so_until_it_is_heard():
     preset = Preset.load("day-to-night")
     for changes in ({"beat": "night"}, {"keyframes": "audio:low"}):
         follows = preset.override({"timeline": changes})
-        with pytest.raises(UsageError, match=r"(beat='night'|keyframes='audio:low'): follows the sound of a clip"):
+        with pytest.raises(UsageError, match=r"(beat='night'|keyframes='audio:low'): depends on a clip"):
             follows.timeline.parsed()
     with pytest.raises(UsageError, match="nigth|parse|unknown|expected"):
         preset.override({"timeline": {"beat": "0.5*"}})

@@ -1,4 +1,4 @@
-"""Laws of renders that follow the sound of their clip."""
+"""Laws of renders whose keyframes depend on the sound or the cuts of their clip."""
 
 from fractions import Fraction
 
@@ -57,7 +57,7 @@ def preset(tmp_path):
 def test_beats_are_keys_at_their_times(tmp_path, preset, name, sound):
     clip = musical_clip(tmp_path / name, sound=sound)
     plan = make_plan(make_job(clip, tmp_path / "out.mp4", preset, beat="night"))
-    assert plan.heard == "12 beats at 120.0 per minute"
+    assert plan.found == ("12 beats at 120.0 per minute",)
     peaks = [float(key.position.value) for key in plan.job.timeline.keyframes if "night" in key.text]
     assert np.abs(np.array(peaks) - np.arange(0.25, 5.9, 0.5)).max() < 0.01
     assert not any("not reached" in warning for warning in plan.warnings)
@@ -112,3 +112,43 @@ def test_samples_are_those_of_the_file(tmp_path):
     assert sound[RATE // 4 + 12] == pytest.approx(2**0.5 * np.exp(-12 / 500) * 30000 / 32768, abs=0.02)
     part = read_sound(clip, Fraction(1, 5), Fraction(1), RATE)
     assert np.allclose(part, sound[RATE // 5 : RATE])
+
+
+def scenes(path, lengths=(20, 15, 25)):
+    """A clip of scenes of one gray each."""
+    with av.open(str(path), "w") as out:
+        stream = out.add_stream("libx264", rate=25)
+        stream.width, stream.height, stream.pix_fmt = 64, 48, "yuv420p"
+        grays = [gray for scene, length in enumerate(lengths) for gray in [40 + 80 * (scene % 2)] * length]
+        for number, gray in enumerate(grays):
+            frame = av.VideoFrame.from_ndarray(np.full((48, 64, 3), gray, np.uint8), format="rgb24")
+            frame.pts = number
+            out.mux(stream.encode(frame))
+        out.mux(stream.encode(None))
+    return path
+
+
+def test_keys_lie_at_the_cuts_of_the_rendered_part(tmp_path, preset):
+    clip = scenes(tmp_path / "clip.mp4")
+    plan = make_plan(make_job(clip, tmp_path / "out.mp4", preset, keyframes="0:day@hold, cut:night@hold, cut2:day"))
+    assert plan.found == ("2 cuts, at frames 20, 35",)
+    assert [alpha[1] for alpha in plan.selection.alphas] == [0] * 20 + [1] * 15 + [0] * 25
+    part = make_plan(
+        make_job(clip, tmp_path / "out.mp4", preset, keyframes="0:day@hold, cut:night", start="10", end="30")
+    )
+    assert part.found == ("1 cuts, at frames 10",)
+    assert [alpha[1] for alpha in part.selection.alphas] == [0] * 10 + [1] * 10
+
+
+def test_keys_snap_to_cuts(tmp_path, preset):
+    clip = scenes(tmp_path / "clip.mp4")
+    job = make_job(
+        clip, tmp_path / "out.mp4", preset, keyframes="0:day@hold, 0.7s:night@hold, 1.5s:day", snap_to_cuts=True
+    )
+    assert [alpha[1] for alpha in make_plan(job).selection.alphas] == [0] * 20 + [1] * 15 + [0] * 25
+
+
+def test_a_cut_that_is_not_there_is_an_error(tmp_path, preset):
+    clip = scenes(tmp_path / "clip.mp4")
+    with pytest.raises(UsageError, match=r"cut3.*60 frames and its cuts are at frames 20, 35"):
+        make_plan(make_job(clip, tmp_path / "out.mp4", preset, keyframes="0:day, cut3:night"))
