@@ -52,3 +52,10 @@ def test_short_clips_have_none(count):
 def test_deep_and_transparent_images_are_read():
     images = [np.dstack([image, image[..., :1]]).astype(np.uint16) * 257 for image in [*shot(5, 10), *shot(6, 10)]]
     assert find_cuts(images) == [10]
+
+
+def test_a_thing_that_moves_fast_is_no_cut():
+    images = shot(7, 30, 0)
+    for number in (14, 15):
+        images[number][20:70, 40:90] = 255 * (number % 2)
+    assert find_cuts(images) == []

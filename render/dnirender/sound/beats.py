@@ -87,7 +87,7 @@ def _peaks(flux: Array) -> list[int]:
     padded = np.pad(flux, near)
     largest = np.lib.stride_tricks.sliding_window_view(padded, 2 * near + 1).max(1)
     mean = np.convolve(flux, np.full(2 * around + 1, 1 / (2 * around + 1)), "same")
-    return list(np.flatnonzero((flux == largest) & (flux > mean + THRESHOLD * flux.max()) & (flux > 0)))
+    return np.flatnonzero((flux == largest) & (flux > mean + THRESHOLD * flux.max()) & (flux > 0)).tolist()
 
 
 def _sharpened(samples: Array, center: int) -> int:
