@@ -34,7 +34,7 @@ networks: pixel_shuffle signatures wrappers onnx_weights checkpoint architecture
     architectures.conditional_style architectures.resnet_generator architectures.unet_generator architectures.dncnn network registry detected weights loading modules
 models: files family groups combining inspection rescaling channels alignment aligning packs
 layout: drawing contact_sheet alpha_track panels
-encoding: provenance image_record segment_file transcode stream_plan stream_copy sink encoders image_sequence animation video boomerang
+encoding: provenance image_record segment_file transcode stream_plan stream_copy sink encoders size_estimate image_sequence animation video boomerang
     output
 engine: arrays calibration device measurements torch_model executor memory_usage receptive_field tiling memory memory_retry
     fp32_retry openvino parallel cpu cuda configuration backend_trial autotune engine
@@ -53,7 +53,7 @@ HOMES = {
     "cv2": "media decoding layout encoding networks jobs train",
     "torch": "networks models engine train cli.train",
     "safetensors": "networks.checkpoint models.files train",
-    "spandrel": "networks.loading train.tasks.detail",
+    "spandrel": "networks.loading",
     "openvino": "engine.openvino",
     "onnx": "networks.onnx_weights",
     "scipy": "models.alignment",
