@@ -31,7 +31,7 @@ decoding: timestamps deinterlace image_header metadata reorder concealment packe
 networks: pixel_shuffle signatures wrappers onnx_weights checkpoint architectures.gain architectures.compact architectures.paint architectures.relight
     architectures.transformer_net architectures.fast_style_transfer architectures.fast_neural_style
     architectures.conditional_style architectures.resnet_generator architectures.unet_generator architectures.dncnn network registry detected weights loading modules
-models: files family groups combining inspection rescaling channels alignment aligning packs
+models: files family groups combining inspection rescaling channels alignment aligning packs onnx_export
 layout: drawing contact_sheet alpha_track panels
 encoding: provenance image_record segment_file transcode stream_plan stream_copy sink encoders image_sequence animation video boomerang
     output
@@ -54,7 +54,8 @@ HOMES = {
     "safetensors": "networks.checkpoint models.files train",
     "spandrel": "networks.loading train.tasks.detail",
     "openvino": "engine.openvino",
-    "onnx": "networks.onnx_weights",
+    "onnx": "networks.onnx_weights models.onnx_export",
+    "onnxruntime": "models.onnx_export",
     "scipy": "models.alignment",
     "pydantic": "options preset jobs.options cli.options encoding.provenance train.recipe",
     "ruamel": "yaml_file train.report",
