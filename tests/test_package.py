@@ -30,7 +30,7 @@ media: truncation colorspace channels timecode containers resize luma pixel_form
 decoding: timestamps deinterlace image_header metadata reorder concealment packets tonemap scan source still webp video open clip
 networks: pixel_shuffle signatures wrappers onnx_weights checkpoint architectures.gain architectures.compact architectures.paint architectures.relight
     architectures.transformer_net architectures.fast_style_transfer architectures.fast_neural_style
-    architectures.conditional_style architectures.resnet_generator architectures.unet_generator architectures.dncnn network registry detected weights loading modules
+    architectures.conditional_style architectures.resnet_generator architectures.unet_generator architectures.dncnn network registry detected weights repair loading modules
 models: files family groups combining inspection rescaling channels alignment aligning packs onnx_export
 layout: drawing contact_sheet alpha_track panels
 encoding: provenance image_record segment_file transcode stream_plan stream_copy sink encoders image_sequence animation video boomerang
