@@ -171,7 +171,7 @@ def test_what_does_not_help_is_not_applied(images, monkeypatch):
     )
     found = measure_repair(network, path, images, [(0, 1)])
     assert found.pairs[0, 1].corrections is None
-    assert "not applied: half-way is off by" in found.notes("ab")[0]
+    assert "not applied: brightness and contrast half-way are off by" in found.notes("ab")[0]
 
 
 @pytest.mark.parametrize("norm", [InstanceNorm, nn.InstanceNorm2d])

@@ -22,7 +22,7 @@ from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 
 from dnirender.errors import UsageError
-from dnirender.frames import Alpha
+from dnirender.frames import Alpha, Image
 from dnirender.networks.network import LUMA, Network, call_module, to_unit_range
 from dnirender.networks.weights import MixedModule, TensorView, WeightPath
 
@@ -97,19 +97,18 @@ class Repair:
 
     def notes(self, names: Sequence[str]) -> list[str]:
         """What was done for every pair, for users."""
-        return [
-            f"repair: {names[i]} to {names[j]}: {_note(pair, bool(self.layers))}" for (i, j), pair in self.pairs.items()
-        ]
+        if not self.layers:
+            return ["repair: nothing to do, as all layers are normalized or have no bias"]
+        return [f"repair: {names[i]} to {names[j]}: {_note(pair)}" for (i, j), pair in self.pairs.items()]
 
 
-def _note(pair: PairRepair, has_layers: bool) -> str:
+def _note(pair: PairRepair) -> str:
     before, after = 255 * pair.before, 255 * pair.after
     if pair.corrections is not None:
         return f"brightness and contrast half-way were off by {before:.1f} of 255, and are by {after:.1f}"
     if pair.before <= VISIBLE:
         return f"not needed, as brightness and contrast half-way are off by {before:.1f} of 255"
-    reason = "it would leave " + f"{after:.1f}" if has_layers else "all layers are normalized"
-    return f"not applied: half-way is off by {before:.1f} of 255, and {reason}"
+    return f"not applied: brightness and contrast half-way are off by {before:.1f} of 255, and would be by {after:.1f}"
 
 
 def _between(nodes: Tensor, share: float) -> Tensor:
@@ -117,8 +116,8 @@ def _between(nodes: Tensor, share: float) -> Tensor:
     return torch.lerp(nodes[left], nodes[left + 1], share * NODES - left)
 
 
-def measure_repair(network: Network, path: WeightPath, images: Tensor, pairs: Iterable[Pair]) -> Repair:
-    """The repair of pairs of endpoints i < j of `path`, measured on `images`, n h w 3, uint8 or uint16, of one size.
+def measure_repair(network: Network, path: WeightPath, images: Sequence[Image], pairs: Iterable[Pair]) -> Repair:
+    """The repair of pairs of endpoints i < j of `path`, measured on `images`, h w 3, of one size and dtype.
 
     A pair is corrected in all layers or in the last one alone, whichever leaves less error half-way, and only where the
     error can be seen and is halved by it: a pair that mixes well stays as it is.
@@ -128,9 +127,9 @@ def measure_repair(network: Network, path: WeightPath, images: Tensor, pairs: It
     if path.groups:
         raise UsageError("repair=True: layers that have tracks of their own cannot be repaired; leave out one of both")
     run = _Runner(network, path, images)
-    pairs = sorted(set(pairs))
+    found = run({0: 1.0}).layers()
+    pairs = sorted(set(pairs)) if found else []
     ends = {index: run({index: 1.0}) for index in sorted({index for pair in pairs for index in pair})}
-    found = next(iter(ends.values())).layers() if ends else {}
     views = {view.name: view for view in path.layout}
     layers = tuple(Layer(views[weight], axis, views[bias]) for weight, (bias, axis) in found.items())
     return Repair(layers, {(i, j): _repair_pair(run, (i, j), ends[i], ends[j], list(found)) for i, j in pairs})
@@ -144,7 +143,7 @@ def _repair_pair(run: _Runner, pair: Pair, one: _Calibration, two: _Calibration,
         return float((calibration.appearance - wanted).abs().sum(1).mean())
 
     before = error(run(middle))
-    if before <= VISIBLE or not names:
+    if before <= VISIBLE:
         return PairRepair(None, before, before)
     tried: list[PairRepair] = []
     for chosen in dict.fromkeys((tuple(names), (names[-1],))):
@@ -171,13 +170,14 @@ def _choose(tried: Sequence[PairRepair]) -> PairRepair:
 class _Runner:
     """Runs the network on images under mixed weights and watches its convolutions."""
 
-    def __init__(self, network: Network, path: WeightPath, images: Tensor) -> None:
+    def __init__(self, network: Network, path: WeightPath, images: Sequence[Image]) -> None:
         if network.shuffle_factors:  # the module's own forward has every layer as a function of its own
             network = replace(network, call=call_module, shuffle_factors=None)
+        pixels = torch.stack([torch.as_tensor(image) for image in images])
         plain = copy.copy(path)
         plain.repair = None
         self._network, self._mixed = network, MixedModule(plain, copy.deepcopy(network.module))
-        self._x = to_unit_range(images.to(path.stack.device)).permute(0, 3, 1, 2)
+        self._x = to_unit_range(pixels.to(path.stack.device)).permute(0, 3, 1, 2)
 
     def __call__(self, shares: Mapping[int, float], goals: Mapping[str, _Statistics] | None = None) -> _Calibration:
         self._mixed.write(tuple(shares.get(index, 0.0) for index in range(len(self._mixed.path.names))))
