@@ -33,7 +33,7 @@ networks: pixel_shuffle signatures wrappers onnx_weights checkpoint architecture
     architectures.conditional_style architectures.resnet_generator architectures.unet_generator architectures.dncnn network registry detected weights repair loading modules
 models: files family groups combining inspection rescaling channels alignment aligning packs onnx_export
 layout: drawing contact_sheet alpha_track panels
-encoding: provenance image_record segment_file transcode stream_plan stream_copy sink encoders image_sequence animation video boomerang
+encoding: provenance image_record segment_file transcode stream_plan stream_copy sink encoders size_estimate image_sequence animation video boomerang
     output
 engine: arrays calibration device measurements torch_model executor memory_usage receptive_field tiling memory memory_retry
     fp32_retry openvino parallel cpu cuda configuration backend_trial autotune engine

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import itertools
 from collections.abc import Generator, Iterable, Iterator, Mapping, Sequence
 from contextlib import closing
@@ -25,7 +26,7 @@ from dnirender.engine.measurements import MeasurementCache
 from dnirender.engine.memory import MemoryPlanner
 from dnirender.engine.memory_retry import MemoryRetry
 from dnirender.engine.torch_model import TorchModel
-from dnirender.errors import UsageError
+from dnirender.errors import RenderError, UsageError
 from dnirender.frames import Alpha, Batch, Frame, Image
 from dnirender.networks.network import Network
 from dnirender.networks.weights import WeightPath
@@ -101,11 +102,10 @@ class Engine:
 
     def autotune(self, height: int, width: int, count: int, depth: int = 8, enter: Enter | None = None) -> None:
         """Selects the fastest configuration for `count` frames of this size and bit depth: tiles if a frame does not
-        fit into memory, on the CPU as many workers as threads and memory allow, and PyTorch or OpenVINO.
-
-        Speed is measured, so the choice may differ from run to run, and images with it within the allowed error. Frames
-        of other sizes are rendered by PyTorch. `enter` is told the phases "choosing" and "compiling".
-        ModelError: OpenVINO was requested and cannot run the network, or is wrong. RenderError: no tile fits memory.
+        fit into memory, on the CPU as many workers as threads and memory allow, and PyTorch or OpenVINO. Speed is
+        measured, so the choice may differ from run to run, and images with it within the allowed error. Frames of other
+        sizes, and all after an error, are rendered by PyTorch. `enter` is told the phases "choosing" and "compiling".
+        ModelError: OpenVINO was requested and fails, or is wrong. RenderError: no tile fits memory.
         """
         workload = _workload(height, width, count, depth)
         if self._tuned_for is not None and self._tuned_for.covers(workload):
@@ -114,7 +114,12 @@ class Engine:
         enter("choosing")
         self._tuned_for = None
         self._configuration, self._executor = self._base, self._build_executor(self._models)
-        self._configuration, self._executor = self._autotuner.choose(workload, enter)
+        try:
+            self._configuration, self._executor = self._autotuner.choose(workload, enter)
+        except RenderError:
+            with contextlib.suppress(RenderError):
+                self._configuration, self._executor = self._autotuner.default(workload)
+            raise
         self._tuned_for = workload
 
     def recall(self, height: int, width: int, count: int, depth: int = 8) -> None:
