@@ -95,13 +95,14 @@ class WeightPath:
         UsageError: a pattern of `groups` is the first match of no tensor.
     """
 
+    repair: Correction | None = None
+
     def __init__(
         self, endpoints: Mapping[str, State], *, channels_last: bool = True, groups: Sequence[str] = ()
     ) -> None:
         check_same_shapes(endpoints)
         self.names = tuple(endpoints)
         self.groups = tuple(groups)
-        self.repair: Correction | None = None
         states = list(endpoints.values())
         members = _by_group(states[0], self.groups)
         self.layout, bounds = _layout(members, channels_last)
