@@ -28,7 +28,7 @@ timeline: easing expression keyframes mixture parser timeline
 preset: yaml_file preset
 media: truncation colorspace channels timecode containers resize luma pixel_formats images
 decoding: timestamps deinterlace image_header metadata reorder concealment packets tonemap scan source still webp video open clip
-networks: pixel_shuffle signatures wrappers onnx_weights checkpoint architectures.gain architectures.compact architectures.paint architectures.relight
+networks: pixel_shuffle signatures wrappers onnx_weights checkpoint architectures.gain architectures.focus architectures.compact architectures.paint architectures.relight
     architectures.transformer_net architectures.fast_style_transfer architectures.fast_neural_style
     architectures.resnet_generator architectures.unet_generator architectures.dncnn network registry detected weights loading modules
 models: files family groups combining inspection
@@ -40,8 +40,8 @@ engine: arrays calibration device measurements torch_model executor memory_usage
 jobs: disk_space workspace options constant_rate job frame_selection plan verify_images verify fingerprint prepare compose notebook contact_sheet preview pipeline finish
     estimate render background frames benchmark
 train: losses subspace features recipe report task loop data.photos data.relighting data.drawing data.scenes.canvas
-    data.scenes.lights data.scenes.photographs data.scenes.houses data.scenes.objects data.scenes.street data.augment data.batches
-    tasks.relight tasks.sketch tasks.style tasks.detail add_endpoint
+    data.scenes.lights data.scenes.photographs data.scenes.houses data.scenes.objects data.scenes.street data.augment data.batches data.subjects
+    tasks.relight tasks.sketch tasks.style tasks.detail tasks.focus add_endpoint
 cli: start signals default_command app presets options output info verify train model sheet render bench main
 """
 

@@ -33,7 +33,13 @@ def _paint(state: State) -> nn.Module:
     return paint.from_state_dict(state)
 
 
-ARCHITECTURES: dict[str, Callable[[State], nn.Module]] = {"relight": _relight, "paint": _paint}
+def _focus(state: State) -> nn.Module:
+    from dnirender.networks.architectures import focus
+
+    return focus.from_state_dict(state)
+
+
+ARCHITECTURES: dict[str, Callable[[State], nn.Module]] = {"relight": _relight, "paint": _paint, "focus": _focus}
 """Our architectures, by the `architecture` in the metadata of a safetensors file.
 
 A module declares the `multiple` its input sides must have and optionally a `minimum` side. Its scale is 1, its output
