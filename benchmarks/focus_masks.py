@@ -17,12 +17,12 @@ import numpy as np
 
 PEOPLE = """
 cid22/1277396 cid22/1428647 cid22/160577 cid22/1618269 cid22/209864 cid22/2600340 cid22/3534924 cid22/4934193
-cid22/5097354 cid22/5398956 cid22/5739122 cid22/6763758 cid22/7062177 cid22/7394483 cid22/pexels-photo-1075776
-cid22/pexels-photo-1544724 cid22/pexels-photo-1933873 cid22/pexels-photo-2598024 cid22/pexels-photo-2686358
+cid22/5398956 cid22/5739122 cid22/6763758 cid22/7062177 cid22/7394483 cid22/pexels-photo-1075776
+cid22/pexels-photo-1544724 cid22/pexels-photo-1933873 cid22/pexels-photo-2686358
 cid22/pexels-photo-2811087 cid22/pexels-photo-2846602 cid22/pexels-photo-3193731 cid22/pexels-photo-3214683
 cid22/pexels-photo-3568544 cid22/pexels-photo-3586798 cid22/pexels-photo-4177747 cid22/pexels-photo-4354221
 cid22/pexels-photo-4672246 cid22/pexels-photo-6096399 cid22/pexels-photo-6635187 cid22/pexels-photo-7114620
-cid22/pexels-photo-7266811 cid22/pexels-photo-796526 cid22/159741 cid22/3214023
+cid22/pexels-photo-7266811 cid22/pexels-photo-796526
 clic/28d24b9c83de clic/2a2420f929cd clic/2c1f84548ef9 clic/50d13125b665 clic/8bb119b8ca17 clic/9466a908d088
 clic/b51d5fb53724 clic/c9510efb03d1 clic/d79d465ac77c clic/e0d8e29cadfc clic/f67f11de4ca9 clic/ff32adfa29d4
 free/skimage_astronaut
@@ -38,7 +38,6 @@ THINGS = {  # left, top, right, bottom of boxes around the subject, in hundredth
     "cid22/1200348": [(15, 18, 78, 99)],
     "cid22/144200": [(18, 28, 86, 66)],
     "cid22/146083": [(3, 1, 92, 86)],
-    "cid22/1484678": [(20, 1, 88, 99)],
     "cid22/1687147": [(13, 48, 87, 80)],
     "cid22/3311574": [(10, 40, 83, 76)],
     "cid22/3396657": [(1, 1, 75, 96), (70, 12, 99, 96)],
@@ -57,14 +56,12 @@ THINGS = {  # left, top, right, bottom of boxes around the subject, in hundredth
     "free/flower_0130": [(28, 5, 68, 78)],
     "free/mate_Garden": [(36, 4, 99, 98)],
     "free/free_by_Peter_Nerlich": [(22, 52, 68, 86)],
-    "free/friends_by_Aitzol_Berasategi": [(28, 22, 75, 72)],
     "free/Wine_by_Jakkub_Mede": [(22, 50, 82, 99)],
-    "free/seeding_by_Clements_Engelhardt": [(28, 1, 66, 99)],
     "clic/2684452db505": [(8, 2, 92, 99)],
     "clic/604308447488": [(6, 8, 94, 99)],
     "clic/d1a9be98d193": [(14, 1, 64, 97)],
-    "free/skimage_chelsea": [(10, 1, 80, 99)],  # these two are held out
-    "cid22/551991": [(2, 8, 99, 88)],
+    "cid22/551991": [(2, 8, 99, 88)],  # these two are held out
+    "cid22/670530": [(12, 12, 45, 99)],
 }
 
 SCENES = """

@@ -41,7 +41,7 @@ COMPOSITES = (  # subject, background, height of the subject in parts of the pic
     ("clic/1cba10ad9bb4", "cid22/pexels-photo-4352249", 0.95, 0.3),
     ("cid22/pexels-photo-3155588", "cid22/162511", 1.0, 0.6),
     ("cid22/7218572", "cid22/1424246", 0.9, 0.35),
-    ("free/skimage_chelsea", "cid22/2599868", 1.0, 0.5),
+    ("cid22/670530", "cid22/2599868", 0.85, 0.5),
     ("cid22/551991", "cid22/2123337", 0.7, 0.5),
     ("clic/100f17892cf7", "free/road_720p_0017", 0.9, 0.65),
 )
