@@ -19,8 +19,10 @@ import torch.nn.functional as F
 from torch import Generator, Tensor, nn
 
 from dnirender.networks.architectures.focus import STEEPNESS, FocusNet, lens
-from dnirender.networks.architectures.gain import unshuffle
+from dnirender.networks.architectures.gain import SIDE, unshuffle
+from dnirender.networks.pixel_shuffle import pixel_shuffle
 from dnirender.train.data import subjects
+from dnirender.train.data.photos import uniform
 from dnirender.train.losses import charbonnier
 from dnirender.train.recipe import Recipe, choose
 from dnirender.train.subspace import Mix
@@ -28,6 +30,7 @@ from dnirender.train.task import Apply, Task
 
 SETTINGS = {"composites": 0.45, "scenes": 0.2, "picture": 4.0, "cover": 1.0, "radius": 1.0, "reading": 0.5}
 UNSEEN = 0.2  # weight of the cover where no subject is
+RENDERED = 0.2  # share of the steps with a `picture` term, which take twice as long
 
 
 class Focus(Task):
@@ -41,39 +44,44 @@ class Focus(Task):
         self.settings = choose(recipe.settings, SETTINGS, "focus")
         self.pool = subjects.load([data / folder for folder in recipe.photos], work / "masks", recipe.held_out)
         self._found: dict[str, Tensor] = {}
+        self.rendering = True
         torch.manual_seed(recipe.training.seed)
         self.extra = nn.Conv2d(FocusNet().widths[-1], 1, 1)
 
     def network(self) -> nn.Module:
-        net = FocusNet()
+        net = _Finder(self)
         net.last.register_forward_hook(self._look_deep)
         net.cover.register_forward_hook(self._look)
         return net
 
     def batch(self, mix: Mix, rng: Generator) -> tuple[Tensor, ...]:  # noqa: ARG002
         size = self.recipe.training.batch
-        return subjects.batch(self.pool, size, self.settings["composites"], self.settings["scenes"], rng)
+        rendered = torch.tensor(uniform(rng) < RENDERED)
+        shares = self.settings["composites"], self.settings["scenes"]
+        return (*subjects.batch(self.pool, size, *shares, rng), rendered)
 
     def loss(self, apply: Apply, mix: Mix, batch: tuple[Tensor, ...]) -> dict[str, Tensor]:  # noqa: ARG002
-        picture, mask, radius, known = batch
+        picture, mask, radius, known, rendered = batch
+        self.rendering = bool(rendered)
         out = apply(picture)
         with torch.autocast(picture.device.type, torch.bfloat16):
             read = self.extra(self._found["deep"]).float()
         logits, found = self._found["cover"].float(), self._found["radius"].float()
         wanted, goal = F.pixel_unshuffle(1 - mask, 2), F.avg_pool2d(radius, 32)
-        with torch.no_grad():
-            ideal = (wanted.permute(0, 2, 3, 1) - 0.5) / STEEPNESS
-            blocks = lens(unshuffle(picture), ideal, goal)
-            target = F.pixel_shuffle(_torch_order(blocks), 2)
         weight = torch.where(mask.amax((1, 2, 3), keepdim=True) > 0, 1.0, UNSEEN)
         entropy = F.binary_cross_entropy_with_logits(logits, wanted, weight)
         reading = F.binary_cross_entropy_with_logits(read, F.avg_pool2d(mask, 32))
-        return {
-            "picture": self.settings["picture"] * charbonnier(known * (out - target)),
+        terms = {
             "cover": self.settings["cover"] * entropy,
             "radius": self.settings["radius"] * charbonnier(known * (found - goal)),
             "reading": self.settings["reading"] * reading,
         }
+        if self.rendering:
+            with torch.no_grad():
+                ideal = (wanted.permute(0, 2, 3, 1) - 0.5) / STEEPNESS
+                target = pixel_shuffle(lens(unshuffle(picture), ideal, goal), SIDE).permute(0, 3, 1, 2)
+            terms["picture"] = self.settings["picture"] * charbonnier(known * (out - target))
+        return terms
 
     def _look_deep(self, _: nn.Module, inputs: tuple[Tensor, ...], output: Tensor) -> None:
         self._found |= {"deep": inputs[0], "radius": output}
@@ -82,6 +90,15 @@ class Focus(Task):
         self._found["cover"] = output
 
 
-def _torch_order(blocks: Tensor) -> Tensor:
-    """n h w 12 of `pixel_unshuffle` to n 12 h w in the channel order of torch's."""
-    return blocks.unflatten(3, (4, 3)).transpose(3, 4).flatten(3).permute(0, 3, 1, 2)
+class _Finder(FocusNet):
+    """A FocusNet that renders the pictures which its task wants to see, and returns others as they are."""
+
+    def __init__(self, task: Focus) -> None:
+        super().__init__()
+        self._task = [task]  # in a list, as it is no part of the network
+
+    def forward_unshuffled(self, x: Tensor) -> Tensor:
+        if self._task[0].rendering:
+            return super().forward_unshuffled(x)
+        self.find(x)
+        return x
