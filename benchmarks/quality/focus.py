@@ -11,8 +11,8 @@ it. Of the render half-way, of the crossfade of our ends and of the crossfade of
 
 PSNR against the true half blur. Sharpness: mean |gradient| of the luma of the background, further than 4 pixels from
 the subject, over the true one's. Edge: the root mean square difference from the true one in the 12 pixels beyond the
-subject's edge, in codes of 255. Radius: that of the exact disc whose blur of the background is nearest to the render, at
-alpha 1/4, 1/2, 3/4 and 1; it should grow in a line. Found: intersection over union of the mask.
+subject's edge, in codes of 255. Radius: that of the exact disc whose blur of the background is nearest to the render,
+at alpha 1/4, 1/2, 3/4 and 1; it should grow in a line. Found: intersection over union of the mask.
 """
 
 import argparse

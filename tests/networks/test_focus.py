@@ -1,8 +1,13 @@
 """Laws of the lens and of the network that finds what it blurs."""
 
+import itertools
+
 import pytest
 
-torch = pytest.importorskip("torch")
+pytest.importorskip("torch")
+
+import torch
+import torch.nn.functional as F
 
 from dnirender.networks.architectures.focus import RADIUS, STEEPNESS, FocusNet, from_state_dict, lens
 from dnirender.networks.architectures.gain import SIDE, unshuffle
@@ -17,7 +22,7 @@ def picture(rows=64, cols=96, seed=0):
 
 def through(x, subject, radius):
     """The lens on n 3 h w, with `subject` n 1 h w 0..1 and one radius in pixels everywhere."""
-    logits = torch.nn.functional.pixel_unshuffle(1 - 2 * subject, SIDE).permute(0, 2, 3, 1) * SURE
+    logits = F.pixel_unshuffle(1 - 2 * subject, SIDE).permute(0, 2, 3, 1) * SURE
     coarse = torch.full((len(x), 1, x.shape[2] // 32, x.shape[3] // 32), radius / RADIUS, dtype=x.dtype)
     return pixel_shuffle(lens(unshuffle(x), logits.to(x.dtype), coarse), SIDE).permute(0, 3, 1, 2)
 
@@ -52,7 +57,7 @@ def test_the_subject_stays_and_the_background_is_blurred():
 def test_the_background_is_softer_with_every_step_of_alpha():
     x = picture()
     rough = [roughness(through(x, half_subject(x), alpha * RADIUS)[..., 52:]) for alpha in (0, 0.1, 0.25, 0.5, 0.75, 1)]
-    assert all(later < 0.95 * earlier for earlier, later in zip(rough, rough[1:], strict=False))
+    assert all(later < 0.95 * earlier for earlier, later in itertools.pairwise(rough))
 
 
 def test_no_color_of_the_subject_leaks_into_the_background():

@@ -120,7 +120,7 @@ def ground(mask: Tensor) -> Tensor:
 
 
 def _view(photo: Tensor, window: tuple[int, int], least: float, rng: Generator) -> Tensor:
-    """A random part of c h w bytes, flipped or not, as c *window float 0..1: `least` to all of the largest that fits."""
+    """A random part of c h w bytes, flipped or not, c *window float 0..1: `least` to all of the largest that fits."""
     rows, cols = photo.shape[-2:]
     factor = min(rows / window[0], cols / window[1]) * (least + (1 - least) * uniform(rng) ** 0.7)
     h, w = (min(int(side * factor), room) for side, room in zip(window, (rows, cols), strict=True))
