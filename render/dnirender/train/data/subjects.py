@@ -92,19 +92,29 @@ def _example(
         none = torch.zeros(1, *window)
         return picture, none, none, torch.ones(1, 1, 1)
     if chance < scenes + composites:
-        back = _view(pool.scenes[pick(rng, len(pool.scenes))], window, 0.35, rng)
+        back = _toned(_view(pool.scenes[pick(rng, len(pool.scenes))], window, 0.35, rng), rng)
         if uniform(rng) < 0.4:
             back = _soft(back, 0.5 + 3.5 * uniform(rng))
         picture, mask = back, torch.zeros(1, *window)
         for _ in range(2 if uniform(rng) < 0.2 else 1):
             layer = _placed(pool.cutouts[pick(rng, len(pool.cutouts))], window, rng)
-            light = to_srgb((to_linear(layer[:3]) * exposure(1, rng)[0]).clamp(0, 1))
-            picture = torch.lerp(picture, light, layer[3:])
+            picture = torch.lerp(picture, _toned(layer[:3], rng), layer[3:])
             mask = mask + (1 - mask) * layer[3:]
     else:
         layers = _view(pool.subjects[pick(rng, len(pool.subjects))], window, 0.45, rng)
-        picture, mask = layers[:3], layers[3:]
+        picture, mask = _toned(layers[:3], rng), layers[3:]
     return picture, mask, ground(mask), (mask.mean() > SEEN).float().view(1, 1, 1)
+
+
+def _toned(picture: Tensor, rng: Generator) -> Tensor:
+    """3 h w with other tones and colors for three of four: neither tells a subject from what is behind it."""
+    if uniform(rng) < 0.25:
+        return picture
+    if uniform(rng) < 0.2:
+        picture = picture[torch.randperm(3, generator=rng)]
+    gray = picture.mean(0, keepdim=True)
+    picture = (gray + (0.1 + 1.4 * uniform(rng)) * (picture - gray)).clamp(0, 1) ** (2 ** (1.6 * uniform(rng) - 0.8))
+    return to_srgb((to_linear(picture) * exposure(1, rng)[0]).clamp(0, 1))
 
 
 def ground(mask: Tensor) -> Tensor:
