@@ -120,7 +120,7 @@ def _doubled(x: Tensor) -> Tensor:
     kernels = (line[:, None, :, None] * line[None, :, None, :]).flatten(0, 1)  # 4 3 3, row by row
     colors = torch.eye(3, dtype=x.dtype, device=x.device)
     weight = (kernels[:, None, None] * colors[None, :, :, None, None]).flatten(0, 1)
-    return F.conv2d(F.pad(x, (1, 1, 1, 1), mode="replicate"), weight).permute(0, 2, 3, 1)
+    return F.conv2d(F.pad(x, (1, 1, 1, 1), mode="replicate"), weight, None).permute(0, 2, 3, 1)
 
 
 def _discs(x: Tensor, radius: Tensor) -> Tensor:
