@@ -141,8 +141,8 @@ def _discs(x: Tensor, radius: Tensor) -> Tensor:
 def _disc(radius: float, like: Tensor) -> Tensor:
     """A disc with a soft edge whose sum is 1, as the kernel of a convolution by channel, 4 1 k k."""
     reach = int(radius + 0.5)
-    place = torch.arange(-reach, reach + 1, dtype=like.dtype, device=like.device)
-    disc = (radius + 0.5 - torch.hypot(place[:, None], place[None])).clamp(0, 1)
+    square = torch.arange(-reach, reach + 1, dtype=like.dtype, device=like.device).square()
+    disc = (radius + 0.5 - (square[:, None] + square).sqrt()).clamp(0, 1)
     return (disc / disc.sum()).expand(like.shape[1], 1, -1, -1)
 
 

@@ -29,7 +29,7 @@ from dnirender.train.subspace import Mix
 from dnirender.train.task import Apply, Task
 
 SETTINGS = {"composites": 0.45, "scenes": 0.2, "picture": 4.0, "cover": 1.0, "radius": 1.0, "reading": 0.5}
-UNSEEN = 0.2  # weight of the cover where no subject is
+UNSEEN = 0.6  # weight of the cover where no subject is
 RENDERED = 0.2  # share of the steps with a `picture` term, which take twice as long
 
 
