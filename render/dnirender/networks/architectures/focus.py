@@ -1,7 +1,8 @@
 """FocusNet: a small network that finds the subject of an image, and a lens that blurs the rest.
 
 An encoder-decoder from 1/2 down to 1/32 of the image size finds the cover of the background, 0..1 for every pixel, and
-at 1/32 the radius of the circle of confusion. `lens` renders them. The radius is what the layer `last` says, so it is
+at 1/32 the radius of the circle of confusion. `lens` renders them, the more weakly the less of a subject there is. The
+radius is what the layer `last` says, so it is
 linear in the weights of that layer: networks that differ in it alone have half the radius half-way, and with a last
 layer of zeros the network is the identity, in every dtype.
 
@@ -31,6 +32,7 @@ RADII = ((2.0, 4.0, 7.0), (11.0, 16.0))
 GAMMA = 2.2
 SHOULDER = 0.75  # 1 - 1 / (the light of white); what is white in a photograph was brighter than that
 STEEPNESS = 0.5  # cover per logit
+ENOUGH, WITHIN = 0.25, 992  # see `presence`; pixels
 TRACE = (1e-2, 1e-4)  # weight of the border around the subject, and of the subject, where there is nothing else
 
 
@@ -59,7 +61,7 @@ class FocusNet(GainNet):
 
     def forward_unshuffled(self, x: Tensor) -> Tensor:
         cover, radius = self.find(x)
-        return lens(x, cover.to(x.dtype), radius.to(x.dtype))
+        return lens(x, cover.to(x.dtype), (radius * presence(cover)).to(x.dtype))
 
     def find(self, x: Tensor) -> tuple[Tensor, Tensor]:
         """n h/2 w/2 12 to the logits of the background, n h/2 w/2 4, and the radius in `RADIUS`, n 1 h/32 w/32."""
@@ -89,6 +91,17 @@ class FocusNet(GainNet):
             if name.startswith(("enc.", "deep.", "lateral.", "dec.", "cover.", "last.")):
                 weight.data.mul_(0.4)
         nn.init.constant_(self.last.bias, 0.5)  # pyright: ignore[reportArgumentType] - it has a bias
+
+
+def presence(logits: Tensor) -> Tensor:
+    """Whether a subject is near, 0..1, n 1 h/32 w/32, from the logits of the background n h/2 w/2 4: 1 where somewhere
+    within `WITHIN` it covers `ENOUGH` of 96 x 96 pixels. Without a subject there is nothing to focus on."""
+    subject = (0.5 - STEEPNESS * logits).clamp(0, 1).mean(3, keepdim=True).permute(0, 3, 1, 2)
+    covered = F.avg_pool2d(F.avg_pool2d(subject, 16), 3, 1, 1, count_include_pad=False)
+    reach = WITHIN // 32
+    for side in ((1, 0), (0, 1)):
+        covered = F.max_pool2d(covered, [1 + 2 * reach * s for s in side], 1, [reach * s for s in side])
+    return (covered / ENOUGH).clamp(max=1)
 
 
 def lens(x: Tensor, logits: Tensor, radius: Tensor) -> Tensor:
