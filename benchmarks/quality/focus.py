@@ -107,10 +107,10 @@ def sharpness(image, where):
     return float(np.hypot(np.gradient(luma, axis=0), np.gradient(luma, axis=1))[where].mean())
 
 
-def nearest_radius(render, parts, where, shoulder):
-    radii = np.arange(0, 1.5 * RADIUS, 0.5)
-    errors = [((to_bytes(lens(parts[0], r, shoulder)).astype(float) - render)[where] ** 2).mean() for r in radii]
-    return float(radii[int(np.argmin(errors))])
+def nearest_radii(renders, background, where, shoulder):
+    radii = range(int(1.25 * RADIUS) + 1)
+    blurred = [to_bytes(lens(background, radius, shoulder))[where].astype(float) for radius in radii]
+    return [int(np.argmin([((other - render[where]) ** 2).mean() for other in blurred])) for render in renders]
 
 
 def found_mask(engine, image):
@@ -142,7 +142,7 @@ def figures(engine, parts, shoulder):
         }
     row["subject"] = psnr(path[1.0], source, mask > 0.95)
     row["identity"] = float(abs(ends[0].astype(int) - source).max())
-    row["radius"] = [nearest_radius(path[alpha], parts, away > 2 * NEAR, shoulder) for alpha in QUARTERS]
+    row["radius"] = nearest_radii(path.values(), parts[0], away > 2 * NEAR, shoulder)
     found, real = found_mask(engine, source), mask > 0.5
     row["found"] = float((found & real).sum() / (found | real).sum())
     return row, [ends[0], *path.values(), truth, faded]
