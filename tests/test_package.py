@@ -24,16 +24,16 @@ MODULES["__init__"] = PACKAGE / "__init__.py"
 # modules before it in its own. `base` is what lies in the package's own folder.
 ORDER = """
 base: version errors options concurrency cache files frames progress
-timeline: easing expression keyframes mixture parser timeline
-preset: yaml_file preset
+timeline: easing expression keyframes mixture parser timeline tracks
+preset: yaml_file timeline_settings preset
 media: truncation colorspace channels timecode containers resize luma pixel_formats images
 decoding: timestamps deinterlace image_header metadata reorder concealment packets tonemap scan source still webp video open clip
 networks: pixel_shuffle signatures wrappers onnx_weights checkpoint architectures.gain architectures.focus architectures.compact architectures.paint architectures.relight
     architectures.transformer_net architectures.fast_style_transfer architectures.fast_neural_style
-    architectures.resnet_generator architectures.unet_generator architectures.dncnn network registry detected weights loading modules
-models: files family groups combining inspection
+    architectures.conditional_style architectures.resnet_generator architectures.unet_generator architectures.dncnn network registry detected weights loading modules
+models: files family groups combining inspection rescaling channels alignment aligning packs
 layout: drawing contact_sheet alpha_track panels
-encoding: provenance image_record segment_file transcode stream_plan stream_copy sink encoders image_sequence animation video boomerang
+encoding: provenance image_record segment_file transcode stream_plan stream_copy sink encoders size_estimate image_sequence animation video boomerang
     output
 engine: arrays calibration device measurements torch_model executor memory_usage receptive_field tiling memory memory_retry
     fp32_retry openvino parallel cpu cuda configuration backend_trial autotune engine
@@ -42,7 +42,7 @@ jobs: disk_space workspace options constant_rate job frame_selection plan verify
 train: losses subspace features recipe report task loop data.photos data.relighting data.drawing data.scenes.canvas
     data.scenes.lights data.scenes.photographs data.scenes.houses data.scenes.objects data.scenes.street data.augment data.batches data.subjects
     tasks.relight tasks.sketch tasks.style tasks.detail tasks.focus add_endpoint
-cli: start signals default_command app presets options output info verify train model sheet render bench main
+cli: start signals default_command app presets options output info verify train model align sheet render bench main
 """
 
 # Third-party libraries and the rooms, or modules, that may import them.
@@ -55,6 +55,7 @@ HOMES = {
     "spandrel": "networks.loading train.tasks.detail",
     "openvino": "engine.openvino",
     "onnx": "networks.onnx_weights",
+    "scipy": "models.alignment",
     "pydantic": "options preset jobs.options cli.options encoding.provenance train.recipe",
     "ruamel": "yaml_file train.report",
     "filelock": "jobs.workspace",

@@ -18,6 +18,7 @@ from dnirender.cli.options import (
     ChosenPreset,
     GroupedCommand,
     Inputs,
+    NoProgress,
     Quiet,
     Verbose,
     build_job,
@@ -28,7 +29,7 @@ from dnirender.cli.output import Console, ProgressBar, format_table, print_error
 from dnirender.cli.signals import InterruptedRender, Invocation, command_line
 from dnirender.cli.start import load_ahead
 from dnirender.errors import ModelError, OutputError, PresetError, RenderError, UsageError
-from dnirender.jobs.options import JOB_OPTIONS, check_options
+from dnirender.jobs.options import JOB_OPTIONS, check_options, default_output
 from dnirender.preset import PRESET_OPTIONS
 from dnirender.progress import ProgressTracker
 from dnirender.version import __version__
@@ -91,9 +92,7 @@ def render_command(
         ),
     ] = False,
     as_json: AsJson = False,
-    no_progress: Annotated[
-        bool, typer.Option("--no-progress", help="Show no progress bar.", rich_help_panel="messages")
-    ] = False,
+    no_progress: NoProgress = False,
     quiet: Quiet = False,
     verbose: Verbose = False,
     version: Annotated[  # noqa: ARG001 - the callback answers
@@ -248,8 +247,6 @@ def _each(pairs: list[tuple[Path, Path]], one: Callable[[Path, Path], None], say
 
 
 def _outputs(inputs: list[Path], output: Path | None, name: str) -> list[Path]:
-    from dnirender.jobs.job import default_output
-
     try:
         folder = output is not None and output.is_dir()
     except OSError as error:

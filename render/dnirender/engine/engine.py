@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import itertools
-from collections.abc import Generator, Iterable, Iterator, Sequence
+from collections.abc import Generator, Iterable, Iterator, Mapping, Sequence
 from contextlib import closing
 from dataclasses import replace
 from typing import cast
@@ -25,11 +26,11 @@ from dnirender.engine.measurements import MeasurementCache
 from dnirender.engine.memory import MemoryPlanner
 from dnirender.engine.memory_retry import MemoryRetry
 from dnirender.engine.torch_model import TorchModel
-from dnirender.errors import UsageError
+from dnirender.errors import RenderError, UsageError
 from dnirender.frames import Alpha, Batch, Frame, Image
 from dnirender.networks.network import Network
 from dnirender.networks.weights import WeightPath
-from dnirender.timeline.mixture import Mixture, as_alpha
+from dnirender.timeline.mixture import Mixture, as_alpha, with_tracks
 
 MAX_BATCH = 4  # frames of `Engine.render` that are on a GPU at once
 
@@ -101,11 +102,10 @@ class Engine:
 
     def autotune(self, height: int, width: int, count: int, depth: int = 8, enter: Enter | None = None) -> None:
         """Selects the fastest configuration for `count` frames of this size and bit depth: tiles if a frame does not
-        fit into memory, on the CPU as many workers as threads and memory allow, and PyTorch or OpenVINO.
-
-        Speed is measured, so the choice may differ from run to run, and images with it within the allowed error. Frames
-        of other sizes are rendered by PyTorch. `enter` is told the phases "choosing" and "compiling".
-        ModelError: OpenVINO was requested and cannot run the network, or is wrong. RenderError: no tile fits memory.
+        fit into memory, on the CPU as many workers as threads and memory allow, and PyTorch or OpenVINO. Speed is
+        measured, so the choice may differ from run to run, and images with it within the allowed error. Frames of other
+        sizes, and all after an error, are rendered by PyTorch. `enter` is told the phases "choosing" and "compiling".
+        ModelError: OpenVINO was requested and fails, or is wrong. RenderError: no tile fits memory.
         """
         workload = _workload(height, width, count, depth)
         if self._tuned_for is not None and self._tuned_for.covers(workload):
@@ -114,7 +114,12 @@ class Engine:
         enter("choosing")
         self._tuned_for = None
         self._configuration, self._executor = self._base, self._build_executor(self._models)
-        self._configuration, self._executor = self._autotuner.choose(workload, enter)
+        try:
+            self._configuration, self._executor = self._autotuner.choose(workload, enter)
+        except RenderError:
+            with contextlib.suppress(RenderError):
+                self._configuration, self._executor = self._autotuner.default(workload)
+            raise
         self._tuned_for = workload
 
     def recall(self, height: int, width: int, count: int, depth: int = 8) -> None:
@@ -143,7 +148,14 @@ class Engine:
             for batch, images, _ in results:
                 yield batch, images
 
-    def render(self, images: Array, alpha: Mixture | Sequence[Mixture], *, extrapolate: bool = False) -> Array:
+    def render(
+        self,
+        images: Array,
+        alpha: Mixture | Sequence[Mixture],
+        *,
+        tracks: Mapping[str, Mixture] | None = None,
+        extrapolate: bool = False,
+    ) -> Array:
         """One image or a batch, as the video path renders frames; what comes back has the kind, rank, dtype and device
         of `images`, and `network.scale` times its height and width.
 
@@ -154,29 +166,23 @@ class Engine:
 
         `alpha` is a number, 0..1 along the path of endpoints; a tuple of coefficients, one for each endpoint; or a dict
         of coefficients by endpoint, as {"monet": 0.3, "wave": 0.7}. Coefficients are in 0..1 and sum to 1. A list has
-        one of these for each image of a batch. `extrapolate` allows numbers outside 0..1.
+        one of these for each image of a batch. `tracks` has the mixtures of layers by their group, a pattern of the
+        path's `groups`; other layers have `alpha`. `extrapolate` allows numbers outside 0..1.
 
         One call at a time: the weights are those of the call. UsageError: images or alpha of another form, with what
         was expected and got. ModelError: output that is not finite. RenderError: out of memory.
         """
         frames, form = to_frames(images)
-        batches = list(_batches(frames, self._alphas(frames, form, alpha, extrapolate)))
+        path, alphas = self._path, _alphas(alpha, len(frames), form, self._path.names, extrapolate)
+        if tracks:
+            alphas = with_tracks(alphas, tracks, path.names, path.groups, extrapolate=extrapolate)
+        batches = list(_batches(frames, alphas))
         executor = self._executor
         if len(frames) == 1 and isinstance(executor, CPUExecutor):
             executor = executor.workers[0]
         with closing(executor(batches)) as results:
             rendered = [image for _, images_of_batch, _ in results for image in images_of_batch]
         return from_rendered(rendered, frames, form)
-
-    def _alphas(
-        self, frames: Sequence[Frame], form: Form, alpha: Mixture | Sequence[Mixture], extrapolate: bool
-    ) -> list[Alpha]:
-        if not isinstance(alpha, list):
-            return [as_alpha(cast(Mixture, alpha), self._path.names, extrapolate=extrapolate)] * len(frames)
-        if form.rank != 4 or len(alpha) != len(frames):
-            expected = f"{len(frames)} for this batch" if form.rank == 4 else "a tuple of coefficients for one image"
-            raise UsageError(f"alpha: a list has one alpha for each image; expected {expected}, got {len(alpha)}")
-        return [as_alpha(value, self._path.names, extrapolate=extrapolate) for value in alpha]
 
     def seconds_per_frame(self, image: Image, rounds: int = 2) -> float:
         """Seconds that a frame like `image` takes among others at the last endpoint, measured on `rounds` per
@@ -229,6 +235,17 @@ class Engine:
     @property
     def _on_cuda(self) -> bool:
         return self.device.type == "cuda"
+
+
+def _alphas(
+    alpha: Mixture | Sequence[Mixture], count: int, form: Form, endpoints: Sequence[str], extrapolate: bool
+) -> list[Alpha]:
+    if not isinstance(alpha, list):
+        return [as_alpha(cast(Mixture, alpha), endpoints, extrapolate=extrapolate)] * count
+    if form.rank != 4 or len(alpha) != count:
+        expected = f"{count} for this batch" if form.rank == 4 else "a tuple of coefficients for one image"
+        raise UsageError(f"alpha: a list has one alpha for each image; expected {expected}, got {len(alpha)}")
+    return [as_alpha(value, endpoints, extrapolate=extrapolate) for value in alpha]
 
 
 def _workload(height: int, width: int, count: int, depth: int) -> Workload:

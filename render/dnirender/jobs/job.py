@@ -16,11 +16,13 @@ from dnirender.jobs.options import (
     EngineOptions,
     ResumeOptions,
     apply_to_preset,
+    default_output,
     split_options,
 )
 from dnirender.preset import DEFAULT_PRESET, Preset
 from dnirender.timeline.easing import Easing
 from dnirender.timeline.timeline import Timeline
+from dnirender.timeline.tracks import MAIN
 
 Keyframes = str | Timeline | Mapping[Any, Any] | Sequence[Sequence[Any]]
 """The command line's text, a Timeline, values by position, or keys as (position, value[, easing])."""
@@ -43,6 +45,11 @@ class Job:
     def timeline(self) -> Timeline:
         """The timeline that is rendered."""
         return self.own_timeline or self.preset.timeline.parsed()
+
+    @property
+    def timelines(self) -> dict[str, Timeline]:
+        """The timeline, as MAIN, and those of groups of layers by the pattern of their tensors' names."""
+        return {MAIN: self.timeline, **self.preset.timeline.parsed_tracks()}
 
     @property
     def numbered(self) -> bool:
@@ -89,11 +96,6 @@ def make_job(
     if easing is not None and not isinstance(easing, str):
         return replace(job, own_timeline=replace(job.timeline, easing=Easing(_curve_name(easing), easing)))
     return job
-
-
-def default_output(source: Path, name: str) -> Path:
-    """`<stem>.<name>.mp4` in the current folder."""
-    return Path(f"{source.stem}.{name}.mp4")
 
 
 def _key_text(key: Sequence[Any]) -> str:

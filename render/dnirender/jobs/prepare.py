@@ -44,7 +44,7 @@ def load_engine(job: Job, *, fresh: bool = False) -> Engine:
     settings = job.preset.network
     files = {endpoint.name: endpoint.weights for endpoint in settings.endpoints}
     with one_thread():
-        network, path = load(files, weights_key=settings.weights_key)
+        network, path = load(files, weights_key=settings.weights_key, groups=tuple(job.preset.timeline.tracks))
     options = job.engine
     return Engine(
         network,

@@ -4,7 +4,7 @@ detects, and those that installed packages offer."""
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -34,7 +34,9 @@ class _UnknownArchitectureError(ModelError):
     """No built-in architecture has these weights."""
 
 
-def load(endpoints: Mapping[str, str | Path], *, weights_key: str | None = None) -> tuple[Network, WeightPath]:
+def load(
+    endpoints: Mapping[str, str | Path], *, weights_key: str | None = None, groups: Sequence[str] = ()
+) -> tuple[Network, WeightPath]:
     """Loads weights files by endpoint, in order from 0 to 1: the network (with the weights of the first) and the path
     through their weights; for `Engine`. Files are safetensors or what `torch.save` writes; no code of them is run.
 
@@ -42,10 +44,11 @@ def load(endpoints: Mapping[str, str | Path], *, weights_key: str | None = None)
     their prefixes are removed, one component at a time.
 
     BatchNorm is folded before mixing, to gamma / sqrt(var + eps) and beta - mean * gamma / sqrt(var + eps), as
-    averaging raw variances is wrong.
+    averaging raw variances is wrong. `groups` are patterns of the names of tensors that get coefficients of their own,
+    see `WeightPath`.
 
     Raises:
-        UsageError: there are no endpoints.
+        UsageError: there are no endpoints, or a pattern matches no tensor.
         ModelError: a file cannot be loaded (see `load_state_dict`), its architecture is unknown, or endpoints differ in
             architecture, scale, channels, tensor names or shapes: then its notes say what the two files are.
     """
@@ -58,12 +61,13 @@ def load(endpoints: Mapping[str, str | Path], *, weights_key: str | None = None)
         raise ModelError(f"weights_key={weights_key!r}: no file has several entries to choose from")
     networks: dict[str, Network] = {}
     try:
-        return _join(networks, paths, labels, checkpoints)
+        network, states = _join(networks, paths, labels, checkpoints)
     except MisfitError as error:
         for name, label in labels.items():
             if label in (error.first, error.other):
                 error.add_note(f"  {label}: {describe(checkpoints[name], networks.get(name))}")
         raise
+    return network, WeightPath(states, channels_last=network.channels_last, groups=groups)
 
 
 def _join(
@@ -71,8 +75,8 @@ def _join(
     paths: Mapping[str, Path],
     labels: Mapping[str, str],
     checkpoints: Mapping[str, Checkpoint],
-) -> tuple[Network, WeightPath]:
-    """`load` of checkpoints; puts the networks that it builds into `networks`."""
+) -> tuple[Network, dict[str, State]]:
+    """`load` of checkpoints, their tensors by endpoint; puts the networks that it builds into `networks`."""
     first, *others = paths
     architecture = checkpoints[first].metadata.get("architecture")
     networks[first] = _build_found(paths[first], checkpoints[first], architecture)
@@ -93,8 +97,7 @@ def _join(
     states = {name: networks[name].module.state_dict() if name in networks else ready[name] for name in paths}
     check_same_shapes({labels[name]: state for name, state in states.items()})
     notes = tuple(note for network in networks.values() for note in network.notes)
-    network = replace(networks[first], notes=notes)
-    return network, WeightPath(states, channels_last=network.channels_last)
+    return replace(networks[first], notes=notes), states
 
 
 def build_network(path: Path, checkpoint: Checkpoint) -> Network:
