@@ -52,7 +52,7 @@ HOMES = {
     "cv2": "media decoding layout encoding networks jobs train",
     "torch": "networks models engine train cli.train",
     "safetensors": "networks.checkpoint models.files train",
-    "spandrel": "networks.loading train.tasks.detail",
+    "spandrel": "networks.loading",
     "openvino": "engine.openvino",
     "onnx": "networks.onnx_weights",
     "scipy": "models.alignment",
