@@ -29,7 +29,7 @@ preset: yaml_file timeline_settings preset
 sound: spectrum beats loudness
 media: truncation colorspace channels timecode containers resize luma pixel_formats images
 decoding: timestamps deinterlace image_header metadata reorder concealment packets tonemap scan source still webp video open clip sound cuts
-networks: pixel_shuffle signatures wrappers onnx_weights checkpoint architectures.gain architectures.compact architectures.paint architectures.relight
+networks: pixel_shuffle signatures wrappers onnx_weights checkpoint architectures.gain architectures.focus architectures.compact architectures.paint architectures.relight
     architectures.transformer_net architectures.fast_style_transfer architectures.fast_neural_style
     architectures.conditional_style architectures.resnet_generator architectures.unet_generator architectures.dncnn network registry detected weights repair loading modules
 models: files family groups combining inspection rescaling channels alignment aligning packs onnx_export
@@ -41,8 +41,8 @@ engine: arrays calibration device measurements torch_model executor memory_usage
 jobs: disk_space workspace options constant_rate job clip_keyframes frame_selection plan verify_images verify fingerprint repair prepare compose notebook contact_sheet preview pipeline finish
     estimate render background frames benchmark
 train: losses subspace features recipe report task loop data.photos data.relighting data.drawing data.scenes.canvas
-    data.scenes.lights data.scenes.photographs data.scenes.houses data.scenes.objects data.scenes.street data.augment data.batches
-    tasks.relight tasks.sketch tasks.style tasks.detail add_endpoint
+    data.scenes.lights data.scenes.photographs data.scenes.houses data.scenes.objects data.scenes.street data.augment data.batches data.subjects
+    tasks.relight tasks.sketch tasks.style tasks.detail tasks.focus add_endpoint
 cli: start signals default_command app presets options output info verify train model align sheet render bench main
 """
 
