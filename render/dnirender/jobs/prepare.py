@@ -45,6 +45,11 @@ def load_engine(job: Job, *, fresh: bool = False) -> Engine:
     files = {endpoint.name: endpoint.weights for endpoint in settings.endpoints}
     with one_thread():
         network, path = load(files, weights_key=settings.weights_key, groups=tuple(job.preset.timeline.tracks))
+    if job.preset.effect.repair:
+        from dnirender.jobs.repair import measure_for
+
+        path.repair = found = measure_for(job, network, path)
+        network = replace(network, notes=(*network.notes, *found.notes(path.names)))
     options = job.engine
     return Engine(
         network,
@@ -93,8 +98,9 @@ def prepare(
     manifest = None if plan.job.resume.restart else workspace.manifest
     if manifest:
         plan = replace(plan, job=plan.job.override(**manifest.engine))
-    if engine is None or (manifest and manifest.engine != engine_settings(engine)):
-        engine = _load_engine(plan.job, manifest)
+    repair = plan.job.preset.effect.repair  # of this source
+    if engine is None or repair or (manifest and manifest.engine != engine_settings(engine)):
+        engine = _load_engine(plan.job.override(repair=repair and measure), manifest)
     if plan.job.engine.batch is None:
         batch = CUDA_BATCH if engine.device.type == "cuda" else 1
         plan = replace(plan, job=plan.job.override(batch=batch))
