@@ -185,3 +185,12 @@ def test_long_names_fit(tmp_path):
         with Workspace(tmp_path / name, {}) as work:
             work.begin(ENGINE, split(1, 1))
             finish(work, Segment(0, 1))
+
+
+def test_a_folder_whose_manifest_is_lost_is_discarded_too(tmp_path):
+    with Workspace(tmp_path / "out.mp4", {"input": "a"}) as work:
+        work.begin(ENGINE, split(10, 4))
+        finish(work, Segment(0, 4))
+        (work.folder / "manifest.json").unlink()
+        work.discard()
+        assert not work.folder.exists()
