@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from dnirender.errors import PresetError, TimelineError
 from dnirender.preset import Preset
 from dnirender.timeline.expression import MAX_CHARACTERS, MAX_DEPTH, parse_expression
+from dnirender.timeline.keyframes import SINGLE_FRAME_DURATION
 from dnirender.timeline.timeline import Timeline
 from support.clips import preset_of
 
@@ -286,3 +287,9 @@ def test_keyframes_of_a_preset_may_be_a_mapping(tmp_path):
     files = {"a": tmp_path, "b": tmp_path}
     assert preset_of(files, timeline={"keyframes": {0: "(0)", "50%": 0.5}}).timeline.keyframes == "0:(0), 50%:0.5"
     assert isinstance(preset_of(files), Preset)
+
+
+def test_a_single_frame_has_the_rate_of_its_duration():
+    rate = float(1 / SINGLE_FRAME_DURATION)
+    track = Timeline.parse("0:(fps/100)").resolve(("a", "b"), [Fraction(0)])
+    assert track.alphas == ((pytest.approx(1 - rate / 100), pytest.approx(rate / 100)),)
