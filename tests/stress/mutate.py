@@ -45,13 +45,17 @@ GROUPS = {
     "timestamps": (
         ["decoding/timestamps", "decoding/reorder", "encoding/sink", "jobs/frame_selection"],
         [
-            *("decoding/test_video", "decoding/test_reorder", "decoding/test_clock", "encoding/test_sink"),
-            *("encoding/test_video", "jobs/test_constant_rate", "jobs/test_pipeline"),
+            *("jobs/test_frame_selection", "decoding/test_damage", "decoding/test_reorder", "decoding/test_clock"),
+            *("decoding/test_video", "encoding/test_sink", "encoding/test_video", "jobs/test_constant_rate"),
+            "jobs/test_pipeline",
         ],
     ),
     "streams": (
         ["encoding/stream_copy", "encoding/stream_plan"],
-        ["encoding/test_stream_plan", "encoding/test_stream_copy", "encoding/test_conventions", "decoding/test_damage"],
+        [
+            *("encoding/test_stream_plan", "encoding/test_stream_copy", "encoding/test_conventions"),
+            *("decoding/test_damage", "jobs/test_verify"),
+        ],
     ),
     "color": (
         ["media/colorspace", "media/pixel_formats", "media/luma"],
