@@ -30,24 +30,24 @@ media: truncation colorspace channels timecode containers resize luma pixel_form
 decoding: timestamps deinterlace image_header metadata reorder concealment packets tonemap scan source still webp video open clip
 networks: pixel_shuffle signatures wrappers onnx_weights checkpoint architectures.gain architectures.compact architectures.paint architectures.relight
     architectures.transformer_net architectures.fast_style_transfer architectures.fast_neural_style
-    architectures.resnet_generator architectures.unet_generator architectures.dncnn network registry detected weights loading modules
-models: files family groups combining inspection
-layout: drawing contact_sheet alpha_track panels
+    architectures.resnet_generator architectures.unet_generator architectures.dncnn network registry detected weights loading reestimation modules
+layout: drawing charts contact_sheet alpha_track panels
 encoding: provenance image_record segment_file transcode stream_plan stream_copy sink encoders image_sequence animation video boomerang
     output
 engine: arrays calibration device measurements torch_model executor memory_usage receptive_field tiling memory memory_retry
     fp32_retry openvino parallel cpu cuda configuration backend_trial autotune engine
+models: files report_files family groups combining similarity inspection sweep compatibility check_report analysis analysis_report
 jobs: disk_space workspace options constant_rate job frame_selection plan verify_images verify fingerprint prepare compose notebook contact_sheet preview pipeline finish
     estimate render background frames benchmark
 train: losses subspace features recipe report task loop data.photos data.relighting data.drawing data.scenes.canvas
     data.scenes.lights data.scenes.photographs data.scenes.houses data.scenes.objects data.scenes.street data.augment data.batches
     tasks.relight tasks.sketch tasks.style tasks.detail add_endpoint
-cli: start signals default_command app presets options output info verify train model sheet render bench main
+cli: start signals default_command app presets options output info verify train model check sheet render bench main
 """
 
 # Third-party libraries and the rooms, or modules, that may import them.
 HOMES = {
-    "numpy": "base media decoding layout encoding jobs engine train",
+    "numpy": "base media decoding layout encoding jobs engine models train",
     "av": "base media decoding encoding jobs",
     "cv2": "media decoding layout encoding networks jobs train",
     "torch": "networks models engine train cli.train",

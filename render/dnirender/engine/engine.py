@@ -184,6 +184,11 @@ class Engine:
         return seconds_per_frame(self._executor, image, endpoint_alphas(self._path)[-1], rounds * self.workers)
 
     @property
+    def path(self) -> WeightPath:
+        """The endpoints, on the device."""
+        return self._path
+
+    @property
     def weight_writes(self) -> int:
         """How often weights were written: at most once per change of alpha and worker."""
         return count_weight_writes(self._executor)

@@ -34,7 +34,9 @@ class _UnknownArchitectureError(ModelError):
     """No built-in architecture has these weights."""
 
 
-def load(endpoints: Mapping[str, str | Path], *, weights_key: str | None = None) -> tuple[Network, WeightPath]:
+def load(
+    endpoints: Mapping[str, str | Path], *, weights_key: str | None = None, deploy: bool = True
+) -> tuple[Network, WeightPath]:
     """Loads weights files by endpoint, in order from 0 to 1: the network (with the weights of the first) and the path
     through their weights; for `Engine`. Files are safetensors or what `torch.save` writes; no code of them is run.
 
@@ -42,7 +44,7 @@ def load(endpoints: Mapping[str, str | Path], *, weights_key: str | None = None)
     their prefixes are removed, one component at a time.
 
     BatchNorm is folded before mixing, to gamma / sqrt(var + eps) and beta - mean * gamma / sqrt(var + eps), as
-    averaging raw variances is wrong.
+    averaging raw variances is wrong; without `deploy` it stays as the files have it, for `reestimate`.
 
     Raises:
         UsageError: there are no endpoints.
@@ -58,7 +60,7 @@ def load(endpoints: Mapping[str, str | Path], *, weights_key: str | None = None)
         raise ModelError(f"weights_key={weights_key!r}: no file has several entries to choose from")
     networks: dict[str, Network] = {}
     try:
-        return _join(networks, paths, labels, checkpoints)
+        return _join(networks, paths, labels, checkpoints, deploy)
     except MisfitError as error:
         for name, label in labels.items():
             if label in (error.first, error.other):
@@ -71,6 +73,7 @@ def _join(
     paths: Mapping[str, Path],
     labels: Mapping[str, str],
     checkpoints: Mapping[str, Checkpoint],
+    deploy: bool,
 ) -> tuple[Network, WeightPath]:
     """`load` of checkpoints; puts the networks that it builds into `networks`."""
     first, *others = paths
@@ -88,7 +91,7 @@ def _join(
                 labels[first],
                 labels[name],
             )
-    for network in networks.values():
+    for network in networks.values() if deploy else ():
         deploy_batchnorm(network.module)
     states = {name: networks[name].module.state_dict() if name in networks else ready[name] for name in paths}
     check_same_shapes({labels[name]: state for name, state in states.items()})
