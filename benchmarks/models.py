@@ -20,6 +20,7 @@ import torch
 from dnirender import Engine
 from dnirender import open as open_source
 from dnirender.errors import ModelError
+from dnirender.media.resize import middle
 from dnirender.models.combining import mix
 from dnirender.models.compatibility import check
 from dnirender.models.family import Family
@@ -33,8 +34,8 @@ PAIRS = (
     ("dncnn_gray_sigma15", "dncnn_gray_sigma25"),
     ("fast_style16_candy", "fast_style16_mosaic"),
 )
-PHOTOS = 3
-NOISE, FRAMES = 25, 8
+PHOTOS = 2
+NOISE, FRAMES, SIDE = 25, 3, 160
 ALPHAS = (0, 0.25, 0.5, 0.75, 1)
 
 
@@ -194,10 +195,10 @@ def noise(data):
     engine = Engine(*load(files), device="cpu", dtype="fp32")
     source = open_source(data / "clips/flower.mp4")
     indices = np.linspace(0, len(source.metadata.pts) - 1, FRAMES).round().astype(int)
-    clean = [frame.image[180:360, 320:640] for frame in source.frames([int(index) for index in indices])]
+    clean = [middle(frame.image, SIDE) for frame in source.frames([int(index) for index in indices])]
     rng = np.random.default_rng(0)
     noisy = [np.clip(image + rng.normal(0, NOISE, image.shape), 0, 255).round().astype(np.uint8) for image in clean]
-    yield f"PSNR in dB over {FRAMES} frames of flower.mp4 (320x180 of them) with noise of sigma {NOISE}:"
+    yield f"PSNR in dB over {FRAMES} frames of flower.mp4 ({SIDE}x{SIDE} of them) with noise of sigma {NOISE}:"
     yield ""
     yield "| alpha | " + " | ".join(f"{alpha:g}" for alpha in ALPHAS) + " |"
     yield "|---|" + "---|" * len(ALPHAS)

@@ -53,6 +53,7 @@ HOMES = {
     "torch": "networks models engine train cli.train",
     "safetensors": "networks.checkpoint models.files train",
     "spandrel": "networks.loading train.tasks.detail",
+    "scipy": "models",
     "openvino": "engine.openvino",
     "onnx": "networks.onnx_weights",
     "pydantic": "options preset jobs.options cli.options encoding.provenance train.recipe",

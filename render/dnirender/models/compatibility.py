@@ -86,7 +86,7 @@ def check(
 ) -> Check:
     """Compares networks, each with the next, by their weights and by pictures along the path between them.
 
-    The pictures are from the middle of `on`, a clip or a photograph, else two made here. `enter` is told what begins.
+    The pictures are from the middle of `on`, a clip or a photograph, else one made here. `enter` is told what begins.
 
     Raises:
         UsageError: fewer than two files.
@@ -151,7 +151,7 @@ def load_or_compare(files: dict[str, Path], weights_key: str | None) -> tuple[Ne
 
 def _pictures(network: Network, on: Path | None, enter: Callable[[str], None]) -> dict[str, Image]:
     if on is None:
-        return test_pictures(picture_side(network, 2))
+        return test_pictures(picture_side(network, 1))
     enter(f"reading {on.name}")
     source = open_source(on)
     count = len(source.metadata.pts)
@@ -236,7 +236,7 @@ def _advice(
         advice.append(f"statistics: {'--bn reestimate' if better else 'as stored (--bn deployed)'}: {change}")
     below, above = rendered.good_reach if rendered else (0.0, 1.0)
     near = [f"0 to {below:g}"] * (below > 0) + [f"{above:g} to 1"] * (above < 1)
-    if near:
+    if near and found != SAME_FAMILY:
         advice.append(f"shorter path: alpha {' and '.join(near)} is good; cut or crossfade between")
     return advice
 
