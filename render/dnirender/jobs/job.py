@@ -16,6 +16,7 @@ from dnirender.jobs.options import (
     EngineOptions,
     ResumeOptions,
     apply_to_preset,
+    default_output,
     split_options,
 )
 from dnirender.preset import DEFAULT_PRESET, Preset
@@ -89,11 +90,6 @@ def make_job(
     if easing is not None and not isinstance(easing, str):
         return replace(job, own_timeline=replace(job.timeline, easing=Easing(_curve_name(easing), easing)))
     return job
-
-
-def default_output(source: Path, name: str) -> Path:
-    """`<stem>.<name>.mp4` in the current folder."""
-    return Path(f"{source.stem}.{name}.mp4")
 
 
 def _key_text(key: Sequence[Any]) -> str:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from fractions import Fraction
+from pathlib import Path
 from typing import Annotated, Any, Literal
 
 from pydantic import BeforeValidator, Field
@@ -208,3 +209,8 @@ def apply_to_preset(preset: Preset, sections: Mapping[str, Mapping[str, Any]]) -
     if "options" in changed.get("encoding", {}):
         changed["encoding"]["options"] = preset.encoding.options | changed["encoding"]["options"]
     return preset.override(changed) if changed else preset
+
+
+def default_output(source: Path, name: str) -> Path:
+    """`<stem>.<name>.mp4` in the current folder."""
+    return Path(f"{source.stem}.{name}.mp4")

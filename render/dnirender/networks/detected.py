@@ -2,12 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from functools import partial
 from pathlib import Path
-from typing import Any
-
-from torch import nn
+from types import ModuleType
 
 from dnirender.networks.architectures import (
     dncnn,
@@ -24,15 +21,9 @@ CODES = (0.0, 255.0)
 SIGNED = (-1.0, 1.0)
 
 
-def _architecture(
-    name: str, build: Callable[[State], nn.Module], detect: Callable[[State], bool], **properties: Any
-) -> Architecture:
-    return Architecture(name, build, detect, **properties)
-
-
-def _codes(name: str, module: Any) -> Architecture:
-    """A style network with values 0..255 on both sides."""
-    return _architecture(
+def _style_network(name: str, module: ModuleType) -> Architecture:
+    """A style network with values 0..255 on both sides; `module` is its file in `architectures`."""
+    return Architecture(
         name,
         module.from_state_dict,
         module.detect,
@@ -45,7 +36,7 @@ def _codes(name: str, module: Any) -> Architecture:
 
 
 def _unet(halvings: int) -> Architecture:
-    return _architecture(
+    return Architecture(
         f"pix2pix U-Net {2**halvings}",
         unet_generator.from_state_dict,
         partial(unet_generator.detect, halvings=halvings),
@@ -58,10 +49,10 @@ def _unet(halvings: int) -> Architecture:
 
 
 DETECTED = (
-    _codes("TransformerNet", transformer_net),
-    _codes("fast-style-transfer", fast_style_transfer),
-    _codes("fast-neural-style", fast_neural_style),
-    _architecture(
+    _style_network("TransformerNet", transformer_net),
+    _style_network("fast-style-transfer", fast_style_transfer),
+    _style_network("fast-neural-style", fast_neural_style),
+    Architecture(
         "CycleGAN ResNet",
         resnet_generator.from_state_dict,
         resnet_generator.detect,
@@ -75,7 +66,7 @@ DETECTED = (
     _unet(7),
     # The properties of spandrel's DnCNN, so that both can be mixed.
     *(
-        _architecture(
+        Architecture(
             "DnCNN",
             dncnn.from_state_dict,
             partial(dncnn.detect, channels=channels),
