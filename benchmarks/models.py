@@ -17,9 +17,8 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from dnirender import Engine
-from dnirender import open as open_source
-from dnirender.errors import ModelError
+from dnirender import Engine, ModelError
+from dnirender.decoding.open import open_source
 from dnirender.media.resize import middle
 from dnirender.models.combining import mix
 from dnirender.models.compatibility import check

@@ -7,6 +7,7 @@ import itertools
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from importlib.util import find_spec
 from pathlib import Path
 
 import numpy as np
@@ -118,11 +119,7 @@ def analyze(paths: Sequence[Path], *, weights_key: str | None = None) -> Analysi
         _table(names, per_filter, order[-1:]),
         {pair: [_mean(found[layer]) for layer in order] for pair, found in neighbors.items()},
         {name: [_cosine(states[names[0]][layer], states[name][layer]) for layer in order] for name in names},
-        [
-            _fit(states, order, names[a], names[b], names[c])
-            for b in range(1, len(names) - 1)
-            for a, c in [(0, len(names) - 1)]
-        ],
+        [_fit(states, order, names[0], middle, names[-1]) for middle in names[1:-1]],
         matchings,
         unmatched,
         {pair: np.concatenate([found[layer] for layer in order]) for pair, found in neighbors.items()},
@@ -181,9 +178,7 @@ def _fit_line(a: Tensor, b: Tensor, c: Tensor) -> tuple[float, float]:
 def _matchings(states: Mapping[str, Mapping[str, Tensor]], layers: Sequence[str]) -> tuple[list[Matching], str]:
     """Matches the outputs of the first layer and the inputs of the last between the first network and each other:
     there the other side is the picture, whose order is fixed."""
-    try:
-        import scipy.optimize  # noqa: F401 - whether it is there
-    except ImportError:
+    if find_spec("scipy") is None:
         return [], "filters are matched with scipy: pip install 'dnirender[align]'"
     names = list(states)
     found: list[Matching] = []
@@ -211,7 +206,7 @@ def _match(first: str, second: str, layer: str, one: Tensor, two: Tensor) -> Mat
 
 def _assign(cosines: Tensor) -> tuple[npt.NDArray[np.int64], float]:
     """The pairing of rows and columns with the largest mean, and that mean."""
-    from scipy.optimize import linear_sum_assignment
+    from scipy.optimize import linear_sum_assignment  # pyright: ignore[reportMissingImports] - optional
 
     table = cosines.numpy()
     rows, columns = linear_sum_assignment(table, maximize=True)

@@ -7,12 +7,13 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any, cast
 
+from dnirender.frames import Image
 from dnirender.layout.charts import curves, stacked
 from dnirender.layout.contact_sheet import sheet
 from dnirender.media.images import encode_png
 from dnirender.models.compatibility import Check, PairCheck
 from dnirender.models.report_files import finite, write_files
-from dnirender.models.sweep import ALPHAS
+from dnirender.models.sweep import ALPHAS, Sweep
 
 SHEET, LAYERS, NUMBERS = NAMES = ("sheet.png", "layers.png", "check.json")
 SHEET_WIDTH = 1600
@@ -22,9 +23,8 @@ def write_check(folder: Path, found: Check) -> list[str]:
     """Writes the report of a check into a folder; the names of the files."""
     files = {LAYERS: encode_png(stacked([_layer_plot(pair) for pair in found.pairs]))}
     if any(pair.sweep for pair in found.pairs):
-        files = {
-            SHEET: encode_png(stacked([_contact_sheet(pair, found.pictures) for pair in found.pairs if pair.sweep]))
-        } | files
+        sheets = [_contact_sheet(pair, pair.sweep, found.pictures) for pair in found.pairs if pair.sweep]
+        files = {SHEET: encode_png(stacked(sheets))} | files
     files[NUMBERS] = json.dumps(to_json(found), indent=1).encode()
     write_files(folder, files)
     return list(files)
@@ -38,19 +38,20 @@ def to_json(found: Check) -> dict[str, Any]:
     return cast("dict[str, Any]", finite({k: v for k, v in vars(found).items() if k != "pairs"} | {"pairs": pairs}))
 
 
-def _contact_sheet(pair: PairCheck, pictures: list[str]) -> Any:
+def _contact_sheet(pair: PairCheck, sweep: Sweep, pictures: list[str]) -> Image:
     """Alpha across; for every picture a row of renders, and one of crossfades of the ends."""
-    rows, labels = [], []
-    for name, rendered, faded in zip(pictures, pair.sweep.rendered, pair.sweep.crossfades, strict=True):
+    rows: list[list[Image]] = []
+    labels: list[str] = []
+    for name, rendered, faded in zip(pictures, sweep.rendered, sweep.crossfades, strict=True):
         rows += [rendered, faded]
         labels += [name, "crossfade"]
     columns = [f"{alpha:g}" for alpha in ALPHAS]
     columns[0], columns[-1] = f"0 {Path(pair.first).stem}", f"1 {Path(pair.second).stem}"
-    title = f"{Path(pair.first).stem} to {Path(pair.second).stem}: {pair.verdict}, path ratio {pair.ratio:.2f}"
+    title = f"{Path(pair.first).stem} to {Path(pair.second).stem}: {pair.verdict}, path ratio {sweep.ratio:.2f}"
     return sheet(rows, labels, columns, title, SHEET_WIDTH)
 
 
-def _layer_plot(pair: PairCheck) -> Any:
+def _layer_plot(pair: PairCheck) -> Image:
     layers = [layer for layer in pair.layers if layer.is_matrix]
     series = {
         "correlation": [layer.correlation for layer in layers],
