@@ -24,25 +24,26 @@ MODULES["__init__"] = PACKAGE / "__init__.py"
 # modules before it in its own. `base` is what lies in the package's own folder.
 ORDER = """
 base: version errors options concurrency cache files frames progress
-timeline: easing expression keyframes mixture parser timeline
-preset: yaml_file preset
+timeline: easing expression keyframes mixture parser timeline tracks
+preset: yaml_file timeline_settings preset
 media: truncation colorspace channels timecode containers resize luma pixel_formats images
 decoding: timestamps deinterlace image_header metadata reorder concealment packets tonemap scan source still webp video open clip
 networks: pixel_shuffle signatures wrappers onnx_weights checkpoint architectures.gain architectures.compact architectures.paint architectures.relight
     architectures.transformer_net architectures.fast_style_transfer architectures.fast_neural_style
-    architectures.resnet_generator architectures.unet_generator architectures.dncnn network registry detected weights loading reestimation modules
+    architectures.conditional_style architectures.resnet_generator architectures.unet_generator architectures.dncnn network registry detected weights loading reestimation modules
 layout: drawing charts contact_sheet alpha_track panels
 encoding: provenance image_record segment_file transcode stream_plan stream_copy sink encoders image_sequence animation video boomerang
     output
 engine: arrays calibration device measurements torch_model executor memory_usage receptive_field tiling memory memory_retry
     fp32_retry openvino parallel cpu cuda configuration backend_trial autotune engine
-models: files report_files family groups combining similarity inspection sweep compatibility check_report analysis analysis_report
+models: files report_files family groups combining similarity inspection rescaling channels alignment aligning packs sweep compatibility check_report
+    analysis analysis_report
 jobs: disk_space workspace options constant_rate job frame_selection plan verify_images verify fingerprint prepare compose notebook contact_sheet preview pipeline finish
     estimate render background frames benchmark
 train: losses subspace features recipe report task loop data.photos data.relighting data.drawing data.scenes.canvas
     data.scenes.lights data.scenes.photographs data.scenes.houses data.scenes.objects data.scenes.street data.augment data.batches
     tasks.relight tasks.sketch tasks.style tasks.detail add_endpoint
-cli: start signals default_command app presets options output info verify train model check sheet render bench main
+cli: start signals default_command app presets options output info verify train model align check sheet render bench main
 """
 
 # Third-party libraries and the rooms, or modules, that may import them.
@@ -53,7 +54,7 @@ HOMES = {
     "torch": "networks models engine train cli.train",
     "safetensors": "networks.checkpoint models.files train",
     "spandrel": "networks.loading train.tasks.detail",
-    "scipy": "models",
+    "scipy": "models.alignment models.analysis",
     "openvino": "engine.openvino",
     "onnx": "networks.onnx_weights",
     "pydantic": "options preset jobs.options cli.options encoding.provenance train.recipe",

@@ -16,7 +16,8 @@ Output images may have an alpha channel [h, w, 4]; alpha is straight, never prem
 Opacity = npt.NDArray[Any]
 """Opacity of each pixel [h, w], from 0 (transparent) to the maximum of its dtype; uint8 or uint16."""
 Alpha = tuple[float, ...]
-"""Mixing coefficients, one per endpoint, in the order of the endpoints."""
+"""Mixing coefficients, one per endpoint, in the order of the endpoints. Where groups of layers have tracks of their
+own, as many follow for each group; without them the coefficients are those of all layers."""
 
 
 @dataclass(frozen=True)

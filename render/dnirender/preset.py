@@ -12,15 +12,15 @@ import warnings
 from collections.abc import Mapping
 from functools import cached_property
 from pathlib import Path
-from typing import Annotated, Any, Literal, Self, cast
+from typing import Annotated, Any, Literal, cast
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
+from pydantic import BaseModel, Field, ValidationError, field_validator, model_validator
 
 from dnirender.errors import PresetError, with_notes
 from dnirender.options import MAX_SHOWN, Flag, causes, first_error, offered, parse_pairs
-from dnirender.timeline.easing import parse_easing, parse_number
+from dnirender.timeline.easing import parse_number
 from dnirender.timeline.expression import VARIABLES
-from dnirender.timeline.timeline import Timeline
+from dnirender.timeline_settings import Section, TimelineSettings
 from dnirender.yaml_file import read_yaml
 
 DEFAULT_PRESET = "day-to-night"
@@ -29,11 +29,7 @@ SCHEMA_LINE = "# yaml-language-server: $schema=schema.json\n"
 Side = Annotated[int, Field(ge=16, le=16384)]
 
 
-class _Model(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
-
-
-class Endpoint(_Model):
+class Endpoint(Section):
     """One network of the path."""
 
     name: str = Field(pattern=r"^\w[\w.-]*$", max_length=64, description="What keyframes and panels call it.")
@@ -63,7 +59,7 @@ class Endpoint(_Model):
         return name
 
 
-class NetworkSettings(_Model):
+class NetworkSettings(Section):
     """The endpoints that are mixed."""
 
     family: Literal["dni"] = Field("dni", description="How alpha becomes weights: dni mixes all of them linearly.")
@@ -91,7 +87,7 @@ class NetworkSettings(_Model):
         return endpoints
 
 
-class Effect(_Model):
+class Effect(Section):
     """How much of the effect is shown."""
 
     strength: Annotated[float, Field(ge=0, le=1), Flag("effect", text=float | None)] = Field(
@@ -102,45 +98,7 @@ class Effect(_Model):
     )
 
 
-class TimelineSettings(_Model):
-    """When alpha is what."""
-
-    keyframes: Annotated[
-        str, Flag("timeline", names=("-k", "--keyframes"), parse=lambda text: text.removeprefix("="))  # -k=0:0
-    ] = Field(
-        "0:0, end:1",
-        description="POSITION:VALUE[@EASING], separated by commas: 0:0,120:1 or 0:day,2.5s:dusk@smooth,end:night.",
-    )
-    easing: Annotated[str, Flag("timeline")] = Field(
-        "linear", description="Easing of keyframes without one, such as smooth or easeInOutCubic."
-    )
-    loop: Annotated[Literal["none", "repeat", "ping-pong"], Flag("timeline")] = Field(
-        "none", description="What follows the last keyframe: none holds its value."
-    )
-    extrapolate: Annotated[bool, Flag("timeline")] = Field(
-        False, description="Allow values outside 0..1 and negative weights."
-    )
-
-    @field_validator("keyframes", mode="before")
-    @classmethod
-    def _as_text(cls, keyframes: Any) -> Any:
-        """A mapping from positions to values, as Deforum's JSON is in YAML, as text."""
-        if not isinstance(keyframes, dict):
-            return keyframes
-        return ", ".join(f"{key}:{value}" for key, value in cast("dict[Any, Any]", keyframes).items())
-
-    @model_validator(mode="after")
-    def _parses(self) -> Self:
-        parse_easing(self.easing)
-        self.parsed()
-        return self
-
-    def parsed(self) -> Timeline:
-        """The timeline that the text means."""
-        return Timeline.parse(self.keyframes, easing=self.easing, loop=self.loop, extrapolate=self.extrapolate)
-
-
-class Layout(_Model):
+class Layout(Section):
     """What a frame of the output shows."""
 
     panels: Annotated[
@@ -161,7 +119,7 @@ class Layout(_Model):
     )
 
 
-class Encoding(_Model):
+class Encoding(Section):
     """How a video is written."""
 
     codec: Annotated[str, Flag("output")] = Field("auto", description="Encoder.  [auto: libx264, for webm libvpx-vp9]")
@@ -186,7 +144,7 @@ class Encoding(_Model):
     subtitles: Annotated[bool, Flag("output", fingerprint=False)] = Field(True, description="Copy the subtitles.")
 
 
-class Animation(_Model):
+class Animation(Section):
     """How GIF, WebP and APNG animations are written."""
 
     width: Side = Field(
@@ -196,7 +154,7 @@ class Animation(_Model):
     dither: Literal["none", "bayer", "floyd_steinberg", "sierra2_4a"] = Field("bayer")
 
 
-class Preset(_Model):
+class Preset(Section):
     """An effect, ready to render."""
 
     name: str = Field(min_length=1, max_length=100, description="For people.")

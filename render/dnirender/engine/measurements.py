@@ -68,6 +68,7 @@ class MeasurementCache:
             network.minimum,
         ]
         structure = [*properties, network.shuffle_factors, str(network.module), path.names, path.layout]
+        structure += [path.segments] if path.groups else []
         return {
             "machine": _machine(),
             "structure": _short(repr(structure).encode()),

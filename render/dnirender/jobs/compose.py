@@ -12,6 +12,7 @@ from dnirender.jobs.prepare import PreparedJob
 from dnirender.layout import alpha_track, panels
 from dnirender.media import resize
 from dnirender.media.luma import with_chroma
+from dnirender.timeline.timeline import Timeline, Track
 
 Renders = dict[Alpha, Image]
 """The renders of one frame, by alpha."""
@@ -37,7 +38,9 @@ def _make_layout(prepared: PreparedJob) -> Callable[[int, Frame, Renders], Image
         return lambda number, _frame, renders: renders[selection.alphas[number]]
     scale = prepared.engine.network.scale
     size = plan.size[0] * scale, plan.size[1] * scale
-    track = alpha_track.AlphaTrack(selection.track.alphas, _keys(plan)) if len(layout.panels) > 1 else None
+    resolved = zip(plan.job.timelines.values(), selection.tracks, strict=True)
+    curves = [(track.alphas, _keys(plan, timeline, track)) for timeline, track in resolved]
+    track = alpha_track.AlphaTrack(*curves[0], curves[1:]) if len(layout.panels) > 1 else None
     first, span = selection.indices[0], max(1, len(selection.track.alphas) - 1)
 
     def draw(number: int, frame: Frame, renders: Renders) -> Image:
@@ -50,12 +53,12 @@ def _make_layout(prepared: PreparedJob) -> Callable[[int, Frame, Renders], Image
     return draw
 
 
-def _keys(plan: Plan) -> list[tuple[float, Alpha]]:
+def _keys(plan: Plan, timeline: Timeline, track: Track) -> list[tuple[float, Alpha]]:
     """The keyframes as (position, alpha), where 0..1 is the first to the last frame, as the track is drawn."""
     selection = plan.selection
-    keys = [(float(at), alpha) for at, alpha in selection.track.keys]
-    first, last = selection.indices[0], selection.indices[0] + len(selection.track.alphas) - 1
-    if not plan.job.timeline.timed or first == last:
+    keys = [(float(at), alpha) for at, alpha in track.keys]
+    first, last = selection.indices[0], selection.indices[0] + len(track.alphas) - 1
+    if not timeline.timed or first == last:
         return keys
     seconds = np.array([float(time) for time in plan.source.metadata.seconds[first : last + 1]])
     places = (seconds - seconds[0]) / (seconds[-1] - seconds[0])
@@ -70,6 +73,7 @@ def _panel(plan: Plan, name: str, frame: Frame, alpha: Alpha, renders: Renders) 
     if name == "render":
         return renders[alpha]
     if name == "crossfade":
-        weighted = [(weight, renders[one_hot(i, len(endpoints))]) for i, weight in enumerate(alpha) if weight]
+        shares = enumerate(plan.main(alpha))
+        weighted = [(weight, renders[one_hot(i, len(endpoints))]) for i, weight in shares if weight]
         return panels.crossfade([image for _, image in weighted], tuple(weight for weight, _ in weighted))
     return renders[one_hot(endpoints.index(name), len(endpoints))]

@@ -14,7 +14,7 @@ from dnirender.decoding.metadata import VideoMetadata
 from dnirender.decoding.open import open_source
 from dnirender.errors import UsageError
 from dnirender.frames import Alpha, Batch, Image
-from dnirender.jobs.frame_selection import find_frame
+from dnirender.jobs.frame_selection import find_frame, select_frames
 from dnirender.jobs.job import Job, make_job
 from dnirender.jobs.notebook import image_html
 from dnirender.jobs.options import SHEET_FRAMES, SHEET_OPTIONS
@@ -29,8 +29,10 @@ from dnirender.preset import DEFAULT_PRESET, Preset
 from dnirender.timeline.keyframes import weaken
 from dnirender.timeline.mixture import Mixture, as_alpha
 from dnirender.timeline.timeline import Timeline
+from dnirender.timeline.tracks import join_alphas
 
 MIN_COLUMN = 240  # pixels: a sheet of many endpoints is wider than SHEET_WIDTH
+TRACKS = "with its tracks"
 HALVES, HALFWAY = re.compile(r"0\.5\*[^*+]+\+0\.5\*[^*+]+"), "half-way"
 
 
@@ -80,7 +82,8 @@ def make_sheet(
 ) -> Sheet:
     """The frames at `positions` of the source of `job` under each of `values`; written to its output where `write`.
 
-    Without values there is a column for every endpoint and one half-way between any two neighbors.
+    Without values there is a column for every endpoint and one half-way between any two neighbors. Where layers have
+    tracks of their own, a last column shows each frame as it will be rendered.
     """
     if write:
         check_target(job.output, job)
@@ -95,22 +98,29 @@ def make_sheet(
     metadata = source.metadata
     values = values if values is not None else _endpoints_and_halfways(job.preset.endpoints)
     alphas = [weaken(_alpha(value, job.preset), job.preset.effect.strength) for value in values]
+    titles = _columns(values, alphas, job.preset.endpoints)
     texts = ["0"] if is_still(job.input) else positions
     numbers = [find_frame("frames", str(text).strip(), metadata.seconds) for text in texts]
     indices = sorted({min(number, len(metadata.pts) - 1) for number in numbers})
     size = scaled_size(job, metadata)
+    columns = dict.fromkeys(indices, alphas)
+    if job.preset.timeline.tracks:
+        rendered = join_alphas(select_frames(job, metadata).tracks)
+        columns, titles = {index: [*alphas, rendered[index]] for index in indices}, [*titles, TRACKS]
     engine = load_engine(job)
-    engine.autotune(size[1], size[0], len(indices) * len(alphas), metadata.depth)
+    engine.autotune(size[1], size[0], len(indices) * len(titles), metadata.depth)
     frames = [replace(frame, image=resize.resize_to(frame.image, *size)) for frame in source.frames(indices)]
-    renders = (images[0] for _, images in engine(Batch((frame,), alpha) for frame in frames for alpha in alphas))
-    rows = [[next(renders) for _ in alphas] for _ in frames]
+    renders = (
+        images[0] for _, images in engine(Batch((frame,), alpha) for frame in frames for alpha in columns[frame.index])
+    )
+    rows = [[next(renders) for _ in titles] for _ in frames]
     if job.preset.effect.keep_colors:
         matrix = metadata.color.matrix
         pairs = zip(frames, rows, strict=True)
         rows = [[with_chroma(image, frame.image, matrix) for image in row] for frame, row in pairs]
     labels = [_label(index, metadata) for index in indices]
-    width = max(contact_sheet.SHEET_WIDTH, MIN_COLUMN * len(alphas))
-    image = contact_sheet.sheet(rows, labels, _columns(values, alphas, job.preset.endpoints), title, width)
+    width = max(contact_sheet.SHEET_WIDTH, MIN_COLUMN * len(titles))
+    image = contact_sheet.sheet(rows, labels, titles, title, width)
     if write:
         write_png(job.output, image)
     return Sheet(image, job.output if write else None, engine.decision)

@@ -34,7 +34,7 @@ def job_fingerprint(plan: Plan) -> Fingerprint:
         if flag.fingerprint
     }
     if job.own_timeline:
-        sections["timeline"] = f"{job.own_timeline.keyframes} {job.own_timeline}"
+        sections["timeline"] = f"{job.own_timeline.keyframes} {job.own_timeline} {preset.timeline.tracks}"
     times = short_sha256(repr(plan.source.metadata.pts).encode())
     return {
         "input": f"{plan.source_hash} {job.input.stat().st_mtime_ns} {times}",

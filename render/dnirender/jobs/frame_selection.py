@@ -18,6 +18,7 @@ from dnirender.jobs.job import Job
 from dnirender.media.timecode import advance_timecode
 from dnirender.timeline.parser import parse_position
 from dnirender.timeline.timeline import Track
+from dnirender.timeline.tracks import are_closed, join_alphas, resolve_all
 
 
 @dataclass(frozen=True)
@@ -27,7 +28,8 @@ class Selection:
     indices: of the frames in the source
     alphas: one per frame
     times: timestamps of the output
-    track: the resolved timeline over the rendered range, which may have more frames than an animation shows
+    tracks: the resolved timelines over the rendered range, which may have more frames than an animation shows: the main
+        one, then those of groups of layers
     time_range: the part of the other streams that is copied
     stop: the end of the rendered range in the source, exclusive
     constant_rate: which frame each tick shows, if the frame rate is made constant; `indices` then repeats frames
@@ -36,10 +38,15 @@ class Selection:
     indices: tuple[int, ...]
     alphas: tuple[Alpha, ...]
     times: FrameTiming
-    track: Track
+    tracks: tuple[Track, ...]
     time_range: TimeRange = field(default_factory=TimeRange)
     stop: int = 0
     constant_rate: ConstantRate | None = None
+
+    @property
+    def track(self) -> Track:
+        """The main timeline over the rendered range."""
+        return self.tracks[0]
 
 
 def boomerang_order(count: int) -> list[int]:
@@ -48,27 +55,29 @@ def boomerang_order(count: int) -> list[int]:
 
 
 def select_frames(job: Job, metadata: VideoMetadata) -> Selection:
-    """Resolves the timeline over the rendered range. Animations use only as many frames as their rate can show."""
+    """Resolves the timelines over the rendered range. Animations use only as many frames as their rate can show."""
     seconds = metadata.seconds
     start, stop = _range(job, seconds)
-    timeline = job.timeline
-    track = timeline.resolve(job.preset.endpoints, seconds[start:stop]).weakened(job.preset.effect.strength)
+    timelines, endpoints = job.timelines, job.preset.endpoints
+    tracks = resolve_all(timelines, endpoints, seconds[start:stop], job.preset.effect.strength)
+    alphas_of_range = join_alphas(tracks)
     if job.animated and not metadata.still:
         shown, times = animation_frames(metadata, start, stop, animation_rate(job, metadata))
-        indices, alphas = [start + index for index in shown], [track.alphas[index] for index in shown]
-        return Selection(tuple(indices), tuple(alphas), times, track, stop=stop)
-    if job.animated and not job.encode.boomerang and timeline.is_closed(job.preset.endpoints) and stop - start > 1:
+        indices, alphas = [start + index for index in shown], [alphas_of_range[index] for index in shown]
+        return Selection(tuple(indices), tuple(alphas), times, tracks, stop=stop)
+    closed = job.animated and not job.encode.boomerang and are_closed(timelines.values(), tracks, endpoints)
+    if closed and stop - start > 1:
         # A looping animation shows its first frame after its last: of two equal ones, the last is left out.
-        stop -= track.alphas[0] == track.alphas[-1]
+        stop -= alphas_of_range[0] == alphas_of_range[-1]
     times, time_range = timing_and_range(metadata, start, stop)
     if job.encode.cfr is None:
-        return Selection(tuple(range(start, stop)), track.alphas[: stop - start], times, track, time_range, stop)
+        return Selection(tuple(range(start, stop)), alphas_of_range[: stop - start], times, tracks, time_range, stop)
     constant = resample_range(metadata, start, stop, job.encode.cfr)
     times = constant_timing(times.pts[0] * times.time_base, len(constant.shown), constant.rate)
     timecode = advance_timecode(time_range.timecode, 0, metadata.frame_rate, constant.rate)
-    indices, alphas = (start + number for number in constant.shown), (track.alphas[i] for i in constant.shown)
+    indices, alphas = (start + number for number in constant.shown), (alphas_of_range[i] for i in constant.shown)
     time_range = replace(time_range, timecode=timecode)
-    return Selection(tuple(indices), tuple(alphas), times, track, time_range, stop, constant)
+    return Selection(tuple(indices), tuple(alphas), times, tracks, time_range, stop, constant)
 
 
 def resample_range(metadata: VideoMetadata, start: int, stop: int, rate: Fraction | str) -> ConstantRate:

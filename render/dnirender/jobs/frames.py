@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence, Sized
+from collections.abc import Iterable, Iterator, Sized
 from fractions import Fraction
 from pathlib import Path
 from typing import Any
@@ -11,12 +11,11 @@ import numpy as np
 
 from dnirender.errors import TimelineError, UsageError
 from dnirender.frames import Alpha, Batch, Frame, Image
-from dnirender.jobs.job import Keyframes, make_job
+from dnirender.jobs.job import Job, Keyframes, make_job
 from dnirender.jobs.prepare import load_engine
 from dnirender.media.luma import with_chroma
 from dnirender.preset import DEFAULT_PRESET, Preset
-from dnirender.timeline.keyframes import weaken
-from dnirender.timeline.timeline import Timeline
+from dnirender.timeline.tracks import join_alphas, resolve_all
 
 FIRST_FRAMES = 64  # resolved at once where the number of frames is not known; doubled when they are used up
 
@@ -38,31 +37,32 @@ def render_frames(
     """
     job = make_job("frames", "frames.mkv", preset, keyframes=keyframes, **options)
     count = len(frames) if isinstance(frames, Sized) else None
-    relative = next((key for key in job.timeline.keyframes if key.is_relative), None)
+    keys = (key for timeline in job.timelines.values() for key in timeline.keyframes)
+    relative = next((key for key in keys if key.is_relative), None)
     if count is None and relative is not None:
         what = relative.position if relative.position.is_relative else relative.text
         raise UsageError(f"keyframes: {what} depends on the last frame; give frames that have a len")
     engine = load_engine(job)
     effect = job.preset.effect
-    track = _alphas(job.timeline, job.preset.endpoints, Fraction(fps), count)
-    alphas = (weaken(alpha, effect.strength) for alpha in track)
+    alphas = _alphas(job, Fraction(fps), count)
     pairs = enumerate(zip(frames, alphas, strict=False))  # alphas never end where the number of frames is not known
     batches = (Batch((Frame(n, n, _checked(n, image)),), alpha) for n, (image, alpha) in pairs)
     rendered = (pair for batch, images in engine(batches) for pair in zip(batch.frames, images, strict=True))
     return (with_chroma(image, frame.image) if effect.keep_colors else image for frame, image in rendered)
 
 
-def _alphas(timeline: Timeline, endpoints: Sequence[str], fps: Fraction, count: int | None) -> Iterator[Alpha]:
+def _alphas(job: Job, fps: Fraction, count: int | None) -> Iterator[Alpha]:
+    timelines, endpoints, strength = job.timelines, job.preset.endpoints, job.preset.effect.strength
     done, size = 0, count or FIRST_FRAMES
     while True:
         try:
-            track = timeline.resolve(endpoints, [number / fps for number in range(size)])
+            tracks = resolve_all(timelines, endpoints, [number / fps for number in range(size)], strength)
         except TimelineError:  # it may be that of a frame that never comes: frames before it are resolved alone
             if count is not None or size == done + 1:
                 raise
             size = done + (size - done) // 2
             continue
-        yield from track.alphas[done:]
+        yield from join_alphas(tracks)[done:]
         if count is not None:
             return
         done, size = size, 2 * size

@@ -22,6 +22,7 @@ from dnirender.jobs.options import (
 from dnirender.preset import DEFAULT_PRESET, Preset
 from dnirender.timeline.easing import Easing
 from dnirender.timeline.timeline import Timeline
+from dnirender.timeline.tracks import MAIN
 
 Keyframes = str | Timeline | Mapping[Any, Any] | Sequence[Sequence[Any]]
 """The command line's text, a Timeline, values by position, or keys as (position, value[, easing])."""
@@ -44,6 +45,11 @@ class Job:
     def timeline(self) -> Timeline:
         """The timeline that is rendered."""
         return self.own_timeline or self.preset.timeline.parsed()
+
+    @property
+    def timelines(self) -> dict[str, Timeline]:
+        """The timeline, as MAIN, and those of groups of layers by the pattern of their tensors' names."""
+        return {MAIN: self.timeline, **self.preset.timeline.parsed_tracks()}
 
     @property
     def numbered(self) -> bool:

@@ -162,6 +162,7 @@ SHEET_OPTIONS = (
         "strength",
         "keep_colors",
         "extrapolate",
+        "tracks",
         "video_stream",
         "ignore_errors",
         "deinterlace",

@@ -47,7 +47,7 @@ def render_segments(prepared: PreparedJob, missing: Sequence[Segment], progress:
                 for number in segment.numbers:
                     encode(number, _next_image(images, number))
                     finished += 1
-                    progress.wrote(finished, total, plan.selection.alphas[number])
+                    progress.wrote(finished, total, plan.main(plan.selection.alphas[number]))
                 if plan.source.concealed_frames:
                     prepared.workspace.update(concealed_frames=sorted(plan.source.concealed_frames))
 

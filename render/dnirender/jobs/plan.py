@@ -30,6 +30,7 @@ from dnirender.layout.panels import check_panels
 from dnirender.media.containers import CONTAINERS
 from dnirender.media.images import is_still
 from dnirender.media.pixel_formats import depth_of_name
+from dnirender.timeline.tracks import in_track
 
 STILL_RATE = Fraction(24)
 MAX_STILL_FRAMES = 1_000_000
@@ -139,10 +140,14 @@ class Plan:
             if panel == "render":
                 wanted.append(alpha)
             elif panel == "crossfade":
-                wanted.extend(one_hot(i, len(endpoints)) for i, weight in enumerate(alpha) if weight)
+                wanted.extend(one_hot(i, len(endpoints)) for i, weight in enumerate(self.main(alpha)) if weight)
             elif panel != "source":
                 wanted.append(one_hot(endpoints.index(panel), len(endpoints)))
         return tuple(dict.fromkeys(wanted))
+
+    def main(self, alpha: Alpha) -> Alpha:
+        """The coefficients of the layers that follow the main timeline."""
+        return alpha[: len(self.job.preset.endpoints)]
 
     def blocks(self, numbers: Sequence[int] | None = None) -> Iterator[Block]:
         """Divides the rendered frames (default: all) into blocks of at most the batch size."""
@@ -195,7 +200,8 @@ def make_plan(job: Job) -> Plan:
             f"strength={strength:g}: the rest is {first.name}, which this preset does not call the picture itself"
         )
     warnings += [f"{job.input.name}: made constant, {selection.constant_rate}"] if selection.constant_rate else []
-    warnings += [selection.track.unreached] if selection.track.unreached else []
+    labeled = zip(job.timelines, selection.tracks, strict=True)
+    warnings += [in_track(pattern, track.unreached) for pattern, track in labeled if track.unreached]
     plan = Plan(
         job=job,
         source=source,
@@ -258,7 +264,7 @@ def _open(job: Job) -> Source:
         )
     default = Fraction(job.preset.animation.fps).limit_denominator(1000) if job.animated else STILL_RATE
     rate = job.encode.fps or default
-    count = job.timeline.num_frames(rate)
+    count = max(timeline.num_frames(rate) for timeline in job.timelines.values())
     if count > MAX_STILL_FRAMES:
         raise UsageError(
             f"keyframes: the last key is at frame {count - 1}; a still is held for {MAX_STILL_FRAMES} frames at most"

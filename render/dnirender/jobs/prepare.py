@@ -51,7 +51,8 @@ def load_engine(job: Job, *, fresh: bool = False) -> Engine:
     files = {endpoint.name: endpoint.weights for endpoint in settings.endpoints}
     measures = settings.bn == "reestimate"
     with one_thread():
-        network, path = load(files, weights_key=settings.weights_key, deploy=not measures)
+        groups = tuple(job.preset.timeline.tracks)
+        network, path = load(files, weights_key=settings.weights_key, groups=groups, deploy=not measures)
     if measures:
         from dnirender.networks.reestimation import reestimate
 
@@ -155,7 +156,11 @@ def _path_warnings(plan: Plan, engine: Engine) -> list[str]:
     endpoints = plan.job.preset.network.endpoints
     if all(endpoint.weights.is_relative_to(preset_folder().resolve()) for endpoint in endpoints):
         return []
-    mixed = [[k for k, share in enumerate(alpha) if share] for alpha in set(plan.selection.alphas)]
+    mixed = [
+        [k for k, share in enumerate(alpha[start : start + len(endpoints)]) if share]
+        for alpha in set(plan.selection.alphas)
+        for start in range(0, len(alpha), len(endpoints))  # groups of layers have their own
+    ]
     found = doubtful_pair(engine.path, sorted({pair for used in mixed for pair in itertools.pairwise(used)}))
     if found is None:
         return []

@@ -18,6 +18,7 @@ from dnirender.media import resize
 from dnirender.media.images import write_png
 from dnirender.media.luma import with_chroma
 from dnirender.progress import ProgressTracker
+from dnirender.timeline.tracks import join_alphas, split_alpha
 
 WIDTH = 320  # of the frames that are rendered, at most
 MAX_FRAMES = 24
@@ -39,7 +40,7 @@ def make_preview(job: Job, progress: ProgressTracker | None = None) -> Sheet:
     check_target(target, job)
     plan = _small(make_plan(job.override(overwrite=True)))
     numbers = preview_numbers(plan)
-    first, alphas = plan.selection.indices[0], plan.selection.track.alphas
+    first, alphas = plan.selection.indices[0], join_alphas(plan.selection.tracks)
     # So few frames are not worth measuring or compiling anything.
     engine = load_engine(plan.job.override(backend="torch") if plan.job.engine.backend == "auto" else plan.job)
     autotune(engine, plan, progress)
@@ -52,7 +53,7 @@ def make_preview(job: Job, progress: ProgressTracker | None = None) -> Sheet:
         if job.preset.effect.keep_colors:
             image = with_chroma(image, batch.frames[0].image, plan.source.metadata.color.matrix)
         images.append(image)
-        progress.wrote(len(images), len(numbers), batch.alpha)
+        progress.wrote(len(images), len(numbers), plan.main(batch.alpha))
     seconds = plan.source.metadata.seconds
     labels = [
         (f"{number}   {float(seconds[first + number] - seconds[first]):.2f} s", _mix(plan, alphas[number]))
@@ -66,11 +67,12 @@ def make_preview(job: Job, progress: ProgressTracker | None = None) -> Sheet:
 def preview_numbers(plan: Plan) -> list[int]:
     """The frames of the preview, counted from the first one rendered: the first and the last, those of the keys, and
     those half-way between two of them; evenly fewer where they are more than MAX_FRAMES."""
-    track, first = plan.selection.track, plan.selection.indices[0]
-    last = len(track.alphas) - 1
+    tracks, first = plan.selection.tracks, plan.selection.indices[0]
+    last = len(tracks[0].alphas) - 1
     seconds = plan.source.metadata.seconds[first : first + last + 1]
-    positions = [position for position, _ in track.keys if 0 <= position <= 1]
-    keys = sorted({0, last, *(_number(position, seconds, plan.job.timeline.timed) for position in positions)})
+    timed = [timeline.timed for timeline in plan.job.timelines.values()]
+    positions = [(key, by) for track, by in zip(tracks, timed, strict=True) for key, _ in track.keys if 0 <= key <= 1]
+    keys = sorted({0, last, *(_number(position, seconds, by) for position, by in positions)})
     halves = ((before + after) // 2 for before, after in itertools.pairwise(keys))
     numbers = sorted({*keys, *halves})
     if len(numbers) <= MAX_FRAMES:
@@ -94,6 +96,12 @@ def _small(plan: Plan) -> Plan:
 
 
 def _mix(plan: Plan, alpha: Alpha) -> str:
-    """The endpoints in use, with their coefficients."""
-    used = [(name, share) for name, share in zip(plan.job.preset.endpoints, alpha, strict=True) if share]
-    return " + ".join(name if share == 1 else f"{share:.2f} {name}" for name, share in used)
+    """The endpoints in use, with their coefficients; those of each track."""
+    endpoints = plan.job.preset.endpoints
+    mixes = [
+        [(name, share) for name, share in zip(endpoints, coefficients, strict=True) if share]
+        for coefficients in split_alpha(alpha, len(endpoints))
+    ]
+    return " | ".join(
+        " + ".join(name if share == 1 else f"{share:.2f} {name}" for name, share in used) for used in mixes
+    )

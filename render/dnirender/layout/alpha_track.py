@@ -3,11 +3,26 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 import numpy as np
+import numpy.typing as npt
 
 from dnirender.frames import Alpha, Image
-from dnirender.layout.drawing import ACCENT, BACKGROUND, MUTED, TEXT, draw_marker, new_canvas, paint, polyline_coverage
+from dnirender.layout.drawing import (
+    ACCENT,
+    BACKGROUND,
+    MUTED,
+    RGB,
+    TEXT,
+    draw_marker,
+    new_canvas,
+    paint,
+    polyline_coverage,
+)
+
+Keys = Sequence[tuple[float, Alpha]]
+OTHERS: tuple[RGB, ...] = ((104, 190, 255), (140, 220, 130), (240, 130, 190))
 
 
 def _ranks(alphas: Sequence[Alpha]) -> dict[int, int]:
@@ -20,22 +35,46 @@ def _height(alpha: Alpha, ranks: dict[int, int]) -> float:
     return sum(coefficient * ranks[i] for i, coefficient in enumerate(alpha) if coefficient) / max(1, len(ranks) - 1)
 
 
+@dataclass(frozen=True)
+class _Curve:
+    """Heights at places 0..1, two or more, and (place, height) of the keys."""
+
+    places: npt.NDArray[np.float64]
+    heights: npt.NDArray[np.float64]
+    keys: list[tuple[float, float]]
+
+    @classmethod
+    def of(cls, alphas: Sequence[Alpha], keys: Keys, ranks: dict[int, int]) -> _Curve:
+        heights = [_height(alpha, ranks) for alpha in alphas]
+        heights = heights * 2 if len(heights) == 1 else heights
+        marks = [(place, _height(alpha, ranks)) for place, alpha in keys]
+        return cls(np.linspace(0, 1, len(heights)), np.array(heights, np.float64), marks)
+
+    def at(self, progress: float) -> float:
+        return float(np.interp(progress, self.places, self.heights))
+
+
 class AlphaTrack:
     """Draws alpha over the frames of a clip. The curve is drawn once per size, in a played and a remaining style.
 
     `alphas` has one entry per frame. `keys` holds (position, alpha), where 0 is the first frame and 1 the last; keys
     outside 0..1 are not shown. The height of a mix is sum_i alpha_i * rank_i / (M - 1): the M endpoints in use are
-    ranked in the order of the path, so that a transition between any two spans the whole height.
+    ranked in the order of the path, so that a transition between any two spans the whole height. `others` has (alphas,
+    keys) of groups of layers with tracks of their own: they are thinner curves in other colors.
     """
 
-    def __init__(self, alphas: Sequence[Alpha], keys: Sequence[tuple[float, Alpha]]) -> None:
-        shown = [(time, alpha) for time, alpha in keys if 0 <= time <= 1]
-        ranks = _ranks([*alphas, *(alpha for _, alpha in shown)])
-        positions = [_height(alpha, ranks) for alpha in alphas]
-        self._positions = np.array(positions * 2 if len(positions) == 1 else positions, np.float64)
-        self._keys = [(time, _height(alpha, ranks)) for time, alpha in shown]
-        values = [*positions, *(value for _, value in self._keys), 0.0, 1.0]
-        self._low, self._high = min(values), max(values)
+    def __init__(
+        self,
+        alphas: Sequence[Alpha],
+        keys: Keys,
+        others: Sequence[tuple[Sequence[Alpha], Keys]] = (),
+    ) -> None:
+        tracks = [(alphas, keys), *others]
+        tracks = [(course, [(at, alpha) for at, alpha in marks if 0 <= at <= 1]) for course, marks in tracks]
+        ranks = _ranks([alpha for course, marks in tracks for alpha in (*course, *(key for _, key in marks))])
+        self._curves = [_Curve.of(course, marks, ranks) for course, marks in tracks]
+        values = [value for curve in self._curves for value in (*curve.heights, *(height for _, height in curve.keys))]
+        self._low, self._high = float(min(0.0, *values)), float(max(1.0, *values))
         self._size = (0, 0)
         self._remaining = self._played = new_canvas(0, 0, np.dtype(np.uint8))
 
@@ -45,13 +84,16 @@ class AlphaTrack:
             self._remaining, self._played = (self._draw_static(width, height, is_played) for is_played in (False, True))
             self._size = (width, height)
         progress = min(max(progress, 0.0), 1.0)
-        value = float(np.interp(progress, np.linspace(0, 1, len(self._positions)), self._positions))
-        x, y = self._to_pixel(width, height, progress, value)
+        points = [self._to_pixel(width, height, progress, curve.at(progress)) for curve in self._curves]
+        x, y = points[0]
         split = round(x)
         image = self._remaining.copy()
         image[:, :split] = self._played[:, :split]
         unit = height / 16
         draw_marker(image, x, height / 2, (unit * 0.35, height * 0.36), TEXT, "box")
+        for number, (_, other) in enumerate(points[1:]):
+            draw_marker(image, x, other, (unit * 1.2, unit * 1.2), BACKGROUND, "disc")
+            draw_marker(image, x, other, (unit * 0.8, unit * 0.8), OTHERS[number % len(OTHERS)], "disc")
         draw_marker(image, x, y, (unit * 2.1, unit * 2.1), BACKGROUND, "disc")
         draw_marker(image, x, y, (unit * 1.5, unit * 1.5), TEXT, "disc")
         return image
@@ -66,8 +108,8 @@ class AlphaTrack:
 
     def _draw_static(self, width: int, height: int, is_played: bool) -> Image:
         image = new_canvas(width, height, np.dtype(np.uint8))
-        times = np.linspace(0, 1, len(self._positions))
-        curve = [self._to_pixel(width, height, time, value) for time, value in zip(times, self._positions, strict=True)]
+        main, *others = self._curves
+        curve = self._line(width, height, main)
         baseline = height * 0.86
         area = [(curve[0][0], baseline), *curve, (curve[-1][0], baseline)]
         paint(
@@ -77,9 +119,21 @@ class AlphaTrack:
             polyline_coverage(width, height, area, None) * (0.3 if is_played else 0.1),
             ACCENT if is_played else MUTED,
         )
+        for number, other in enumerate(others):
+            color = OTHERS[number % len(OTHERS)] if is_played else MUTED
+            paint(image, 0, 0, polyline_coverage(width, height, self._line(width, height, other), height / 44), color)
+            self._draw_keys(image, other, 0.7, color)
         paint(image, 0, 0, polyline_coverage(width, height, curve, height / 22), ACCENT if is_played else MUTED)
-        for time, value in self._keys:
-            x, y = self._to_pixel(width, height, time, value)
-            draw_marker(image, x, y, (height * 0.15, height * 0.15), BACKGROUND, "diamond")
-            draw_marker(image, x, y, (height * 0.11, height * 0.11), ACCENT if is_played else TEXT, "diamond")
+        self._draw_keys(image, main, 1.0, ACCENT if is_played else TEXT)
         return image
+
+    def _line(self, width: int, height: int, curve: _Curve) -> list[tuple[float, float]]:
+        points = zip(curve.places, curve.heights, strict=True)
+        return [self._to_pixel(width, height, float(place), float(value)) for place, value in points]
+
+    def _draw_keys(self, image: Image, curve: _Curve, size: float, color: RGB) -> None:
+        height, width = image.shape[:2]
+        for time, value in curve.keys:
+            x, y = self._to_pixel(width, height, time, value)
+            draw_marker(image, x, y, (height * 0.15 * size, height * 0.15 * size), BACKGROUND, "diamond")
+            draw_marker(image, x, y, (height * 0.11 * size, height * 0.11 * size), color, "diamond")

@@ -7,6 +7,7 @@ from pathlib import Path
 from types import ModuleType
 
 from dnirender.networks.architectures import (
+    conditional_style,
     dncnn,
     fast_neural_style,
     fast_style_transfer,
@@ -52,6 +53,14 @@ DETECTED = (
     _style_network("TransformerNet", transformer_net),
     _style_network("fast-style-transfer", fast_style_transfer),
     _style_network("fast-neural-style", fast_neural_style),
+    Architecture(
+        "conditional style",
+        conditional_style.from_state_dict,
+        conditional_style.detect,
+        multiple=conditional_style.MULTIPLE,
+        minimum=conditional_style.MINIMUM,
+        fp32_input=True,
+    ),
     Architecture(
         "CycleGAN ResNet",
         resnet_generator.from_state_dict,

@@ -4,7 +4,7 @@ detects, and those that installed packages offer."""
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -35,7 +35,11 @@ class _UnknownArchitectureError(ModelError):
 
 
 def load(
-    endpoints: Mapping[str, str | Path], *, weights_key: str | None = None, deploy: bool = True
+    endpoints: Mapping[str, str | Path],
+    *,
+    weights_key: str | None = None,
+    groups: Sequence[str] = (),
+    deploy: bool = True,
 ) -> tuple[Network, WeightPath]:
     """Loads weights files by endpoint, in order from 0 to 1: the network (with the weights of the first) and the path
     through their weights; for `Engine`. Files are safetensors or what `torch.save` writes; no code of them is run.
@@ -44,10 +48,11 @@ def load(
     their prefixes are removed, one component at a time.
 
     BatchNorm is folded before mixing, to gamma / sqrt(var + eps) and beta - mean * gamma / sqrt(var + eps), as
-    averaging raw variances is wrong; without `deploy` it stays as the files have it, for `reestimate`.
+    averaging raw variances is wrong; without `deploy` it stays as the files have it, for `reestimate`. `groups` are
+    patterns of the names of tensors that get coefficients of their own, see `WeightPath`.
 
     Raises:
-        UsageError: there are no endpoints.
+        UsageError: there are no endpoints, or a pattern matches no tensor.
         ModelError: a file cannot be loaded (see `load_state_dict`), its architecture is unknown, or endpoints differ in
             architecture, scale, channels, tensor names or shapes: then its notes say what the two files are.
     """
@@ -60,12 +65,13 @@ def load(
         raise ModelError(f"weights_key={weights_key!r}: no file has several entries to choose from")
     networks: dict[str, Network] = {}
     try:
-        return _join(networks, paths, labels, checkpoints, deploy)
+        network, states = _join(networks, paths, labels, checkpoints, deploy)
     except MisfitError as error:
         for name, label in labels.items():
             if label in (error.first, error.other):
                 error.add_note(f"  {label}: {describe(checkpoints[name], networks.get(name))}")
         raise
+    return network, WeightPath(states, channels_last=network.channels_last, groups=groups)
 
 
 def _join(
@@ -74,8 +80,8 @@ def _join(
     labels: Mapping[str, str],
     checkpoints: Mapping[str, Checkpoint],
     deploy: bool,
-) -> tuple[Network, WeightPath]:
-    """`load` of checkpoints; puts the networks that it builds into `networks`."""
+) -> tuple[Network, dict[str, State]]:
+    """`load` of checkpoints, their tensors by endpoint; puts the networks that it builds into `networks`."""
     first, *others = paths
     architecture = checkpoints[first].metadata.get("architecture")
     networks[first] = _build_found(paths[first], checkpoints[first], architecture)
@@ -96,8 +102,7 @@ def _join(
     states = {name: networks[name].module.state_dict() if name in networks else ready[name] for name in paths}
     check_same_shapes({labels[name]: state for name, state in states.items()})
     notes = tuple(note for network in networks.values() for note in network.notes)
-    network = replace(networks[first], notes=notes)
-    return network, WeightPath(states, channels_last=network.channels_last)
+    return replace(networks[first], notes=notes), states
 
 
 def build_network(path: Path, checkpoint: Checkpoint) -> Network:

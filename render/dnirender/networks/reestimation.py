@@ -37,13 +37,13 @@ class ReestimatedPath(WeightPath):
     the networks between them; `between` says which are whose."""
 
     def __init__(self, path: WeightPath, rows: Tensor, between: dict[tuple[int, int], int]) -> None:
-        self.names, self.layout = path.names, path.layout
+        self.names, self.layout, self.groups, self.segments = path.names, path.layout, path.groups, path.segments
         self.stack = torch.cat([path.stack, rows])
         self._between = between
 
     def mix(self, alpha: Alpha, out: Tensor) -> None:
         """Writes out [P], exactly the endpoint's row at an endpoint."""
-        super().mix(self._coefficients(alpha), out)
+        self._mix_rows(self._coefficients(alpha), self.stack, out)
 
     def _coefficients(self, alpha: Alpha) -> Alpha:
         """One for each row of the stack."""
@@ -69,8 +69,10 @@ def reestimate(network: Network, path: WeightPath, pictures: Sequence[Image]) ->
     differ from theirs on the pictures.
 
     Raises:
-        UsageError: the networks have no BatchNorm with stored statistics.
+        UsageError: the networks have no BatchNorm with stored statistics, or groups of layers have their own alpha.
     """
+    if path.groups:
+        raise UsageError("bn='reestimate': expected one timeline for all layers, as statistics are measured along it")
     norms = _norms(network.module)
     if not norms:
         raise UsageError("bn='reestimate': expected networks with BatchNorm and stored statistics, got none in these")

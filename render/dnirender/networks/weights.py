@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import difflib
+import itertools
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from fnmatch import fnmatchcase
 
 import torch
 from torch import Tensor, nn
 
-from dnirender.errors import ModelError
+from dnirender.errors import ModelError, UsageError
 from dnirender.frames import Alpha
 from dnirender.networks.checkpoint import State
 
@@ -17,6 +20,7 @@ from dnirender.networks.checkpoint import State
 ALIGN = 64
 # 2^17 floats are 512 kB: the sum of a block is still in the L2 cache when it is rounded to the compute dtype.
 BLOCK = 1 << 17
+MAX_LISTED = 24  # layers that an error message names
 
 
 class MisfitError(ModelError):
@@ -75,15 +79,26 @@ class WeightPath:
     in a row. With `channels_last`, 4-d tensors are stored in the order o h w i. Integer tensors (`num_batches_tracked`)
     are not mixed: a bound module keeps its own. Endpoints must be finite; `load_state_dict` checks that.
 
+    `groups` are patterns of tensor names, as `body.*` or `*.bias`: tensors whose first match is one of them may have
+    coefficients of their own. They lie together in a row, at `segments` (start, stop), after those that match none,
+    which are the first segment.
+
     Raises:
         ModelError: endpoints differ in names, shapes or kinds, or have no float tensors.
+        UsageError: a pattern of `groups` is the first match of no tensor.
     """
 
-    def __init__(self, endpoints: Mapping[str, State], *, channels_last: bool = True) -> None:
+    def __init__(
+        self, endpoints: Mapping[str, State], *, channels_last: bool = True, groups: Sequence[str] = ()
+    ) -> None:
         check_same_shapes(endpoints)
         self.names = tuple(endpoints)
+        self.groups = tuple(groups)
         states = list(endpoints.values())
-        self.layout, size = _layout(states[0], channels_last)
+        members = _by_group(states[0], self.groups)
+        self.layout, bounds = _layout(members, channels_last)
+        self.segments = tuple(zip([0, *bounds[:-1]], bounds, strict=True))
+        size = bounds[-1]
         self.stack = torch.zeros(len(states), size)
         for row, state in zip(self.stack, states, strict=True):
             for view in self.layout:
@@ -96,11 +111,29 @@ class WeightPath:
     def mix(self, alpha: Alpha, out: Tensor) -> None:
         """Writes out [P] = alpha @ stack, summed in float32 and rounded once; a single endpoint is copied bit for bit.
 
-        Rows with coefficient 0 are not read: they cost nothing and cannot change the sign of a zero.
+        Rows with coefficient 0 are not read: they cost nothing and cannot change the sign of a zero. `alpha` has one
+        coefficient per endpoint for all layers, or for each segment.
         """
+        for (start, stop), coefficients in self._runs(alpha):
+            self._mix_rows(coefficients, self.stack[:, start:stop], out[start:stop])
+
+    def _runs(self, alpha: Alpha) -> Iterator[tuple[tuple[int, int], Alpha]]:
+        """Neighboring segments of equal coefficients as one, so that equal tracks cost what one costs."""
+        count = len(self.names)
+        if len(alpha) == count:
+            yield (0, self.stack.shape[1]), alpha
+            return
+        of_each = [(segment, alpha[n * count : (n + 1) * count]) for n, segment in enumerate(self.segments)]
+        filled = (pair for pair in of_each if pair[0][0] < pair[0][1])  # the first segment may be empty
+        for coefficients, run in itertools.groupby(filled, key=lambda pair: pair[1]):
+            segments = [segment for segment, _ in run]
+            yield (segments[0][0], segments[-1][1]), coefficients
+
+    @staticmethod
+    def _mix_rows(alpha: Alpha, stack: Tensor, out: Tensor) -> None:
         nonzero = [index for index, coefficient in enumerate(alpha) if coefficient != 0] or [0]
         if len(nonzero) == 1 and alpha[nonzero[0]] == 1:
-            out.copy_(self.stack[nonzero[0]])
+            out.copy_(stack[nonzero[0]])
             return
         step = nonzero[1] - nonzero[0] if len(nonzero) > 1 else 1
         # then the rows are a view, as any two rows are
@@ -112,7 +145,7 @@ class WeightPath:
         for start in range(0, out.numel(), block):
             block_out = out[start : start + block]
             target = block_out if block_out.dtype == torch.float32 else buffer[: block_out.numel()]
-            torch.mv(self.stack[:, start : start + block][rows].T, coefficients, out=target)
+            torch.mv(stack[:, start : start + block][rows].T, coefficients, out=target)
             if target is not block_out:
                 block_out.copy_(target)
 
@@ -137,8 +170,10 @@ class MixedWeights:
             ModelError: `alpha` has the wrong length or is not finite.
         """
         names = self.path.names
-        if len(alpha) != len(names):
-            raise ModelError(f"alpha has {len(alpha)} coefficients, expected {len(names)}: one for each of {names}")
+        if len(alpha) not in (len(names), len(names) * len(self.path.segments)):
+            expected = f"{len(names)}: one for each of {names}"
+            expected += f", or as many for each of {len(self.path.segments)} segments" if self.path.groups else ""
+            raise ModelError(f"alpha has {len(alpha)} coefficients, expected {expected}")
         if not all(math.isfinite(coefficient) for coefficient in alpha):
             raise ModelError(f"alpha is {alpha}, expected finite numbers")
         if alpha == self.alpha:
@@ -165,18 +200,49 @@ class MixedModule(MixedWeights):
         _bind_views(self.module, path.layout, self.flat)
 
 
-def _layout(state: State, channels_last: bool) -> tuple[tuple[TensorView, ...], int]:
-    views: list[TensorView] = []
-    size = 0
+def _by_group(state: State, groups: Sequence[str]) -> list[State]:
+    """The tensors of floats that no pattern matches, then those of each pattern that is their first match."""
+    members: list[dict[str, Tensor]] = [{} for _ in range(len(groups) + 1)]
     for name, tensor in state.items():
         if tensor.is_floating_point():
+            found = next((number for number, pattern in enumerate(groups, 1) if fnmatchcase(name, pattern)), 0)
+            members[found][name] = tensor
+    if not any(members):
+        raise ModelError("the endpoints have no weights: all their tensors are integers")
+    for pattern, group in zip(groups, members[1:], strict=True):
+        if not group:
+            raise _no_match(pattern, state)
+    return list(members)
+
+
+def _no_match(pattern: str, state: State) -> UsageError:
+    """The error for a pattern that has no tensor left, with names to choose from."""
+    names = [name for name, tensor in state.items() if tensor.is_floating_point()]
+    if any(fnmatchcase(name, pattern) for name in names):
+        return UsageError(f"tracks='{pattern}': all that it matches belongs to tracks before it; put it before them")
+    layers = list(dict.fromkeys(name.rpartition(".")[0] or name for name in names))
+    close = difflib.get_close_matches(pattern, [*layers, *names], 1)
+    shown = [*layers[:MAX_LISTED], f"... ({len(layers) - MAX_LISTED} more)"] if len(layers) > MAX_LISTED else layers
+    error = UsageError(
+        f"tracks='{pattern}': matches no tensor; expected a pattern of their names, such as '{layers[0]}.*'"
+        + (f"; did you mean '{close[0]}*'?" if close else "")
+    )
+    error.add_note(f"  the layers are {', '.join(shown)}")
+    return error
+
+
+def _layout(members: Sequence[State], channels_last: bool) -> tuple[tuple[TensorView, ...], list[int]]:
+    """The places of tensors, group after group, and the end of each group."""
+    views: list[TensorView] = []
+    size, ends = 0, list[int]()
+    for state in members:
+        for name, tensor in state.items():
             order = torch.channels_last if channels_last and tensor.ndim == 4 else torch.contiguous_format
             strides = torch.empty(tensor.shape, device="meta").contiguous(memory_format=order).stride()
             views.append(TensorView(name, size, tuple(tensor.shape), strides))
             size += -(-tensor.numel() // ALIGN) * ALIGN
-    if not views:
-        raise ModelError("the endpoints have no weights: all their tensors are integers")
-    return tuple(views), size
+        ends.append(size)
+    return tuple(views), ends
 
 
 def _bind_views(module: nn.Module, layout: tuple[TensorView, ...], flat: Tensor) -> None:

@@ -45,6 +45,26 @@ def as_alpha(value: Mixture, endpoints: Sequence[str], *, extrapolate: bool = Fa
     return alpha
 
 
+def with_tracks(
+    alphas: Sequence[Alpha],
+    tracks: Mapping[str, Mixture],
+    endpoints: Sequence[str],
+    groups: Sequence[str],
+    *,
+    extrapolate: bool = False,
+) -> list[Alpha]:
+    """Alphas that hold the coefficients of `groups` of layers too: those of `tracks`, elsewhere those of all layers.
+
+    UsageError: a track of no group, or see `as_alpha`.
+    """
+    for pattern in tracks:
+        if pattern not in groups:
+            known = ", ".join(groups) or "none; load(..., groups=[...]) makes them"
+            raise UsageError(f"tracks='{pattern}': expected a group of the path's layers, which are {known}")
+    own = {pattern: as_alpha(value, endpoints, extrapolate=extrapolate) for pattern, value in tracks.items()}
+    return [sum((own.get(pattern, alpha) for pattern in groups), alpha) for alpha in alphas]
+
+
 def _by_name(value: Mapping[str, float], endpoints: Sequence[str]) -> Alpha:
     for name in value:
         if name not in endpoints:

@@ -1,0 +1,91 @@
+"""The section of a preset that says when alpha is what."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, Literal, Self, cast
+
+from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
+
+from dnirender.errors import TimelineError
+from dnirender.options import Flag, parse_pairs
+from dnirender.timeline.easing import parse_easing
+from dnirender.timeline.timeline import Timeline
+from dnirender.timeline.tracks import track_error
+
+
+class Section(BaseModel):
+    """A section of a preset: frozen, without unknown keys."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
+
+
+class TimelineSettings(Section):
+    """When alpha is what."""
+
+    keyframes: Annotated[
+        str, Flag("timeline", names=("-k", "--keyframes"), parse=lambda text: text.removeprefix("="))  # -k=0:0
+    ] = Field(
+        "0:0, end:1",
+        description="POSITION:VALUE[@EASING], separated by commas: 0:0,120:1 or 0:day,2.5s:dusk@smooth,end:night.",
+    )
+    easing: Annotated[str, Flag("timeline")] = Field(
+        "linear", description="Easing of keyframes without one, such as smooth or easeInOutCubic."
+    )
+    loop: Annotated[Literal["none", "repeat", "ping-pong"], Flag("timeline")] = Field(
+        "none", description="What follows the last keyframe: none holds its value."
+    )
+    extrapolate: Annotated[bool, Flag("timeline")] = Field(
+        False, description="Allow values outside 0..1 and negative weights."
+    )
+    tracks: Annotated[
+        Annotated[dict[Annotated[str, Field(min_length=1, max_length=200)], str], Field(max_length=16)],
+        Flag(
+            "timeline",
+            names=("--track",),
+            metavar="LAYERS=KEYFRAMES",
+            text=list[str],
+            parse=lambda texts: parse_pairs("tracks", texts, "LAYERS=KEYFRAMES, such as 'body.0.*=0:0,2s:1'"),
+        ),
+    ] = Field(
+        default_factory=dict[str, str],
+        description="Keyframes of their own for layers, by a pattern of tensor names: 'body.*=0:0,60:1'; repeat.",
+    )
+
+    @field_validator("keyframes", mode="before")
+    @classmethod
+    def _as_text(cls, keyframes: Any) -> Any:
+        """A mapping from positions to values, as Deforum's JSON is in YAML, as text."""
+        if not isinstance(keyframes, dict):
+            return keyframes
+        return ", ".join(f"{key}:{value}" for key, value in cast("dict[Any, Any]", keyframes).items())
+
+    @field_validator("tracks", mode="before")
+    @classmethod
+    def _tracks_as_text(cls, tracks: Any) -> Any:
+        if not isinstance(tracks, dict):
+            return tracks
+        return {key: cls._as_text(value) for key, value in cast("dict[Any, Any]", tracks).items()}
+
+    @model_validator(mode="after")
+    def _parses(self) -> Self:
+        parse_easing(self.easing)
+        self.parsed()
+        self.parsed_tracks()
+        return self
+
+    def parsed(self) -> Timeline:
+        """The timeline that the text means."""
+        return self._parse(self.keyframes)
+
+    def parsed_tracks(self) -> dict[str, Timeline]:
+        """The timelines of groups of layers, by the pattern of their tensors' names."""
+        found: dict[str, Timeline] = {}
+        for pattern, text in self.tracks.items():
+            try:
+                found[pattern] = self._parse(text)
+            except TimelineError as error:
+                raise track_error(pattern, error) from error
+        return found
+
+    def _parse(self, keyframes: str) -> Timeline:
+        return Timeline.parse(keyframes, easing=self.easing, loop=self.loop, extrapolate=self.extrapolate)
