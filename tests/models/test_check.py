@@ -202,14 +202,16 @@ def test_unknown_networks_are_compared_by_their_weights(tmp_path, capsys):
     assert code == 4
 
 
-def test_batchnorm_is_explained(tmp_path):
+def test_batchnorm_is_explained(tmp_path, capsys):
     files = [saved(tmp_path / f"{n}.pth", batchnorm_dncnn(n)) for n in (0, 1)]
     found = check(files)
     assert found.norm == "BatchNorm" and "BatchNorm is mixed in deployed form" in found.notes[0]
     (told,) = [line for line in found.pairs[0].advice if line.startswith("statistics: ")]
     pair = found.pairs[0]
     better = pair.reestimated < 0.9 * pair.ratio
-    assert told.startswith(f"statistics: {'--bn reestimate' if better else 'as stored (--bn deployed)'}: path ratio")
+    assert told.startswith(f"statistics: bn='{'reestimate' if better else 'deployed'}': path ratio")
+    shown = run(capsys, "model", "check", *files)[1]
+    assert f"statistics: --bn {'reestimate' if better else 'deployed'}: path ratio" in shown
 
 
 @pytest.mark.parametrize(

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import json
+import math
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from dnirender.cli.model import Key, Overwrite, app
-from dnirender.cli.options import AsJson, Quiet
+from dnirender.cli.options import AsJson, Quiet, to_flags
 from dnirender.cli.output import Console, format_table
 
 if TYPE_CHECKING:
@@ -59,7 +60,7 @@ def _lines(found: Check) -> list[str]:
         **({"values": found.values} if found.values else {}),
         "normalization": found.norm,
         "tensors": f"{found.tensors} with equal names and shapes, {found.parameters:,} numbers",
-        **({"note": found.notes} if found.notes else {}),
+        **({"note": [to_flags(note) for note in found.notes]} if found.notes else {}),
     }
     lines = [format_table(facts)]
     for pair in found.pairs:
@@ -88,7 +89,7 @@ def _pair_lines(pair: PairCheck) -> list[str]:
         **ratio,
         **middle,
         "verdict": pair.verdict,
-        "advice": pair.advice,
+        "advice": [to_flags(line) for line in pair.advice],
     }
     return [*lines, format_table(table)]
 
@@ -130,7 +131,7 @@ def _analysis_lines(found: Analysis) -> list[str]:
     ]
     lines += ["", f"mean cosine with {found.names[0]}: first layer, last layer, all layers"]
     lines += [
-        f"{name:{width}}  {values[0]:6.3f}  {values[-1]:6.3f}  {sum(values) / len(values):6.3f}"
+        f"{name:{width}}  {values[0]:6.3f}  {values[-1]:6.3f}  {_mean(values):6.3f}"
         for name, values in found.cosines.items()
     ]
     if found.fits:
@@ -143,3 +144,8 @@ def _analysis_lines(found: Analysis) -> list[str]:
         for m in found.matchings
     ]
     return lines
+
+
+def _mean(values: list[float]) -> float:
+    found = [value for value in values if math.isfinite(value)]
+    return sum(found) / len(found) if found else math.nan

@@ -17,6 +17,7 @@ COLORS: tuple[RGB, ...] = (ACCENT, (92, 184, 255), (255, 110, 130), (120, 220, 1
 SIZE = (960, 360)
 MARGINS = (60, 52, 24, 34)  # left, top, right, bottom
 LETTER = 10  # height of capitals
+TILE = 30  # pixels that a filter is shown with, about
 
 
 def curves(
@@ -86,11 +87,12 @@ def heat_map(values: Floats, names: Sequence[str], title: str, cell: int = 64) -
     return canvas
 
 
-def filter_grids(grids: Mapping[str, Floats], title: str, columns: int = 8, zoom: int = 4) -> Image:
+def filter_grids(grids: Mapping[str, Floats], title: str, columns: int = 8, zoom: int | None = None) -> Image:
     """Filters of networks side by side, uint8 RGB, the same filter in the same place: by name [n, h, w, 3], any values.
 
-    Gray is 0; every filter of every network has the range of the largest value of that filter in all of them.
+    `zoom` enlarges them. Gray is 0; a filter has in every network the range of its largest value in all of them.
     """
+    zoom = zoom or max(4, TILE // next(iter(grids.values())).shape[1])
     stacked = np.stack(list(grids.values()))
     peak = np.abs(stacked).max(axis=(0, 2, 3, 4), keepdims=True)
     tiles = np.clip(127.5 + 127.5 * stacked / np.maximum(peak, 1e-12), 0, 255).round().astype(np.uint8)

@@ -155,8 +155,10 @@ def _table(
 
 
 def _cosine(one: Tensor, two: Tensor) -> float:
+    """The mean cosine of corresponding filters; NaN if one of each is zero, as in the last layer of an identity."""
     x, y = one.flatten(1), two.flatten(1)
-    return float(torch.cosine_similarity(x, y, dim=1).mean())
+    used = (x != 0).any(1) & (y != 0).any(1)
+    return float(torch.cosine_similarity(x[used], y[used], dim=1).mean())
 
 
 def _fit(states: Mapping[str, Mapping[str, Tensor]], layers: Sequence[str], a: str, b: str, c: str) -> Fit:
@@ -185,7 +187,7 @@ def _matchings(states: Mapping[str, Mapping[str, Tensor]], layers: Sequence[str]
     for name in names[1:]:
         for layer, outgoing in ((layers[0], False), (layers[-1], True)):
             one, two = (_rows(states[which][layer], outgoing) for which in (names[0], name))
-            if 1 < len(one) <= MAX_MATCHED:
+            if 1 < len(one) <= MAX_MATCHED and bool(one.any()) and bool(two.any()):
                 found.append(_match(names[0], name, layer, one, two))
     return found, ""
 

@@ -110,7 +110,7 @@ def check(
             shown = {f"{name}, with noise": with_noise(picture) for name, picture in shown.items()}
             sweeps = _sweeps(network, path, shown, enter)
     pairs = [
-        _check_pair(path, number, pair, norm, found, _reestimated(pair, weights_key, norm, shown))
+        _check_pair(path, number, pair, found, _reestimated(pair, weights_key, norm, shown))
         for number, (pair, found) in enumerate(zip(itertools.pairwise(paths), sweeps, strict=True))
     ]
     return Check(
@@ -187,7 +187,6 @@ def _check_pair(
     path: WeightPath,
     number: int,
     files: tuple[Path, Path],
-    norm: str,
     rendered: Sweep | None,
     reestimated: float | None,
 ) -> PairCheck:
@@ -204,14 +203,12 @@ def _check_pair(
         reestimated,
         rendered.points if rendered else [],
         layers,
-        _advice(found, files, norm, rendered, reestimated),
+        _advice(found, files, rendered, reestimated),
         rendered,
     )
 
 
-def _advice(
-    found: str, files: tuple[Path, Path], norm: str, rendered: Sweep | None, reestimated: float | None
-) -> list[str]:
+def _advice(found: str, files: tuple[Path, Path], rendered: Sweep | None, reestimated: float | None) -> list[str]:
     if rendered and rendered.points[-1].to_first < EQUAL_OUTPUT:
         return ["both give the same pictures, so that there is nothing to see between them"]
     advice: list[str] = []
@@ -226,14 +223,12 @@ def _advice(
         )
         shown = " ".join(shlex.quote(str(file)) for file in files)
         advice.append(f"align: `dnirender model align {shown} -o aligned.pth`, then check again")
-    if found != SAME_FAMILY and norm == "none":
-        advice.append("repair: --repair restores the brightness and contrast of every mixed layer")
     if rendered and reestimated is not None:
         change = (
             f"path ratio {rendered.ratio:.2f} with the stored statistics, mixed, {reestimated:.2f} with measured ones"
         )
         better = reestimated < USEFUL * rendered.ratio
-        advice.append(f"statistics: {'--bn reestimate' if better else 'as stored (--bn deployed)'}: {change}")
+        advice.append(f"statistics: bn='{'reestimate' if better else 'deployed'}': {change}")
     below, above = rendered.good_reach if rendered else (0.0, 1.0)
     near = [f"0 to {below:g}"] * (below > 0) + [f"{above:g} to 1"] * (above < 1)
     if near and found != SAME_FAMILY:
@@ -246,7 +241,7 @@ def _norm_notes(norm: str) -> list[str]:
         return [
             "BatchNorm is mixed in deployed form, gain / sqrt(variance + eps) and the shift that goes with it: "
             "averages of raw variances are wrong; between networks that are not near, no stored statistics fit the "
-            "mixture, and --bn reestimate measures them on the clip"
+            "mixture, and bn='reestimate' measures them on the clip"
         ]
     if "InstanceNorm" in norm:
         return ["InstanceNorm measures each picture anew, so that mixtures keep their contrast inside the network"]

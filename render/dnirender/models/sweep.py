@@ -24,7 +24,7 @@ SIDES = (96, 320)  # of a picture, at least and at most
 TRIAL_SIDE = 32
 ROUNDING = 1e-5  # what sums in another order differ by
 NOISE = 40 / 255  # that a denoiser has much to do
-FAINT = 2 / 255  # mean |f(A) - f(B)| of networks that hardly differ on pictures: the ratio is one of small errors
+FAINT = 4 / 255  # mean |f(A) - f(B)| of networks that hardly differ on pictures: the ratio is one of small errors
 
 
 @dataclass(frozen=True)
