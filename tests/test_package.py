@@ -32,7 +32,7 @@ networks: pixel_shuffle signatures wrappers onnx_weights checkpoint architecture
     architectures.transformer_net architectures.fast_style_transfer architectures.fast_neural_style
     architectures.conditional_style architectures.resnet_generator architectures.unet_generator architectures.dncnn network registry detected weights loading reestimation modules
 layout: drawing charts contact_sheet alpha_track panels
-encoding: provenance image_record segment_file transcode stream_plan stream_copy sink encoders image_sequence animation video boomerang
+encoding: provenance image_record segment_file transcode stream_plan stream_copy sink encoders size_estimate image_sequence animation video boomerang
     output
 engine: arrays calibration device measurements torch_model executor memory_usage receptive_field tiling memory memory_retry
     fp32_retry openvino parallel cpu cuda configuration backend_trial autotune engine

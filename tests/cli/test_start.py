@@ -14,12 +14,12 @@ from support.clips import make_clip, tiny_endpoints
 MODELS = ["-m", "day=day.safetensors", "-m", "night=night.safetensors"]
 WATCH = """
 import sys
-from dnirender.cli import output, render
+from dnirender.cli import bench, output, render, sheet
 from dnirender.cli.main import main
 class Watching(output.ProgressBar):
     def _show(self, now):
         print(now.phase, now.alpha is not None, not {"torch", "av", "cv2", "numpy"}.isdisjoint(sys.modules))
-render.ProgressBar = Watching
+bench.ProgressBar = render.ProgressBar = sheet.ProgressBar = Watching
 sys.exit(main(sys.argv[1:]))
 """
 
@@ -64,6 +64,13 @@ def test_the_first_phase_is_shown_before_any_library_of_pictures_is_imported(her
     begun = [phase for phase, is_frame, _ in lines if is_frame == "False"]
     assert begun == ["loading", "choosing", "rendering", "joining"]
     assert [phase for phase, is_frame, _ in lines if is_frame == "True"] == ["rendering"] * 12
+
+
+@pytest.mark.parametrize("command", [["bench", "clip.mp4"], ["sheet", "clip.mp4"]], ids=" ".join)
+def test_benchmarks_and_sheets_show_it_before_pytorch_is_imported_too(here, command):
+    lines = [line.split() for line in ran(here, WATCH, *command, *MODELS).splitlines()]
+    assert lines[0] == ["loading", "False", "False"]
+    assert ["rendering", "True", "True"] in lines
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="Windows has no pseudoterminals")

@@ -281,6 +281,15 @@ def test_the_time_base_is_subdivided_where_no_tick_is_free():
         resolve_timestamps(packet_timestamps(0, *[1] * 9, 2), Fraction(1, 25), Fraction(25))
 
 
+@pytest.mark.parametrize("known", ["pts", "dts"])
+def test_the_last_frame_without_a_duration_lasts_as_long_as_the_one_before(known):
+    times = [
+        PacketTimestamps(**{"pts": None, "dts": None, known: t}, duration=0, is_keyframe=True) for t in (0, 1, 3, 10)
+    ]
+    assert resolve_timestamps(times, Fraction(1, 25), Fraction(25)).last_duration == 7
+    assert resolve_timestamps(times[:1], Fraction(1, 100), Fraction(25)).last_duration == 4  # of one frame: by the rate
+
+
 def test_gaps_and_negative_timestamps_are_preserved_and_absurd_ones_refused():
     assert resolve_timestamps(packet_timestamps(-5, -2, 900), Fraction(1, 25), Fraction(25)).pts == (-5, -2, 900)
     with pytest.raises(MediaError, match="its timestamps span .* hours, expected at most 100"):

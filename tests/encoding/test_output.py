@@ -1,5 +1,6 @@
 """Laws of opening an output: what it chooses, what it says is lost, and what it refuses before the first frame."""
 
+import itertools
 from dataclasses import replace
 from fractions import Fraction
 
@@ -7,7 +8,7 @@ import numpy as np
 import pytest
 
 from dnirender.decoding.open import open_source
-from dnirender.encoding.output import COPIES, LOSSY, PNG, OutputRequest, open_output
+from dnirender.encoding.output import COPIES, PNG, OutputRequest, open_output
 from dnirender.encoding.sink import FrameTiming
 from dnirender.errors import OutputError, UsageError
 from dnirender.preset import Encoding
@@ -87,10 +88,32 @@ def test_the_estimate_follows_size_number_and_format(tmp_path, source):
     def estimate(name, **changes):
         return open_output(request_of(source, tmp_path / name, **changes)).estimated_bytes
 
-    assert estimate("a.mp4") == round(96 * 64 * 3 * COPIES * LOSSY)
     assert estimate("a.mp4", count=30) == pytest.approx(10 * estimate("a.mp4"), abs=10)
     assert estimate("a.mp4", boomerang=True) == estimate("a.gif") == round(96 * 64 * 3 * COPIES * PNG)
     assert estimate("a.mp4") < estimate("a.mkv", settings={"codec": "ffv1"}) < estimate("f%d.png")
+
+
+@pytest.mark.parametrize(
+    ("codec", "crfs"), [("libx264", (1, 10, 17, 28)), ("libx265", (5, 20)), ("libvpx-vp9", (10, 30))]
+)
+def test_the_estimate_follows_the_quality(tmp_path, source, codec, crfs):
+    def estimate(**settings):
+        return open_output(
+            request_of(source, tmp_path / "a.mkv", settings={"codec": codec, **settings})
+        ).estimated_bytes
+
+    by_crf = [estimate(crf=crf) for crf in crfs]
+    assert by_crf == [estimate(options={"crf": str(crf)}) for crf in crfs]
+    for (low, more), (high, less) in itertools.pairwise(zip(crfs, by_crf, strict=True)):
+        assert 2 ** ((high - low) / 12) < more / less < 2 ** ((high - low) / 4)
+    if codec != "libvpx-vp9":
+        assert estimate(options={"qp": str(crfs[0])}) == by_crf[0]
+
+
+@pytest.mark.parametrize(("rate", "bits"), [("8M", 8e6), ("800k", 8e5), ("500000", 5e5)])
+def test_the_estimate_follows_the_bit_rate(tmp_path, source, rate, bits):
+    request = request_of(source, tmp_path / "a.mp4", count=50, settings={"options": {"b": rate}})
+    assert open_output(request).estimated_bytes == COPIES * bits / 8 * 2
 
 
 @pytest.mark.parametrize(

@@ -45,6 +45,15 @@ def start(path, kind):
     return packets(path, kind)[0][0]
 
 
+def shown_for(path):
+    """Seconds that each subtitle stays; gaps are no subtitles."""
+    with open_container(path) as container:
+        stream = container.streams.subtitles[0]
+        gap = 2 if stream.codec_context.name == "mov_text" else 0  # the length of an empty text
+        found = [packet for packet in container.demux(stream) if packet.size > gap]
+        return [float(packet.duration * packet.time_base) for packet in found]
+
+
 def sound(path):
     """(first second, samples per second-aligned array) of the audio as it is heard."""
     with open_container(path) as container:
@@ -282,6 +291,7 @@ def test_a_range_takes_the_sound_the_words_and_the_chapters_that_lie_in_it(tmp_p
             (float(time), packet[strip:].decode()) for time, packet in packets(target, "subtitle") if packet[strip:]
         ]
         assert words == [(0.0, "before into"), (pytest.approx(0.32), "inside"), (pytest.approx(0.52), "out of it")]
+        assert shown_for(target) == pytest.approx([0.22, 0.1, 0.44], abs=0.002)
         with av.open(str(target)) as out:
             titles = [chapter["metadata"]["title"] for chapter in out.chapters()]
             ends = [

@@ -3,6 +3,7 @@
 import errno
 import io
 import itertools
+import os
 from dataclasses import replace
 from fractions import Fraction
 from pathlib import Path
@@ -528,3 +529,23 @@ def test_what_is_said_to_keep_the_shape_of_pixels_keeps_it(tmp_path, codec, suff
     deliver(sink, [paint(0, (64, 48)), paint(1, (64, 48))], tmp_path)
     stored = open_source(target).metadata.sample_aspect_ratio == Fraction(4, 3)
     assert stored == keeps_shape(spec, container_of(target))
+
+
+@pytest.mark.skipif(not Path("/proc/self/task").is_dir(), reason="threads are listed on Linux only")
+def test_av1_takes_no_real_time_priority(tmp_path):
+    """Its encoder takes it as root; other users may not."""
+    target = tmp_path / "out.mkv"
+    sink = VideoSink(target, spec_of(steady(2), "libsvtav1", options={"preset": "12"}), steady(2))
+
+    def policies():
+        return {os.sched_getscheduler(int(task.name)) for task in Path("/proc/self/task").iterdir()}
+
+    before = {os.SCHED_OTHER}
+    encoder = sink.new_encoder()
+    assert policies() == before
+    del encoder
+    sink.check()
+    assert policies() == before
+    check_encoder(spec_of(steady(2), "libsvtav1", options={"preset": "12"}))
+    deliver(sink, [paint(0), paint(1)], tmp_path)
+    assert policies() == before

@@ -9,6 +9,7 @@ import torch
 from dnirender.engine.autotune import Autotuner
 from dnirender.engine.backend_trial import Workload
 from dnirender.engine.engine import Engine
+from dnirender.errors import ModelError
 from support.toys import cpu, pictures, toy
 
 WORKLOAD = Workload(90, 130, np.uint8, 100)
@@ -49,4 +50,19 @@ def test_tuning_changes_no_image(monkeypatch):
     engine, [image] = cpu(*toy(), backend="torch"), pictures(1)
     before = engine.render(image, (0.5, 0.5))
     engine.autotune(9, 13, 100)
+    assert np.array_equal(engine.render(image, (0.5, 0.5)), before)
+
+
+def test_where_nothing_can_be_chosen_pytorch_has_all_workers(monkeypatch):
+    monkeypatch.setattr(torch, "get_num_threads", lambda: 3)
+    engine, [image] = cpu(*toy()), pictures(1)
+    before = engine.render(image, (0.5, 0.5))
+
+    def fail(*_):
+        raise ModelError("OpenVINO cannot run it")
+
+    with monkeypatch.context() as patch, pytest.raises(ModelError, match="cannot run"):
+        patch.setattr(Autotuner, "choose", fail)
+        engine.autotune(9, 13, 100)
+    assert (engine.backend, engine.workers) == ("torch", 3)
     assert np.array_equal(engine.render(image, (0.5, 0.5)), before)

@@ -1,5 +1,8 @@
 """Laws of how much is rendered at once: where memory runs out it is done in smaller pieces, and nothing is lost."""
 
+import threading
+from concurrent.futures import ThreadPoolExecutor
+
 import numpy as np
 import pytest
 import torch
@@ -184,3 +187,20 @@ def test_every_piece_is_rendered_under_the_same_alpha(most):
     MemoryRetry(model, planner)(pixels(2), (0.25, 0.75))
     assert set(alphas) == {(0.25, 0.75)}
     assert (len(alphas) > 2) == (most is not None)
+
+
+def test_workers_that_run_out_of_memory_at_once_halve_the_tile_once():
+    network = Network("blur", Blur())
+    planner, together = MemoryPlanner(network), threading.Barrier(2)
+    assert planner.receptive_radius == 2
+
+    def model(pixels, alpha):
+        if planner.tile is None:
+            together.wait(30)  # both render a whole frame, and fail
+            raise torch.OutOfMemoryError
+        return Plain(network)(pixels, alpha)
+
+    with ThreadPoolExecutor(2) as pool:
+        results = list(pool.map(lambda _: MemoryRetry(model, planner)(pixels(1), ()), range(2)))
+    assert planner.tile == (30, 20)
+    assert torch.equal(results[0][0], results[1][0])

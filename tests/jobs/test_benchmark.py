@@ -6,8 +6,10 @@ import pytest
 
 from dnirender.cli.main import main
 from dnirender.jobs import benchmark as bench_module
-from dnirender.jobs.benchmark import _seconds_per_tick
-from support.clips import make_clip, tiny_endpoints
+from dnirender.jobs.benchmark import _seconds_per_tick, bench
+from dnirender.jobs.job import make_job
+from dnirender.progress import ProgressTracker
+from support.clips import make_clip, preset_of, tiny_endpoints
 
 MODELS = ["-m", "day=day.safetensors", "-m", "night=night.safetensors"]
 
@@ -53,6 +55,16 @@ def test_the_first_quarter_warms_up_and_what_follows_the_last_frame_counts(monke
 
     def work(tick):
         for _ in range(8):
-            tick()
+            tick((1.0, 0.0))
 
-    assert _seconds_per_tick(work) == pytest.approx((30 - 20) / 6)
+    assert _seconds_per_tick(work, lambda *_: None) == pytest.approx((30 - 20) / 6)
+
+
+def test_progress_counts_every_frame_with_and_without_the_networks(here):
+    job = make_job(here / "clip.mp4", here / "out.mp4", preset_of(tiny_endpoints(here)), dtype="fp32")
+    seen = []
+    bench(job, progress=ProgressTracker(seen.append))
+    phases = [now.phase for now in seen if now.alpha is None]
+    assert phases[0] == "loading" and phases[-1] == "rendering" and "choosing" in phases
+    frames = [now for now in seen if now.alpha is not None]
+    assert [now.done for now in frames] == list(range(1, 61)) and {now.total for now in frames} == {60}

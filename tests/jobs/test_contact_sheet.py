@@ -7,7 +7,10 @@ import pytest
 
 import dnirender
 from dnirender import OutputError, Sheet, UsageError
+from dnirender.jobs.contact_sheet import make_sheet
+from dnirender.jobs.job import make_job
 from dnirender.media.images import decode_png, read_image
+from dnirender.progress import ProgressTracker
 from support.clips import make_clip, preset_of, tiny_endpoints
 
 
@@ -60,3 +63,13 @@ def test_frames_and_alphas_are_texts_numbers_tuples_or_dicts(job):
 def test_what_does_not_suit_a_sheet_is_refused_by_name(job, option, message):
     with pytest.raises(UsageError, match=message):
         dnirender.sheet(**job | option)
+
+
+def test_progress_counts_every_image(tmp_path, job):
+    seen, rest = [], {name: value for name, value in job.items() if name not in ("input", "preset")}
+    made = make_job(job["input"], tmp_path / "sheet.png", job["preset"], **rest)
+    make_sheet(made, [0, -1], ["0", "dusk", "1"], "", progress=ProgressTracker(seen.append))
+    assert [now.phase for now in seen if now.alpha is None] == ["loading", "choosing", "rendering"]
+    frames = [(now.done, now.total, now.alpha) for now in seen if now.alpha is not None]
+    alphas = [(1.0, 0.0, 0.0), (0.0, 1.0, 0.0), (0.0, 0.0, 1.0)]
+    assert frames == [(number + 1, 6, alphas[number % 3]) for number in range(6)]

@@ -7,7 +7,6 @@ import os
 import signal
 import subprocess
 import sys
-import time
 from dataclasses import replace
 from fractions import Fraction
 
@@ -15,6 +14,7 @@ import av
 import pytest
 
 from dnirender import MediaError, OutputError, render
+from dnirender.cli.main import main
 from dnirender.jobs import finish, pipeline
 from dnirender.jobs import workspace as work
 from dnirender.jobs.job import make_job
@@ -440,37 +440,57 @@ def test_lost_frames_are_counted_over_stops_and_not_smuggled_into_a_job_that_ign
     assert any("2 of 12 frames could not be decoded" in warning for warning in report.warnings), report.warnings
 
 
-# In a process of its own.
+# In a process of its own, which stops itself at a frame: nobody waits for a while to pass.
 
+FRAMES, SEGMENT = 60, 10
 PROGRAM = """
-import signal, sys
-signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell's background job inherits that it is ignored
+import os, signal, sys
+from dnirender import progress
+signal.signal(signal.SIGINT, signal.{disposition})  # a shell's background job inherits that it is ignored
+wrote = progress.ProgressTracker.wrote
+def wrote_and_stopped(self, done, total, alpha):
+    wrote(self, done, total, alpha)
+    if done == {frame}:
+        os.kill(os.getpid(), {number})
+progress.ProgressTracker.wrote = wrote_and_stopped
 from dnirender.cli.main import main
 sys.exit(main())
 """
 
 
-def start(folder, *words):
-    command = [sys.executable, "-c", PROGRAM, *map(str, words)]
-    return subprocess.Popen(command, cwd=folder, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+def start(folder, words, number, frame, disposition="default_int_handler", before=""):
+    """A render that gets a signal from itself after it has written so many frames."""
+    program = before + PROGRAM.format(disposition=disposition, frame=frame, number=int(number))
+    command = [sys.executable, "-c", program, *map(str, words)]
+    return subprocess.Popen(command, cwd=folder, stderr=subprocess.PIPE, text=True)
 
 
-def wait_for(condition, process, seconds=60):
-    deadline = time.monotonic() + seconds
-    while not condition() and process.poll() is None and time.monotonic() < deadline:
-        time.sleep(0.01)
-    assert condition(), process.communicate()
+def stopped(*arguments, **options):
+    """The exit code of such a render, and what it has said."""
+    process = start(*arguments, **options)
+    _, err = process.communicate(timeout=300)
+    return process.returncode, err
 
 
 @pytest.fixture
-def long_job(tmp_path, endpoints):
-    make_clip(tmp_path / "long.mp4", frames=300, size=(320, 180), audio="aac")
+def long_job(tmp_path, endpoints, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    make_clip(tmp_path / "long.mp4", frames=FRAMES, audio="aac")
     models = [f"--model={name}={name}.safetensors" for name in endpoints]
-    return ["long.mp4", *models, "-o", "out.mp4", "--segment-frames", "20", "--no-progress", "--dtype", "fp32"]
+    return ["long.mp4", *models, "-o", "out.mp4", "--segment-frames", str(SEGMENT), "--no-progress", "--dtype", "fp32"]
 
 
 def parts(folder):
     return sorted(folder.glob(".*.parts/*.part"))
+
+
+def resumed(folder, words, capsys):
+    """How many frames the same command finds finished; it has to end with all of them."""
+    capsys.readouterr()
+    assert main([*words, "--json"]) == 0
+    assert [frame_number(image) for _, image in decoded(folder / "out.mp4")] == list(range(FRAMES))
+    assert leftovers(folder) == []
+    return json.loads(capsys.readouterr().out)["resumed"]
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="Windows has no such signals to send")
@@ -478,78 +498,52 @@ def parts(folder):
 def test_a_signal_before_the_first_frame_has_its_exit_code(tmp_path, long_job, number, code):
     early = "import os, dnirender.jobs.plan as p; make = p.make_plan\n"
     early += f"p.make_plan = lambda job: os.kill(os.getpid(), {int(number)}) or make(job)\n"
-    command = [sys.executable, "-c", early + PROGRAM, *long_job]
-    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=60)
-    assert done.returncode == code, done.stderr
-    assert "error: stopped before the next segment was finished; the same command resumes" in done.stderr
+    found, err = stopped(tmp_path, long_job, number, -1, before=early)
+    assert found == code, err
+    assert "error: stopped before the next segment was finished; the same command resumes" in err
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="Windows has no such signals to send")
 @pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
-def test_a_signal_keeps_the_segments_and_says_how_to_go_on(tmp_path, long_job, number, code):
-    process = start(tmp_path, *long_job)
-    wait_for(lambda: len(parts(tmp_path)) >= 2, process)
-    process.send_signal(number)
-    _, err = process.communicate(timeout=30)
-    assert process.returncode == code, err
-    kept = 20 * len(parts(tmp_path))
-    assert kept >= 40 and not (tmp_path / "out.mp4").exists()
-    assert (
-        f"stopped; {kept} of 300 frames are finished; to resume: dnirender long.mp4 --model=day=day.safetensors" in err
-    )
-    again = start(tmp_path, *long_job, "--json")
-    out, err = again.communicate(timeout=60)
-    assert again.returncode == 0, err
-    assert json.loads(out)["resumed"] == kept
-    assert len(decoded(tmp_path / "out.mp4")) == 300
-    assert leftovers(tmp_path) == []
+def test_a_signal_keeps_the_segments_and_says_how_to_go_on(tmp_path, long_job, number, code, capsys):
+    found, err = stopped(tmp_path, long_job, number, 25)
+    assert found == code, err
+    assert len(parts(tmp_path)) == 2 and not (tmp_path / "out.mp4").exists()
+    assert "stopped; 20 of 60 frames are finished; to resume: dnirender long.mp4 --model=day=day.safetensors" in err
+    assert resumed(tmp_path, long_job, capsys) == 20
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="Windows has no such signals to send")
 def test_a_signal_that_is_ignored_stays_ignored(tmp_path, long_job):
-    program = "import signal, sys; signal.signal(signal.SIGINT, signal.SIG_IGN); from dnirender.cli.main import main; "
-    command = [sys.executable, "-c", program + "sys.exit(main())", *long_job]
-    process = subprocess.Popen(command, cwd=tmp_path, stderr=subprocess.PIPE, text=True)
-    wait_for(lambda: parts(tmp_path), process)
-    process.send_signal(signal.SIGINT)
-    _, err = process.communicate(timeout=60)
-    assert process.returncode == 0, err
+    found, err = stopped(tmp_path, long_job, signal.SIGINT, 25, disposition="SIG_IGN")
+    assert found == 0, err
+    assert len(decoded(tmp_path / "out.mp4")) == FRAMES
 
 
-@pytest.mark.parametrize("after", [0, 1, 6])
-def test_after_a_kill_the_same_command_goes_on(tmp_path, long_job, after):
-    process = start(tmp_path, *long_job)
-    wait_for(lambda: len(parts(tmp_path)) >= after and leftovers(tmp_path), process)
-    process.kill()
-    process.communicate()
-    kept = 20 * len(parts(tmp_path))
-    assert not (tmp_path / "out.mp4").exists() or not parts(tmp_path)
-    again = start(tmp_path, *long_job, "--json")
-    out, err = again.communicate(timeout=60)
-    assert again.returncode == 0, err
-    assert json.loads(out)["resumed"] == kept
-    assert [frame_number(image) for _, image in decoded(tmp_path / "out.mp4")] == list(range(300))
-    assert leftovers(tmp_path) == []
+@pytest.mark.skipif(sys.platform == "win32", reason="Windows has no such signals to send")
+@pytest.mark.parametrize("after", [0, 1, 4])
+def test_after_a_kill_the_same_command_goes_on(tmp_path, long_job, after, capsys):
+    found, err = stopped(tmp_path, long_job, signal.SIGKILL, after * SEGMENT + 5)
+    assert found == -signal.SIGKILL, err
+    assert len(parts(tmp_path)) == after and leftovers(tmp_path) and not (tmp_path / "out.mp4").exists()
+    assert resumed(tmp_path, long_job, capsys) == after * SEGMENT
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="Windows has no such signals to send")
 def test_a_second_signal_does_not_wait_for_anything(tmp_path, long_job):
-    # Pictures that take a minute: whoever waits for the ones in work is not done in time.
-    slow = "import time, dnirender.engine.cpu as e; on = e.CPUWorker._render_frame; slow = []\n"
-    slow += "def late(*a):\n    slow.append(1)\n    time.sleep(60 if len(slow) > 60 else 0)\n    return on(*a)\ne.CPUWorker._render_frame = late\n"
-    command = [sys.executable, "-c", slow + PROGRAM, *long_job, "--threads", "1"]
-    process = subprocess.Popen(command, cwd=tmp_path, stderr=subprocess.PIPE, text=True)
-    wait_for(lambda: len(parts(tmp_path)) >= 2, process)
-    process.send_signal(signal.SIGINT)
+    # Pictures that take an hour: whoever waits for the ones in work is not done in time.
+    slow = "import time, dnirender.engine.cpu as e; on = e.CPUWorker._render_frame\n"
+    slow += "e.CPUWorker._render_frame = lambda self, frame, alpha: time.sleep(3600 * (frame.index > 27)) or on(self, frame, alpha)\n"
+    process = start(tmp_path, [*long_job, "--threads", "1"], signal.SIGINT, 25, before=slow)
     seen = ""
     while "again to quit now" not in seen:
         line = process.stderr.readline()
         assert line, seen  # the end of the stream
         seen += line
     process.send_signal(signal.SIGINT)
-    _, err = process.communicate(timeout=20)
+    _, err = process.communicate(timeout=300)
     assert process.returncode == 130
-    assert "to resume:" not in seen + err and len(parts(tmp_path)) >= 2
+    assert "to resume:" not in seen + err and len(parts(tmp_path)) == 2
 
 
 @pytest.mark.parametrize("backend", ["torch", "openvino"])

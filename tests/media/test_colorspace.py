@@ -47,6 +47,16 @@ def difference(a, b):
     return np.abs(delta.mean(axis=(0, 1))).max(), np.abs(delta).mean(axis=(0, 1)).max()
 
 
+@pytest.mark.parametrize("depth", [8, 9, 10, 12, 14, 16])
+@pytest.mark.parametrize("full", [False, True], ids=["limited", "full"])
+def test_no_code_is_above_the_largest_of_its_depth(depth, full):
+    """Chroma of full range would be: half a span above its middle, which is half a code above the span's."""
+    corners = np.array([[[r, g, b] for r in (0, 1) for g in (0, 1) for b in (0, 1)]] * 8, np.uint16) * 65535
+    planes = rgb_to_planes(corners, (1, 1), depth, ColorSpec(matrix=1, full_range=full, primaries=1, transfer=1))
+    assert max(int(plane.max()) for plane in planes) <= (1 << depth) - 1
+    assert (max(int(plane[:, 1].max()) for plane in planes) == (1 << depth) - 1) == full  # blue
+
+
 @pytest.mark.parametrize("matrix", KR_KB)
 def test_the_matrix_inverts_the_definition(matrix):
     kr, kb = KR_KB[matrix]

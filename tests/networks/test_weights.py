@@ -158,6 +158,14 @@ def test_equal_alpha_writes_nothing():
     assert live.alpha == (0.75, 0.25)
 
 
+@pytest.mark.parametrize("pair", [*itertools.permutations(range(6), 2)], ids=str)
+def test_a_change_between_any_two_endpoints_is_written(pair):
+    live = MixedModule(make_path(6), make_module())
+    for index in pair:
+        assert live.write(tuple(float(index == i) for i in range(6)))
+        assert torch.equal(live.flat, live.path.stack[index])
+
+
 @pytest.mark.parametrize("channels_last", [True, False])
 def test_addresses_never_change_and_all_lie_in_one_buffer(channels_last):
     live = MixedModule(make_path(2, channels_last=channels_last), make_module())

@@ -15,10 +15,13 @@ from dnirender.cli.options import (
     AsJson,
     ChosenPreset,
     GroupedCommand,
+    NoProgress,
     build_job,
     with_options,
 )
-from dnirender.cli.output import format_table
+from dnirender.cli.output import ProgressBar, format_table
+from dnirender.cli.start import load_ahead
+from dnirender.progress import ProgressTracker
 
 
 @app.command(name="bench", cls=GroupedCommand)
@@ -30,13 +33,18 @@ def bench_command(
         Path | None, typer.Argument(help="A video.  [default: a generated clip]", metavar="INPUT")
     ] = None,
     as_json: AsJson = False,
+    no_progress: NoProgress = False,
 ) -> None:
     """Measure how fast this machine renders, and what limits the speed."""
-    from dnirender.jobs.benchmark import bench
-
     name, chosen = preset
-    job = build_job(source or Path("bench.mp4"), Path(f"bench.{name}.mp4"), chosen, options)
-    figures = bench(job, sample=source is None)
+    if source is None or source.is_file():
+        load_ahead()
+    with ProgressBar(f"bench {name}", not no_progress) as listener:
+        progress = ProgressTracker(listener)
+        from dnirender.jobs.benchmark import bench
+
+        job = build_job(source or Path("bench.mp4"), Path(f"bench.{name}.mp4"), chosen, options)
+        figures = bench(job, sample=source is None, progress=progress)
     if as_json:
         typer.echo(json.dumps(asdict(figures)))
         return

@@ -63,6 +63,7 @@ PackOption = Annotated[
 ]
 AsJson = Annotated[bool, typer.Option("--json", help="Print results as lines of JSON.", rich_help_panel="messages")]
 Quiet = Annotated[bool, typer.Option("-q", "--quiet", help="Print errors only.", rich_help_panel="messages")]
+NoProgress = Annotated[bool, typer.Option("--no-progress", help="Show no progress bar.", rich_help_panel="messages")]
 Verbose = Annotated[
     bool, typer.Option("-v", "--verbose", help="Print decisions and their reasons.", rich_help_panel="messages")
 ]

@@ -18,6 +18,7 @@ from dnirender.cli.options import (
     ChosenPreset,
     GroupedCommand,
     Inputs,
+    NoProgress,
     Quiet,
     Verbose,
     build_job,
@@ -91,9 +92,7 @@ def render_command(
         ),
     ] = False,
     as_json: AsJson = False,
-    no_progress: Annotated[
-        bool, typer.Option("--no-progress", help="Show no progress bar.", rich_help_panel="messages")
-    ] = False,
+    no_progress: NoProgress = False,
     quiet: Quiet = False,
     verbose: Verbose = False,
     version: Annotated[  # noqa: ARG001 - the callback answers

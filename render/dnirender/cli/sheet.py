@@ -12,14 +12,17 @@ from dnirender.cli.options import (
     ChosenPreset,
     GroupedCommand,
     Input,
+    NoProgress,
     Quiet,
     Verbose,
     build_job,
     with_options,
 )
-from dnirender.cli.output import Console
+from dnirender.cli.output import Console, ProgressBar
+from dnirender.cli.start import load_ahead
 from dnirender.errors import UsageError
 from dnirender.jobs.options import SHEET_FRAMES, SHEET_OPTIONS
+from dnirender.progress import ProgressTracker
 
 
 @app.command(name="sheet", cls=GroupedCommand)
@@ -42,18 +45,24 @@ def sheet_command(
             rich_help_panel="timeline",
         ),
     ] = None,
+    no_progress: NoProgress = False,
     quiet: Quiet = False,
     verbose: Verbose = False,
 ) -> None:
     """Draw a contact sheet: one row per frame, one column per alpha."""
-    from dnirender.jobs.contact_sheet import make_sheet
-
     name, chosen = preset
     target = output or Path(f"{source.stem}.sheet.png")
     if target.suffix.lower() != ".png":
         raise UsageError(f"{target}: expected a name that ends in .png, the format of contact sheets")
     say = Console(quiet, verbose)
-    job = build_job(source, target, chosen, options)
-    values = alphas.split(",") if alphas else None
-    say.detail(make_sheet(job, frames.split(","), values, title=f"{source.name}   {name}").decision)
+    if source.is_file():
+        load_ahead()
+    with ProgressBar(target.name, not (no_progress or quiet)) as listener:
+        progress = ProgressTracker(listener)
+        from dnirender.jobs.contact_sheet import make_sheet
+
+        job = build_job(source, target, chosen, options)
+        values = alphas.split(",") if alphas else None
+        made = make_sheet(job, frames.split(","), values, f"{source.name}   {name}", progress=progress)
+    say.detail(made.decision)
     say.line(f"{target}: contact sheet")

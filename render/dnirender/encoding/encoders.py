@@ -7,9 +7,10 @@ import difflib
 import io
 import os
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Generator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from fractions import Fraction
+from pathlib import Path
 from typing import Any, cast
 
 import av
@@ -53,6 +54,7 @@ _MEANT = {
 RATE_OPTIONS = {"qp", "b", "crf"}  # options that set the quality or the bit rate
 DNXHR_PROFILES = {"yuv422p10le": "dnxhr_hqx", "yuv444p10le": "dnxhr_444", "gbrp10le": "dnxhr_444"}
 FULL_RANGE = {"mjpeg"}  # encoders that refuse limited range
+TASKS = Path("/proc/self/task")  # the threads of this process, on Linux
 ODD_SIZES = {"libvpx-vp9", "ffv1"}  # these accept odd sizes with any chroma subsampling
 
 
@@ -157,7 +159,7 @@ def check_encoder(spec: VideoSpec) -> None:
     configure(context, spec)
     messages = list[str]()
     try:
-        with logged_errors() as messages:
+        with logged_errors() as messages, usual_scheduling():
             context.open(strict=False)
     except (av.error.FFmpegError, ValueError) as error:
         reason = "; ".join(messages[:2]) or error_text(error)
@@ -184,7 +186,7 @@ def check_container(spec: VideoSpec, container: str) -> ColorSpec:
     out = create_container(file, container)
     messages = list[str]()
     try:
-        with logged_errors() as messages:
+        with logged_errors() as messages, usual_scheduling():
             stream = cast(VideoStream, out.add_stream(spec.codec, rate=spec.rate))
             configure(stream.codec_context, spec, container)
             black = np.zeros((spec.height, spec.width, 3), np.uint8)
@@ -243,6 +245,31 @@ def configure(context: Any, spec: VideoSpec, container: str = "") -> None:
         context.codec_tag = "hvc1"  # FFmpeg writes hev1, which Apple's players do not open
     if spec.codec == "libsvtav1":
         os.environ.setdefault("SVT_LOG", "1")  # errors only: by default it prints its settings to stderr
+
+
+@contextlib.contextmanager
+def usual_scheduling() -> Generator[None]:
+    """Takes real-time priority from the threads of this process that get it meanwhile. SVT-AV1 gives it to all of them
+    where it may, as root, and then everything else on the machine waits for a render. Linux only."""
+    if not TASKS.is_dir():
+        yield
+        return
+    before, usual = _real_time_threads(), (os.sched_getscheduler(0), os.sched_getparam(0))
+    try:
+        yield
+    finally:
+        for thread in _real_time_threads() - before:
+            with contextlib.suppress(OSError):  # it has ended
+                os.sched_setscheduler(thread, *usual)
+
+
+def _real_time_threads() -> set[int]:
+    found = set[int]()
+    for task in TASKS.iterdir():
+        with contextlib.suppress(OSError):
+            if os.sched_getscheduler(int(task.name)) in (os.SCHED_FIFO, os.SCHED_RR):
+                found.add(int(task.name))
+    return found
 
 
 def encoder_name(codec: str) -> str:

@@ -29,6 +29,7 @@ from dnirender.encoding.image_sequence import ImageSequenceSink
 from dnirender.encoding.provenance import Provenance
 from dnirender.encoding.segment_file import CorruptSegmentError, SegmentReader, SegmentWriter
 from dnirender.encoding.sink import FrameTiming, Sink
+from dnirender.encoding.size_estimate import encoded_bytes
 from dnirender.encoding.stream_copy import TimeRange
 from dnirender.encoding.stream_plan import StreamPlan
 from dnirender.encoding.video import VideoSink
@@ -38,9 +39,7 @@ from dnirender.media.containers import CONTAINERS, container_of
 from dnirender.media.pixel_formats import carries_opacity
 from dnirender.preset import Encoding
 
-# Bytes per pixel, to the order of magnitude: busy video at the default quality, and formats with little or no loss.
-LOSSY, PNG = 0.06, 2.0
-BULKY = {"ffv1": 1.5, "prores_ks": 0.7, "prores": 0.7, "mjpeg": 0.3, "dnxhd": 0.5, "huffyuv": 2.0, "utvideo": 2.0}
+PNG = 2.0  # bytes per pixel, to the order of magnitude
 COPIES = 2  # the segments, and the file that they are joined into before they are removed
 
 
@@ -104,10 +103,11 @@ class Output:
     @property
     def estimated_bytes(self) -> int:
         """Disk space that segments and result take until the segments are removed, to the order of magnitude."""
-        width, height = self.request.size
-        is_encoded = self.spec is not None and not self.request.boomerang  # else segments are PNG
-        per_pixel = BULKY.get(self.codec, LOSSY) if is_encoded else PNG
-        return round(width * height * (max(self.request.order) + 1) * COPIES * per_pixel)
+        count = max(self.request.order) + 1
+        if self.spec is not None and not self.request.boomerang:
+            return round(COPIES * encoded_bytes(self.spec, count))
+        width, height = self.request.size  # segments are PNG
+        return round(COPIES * width * height * count * PNG)
 
     def convert(self, image: Image) -> Image | VideoFrame:
         """Converts a rendered image to what `open_segment` writes. See `Sink.convert`."""

@@ -26,7 +26,7 @@ from av.video.codeccontext import VideoCodecContext
 from av.video.frame import VideoFrame
 from av.video.stream import VideoStream
 
-from dnirender.encoding.encoders import VideoSpec, configure
+from dnirender.encoding.encoders import VideoSpec, configure, usual_scheduling
 from dnirender.encoding.provenance import TAG, Provenance, append_box, to_json
 from dnirender.encoding.segment_file import EncodedPacket, SegmentReader, check_frame_indices
 from dnirender.encoding.sink import FrameTiming, SegmentEncoder, timestamp_tolerance
@@ -60,7 +60,8 @@ class _VideoSegmentEncoder:
         self._context = cast(VideoCodecContext, CodecContext.create(spec.codec, "w"))
         configure(self._context, spec)
         self._context.flags |= Flags.global_header
-        self._context.open(strict=False)
+        with usual_scheduling():
+            self._context.open(strict=False)
 
     @property
     def header(self) -> bytes:
@@ -149,7 +150,7 @@ class VideoSink:
             blank = np.zeros((self._spec.height, self._spec.width, 3), np.uint8)
             packets = [*encoder.encode(0, self.convert(blank)), *encoder.flush()]
             with self._open(io.BytesIO()) as (out, stream, copier):
-                out.start_encoding()
+                _start(out)
                 for packet in packets:
                     av_packet = _muxable(packet)
                     av_packet.pts = av_packet.dts = self._times.pts[0]
@@ -245,7 +246,7 @@ class VideoSink:
         self, segments: SegmentReader, out: OutputContainer, stream: VideoStream, copier: StreamCopier | None
     ) -> None:
         times = self._times
-        out.start_encoding()
+        _start(out)
         if (stream.codec_context.extradata or b"") != segments.header:
             raise OutputError(
                 f"{self._target}: the encoder differs from the one of the finished segments; use restart=True"
@@ -288,6 +289,12 @@ class VideoSink:
             return frame_times_and_crc32(joined)
         except (MediaError, av.error.FFmpegError) as error:
             raise OutputError(f"{self._target}: cannot be read back ({error}); nothing was published") from error
+
+
+def _start(out: OutputContainer) -> None:
+    """Opens the encoder of the video, for its header, and writes the header of the file."""
+    with usual_scheduling():
+        out.start_encoding()
 
 
 def _muxable(packet: EncodedPacket) -> AvPacket[Any]:

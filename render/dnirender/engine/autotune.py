@@ -91,7 +91,7 @@ class Autotuner:
         fits into memory.
         """
         planned = self._planned(workload)
-        models = [*self._models, *(self._first.clone() for _ in range(planned.workers - len(self._models)))]
+        models = self._models_of(planned)
         in_pytorch = self._build(models)
         if self._requested == "torch" or (self._requested == "auto" and not self._can_compile(planned)):
             configuration = replace(planned, seconds_per_frame=self._pace(planned, workload))
@@ -103,6 +103,12 @@ class Autotuner:
                 configuration, executor = choose()
         forget_weights(executor)
         return self._described(configuration), executor
+
+    def default(self, workload: Workload) -> tuple[EngineConfiguration, Executor]:
+        """PyTorch, with as many workers and such tiles as memory allows: what needs no choice. RenderError: no tile
+        fits into memory."""
+        planned = self._planned(workload)
+        return self._described(planned), self._build(self._models_of(planned))
 
     def remember_pace(self, configuration: EngineConfiguration, workload: Workload, seconds: float) -> None:
         """Remembers the seconds that a frame takes where nothing else measures them."""
@@ -119,6 +125,10 @@ class Autotuner:
         with one_thread():
             workers = self._planner.plan(workload.height, workload.width, DTYPES[base.dtype], base.device, most)
         return replace(base, workers=workers, tile=self._planner.tile)
+
+    def _models_of(self, planned: EngineConfiguration) -> list[TorchModel]:
+        """A model for each worker."""
+        return [*self._models, *(self._first.clone() for _ in range(planned.workers - len(self._models)))]
 
     def _can_compile(self, planned: EngineConfiguration) -> bool:
         return can_compile(self._first.network, planned)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import itertools
 from collections.abc import Generator, Iterable, Iterator, Mapping, Sequence
 from contextlib import closing
@@ -25,7 +26,7 @@ from dnirender.engine.measurements import MeasurementCache
 from dnirender.engine.memory import MemoryPlanner
 from dnirender.engine.memory_retry import MemoryRetry
 from dnirender.engine.torch_model import TorchModel
-from dnirender.errors import UsageError
+from dnirender.errors import RenderError, UsageError
 from dnirender.frames import Alpha, Batch, Frame, Image
 from dnirender.networks.network import Network
 from dnirender.networks.weights import WeightPath
@@ -75,7 +76,7 @@ class Engine:
             torch.backends.cudnn.allow_tf32 = False  # on by default: fp32 convolutions with the mantissa of fp16
         path.to(chosen_device)
         self.network = network
-        self._path = path
+        self.path = path
         self.measurements = MeasurementCache(cache or Cache(None), network, path)
         self._configuration = self._base = configure(
             network, path, chosen_device, dtype, num_threads, self.measurements
@@ -101,11 +102,10 @@ class Engine:
 
     def autotune(self, height: int, width: int, count: int, depth: int = 8, enter: Enter | None = None) -> None:
         """Selects the fastest configuration for `count` frames of this size and bit depth: tiles if a frame does not
-        fit into memory, on the CPU as many workers as threads and memory allow, and PyTorch or OpenVINO.
-
-        Speed is measured, so the choice may differ from run to run, and images with it within the allowed error. Frames
-        of other sizes are rendered by PyTorch. `enter` is told the phases "choosing" and "compiling".
-        ModelError: OpenVINO was requested and cannot run the network, or is wrong. RenderError: no tile fits memory.
+        fit into memory, on the CPU as many workers as threads and memory allow, and PyTorch or OpenVINO. Speed is
+        measured, so the choice may differ from run to run, and images with it within the allowed error. Frames of other
+        sizes, and all after an error, are rendered by PyTorch. `enter` is told the phases "choosing" and "compiling".
+        ModelError: OpenVINO was requested and fails, or is wrong. RenderError: no tile fits memory.
         """
         workload = _workload(height, width, count, depth)
         if self._tuned_for is not None and self._tuned_for.covers(workload):
@@ -114,7 +114,12 @@ class Engine:
         enter("choosing")
         self._tuned_for = None
         self._configuration, self._executor = self._base, self._build_executor(self._models)
-        self._configuration, self._executor = self._autotuner.choose(workload, enter)
+        try:
+            self._configuration, self._executor = self._autotuner.choose(workload, enter)
+        except RenderError:
+            with contextlib.suppress(RenderError):
+                self._configuration, self._executor = self._autotuner.default(workload)
+            raise
         self._tuned_for = workload
 
     def recall(self, height: int, width: int, count: int, depth: int = 8) -> None:
@@ -168,7 +173,7 @@ class Engine:
         was expected and got. ModelError: output that is not finite. RenderError: out of memory.
         """
         frames, form = to_frames(images)
-        path, alphas = self._path, _alphas(alpha, len(frames), form, self._path.names, extrapolate)
+        path, alphas = self.path, _alphas(alpha, len(frames), form, self.path.names, extrapolate)
         if tracks:
             alphas = with_tracks(alphas, tracks, path.names, path.groups, extrapolate=extrapolate)
         batches = list(_batches(frames, alphas))
@@ -182,12 +187,7 @@ class Engine:
     def seconds_per_frame(self, image: Image, rounds: int = 2) -> float:
         """Seconds that a frame like `image` takes among others at the last endpoint, measured on `rounds` per
         worker."""
-        return seconds_per_frame(self._executor, image, endpoint_alphas(self._path)[-1], rounds * self.workers)
-
-    @property
-    def path(self) -> WeightPath:
-        """The endpoints, on the device."""
-        return self._path
+        return seconds_per_frame(self._executor, image, endpoint_alphas(self.path)[-1], rounds * self.workers)
 
     @property
     def weight_writes(self) -> int:

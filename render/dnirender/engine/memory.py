@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import threading
 from collections.abc import Generator
 from contextlib import contextmanager
 from functools import cached_property
@@ -23,6 +24,7 @@ MAX_MEMORY_SHARE = 0.9
 
 class MemoryPlanner:
     """The size of tiles and batches for one network. Where memory runs out they shrink, and stay small from then on.
+    Several workers may share it.
 
     `requested_tile`: the side of tiles, or their height and width, in pixels of the source; None tiles only frames that
     do not fit into memory. `tile`: the height and width of tiles now, None for no tiling. `max_frames`: frames rendered
@@ -35,6 +37,12 @@ class MemoryPlanner:
         self.max_frames: int | None = None
         self._requested_tile = requested_tile
         self._splits: dict[tuple[object, ...], tuple[Tile, ...]] = {}
+        self._shrinking = threading.Lock()
+
+    @property
+    def limits(self) -> tuple[int | None, tuple[int, int] | None]:
+        """`max_frames` and `tile` as they are now."""
+        return self.max_frames, self.tile
 
     @cached_property
     def receptive_radius(self) -> int | None:
@@ -95,9 +103,14 @@ class MemoryPlanner:
             return None
         return self._split(height, width, self.tile)
 
-    def shrink(self, count: int, height: int, width: int) -> bool:
+    def shrink(self, limits: tuple[int | None, tuple[int, int] | None], count: int, height: int, width: int) -> bool:
         """Halves the frames that are rendered at once, or, for a single one, the longer side of the tile, after memory
-        ran out for `count` frames of this size; False where nothing smaller is possible."""
+        ran out under `limits` for `count` frames of this size; False where nothing smaller is possible. Of workers that
+        fail at the same time, the first one changes the limits, and all of them try again."""
+        with self._shrinking:
+            return limits != self.limits or self._shrink(count, height, width)
+
+    def _shrink(self, count: int, height: int, width: int) -> bool:
         if min(self.max_frames or count, count) > 1:
             self.max_frames = min(self.max_frames or count, count) // 2
             return True

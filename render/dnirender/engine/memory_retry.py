@@ -29,12 +29,13 @@ class MemoryRetry:
 
     def __call__(self, pixels: Tensor, alpha: Alpha) -> tuple[Tensor, Tensor]:
         while True:
+            limits = self._planner.limits
             try:
                 chunks = pixels.split(self._planner.max_frames or len(pixels))
                 results = [self._render(chunk, alpha) for chunk in chunks]
                 return results[0] if len(results) == 1 else _concatenate(results)
             except (RuntimeError, MemoryError) as error:
-                if not is_out_of_memory(error) or not self._planner.shrink(*pixels.shape[:3]):
+                if not is_out_of_memory(error) or not self._planner.shrink(limits, *pixels.shape[:3]):
                     raise
             if pixels.is_cuda:
                 torch.cuda.empty_cache()

@@ -14,6 +14,7 @@ import numpy as np
 from av.video.stream import VideoStream
 
 from dnirender.engine.calibration import calibration_image
+from dnirender.frames import Alpha
 from dnirender.jobs.job import Job
 from dnirender.jobs.plan import make_plan
 from dnirender.jobs.prepare import PreparedJob, load_engine, prepare
@@ -51,8 +52,9 @@ class BenchmarkResult:
     why: str
 
 
-def bench(job: Job, *, sample: bool = False) -> BenchmarkResult:
-    """Renders the first frames of `job` into a temporary folder, or with `sample` those of a generated clip of SIZE.
+def bench(job: Job, *, sample: bool = False, progress: ProgressTracker | None = None) -> BenchmarkResult:
+    """Renders the first frames of `job` into a temporary folder, or with `sample` those of a generated clip of SIZE,
+    and before that decodes and encodes them without the networks: `progress` counts each of them twice.
 
     Raises RenderError.
     """
@@ -60,12 +62,12 @@ def bench(job: Job, *, sample: bool = False) -> BenchmarkResult:
         if sample:
             job = replace(job, input=Path(name, "bench.mp4"))
             make_clip(job.input, *SIZE, frames=120)
-        return _measured(replace(job, output=Path(name, job.output.name)))
+        return _measured(replace(job, output=Path(name, job.output.name)), progress or ProgressTracker())
 
 
-def _measured(job: Job) -> BenchmarkResult:
+def _measured(job: Job, progress: ProgressTracker) -> BenchmarkResult:
     began = time.perf_counter()
-    prepared = prepare(make_plan(job), load_engine(job, fresh=True))
+    prepared = prepare(make_plan(job), load_engine(job, fresh=True), progress)
     startup = time.perf_counter() - began
     plan, engine = prepared.plan, prepared.engine
     frame = resize.resize_to(next(iter(plan.source.frames(plan.selection.indices[:1]))).image, *plan.size)
@@ -74,8 +76,13 @@ def _measured(job: Job) -> BenchmarkResult:
     count = min(len(plan.selection.indices), MAX_FRAMES, max(MIN_FRAMES, int(SECONDS / max(networks, 1e-6))))
     short = plan.job.override(start=plan.selection.indices[0], end=plan.selection.indices[count - 1] + 1)
     prepared = prepare(make_plan(short), engine)
-    rest = _seconds_per_tick(lambda tick: _without_networks(prepared, tick))
-    whole = _seconds_per_tick(lambda tick: run(prepared, ProgressTracker(lambda now: tick() if now.alpha else None)))
+    progress.enter("rendering", 0, 2 * count)
+
+    def wrote(done: int, alpha: Alpha) -> None:
+        progress.wrote(done, 2 * count, alpha)
+
+    rest = _seconds_per_tick(lambda tick: _without_networks(prepared, tick), wrote)
+    whole = _seconds_per_tick(lambda tick: _with_networks(prepared, tick), lambda n, alpha: wrote(count + n, alpha))
     width, height = prepared.output.request.size
     return BenchmarkResult(
         size=f"{plan.size[0]}x{plan.size[1]} -> {width}x{height}",
@@ -95,20 +102,30 @@ def _measured(job: Job) -> BenchmarkResult:
     )
 
 
-def _without_networks(prepared: PreparedJob, tick: Callable[[], None]) -> None:
+def _with_networks(prepared: PreparedJob, tick: Callable[[Alpha], None]) -> None:
+    run(prepared, ProgressTracker(lambda now: tick(now.alpha) if now.alpha else None))
+
+
+def _without_networks(prepared: PreparedJob, tick: Callable[[Alpha], None]) -> None:
     """Decodes, resizes to the output's size and encodes."""
     plan, output = prepared.plan, prepared.output
     with output.open_segment(plan.job.output.with_suffix(".part")) as encode:
         for number, frame in enumerate(plan.source.frames(list(dict.fromkeys(plan.selection.indices)))):
             image = resize.resize_to(resize.resize_to(frame.image, *plan.size), *output.request.size)
             encode(number, output.convert(image))
-            tick()
+            tick(plan.selection.alphas[number])
 
 
-def _seconds_per_tick(work: Callable[[Callable[[], None]], object]) -> float:
-    """Mean seconds between ticks, without the first quarter, including the time after the last tick."""
+def _seconds_per_tick(work: Callable[[Callable[[Alpha], None]], object], wrote: Callable[[int, Alpha], None]) -> float:
+    """Mean seconds between the frames of `work`, which calls a function with the alpha of each, without the first
+    quarter, including the time after the last one. `wrote` is told how many there are."""
     ticks: list[float] = []
-    work(lambda: ticks.append(time.perf_counter()))
+
+    def tick(alpha: Alpha) -> None:
+        ticks.append(time.perf_counter())
+        wrote(len(ticks), alpha)
+
+    work(tick)
     ended, first = time.perf_counter(), len(ticks) // 4
     return (ended - ticks[first]) / (len(ticks) - first)
 

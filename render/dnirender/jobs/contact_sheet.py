@@ -26,6 +26,7 @@ from dnirender.media.images import is_still, write_png
 from dnirender.media.luma import with_chroma
 from dnirender.options import unknown_option
 from dnirender.preset import DEFAULT_PRESET, Preset
+from dnirender.progress import ProgressTracker
 from dnirender.timeline.keyframes import weaken
 from dnirender.timeline.mixture import Mixture, as_alpha
 from dnirender.timeline.timeline import Timeline
@@ -78,13 +79,20 @@ def sheet(
 
 
 def make_sheet(
-    job: Job, positions: Sequence[str | int], values: Sequence[str | Mixture] | None, title: str, *, write: bool = True
+    job: Job,
+    positions: Sequence[str | int],
+    values: Sequence[str | Mixture] | None,
+    title: str,
+    *,
+    write: bool = True,
+    progress: ProgressTracker | None = None,
 ) -> Sheet:
     """The frames at `positions` of the source of `job` under each of `values`; written to its output where `write`.
 
     Without values there is a column for every endpoint and one half-way between any two neighbors. Where layers have
     tracks of their own, a last column shows each frame as it will be rendered.
     """
+    progress = progress or ProgressTracker()
     if write:
         check_target(job.output, job)
     options = job.decode
@@ -108,12 +116,15 @@ def make_sheet(
         rendered = join_alphas(select_frames(job, metadata).tracks)
         columns, titles = {index: [*alphas, rendered[index]] for index in indices}, [*titles, TRACKS]
     engine = load_engine(job)
-    engine.autotune(size[1], size[0], len(indices) * len(titles), metadata.depth)
+    total = len(indices) * len(titles)
+    engine.autotune(size[1], size[0], total, metadata.depth, progress.enter)
+    progress.enter("rendering", 0, total)
     frames = [replace(frame, image=resize.resize_to(frame.image, *size)) for frame in source.frames(indices)]
-    renders = (
-        images[0] for _, images in engine(Batch((frame,), alpha) for frame in frames for alpha in columns[frame.index])
-    )
-    rows = [[next(renders) for _ in titles] for _ in frames]
+    renders = list[Image]()
+    for batch, images in engine(Batch((frame,), alpha) for frame in frames for alpha in columns[frame.index]):
+        renders += images
+        progress.wrote(len(renders), total, batch.alpha)
+    rows = [renders[start : start + len(titles)] for start in range(0, total, len(titles))]
     if job.preset.effect.keep_colors:
         matrix = metadata.color.matrix
         pairs = zip(frames, rows, strict=True)

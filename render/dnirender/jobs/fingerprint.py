@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import sys
 from importlib import metadata
 from pathlib import Path
 
@@ -35,6 +36,8 @@ def job_fingerprint(plan: Plan) -> Fingerprint:
     }
     if job.own_timeline:
         sections["timeline"] = f"{job.own_timeline.keyframes} {job.own_timeline} {preset.timeline.tracks}"
+    if own := _architectures():
+        options["architectures"] = own
     times = short_sha256(repr(plan.source.metadata.pts).encode())
     return {
         "input": f"{plan.source_hash} {job.input.stat().st_mtime_ns} {times}",
@@ -44,6 +47,13 @@ def job_fingerprint(plan: Plan) -> Fingerprint:
         "format": job.output.suffix.lower(),
         "program": f"dnirender {__version__}, PyAV {av.__version__}, {' '.join(libraries)}",
     }
+
+
+def _architectures() -> str:
+    """The architectures that the program registered, with hashes of their settings and source."""
+    registry = sys.modules.get("dnirender.networks.registry")  # where it was not imported, there are none
+    found = registry.identities() if registry else {}
+    return " ".join(f"{name}={short_sha256(text.encode())}" for name, text in sorted(found.items()))
 
 
 def _version(package: str) -> str:

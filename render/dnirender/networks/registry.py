@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import contextvars
+import inspect
 import math
 import warnings
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from importlib.metadata import EntryPoint, entry_points
 from pathlib import Path
 from types import MappingProxyType
@@ -161,6 +163,27 @@ def register_architecture(
         fp32_input,
         package,
     )
+
+
+def identities() -> dict[str, str]:
+    """What frames depend on, by the name of each architecture that the program registered: its settings, and the source
+    of the module that builds it, or of the builder alone; empty where Python has neither."""
+    return {
+        found.name: f"{_settings(found)} {_source(found.build)}" for found in _registered.values() if not found.package
+    }
+
+
+def _settings(architecture: Architecture) -> str:
+    values = ((field.name, getattr(architecture, field.name)) for field in fields(architecture))
+    return " ".join(f"{name}={value}" for name, value in values if not callable(value))
+
+
+def _source(build: Callable[..., object]) -> str:
+    for holder in (inspect.getmodule(build), build):
+        with contextlib.suppress(OSError, TypeError):
+            if holder is not None:
+                return inspect.getsource(holder)
+    return ""
 
 
 def find_architecture(path: Path, state: State, name: str | None) -> Architecture | None:

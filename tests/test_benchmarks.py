@@ -1,0 +1,220 @@
+"""Every benchmark runs: its tables on tiny clips, of two frames, in one round, so that a rename breaks it here.
+
+Rivals and measurements of the machine itself are left out.
+"""
+
+import contextlib
+import importlib.util
+import io
+import json
+import sys
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+import torch
+
+from dnirender import Engine, Preset
+from dnirender.cli.main import main
+from dnirender.engine import memory_usage
+from dnirender.networks import load
+from support.clips import REPO, make_clip, paint, preset_of, tiny_endpoints
+
+BENCHMARKS = REPO / "benchmarks"
+SIZE = (96, 64)
+NONE_INSTALLED = SimpleNamespace(util=SimpleNamespace(find_spec=lambda _: None))
+
+
+@pytest.fixture
+def script(monkeypatch):
+    """Loads a script by its name, as Python does that runs it."""
+
+    def loaded(name):
+        path = BENCHMARKS / f"{name}.py"
+        monkeypatch.syspath_prepend(str(path.parent))
+        spec = importlib.util.spec_from_file_location(f"benchmark_{path.stem}", path)
+        module = importlib.util.module_from_spec(spec)
+        spec.loader.exec_module(module)
+        return module
+
+    return loaded
+
+
+@pytest.fixture
+def data(tmp_path):
+    """A data folder with clips, and a pair of networks under the names of Real-ESRGAN's."""
+    folder = tmp_path / "data"
+    (folder / "clips").mkdir(parents=True), (folder / "models").mkdir()
+    for name in ("road.mp4", "flower.mp4"):
+        make_clip(folder / "clips" / name, frames=4, size=SIZE, audio="aac")
+    from safetensors.torch import load_file
+
+    for name, file in tiny_endpoints(tmp_path, realesr_general_x4v3=0.0, realesr_general_wdn_x4v3=-0.2).items():
+        torch.save(load_file(file), folder / "models" / f"{name}.pth")
+    return folder
+
+
+def untuned(network, path, *_):
+    return Engine(network, path, device="cpu", dtype="fp32", backend="torch")
+
+
+def engine_of(preset):
+    return untuned(*load({end.name: end.weights for end in Preset.load(preset).network.endpoints}))
+
+
+def run_here(words, **_):
+    """Runs a command of dnirender in this process; others not at all."""
+    if words[1:3] == ["-m", "dnirender"]:
+        assert main([str(word) for word in words[3:]]) == 0, words
+    return SimpleNamespace(returncode=0, stdout="", stderr="")
+
+
+def once(rows, _):
+    """What every row gives, or 1.0."""
+    found = {name: call() for name, call in rows.items()}
+    return {name: [one if isinstance(one, float) else 1.0] for name, one in found.items()}
+
+
+@pytest.fixture
+def speed(script, data, monkeypatch):
+    speed = script("speed")
+    monkeypatch.setattr(speed, "importlib", NONE_INSTALLED)
+    tiny = preset_of(tiny_endpoints(data.parent))
+    monkeypatch.setattr(speed, "Preset", SimpleNamespace(load=lambda _: tiny, checked=Preset.checked))
+    monkeypatch.setattr(speed, "PRESETS", ("detail",))
+    monkeypatch.setattr(speed, "PICTURES", 2)
+    monkeypatch.setattr(speed, "alternate", once)
+    monkeypatch.setattr(speed, "SIZE", (64, 64))
+    monkeypatch.setattr(speed, "tuned", untuned)
+    monkeypatch.setattr(speed, "best", lambda *_: 1.0)
+    monkeypatch.setattr(speed, "per_frame", lambda render, *_: lambda: (render(2), 1.0)[1])
+    monkeypatch.setattr(speed, "further", lambda film, *_: (film(2), (1.0, 1.0))[1])
+    monkeypatch.setattr(speed.cut, "cut", lambda *args: make_clip(args[1], frames=4, audio="aac"))
+    monkeypatch.setattr(speed.fixed, "all_rows", lambda *_: {})
+    monkeypatch.setattr(speed.subprocess, "run", run_here)
+    return speed
+
+
+RATES = {"bf16": 1e12, "fp32": 1e12, "copy": 1e10}
+
+
+@pytest.mark.parametrize(
+    ("tables", "rows"),
+    [
+        (lambda speed, data, _: speed.model_tables(data, RATES, 1), 3),
+        (lambda speed, data, _: speed.rate_tables(data, 1), 2),
+        (lambda speed, data, folder: speed.film_tables(data, folder, 1), 2),
+        (lambda speed, data, folder: [speed.hiding_table(data, folder, 1)], 4),
+        (lambda speed, data, folder: [speed.codec_table(data, folder, 1)], 3),
+        (lambda speed, data, folder: [speed.start_table(data, folder, 1)], 3),
+    ],
+    ids=["model", "rate", "film", "hiding", "codec", "start"],
+)
+def test_speed(speed, data, tmp_path, tables, rows):
+    found = tables(speed, data, tmp_path)
+    assert found and all(len(table["rows"]) >= rows for table in found)
+    page = speed.markdown({"command": "", "machine": speed.machine(), "rates": RATES, "tables": found})
+    assert all(table["title"] in page for table in found)
+
+
+def test_encoding(script, data, tmp_path, monkeypatch):
+    encoding = script("encoding")
+    monkeypatch.setattr(encoding, "WIDTHS", {"detail": 32})
+    for name, value in {"FRAMES": 2, "EVERY": 1, "ROUNDS": 1}.items():
+        monkeypatch.setattr(encoding, name, value)
+    monkeypatch.setattr(sys, "argv", ["encoding.py", "--data", str(data), "--out", str(tmp_path / "out.md")])
+    encoding.main()
+    assert "| veryfast, crf 17 |" in (tmp_path / "out.md").read_text("utf-8")
+
+
+@pytest.mark.parametrize("name", ["detail", "realesr_general_x4v3"])
+def test_memory(script, data, tmp_path, monkeypatch, capsys, name):
+    memory = script("memory")
+    assert {case[0] for case in memory.CASES} > {name}
+    monkeypatch.setattr(memory_usage, "free_memory", memory_usage.free_memory)  # which the script replaces
+    memory.child(name, data / "clips" / "road.mp4", data, 8e9, tmp_path)
+    assert set(json.loads(capsys.readouterr().out)) == {"before", "peak", "activations", "frame", "choice"}
+
+
+def test_start(script, data, tmp_path, monkeypatch):
+    start = script("start")
+    for name, value in {"SHORT": 2, "LONG": 4, "FIRST": (2,), "alternate": once}.items():
+        monkeypatch.setattr(start, name, value)
+
+    def output(words, _):
+        shown = io.StringIO()
+        with contextlib.redirect_stdout(shown):
+            run_here(words)
+        return shown.getvalue()
+
+    monkeypatch.setattr(start, "output", output)
+    monkeypatch.setattr(start, "seconds", lambda words, _: float(bool(run_here(words))))
+    monkeypatch.setattr(start, "first_character", lambda words, _: float(bool(run_here(words))))
+    chosen = SimpleNamespace(presets="detail", data=data, width=32, rounds=1)
+    for kind in ("start", "estimate", "first"):
+        for table in start.tables_of(kind, chosen, tmp_path):
+            start.save(table, tmp_path / "start", 1)
+    page = (tmp_path / "start.md").read_text("utf-8")
+    assert all(
+        title in page for title in ("start: detail, road.mp4", "estimate: ", "first: detail, nothing remembered")
+    )
+
+
+# --- quality
+
+
+def noisy(count, size=(128, 96)):
+    rng = np.random.default_rng(0)
+    return [
+        np.clip(paint(n, size) + rng.integers(-20, 20, (size[1], size[0], 3)), 0, 255).astype(np.uint8)
+        for n in range(count)
+    ]
+
+
+def features(x):
+    return [x, x[:, :2] * 2]
+
+
+def test_quality_of_detail(script):
+    detail = script("quality/detail")
+    bicubic, path, blends = detail.measure(engine_of("detail"), ("faithful", "crisp"), features, noisy(1, (48, 32)))
+    assert bicubic.shape == (2,) and path.shape == blends.shape == (11, 2)
+
+
+def test_quality_of_the_sketchbook(script):
+    sketchbook, engine, names = (
+        script("quality/sketchbook"),
+        engine_of("sketchbook"),
+        Preset.load("sketchbook").endpoints,
+    )
+    assert len(sketchbook.along(engine, noisy(1), names)) == 7
+    assert set(sketchbook.unsteadiness(engine, noisy(2), names)) == set(names)
+    ink = sketchbook.places(len(names))[4]
+    assert sketchbook.edge_width(engine.render(noisy(1)[0], ink)) > 0
+    assert sketchbook.twinkle(engine, noisy(1), ink) > 0
+
+
+def test_quality_of_painters(script):
+    painters, engine = script("quality/painters"), engine_of("painters")
+    names, sources = Preset.load("painters").endpoints[:3], noisy(1)
+
+    def render(picture, k):
+        return engine.render(picture, painters.one_hot(k, 10))
+
+    assert set(painters.flicker_table(render, names, {"clip": noisy(2)})["clip"]) >= set(names)
+    with np.errstate(all="ignore"):
+        painters.texture_table(render, names, [np.full((96, 128, 3), 90, np.uint8) + sources[0] % 3])
+
+
+def test_quality_of_the_night(script, tmp_path, monkeypatch):
+    from dnirender.media.images import write_png
+
+    night = script("quality/night")
+    (tmp_path / "a.png").parent.mkdir(exist_ok=True)
+    write_png(tmp_path / "a.png", noisy(1)[0])
+    write_png(tmp_path / "a.jpg.png", noisy(1)[0])
+    (tmp_path / "a.jpg.png").rename(tmp_path / "a.jpg")
+    monkeypatch.setattr(night, "LIGHTS", {"a": ((0.0, 0.0, 0.5, 0.5),)})
+    render, paths = night.Renderer(Preset.load("day-to-night"), "fp32"), [tmp_path / "a.png"]
+    lines = [*night.ordinary(render, paths), *night.lamps(render, tmp_path), *night.evenness(render, paths)]
+    assert any("mean code" in line for line in lines) and any("1 pictures with labels" in line for line in lines)
