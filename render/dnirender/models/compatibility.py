@@ -221,8 +221,8 @@ def _advice(found: str, files: tuple[Path, Path], rendered: Sweep | None, reesti
             "fine-tune: train the second from the weights of the first; networks trained apart have no path between "
             "them, and a crossfade of the pictures looks better than their middle"
         )
-        shown = " ".join(shlex.quote(str(file)) for file in files)
-        advice.append(f"align: `dnirender model align {shown} -o aligned.pth`, then check again")
+        names = " ".join(shlex.quote(str(file)) for file in files)
+        advice.append(f"align: `dnirender model align {names}` looks for filters in another order; then check again")
     if rendered and reestimated is not None:
         change = (
             f"path ratio {rendered.ratio:.2f} with the stored statistics, mixed, {reestimated:.2f} with measured ones"
