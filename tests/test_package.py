@@ -30,15 +30,15 @@ media: truncation colorspace channels timecode containers resize luma pixel_form
 decoding: timestamps deinterlace image_header metadata reorder concealment packets tonemap scan source still webp video open clip
 networks: pixel_shuffle signatures wrappers onnx_weights checkpoint architectures.gain architectures.compact architectures.paint architectures.relight
     architectures.transformer_net architectures.fast_style_transfer architectures.fast_neural_style
-    architectures.conditional_style architectures.resnet_generator architectures.unet_generator architectures.dncnn network registry detected weights loading reestimation modules
+    architectures.conditional_style architectures.resnet_generator architectures.unet_generator architectures.dncnn network registry detected weights repair loading reestimation modules
 layout: drawing charts contact_sheet alpha_track panels
 encoding: provenance image_record segment_file transcode stream_plan stream_copy sink encoders size_estimate image_sequence animation video boomerang
     output
 engine: arrays calibration device measurements torch_model executor memory_usage receptive_field tiling memory memory_retry
     fp32_retry openvino parallel cpu cuda configuration backend_trial autotune engine
-models: files report_files family groups combining similarity inspection rescaling channels alignment aligning packs sweep compatibility check_report
+models: files report_files family groups combining similarity inspection rescaling channels alignment aligning packs onnx_export sweep compatibility check_report
     analysis analysis_report
-jobs: disk_space workspace options constant_rate job frame_selection plan verify_images verify fingerprint prepare compose notebook contact_sheet preview pipeline finish
+jobs: disk_space workspace options constant_rate job frame_selection plan verify_images verify fingerprint repair prepare compose notebook contact_sheet preview pipeline finish
     estimate render background frames benchmark
 train: losses subspace features recipe report task loop data.photos data.relighting data.drawing data.scenes.canvas
     data.scenes.lights data.scenes.photographs data.scenes.houses data.scenes.objects data.scenes.street data.augment data.batches
@@ -53,10 +53,11 @@ HOMES = {
     "cv2": "media decoding layout encoding networks jobs train",
     "torch": "networks models engine train cli.train",
     "safetensors": "networks.checkpoint models.files train",
-    "spandrel": "networks.loading train.tasks.detail",
-    "scipy": "models.alignment models.analysis",
+    "spandrel": "networks.loading",
     "openvino": "engine.openvino",
-    "onnx": "networks.onnx_weights",
+    "onnx": "networks.onnx_weights models.onnx_export",
+    "onnxruntime": "models.onnx_export",
+    "scipy": "models.alignment models.analysis",
     "pydantic": "options preset jobs.options cli.options encoding.provenance train.recipe",
     "ruamel": "yaml_file train.report",
     "filelock": "jobs.workspace",

@@ -96,6 +96,9 @@ class Effect(Section):
     keep_colors: Annotated[bool, Flag("effect")] = Field(
         False, description="Take only the luma from the networks, and the chroma from the source."
     )
+    repair: Annotated[bool, Flag("effect")] = Field(
+        False, description="Correct mixtures that are darker or fainter than their ends, as measured on the source."
+    )
 
 
 class Layout(Section):

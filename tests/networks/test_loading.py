@@ -1,6 +1,7 @@
 import re
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -169,10 +170,11 @@ def test_our_architectures_load_by_their_metadata(toys):
     assert path.names == ("day", "dusk", "night")
 
 
-def test_relight_loads_without_importing_spandrel(tmp_path):
-    relight = pytest.importorskip("dnirender.networks.architectures.relight")
-    net = relight.RelightNet()
-    save_file(net.state_dict(), tmp_path / "day.safetensors", {"architecture": "relight"})
+@pytest.mark.parametrize(("name", "scale"), [("relight", 1), ("compact", 2)])
+def test_ours_load_without_importing_spandrel(tmp_path, name, scale):
+    ours = pytest.importorskip(f"dnirender.networks.architectures.{name}")
+    net = ours.RelightNet() if name == "relight" else ours.CompactNet(8, 1, scale)
+    save_file(net.state_dict(), tmp_path / "day.safetensors", {"architecture": name})
     code = """if True:
         import sys
         from pathlib import Path
@@ -183,7 +185,36 @@ def test_relight_loads_without_importing_spandrel(tmp_path):
     """
     command = [sys.executable, "-c", code, str(tmp_path / "day.safetensors")]
     result = subprocess.run(command, capture_output=True, text=True, check=False)
-    assert result.stdout.split() == ["relight", "1", str(net.multiple), "False", "False"], result.stderr
+    expected = [name, str(scale), str(getattr(net, "multiple", 1)), "False", "False"]
+    assert result.stdout.split() == expected, result.stderr
+
+
+@pytest.mark.parametrize("scale", [1, 2, 4])
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float16])
+def test_a_compact_net_is_what_spandrel_makes_of_it(tmp_path, scale, dtype):
+    torch.manual_seed(scale)
+    state = {
+        name: torch.randn(value.shape).mul_(0.1).to(dtype) for name, value in compact(convs=2, scale=scale).items()
+    }
+    for name, metadata in (("ours", {"architecture": "compact"}), ("theirs", {})):
+        save_file(state, tmp_path / f"{name}.safetensors", metadata)
+    ours, theirs = (load({"a": tmp_path / f"{name}.safetensors"})[0] for name in ("ours", "theirs"))
+    assert (ours.architecture, theirs.architecture) == ("compact", "RealESRGAN Compact")
+    assert ours == replace(theirs, architecture="compact")
+    x = torch.rand(2, 3, 9, 7)
+    assert torch.equal(ours.module(x), theirs.module(x))
+    assert torch.equal(ours.forward(ours.module, x), theirs.forward(theirs.module, x))
+    mixed, path = load({"ours": tmp_path / "ours.safetensors", "theirs": tmp_path / "theirs.safetensors"})
+    assert mixed == ours and torch.equal(path.stack[0], path.stack[1])
+
+
+@pytest.mark.parametrize("lacking", ["body.0.weight", "body.4.bias", "body.2.weight"])
+def test_an_incomplete_compact_net_is_refused(tmp_path, lacking):
+    state = compact(convs=1)
+    del state[lacking]
+    save_file(state, tmp_path / "x.safetensors", {"architecture": "compact"})
+    message = refused({"a": tmp_path / "x.safetensors"})
+    assert message.startswith(f"{tmp_path / 'x.safetensors'}: its weights do not fit the architecture compact: ")
 
 
 @pytest.mark.parametrize("traced", [False, True])
@@ -302,7 +333,7 @@ def test_unknown_networks_are_refused(tmp_path):
     path = saved(tmp_path / "x.pth", state)
     assert refused({"a": path}) == (
         f"{path}: no known network has these weights (Variable, Variable_1, Variable_2, ...); expected one of ours "
-        "(relight, paint) or one that spandrel detects, such as ESRGAN, RealESRGAN Compact, DnCNN or SwinIR; "
+        "(relight, paint, compact) or one that spandrel detects, such as ESRGAN, RealESRGAN Compact, DnCNN or SwinIR; "
         "register_architecture adds others"
     )
 

@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from dnirender.models.family import Family
     from dnirender.models.inspection import ModelDifference
     from dnirender.networks.checkpoint import State
+    from dnirender.preset import NetworkSettings
 
 app = typer.Typer(
     cls=TyperGroup,
@@ -228,8 +229,11 @@ def _span(text: str) -> tuple[int, int]:
 
 @app.command(name="export")
 def export_command(
-    alpha: Annotated[str, typer.Option(help="As a keyframe's value: 0.35, a name, 0.3*day+0.7*night.")],
     output: Output,
+    alpha: Annotated[str | None, typer.Option(help="As a keyframe's value: 0.35, a name, 0.3*day+0.7*night.")] = None,
+    as_onnx: Annotated[
+        bool, typer.Option("--onnx", help="Write an ONNX graph that mixes all networks itself: alpha is its input.")
+    ] = False,
     preset: PresetOption = None,
     model: ModelsOption = None,
     model_pack: PackOption = None,
@@ -238,8 +242,14 @@ def export_command(
     weights_key: Key = None,
     overwrite: Overwrite = False,
 ) -> None:
-    """Write the weights at one alpha of a preset, or of networks of your own (-m), as a plain checkpoint."""
+    """Write the weights at one alpha of a preset, or of networks of your own (-m), as a plain checkpoint; or all of
+    them as an ONNX graph."""
     chosen = choose_preset(preset, model, model_pack).preset
+    if (alpha is None) != as_onnx:
+        raise UsageError("expected either --alpha, for a checkpoint, or --onnx, for a graph whose input it is")
+    if alpha is None:
+        _export_onnx(chosen.network, weights_key, output, overwrite)
+        return
     timeline = Timeline.parse(f"0:{alpha}", extrapolate=extrapolate)
     if len(timeline.keyframes) != 1:
         raise UsageError(f"--alpha {alpha}: expected one value, got {len(timeline.keyframes)}")
@@ -249,6 +259,20 @@ def export_command(
     files = [endpoint.weights for endpoint in chosen.network.endpoints]
     family = _family(files, weights_key or chosen.network.weights_key, output, overwrite)
     _write_combined(output, mix(family, ratios, extrapolate=extrapolate), family, dtype, overwrite)
+
+
+def _export_onnx(settings: NetworkSettings, weights_key: str | None, output: Path, overwrite: bool) -> None:
+    from dnirender.models.onnx_export import check_onnx_target, export_onnx
+    from dnirender.networks.loading import load
+
+    check_onnx_target(output, overwrite=overwrite)
+    files = {endpoint.name: endpoint.weights for endpoint in settings.endpoints}
+    network, path = load(files, weights_key=weights_key or settings.weights_key)
+    error = export_onnx(network, path, output, overwrite=overwrite)
+    checked = (
+        "not checked, as onnxruntime is not installed" if error is None else f"differs by {error:.1e} in onnxruntime"
+    )
+    typer.echo(f"{output}: inputs image and alpha ({', '.join(path.names)}), {checked}", err=True)
 
 
 def _family(files: Sequence[Path], weights_key: str | None, output: Path, overwrite: bool) -> Family:

@@ -42,6 +42,8 @@ def render_frames(
     if count is None and relative is not None:
         what = relative.position if relative.position.is_relative else relative.text
         raise UsageError(f"keyframes: {what} depends on the last frame; give frames that have a len")
+    if job.preset.effect.repair:
+        raise UsageError("repair=True: is measured on a file, and frames have none; render files, or leave it out")
     engine = load_engine(job)
     effect = job.preset.effect
     alphas = _alphas(job, Fraction(fps), count)

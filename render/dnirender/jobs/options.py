@@ -161,6 +161,7 @@ SHEET_OPTIONS = (
         "weights_key",
         "strength",
         "keep_colors",
+        "repair",
         "extrapolate",
         "tracks",
         "video_stream",

@@ -50,6 +50,8 @@ def load_engine(job: Job, *, fresh: bool = False) -> Engine:
     settings = job.preset.network
     files = {endpoint.name: endpoint.weights for endpoint in settings.endpoints}
     measures = settings.bn == "reestimate"
+    if measures and job.preset.effect.repair:
+        raise UsageError("bn='reestimate': expected no repair=True, as both correct the spread of mixed layers")
     with one_thread():
         groups = tuple(job.preset.timeline.tracks)
         network, path = load(files, weights_key=settings.weights_key, groups=groups, deploy=not measures)
@@ -57,6 +59,11 @@ def load_engine(job: Job, *, fresh: bool = False) -> Engine:
         from dnirender.networks.reestimation import reestimate
 
         network, path = reestimate(network, path, _sample(job))
+    if job.preset.effect.repair:
+        from dnirender.jobs.repair import measure_for
+
+        path.repair = found = measure_for(job, network, path)
+        network = replace(network, notes=(*network.notes, *found.notes(path.names)))
     options = job.engine
     return Engine(
         network,
@@ -120,8 +127,9 @@ def prepare(
     manifest = None if plan.job.resume.restart else workspace.manifest
     if manifest:
         plan = replace(plan, job=plan.job.override(**manifest.engine))
-    if engine is None or (manifest and manifest.engine != engine_settings(engine)):
-        engine = _load_engine(plan.job, manifest)
+    repair = plan.job.preset.effect.repair  # of this source
+    if engine is None or repair or (manifest and manifest.engine != engine_settings(engine)):
+        engine = _load_engine(plan.job.override(repair=repair and measure), manifest)
     if plan.job.engine.batch is None:
         batch = CUDA_BATCH if engine.device.type == "cuda" else 1
         plan = replace(plan, job=plan.job.override(batch=batch))

@@ -110,7 +110,7 @@ def check(
             shown = {f"{name}, with noise": with_noise(picture) for name, picture in shown.items()}
             sweeps = _sweeps(network, path, shown, enter)
     pairs = [
-        _check_pair(path, number, pair, found, _reestimated(pair, weights_key, norm, shown))
+        _check_pair(path, number, pair, norm, found, _reestimated(pair, weights_key, norm, shown))
         for number, (pair, found) in enumerate(zip(itertools.pairwise(paths), sweeps, strict=True))
     ]
     return Check(
@@ -187,6 +187,7 @@ def _check_pair(
     path: WeightPath,
     number: int,
     files: tuple[Path, Path],
+    norm: str,
     rendered: Sweep | None,
     reestimated: float | None,
 ) -> PairCheck:
@@ -203,12 +204,14 @@ def _check_pair(
         reestimated,
         rendered.points if rendered else [],
         layers,
-        _advice(found, files, rendered, reestimated),
+        _advice(found, files, norm, rendered, reestimated),
         rendered,
     )
 
 
-def _advice(found: str, files: tuple[Path, Path], rendered: Sweep | None, reestimated: float | None) -> list[str]:
+def _advice(
+    found: str, files: tuple[Path, Path], norm: str, rendered: Sweep | None, reestimated: float | None
+) -> list[str]:
     if rendered and rendered.points[-1].to_first < EQUAL_OUTPUT:
         return ["both give the same pictures, so that there is nothing to see between them"]
     advice: list[str] = []
@@ -223,6 +226,8 @@ def _advice(found: str, files: tuple[Path, Path], rendered: Sweep | None, reesti
         )
         names = " ".join(shlex.quote(str(file)) for file in files)
         advice.append(f"align: `dnirender model align {names}` looks for filters in another order; then check again")
+    if found != SAME_FAMILY and norm == "none":
+        advice.append("repair: repair=True gives mixed layers the spread that they lost; look at the result")
     if rendered and reestimated is not None:
         change = (
             f"path ratio {rendered.ratio:.2f} with the stored statistics, mixed, {reestimated:.2f} with measured ones"

@@ -214,10 +214,18 @@ def _from_ours(path: Path, state: State, architecture: str) -> Network:
         ) from error
     multiple: int = getattr(module, "multiple", 1)
     minimum: int = getattr(module, "minimum", 0)
+    scale: int = getattr(module, "scale", 1)
     side: int | None = getattr(module, "side", None)
-    call, shuffle_factors = (call_unshuffled, (side, side)) if side else (call_module, None)
+    call, shuffle_factors = (call_unshuffled, (side, side * scale)) if side else (call_module, None)
     return Network(
-        architecture, module.float(), call, shuffle_factors, multiple=multiple, minimum=minimum, fp32_input=True
+        architecture,
+        module.float(),
+        call,
+        shuffle_factors,
+        scale=scale,
+        multiple=multiple,
+        minimum=minimum,
+        fp32_input=True,
     )
 
 

@@ -35,12 +35,19 @@ def _paint(state: State) -> nn.Module:
     return paint.from_state_dict(state)
 
 
-ARCHITECTURES: dict[str, Callable[[State], nn.Module]] = {"relight": _relight, "paint": _paint}
+def _compact(state: State) -> nn.Module:
+    from dnirender.networks.architectures import compact
+
+    return compact.from_state_dict(state)
+
+
+ARCHITECTURES: dict[str, Callable[[State], nn.Module]] = {"relight": _relight, "paint": _paint, "compact": _compact}
 """Our architectures, by the `architecture` in the metadata of a safetensors file.
 
-A module declares the `multiple` its input sides must have and optionally a `minimum` side. Its scale is 1, its output
+A module declares the `multiple` its input sides must have, a `minimum` side and its `scale`, all optionally. Its output
 has the dtype of its input, and it convolves in the dtype of its weights. A module with a `side` also has
-`forward_unshuffled`, which maps pixel-unshuffled images of that factor to the same (see `pixel_shuffle`)."""
+`forward_unshuffled`, which maps images that are pixel-unshuffled by that factor to such by side * scale (see
+`pixel_shuffle`)."""
 
 
 @dataclass(frozen=True)

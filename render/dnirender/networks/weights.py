@@ -8,6 +8,7 @@ import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
+from typing import Protocol
 
 import torch
 from torch import Tensor, nn
@@ -72,6 +73,12 @@ class TensorView:
         return flat.as_strided(self.shape, self.strides, flat.storage_offset() + self.offset)
 
 
+class Correction(Protocol):
+    """Changes mixed weights in place, [P], float32; those of an endpoint alone stay as they are."""
+
+    def apply(self, alpha: Alpha, flat: Tensor) -> None: ...
+
+
 class WeightPath:
     """theta(alpha) = sum_i alpha_i theta_i (Wang et al. 2019, Deep Network Interpolation), for any number of endpoints.
 
@@ -81,12 +88,14 @@ class WeightPath:
 
     `groups` are patterns of tensor names, as `body.*` or `*.bias`: tensors whose first match is one of them may have
     coefficients of their own. They lie together in a row, at `segments` (start, stop), after those that match none,
-    which are the first segment.
+    which are the first segment. `repair` corrects mixtures after they are summed, see repair.py.
 
     Raises:
         ModelError: endpoints differ in names, shapes or kinds, or have no float tensors.
         UsageError: a pattern of `groups` is the first match of no tensor.
     """
+
+    repair: Correction | None = None
 
     def __init__(
         self, endpoints: Mapping[str, State], *, channels_last: bool = True, groups: Sequence[str] = ()
@@ -114,8 +123,14 @@ class WeightPath:
         Rows with coefficient 0 are not read: they cost nothing and cannot change the sign of a zero. `alpha` has one
         coefficient per endpoint for all layers, or for each segment.
         """
+        rounds_later = self.repair is not None and out.dtype != torch.float32
+        target = torch.empty_like(self.stack[0]) if rounds_later else out
         for (start, stop), coefficients in self._runs(alpha):
-            self._mix_rows(coefficients, self.stack[:, start:stop], out[start:stop])
+            self._mix_rows(coefficients, self.stack[:, start:stop], target[start:stop])
+        if self.repair is not None:
+            self.repair.apply(alpha, target)
+        if target is not out:
+            out.copy_(target)
 
     def _runs(self, alpha: Alpha) -> Iterator[tuple[tuple[int, int], Alpha]]:
         """Neighboring segments of equal coefficients as one, so that equal tracks cost what one costs."""
@@ -160,6 +175,7 @@ class MixedWeights:
     def __init__(self, path: WeightPath, dtype: torch.dtype = torch.float32) -> None:
         self.path = path
         self.alpha: Alpha | None = None
+        self._repair = path.repair
         self.weight_writes = 0
         self.flat = torch.zeros(path.stack.shape[1], dtype=dtype, device=path.stack.device)
 
@@ -176,11 +192,11 @@ class MixedWeights:
             raise ModelError(f"alpha has {len(alpha)} coefficients, expected {expected}")
         if not all(math.isfinite(coefficient) for coefficient in alpha):
             raise ModelError(f"alpha is {alpha}, expected finite numbers")
-        if alpha == self.alpha:
+        if alpha == self.alpha and self._repair is self.path.repair:
             return False
         with torch.inference_mode():
             self.path.mix(alpha, self.flat)
-        self.alpha = alpha
+        self.alpha, self._repair = alpha, self.path.repair
         self.weight_writes += 1
         return True
 

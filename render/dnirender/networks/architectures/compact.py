@@ -1,14 +1,69 @@
-"""Real-ESRGAN's compact network (SRVGGNetCompact, Wang et al. 2021) of spandrel, without the final pixel-shuffle."""
+"""Real-ESRGAN's compact network (SRVGGNetCompact, Wang et al. 2021), and its forward without the final pixel-shuffle.
+
+The names and the output are those of spandrel's module, so that weights of ours load there and elsewhere.
+"""
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 import torch
 import torch.nn.functional as F
-from torch import Tensor
+from torch import Tensor, nn
 
 from dnirender.networks.pixel_shuffle import reorder_channels
+
+
+class CompactNet(nn.Module):
+    """RGB n 3 h w, range 0..1, to RGB n 3 scale*h scale*w, not clamped.
+
+    A first convolution, `convolutions` of `features` channels, each with a PReLU, and a last one, all 3x3, make what is
+    added to the input enlarged by repeating its pixels.
+    """
+
+    side = 1
+    """It reads pixels as they are."""
+
+    def __init__(self, features: int, convolutions: int, scale: int) -> None:
+        super().__init__()
+        self.upscale = self.scale = scale
+        layers: list[nn.Module] = []
+        for inputs in (3, *[features] * convolutions):
+            layers += [nn.Conv2d(inputs, features, 3, padding=1), nn.PReLU(features)]
+        self.body = nn.ModuleList([*layers, nn.Conv2d(features, 3 * scale * scale, 3, padding=1)])
+
+    def forward(self, x: Tensor) -> Tensor:
+        residual = x
+        for layer in self.body:
+            residual = layer(residual)
+        return F.pixel_shuffle(residual, self.scale) + F.interpolate(x, scale_factor=float(self.scale), mode="nearest")
+
+    def forward_unshuffled(self, x: Tensor) -> Tensor:
+        return forward_unshuffled(self, x)
+
+
+def from_state_dict(state: Mapping[str, Tensor]) -> CompactNet:
+    """Builds the network for a state dict, in its dtype, and loads the weights.
+
+    Raises:
+        KeyError: `state` lacks a layer of a CompactNet.
+        RuntimeError: names or shapes do not fit (raised by `load_state_dict`).
+    """
+    first = state["body.0.weight"]
+    last = state[f"body.{last_layer(state)}.bias"]
+    scale = round((len(last) / 3) ** 0.5)
+    net = CompactNet(len(first), last_layer(state) // 2 - 1, scale).to(first.dtype)
+    net.load_state_dict(dict(state))
+    return net
+
+
+def last_layer(state: Mapping[str, Tensor]) -> int:
+    """The place of the last convolution in `body`. KeyError: there is none."""
+    places = [int(name.split(".")[1]) for name in state if name.startswith("body.") and name.endswith(".bias")]
+    if not places:
+        raise KeyError("body.0.bias")
+    return max(places)
 
 
 def forward_unshuffled(module: Any, x: Tensor) -> Tensor:

@@ -23,11 +23,11 @@ from typing import Any
 
 import torch
 import torch.nn.functional as F
-from spandrel.architectures.Compact import Compact
 from torch import Generator, Tensor, nn
 from torch.nn.utils.parametrizations import spectral_norm
 
 from dnirender.errors import PresetError
+from dnirender.networks.architectures.compact import CompactNet
 from dnirender.timeline.timeline import path_position
 from dnirender.train.data.photos import load_photos, pick, uniform
 from dnirender.train.features import Features, vgg19
@@ -47,7 +47,9 @@ DISCRIMINATOR_RATE = 4e-4
 
 
 class Detail(Task):
-    """The training of `kind: detail`. Its files need no metadata: spandrel recognizes the architecture."""
+    """The training of `kind: detail`."""
+
+    architecture = "compact"
 
     def __init__(self, recipe: Recipe, data: Path, features: Path) -> None:
         super().__init__(recipe)
@@ -64,7 +66,7 @@ class Detail(Task):
         self._adam = torch.optim.Adam(self._critic.parameters(), DISCRIMINATOR_RATE, betas=(0.5, 0.99))
 
     def network(self) -> nn.Module:
-        return Compact(num_feat=FEATURES, num_conv=CONVOLUTIONS, upscale=SCALE)
+        return CompactNet(FEATURES, CONVOLUTIONS, SCALE)
 
     def batch(self, mix: Mix, rng: Generator) -> tuple[Tensor, ...]:  # noqa: ARG002 - all mixtures see the same
         """Halved images n 3 h w and their originals n 3 2h 2w, float 0..1."""
