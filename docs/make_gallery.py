@@ -33,6 +33,7 @@ ANIMATIONS = {
                 " 4.4s:watercolour@smooth, 5.2s:watercolour", 360, 10),
     "drawn_street": ("sketchbook", None, "0:photo, 1.4s:pencil@smooth, 3s:ink@smooth, 4.6s:watercolour@smooth",
                      400, 10),
+    "focus_pull": ("focus", FLOWER, "0:deep, 1s:deep, 2.4s:shallow@smooth, 4s:shallow", 400, 10),
 }  # fmt: skip
 SHEETS = {  # name: preset, source (None: the sample), frames, values, width
     "evening_sheet": ("day-to-night", None, "0,50%,end", "day,0.17,golden,0.5,dusk,0.83,night", 480),
@@ -52,6 +53,7 @@ SHEETS = {  # name: preset, source (None: the sample), frames, values, width
         360,
     ),
     "sketchbook_sheet": ("sketchbook", COFFEE, "0", "photo,0.17,pencil,0.5,ink,0.83,watercolour", 480),
+    "focus_sheet": ("focus", FLOWER, "120", "deep,0.25,0.5,0.75,shallow", 480),
 }
 
 

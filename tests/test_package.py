@@ -24,11 +24,12 @@ MODULES["__init__"] = PACKAGE / "__init__.py"
 # modules before it in its own. `base` is what lies in the package's own folder.
 ORDER = """
 base: version errors options concurrency cache files frames progress
-timeline: easing expression keyframes mixture parser timeline tracks
+timeline: easing expression keyframes mixture parser audio cuts timeline tracks
 preset: yaml_file timeline_settings preset
+sound: spectrum beats loudness
 media: truncation colorspace channels timecode containers resize luma pixel_formats images
-decoding: timestamps deinterlace image_header metadata reorder concealment packets tonemap scan source still webp video open clip
-networks: pixel_shuffle signatures wrappers onnx_weights checkpoint architectures.gain architectures.compact architectures.paint architectures.relight
+decoding: timestamps deinterlace image_header metadata reorder concealment packets tonemap scan source still webp video open clip sound cuts
+networks: pixel_shuffle signatures wrappers onnx_weights checkpoint architectures.gain architectures.focus architectures.compact architectures.paint architectures.relight
     architectures.transformer_net architectures.fast_style_transfer architectures.fast_neural_style
     architectures.conditional_style architectures.resnet_generator architectures.unet_generator architectures.dncnn network registry detected weights repair loading reestimation modules
 layout: drawing charts contact_sheet alpha_track panels
@@ -38,17 +39,17 @@ engine: arrays calibration device measurements torch_model executor memory_usage
     fp32_retry openvino parallel cpu cuda configuration backend_trial autotune engine
 models: files report_files family groups combining similarity inspection rescaling channels alignment aligning packs onnx_export sweep compatibility check_report
     analysis analysis_report
-jobs: disk_space workspace options constant_rate job frame_selection plan verify_images verify fingerprint repair prepare compose notebook contact_sheet preview pipeline finish
+jobs: disk_space workspace options constant_rate job clip_keyframes frame_selection plan verify_images verify fingerprint repair prepare compose notebook contact_sheet preview pipeline finish
     estimate render background frames benchmark
 train: losses subspace features recipe report task loop data.photos data.relighting data.drawing data.scenes.canvas
-    data.scenes.lights data.scenes.photographs data.scenes.houses data.scenes.objects data.scenes.street data.augment data.batches
-    tasks.relight tasks.sketch tasks.style tasks.detail add_endpoint
+    data.scenes.lights data.scenes.photographs data.scenes.houses data.scenes.objects data.scenes.street data.augment data.batches data.subjects
+    tasks.relight tasks.sketch tasks.style tasks.detail tasks.focus add_endpoint
 cli: start signals default_command app presets options output info verify train model align check sheet render bench main
 """
 
 # Third-party libraries and the rooms, or modules, that may import them.
 HOMES = {
-    "numpy": "base media decoding layout encoding jobs engine models train",
+    "numpy": "base sound media decoding layout encoding jobs engine models train",
     "av": "base media decoding encoding jobs",
     "cv2": "media decoding layout encoding networks jobs train",
     "torch": "networks models engine train cli.train",

@@ -145,7 +145,9 @@ FLOATS = [(Preset, place) for place in float_fields(Preset)] + [(Recipe, place) 
 
 
 def test_all_numbers_with_fractions_are_known():
-    assert {place for model, place in FLOATS if model is Preset} == {("effect", "strength"), ("animation", "fps")}
+    assert {place for model, place in FLOATS if model is Preset} == {
+        ("effect", "strength"), ("animation", "fps"), ("timeline", "beat_attack"), ("timeline", "beat_decay"),
+    }  # fmt: skip
     assert {(*place[:1], place[-1]) for model, place in FLOATS if model is Recipe} == {
         ("endpoints", "weight"), ("endpoints", "share"), ("stages", "learning_rate"), ("training", "learning_rate"),
         ("training", "average"), ("training", "fall"), ("settings", "settings"),

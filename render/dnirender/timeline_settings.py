@@ -6,8 +6,10 @@ from typing import Annotated, Any, Literal, Self, cast
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
-from dnirender.errors import TimelineError
+from dnirender.errors import TimelineError, UsageError
 from dnirender.options import Flag, parse_pairs
+from dnirender.timeline.audio import AudioLevel, parse_audio
+from dnirender.timeline.cuts import names_cuts
 from dnirender.timeline.easing import parse_easing
 from dnirender.timeline.timeline import Timeline
 from dnirender.timeline.tracks import track_error
@@ -36,6 +38,20 @@ class TimelineSettings(Section):
     )
     extrapolate: Annotated[bool, Flag("timeline")] = Field(
         False, description="Allow values outside 0..1 and negative weights."
+    )
+    beat: Annotated[str | None, Flag("timeline", metavar="VALUE")] = Field(
+        None,
+        description="A value such as an endpoint's name to rise to at every beat of the clip's sound, from the first "
+        "endpoint; in place of keyframes.",
+    )
+    beat_attack: Annotated[float, Flag("timeline", metavar="SECONDS")] = Field(
+        0.05, ge=0.001, le=60, description="Seconds from the first endpoint to the value of a beat."
+    )
+    beat_decay: Annotated[float, Flag("timeline", metavar="SECONDS")] = Field(
+        0.4, ge=0.001, le=60, description="Seconds back to the first endpoint after a beat."
+    )
+    snap_to_cuts: Annotated[bool, Flag("timeline")] = Field(
+        False, description="Move keys that are within half a second of a cut between scenes to it."
     )
     tracks: Annotated[
         Annotated[dict[Annotated[str, Field(min_length=1, max_length=200)], str], Field(max_length=16)],
@@ -69,12 +85,40 @@ class TimelineSettings(Section):
     @model_validator(mode="after")
     def _parses(self) -> Self:
         parse_easing(self.easing)
-        self.parsed()
+        if self.beat is not None:
+            self._parse(f"0:{self.beat}")
+        if self.audio is None and not names_cuts(self.keyframes):
+            self._parse(self.keyframes)
         self.parsed_tracks()
         return self
 
+    @property
+    def audio(self) -> AudioLevel | None:
+        """The loudness that the keyframes follow; None if they are keys."""
+        return parse_audio(self.keyframes)
+
+    @property
+    def follows_sound(self) -> bool:
+        """Whether the keyframes are made from the sound of a clip."""
+        return self.beat is not None or self.audio is not None
+
+    @property
+    def follows_cuts(self) -> bool:
+        """Whether keys lie at cuts of a clip."""
+        return self.snap_to_cuts or (not self.follows_sound and names_cuts(self.keyframes))
+
+    @property
+    def wish(self) -> str:
+        """The setting that makes the keyframes depend on a clip, for messages."""
+        if self.beat is not None:
+            return f"beat={self.beat!r}"
+        return "snap_to_cuts" if self.snap_to_cuts else f"keyframes={self.keyframes!r}"
+
     def parsed(self) -> Timeline:
-        """The timeline that the text means."""
+        """The timeline that the text means. UsageError: it depends on a clip that has not been examined."""
+        if self.follows_sound or self.follows_cuts:
+            what = "depends on a clip, its sound or its cuts; only a render of a clip knows them"
+            raise UsageError(f"{self.wish}: {what}")
         return self._parse(self.keyframes)
 
     def parsed_tracks(self) -> dict[str, Timeline]:

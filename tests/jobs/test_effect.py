@@ -126,6 +126,7 @@ def test_a_first_endpoint_that_is_not_known_to_be_the_picture_is_named(tmp_path,
         "painters-cycle": "photo",
         "sketchbook": "photo",
         "day-to-night": "day",
+        "focus": "deep",
     }.items():
         preset = Preset.load(name)
         assert (preset.endpoints[0], preset.network.endpoints[0].identity) == (first, True)

@@ -165,6 +165,10 @@ def make_task(recipe: Recipe, data: Path, features: Path, work: Path) -> Task:
         from dnirender.train.tasks.sketch import Sketch
 
         return Sketch(recipe, data)
+    if recipe.kind == "focus":
+        from dnirender.train.tasks.focus import Focus
+
+        return Focus(recipe, data, work)
     from dnirender.train.tasks.detail import Detail
 
     return Detail(recipe, data, features)

@@ -57,7 +57,7 @@ def boomerang_order(count: int) -> list[int]:
 def select_frames(job: Job, metadata: VideoMetadata) -> Selection:
     """Resolves the timelines over the rendered range. Animations use only as many frames as their rate can show."""
     seconds = metadata.seconds
-    start, stop = _range(job, seconds)
+    start, stop = rendered_range(job, seconds)
     timelines, endpoints = job.timelines, job.preset.endpoints
     tracks = resolve_all(timelines, endpoints, seconds[start:stop], job.preset.effect.strength)
     alphas_of_range = join_alphas(tracks)
@@ -105,7 +105,7 @@ def timing_and_range(metadata: VideoMetadata, start: int, stop: int) -> tuple[Fr
     return replace(times, pts=tuple(pts - times.pts[0] for pts in times.pts)), time_range
 
 
-def _range(job: Job, seconds: Sequence[Fraction]) -> tuple[int, int]:
+def rendered_range(job: Job, seconds: Sequence[Fraction]) -> tuple[int, int]:
     """The range of frames that is rendered, `stop` exclusive."""
     first, end = job.decode.start, job.decode.end
     start = find_frame("start", first, seconds) if first is not None else 0

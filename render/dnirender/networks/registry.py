@@ -41,7 +41,18 @@ def _compact(state: State) -> nn.Module:
     return compact.from_state_dict(state)
 
 
-ARCHITECTURES: dict[str, Callable[[State], nn.Module]] = {"relight": _relight, "paint": _paint, "compact": _compact}
+def _focus(state: State) -> nn.Module:
+    from dnirender.networks.architectures import focus
+
+    return focus.from_state_dict(state)
+
+
+ARCHITECTURES: dict[str, Callable[[State], nn.Module]] = {
+    "relight": _relight,
+    "paint": _paint,
+    "compact": _compact,
+    "focus": _focus,
+}
 """Our architectures, by the `architecture` in the metadata of a safetensors file.
 
 A module declares the `multiple` its input sides must have, a `minimum` side and its `scale`, all optionally. Its output

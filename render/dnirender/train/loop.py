@@ -53,11 +53,11 @@ class Run:
 
     def begin_at(self, endpoints: Sequence[Weights]) -> None:
         """Puts weights into a training that has not begun. The base is the mean of all that touch the picture. What
-        they lack of the network stays as it was initialised."""
+        they lack of the network, or have in another shape, stays as it was initialised."""
         touched = [w for k, w in enumerate(endpoints) if k not in self.space.untouched]
         with torch.no_grad():
             for name, value in self.space.base.items():
-                if name not in touched[0]:
+                if name not in touched[0] or touched[0][name].shape != value.shape:
                     continue
                 value.copy_(torch.stack([w[name].float() for w in touched]).mean(0))
                 for delta, weights in zip(self.space.deltas, endpoints, strict=True):

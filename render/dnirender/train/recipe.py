@@ -75,7 +75,7 @@ class Recipe(_Model):
 
     name: str = Field(min_length=1, max_length=100, description="For people.")
     about: str = Field("", max_length=2000)
-    kind: Literal["relight", "style", "sketch", "detail"]
+    kind: Literal["relight", "style", "sketch", "detail", "focus"]
     photos: tuple[Path, ...] = Field(min_length=1, description="Folders of photographs, relative to the data folder.")
     held_out: tuple[str, ...] = Field((), description="Prefixes of the names of photographs that are not trained on.")
     endpoints: tuple[EndpointTarget, ...] = Field(

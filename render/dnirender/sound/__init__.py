@@ -1,0 +1,1 @@
+"""What the sound of a clip does: its beats and its loudness."""
