@@ -15,12 +15,13 @@ from dnirender.encoding.stream_plan import plan_streams
 from dnirender.encoding.video import VideoSink
 from dnirender.errors import MediaError
 from dnirender.media.containers import CONTAINERS, open_container
+from support import clips
 from support.clips import decoded, deliver, make_clip, packets, paint
 
 FAST = {"libx264": {"preset": "ultrafast"}, "libvpx-vp9": {"deadline": "realtime", "cpu-used": "8"}}
 
 
-def remux(source, target, time_range=None, frames=None, **options):
+def remux(source, target, time_range=None, frames=None, ignore_errors=False, **options):
     """Writes the painted video with the other streams of `source`; returns the stream plans as text."""
     metadata = open_source(source).metadata
     options = {"audio": True, "subtitles": True} | options
@@ -32,7 +33,8 @@ def remux(source, target, time_range=None, frames=None, **options):
     codec = "libvpx-vp9" if target.suffix == ".webm" else "libx264"
     rate = times.frame_rate.limit_denominator(100_000)
     spec = VideoSpec(codec, "yuv420p", 96, 64, metadata.color, Fraction(1), FAST[codec], rate)
-    sink = VideoSink(target, spec, times, (source, plans, time_range or TimeRange()))
+    copied = source, plans, time_range or TimeRange()
+    sink = VideoSink(target, spec, times, copied, ignore_errors=ignore_errors)
     deliver(sink, map(paint, indices), target.parent)
     return [str(plan) for plan in plans]
 
@@ -342,3 +344,23 @@ def test_the_plan_leaves_no_trace(tmp_path, clip, monkeypatch):
     monkeypatch.setattr(io, "BytesIO", lambda made=made, new=io.BytesIO: made.append(new()) or made[-1])
     plan_streams(clip, "mp4", 0, audio=True, subtitles=True)
     assert made and [path.name for path in tmp_path.iterdir()] == ["clip.mp4"]
+
+
+@pytest.mark.parametrize("ignored", [False, True])
+def test_corrupt_packets_are_left_out_where_errors_are_ignored_and_copied_elsewhere(tmp_path, monkeypatch, ignored):
+    monkeypatch.setattr(clips, "CONTAINERS", {**clips.CONTAINERS, ".ts": "mpegts"})
+    clip = make_clip(tmp_path / "clip.ts", frames=50, audio="ac3")
+    with open_container(clip) as container:
+        pid = container.streams.audio[0].id
+    ts = bytearray(clip.read_bytes())
+    cells = [at for at in range(0, len(ts), 188) if int.from_bytes(ts[at + 1 : at + 3], "big") & 0x1FFF == pid]
+    ts[cells[len(cells) // 2] + 1] |= 0x80  # transport_error_indicator: the demuxer marks the packet as corrupt
+    clip.write_bytes(ts)
+    with open_container(clip) as container:
+        packets_read = [packet for packet in container.demux(container.streams.audio[0]) if packet.size]
+        whole = [bytes(packet) for packet in packets_read if not packet.is_corrupt]
+    assert 0 < len(packets_read) - len(whole) < len(whole)
+    remux(clip, tmp_path / "out.mkv", ignore_errors=ignored)
+    found = data(tmp_path / "out.mkv", "audio")
+    assert len(found) == (len(whole) if ignored else len(packets_read))
+    assert not ignored or found == whole

@@ -58,7 +58,7 @@ GROUPS = {
         ["media/test_luma", "media/test_colorspace", "encoding/test_opacity"],
     ),
     "workspace": (["jobs/workspace"], ["jobs/test_workspace", "jobs/test_resume"]),
-    "presets": (["preset", "options"], ["test_preset", "cli/test_options"]),
+    "presets": (["preset", "options", "timeline_settings"], ["test_preset", "cli/test_options"]),
 }
 
 # Tests, module, code, what it becomes: faults of kinds that tests once let through.
@@ -123,8 +123,7 @@ FAULTS = {
         " and not (packet.is_corrupt and self._ignore_errors)",
         "",
     ),
-    "inf and nan in presets": (["test_preset"], "preset", ", allow_inf_nan=False", ""),
-    "inf and nan in options": (["test_preset", "cli/test_options"], "options", ", allow_inf_nan=False", ""),
+    "inf and nan in presets": (["test_preset"], "timeline_settings", ", allow_inf_nan=False", ""),
 }
 
 
