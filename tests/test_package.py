@@ -31,24 +31,25 @@ media: truncation colorspace channels timecode containers resize luma pixel_form
 decoding: timestamps deinterlace image_header metadata reorder concealment packets tonemap scan source still webp video open clip sound cuts
 networks: pixel_shuffle signatures wrappers onnx_weights checkpoint architectures.gain architectures.focus architectures.compact architectures.paint architectures.relight
     architectures.transformer_net architectures.fast_style_transfer architectures.fast_neural_style
-    architectures.conditional_style architectures.resnet_generator architectures.unet_generator architectures.dncnn network registry detected weights repair loading modules
-models: files family groups combining inspection rescaling channels alignment aligning packs onnx_export
-layout: drawing contact_sheet alpha_track panels
+    architectures.conditional_style architectures.resnet_generator architectures.unet_generator architectures.dncnn network registry detected weights repair loading reestimation modules
+layout: drawing charts contact_sheet alpha_track panels
 encoding: provenance image_record segment_file transcode stream_plan stream_copy sink encoders size_estimate image_sequence animation video boomerang
     output
 engine: arrays calibration device measurements torch_model executor memory_usage receptive_field tiling memory memory_retry
     fp32_retry openvino parallel cpu cuda configuration backend_trial autotune engine
+models: files report_files family groups combining similarity inspection rescaling channels alignment aligning packs onnx_export sweep compatibility check_report
+    analysis analysis_report
 jobs: disk_space workspace options constant_rate job clip_keyframes frame_selection plan verify_images verify fingerprint repair prepare compose notebook contact_sheet preview pipeline finish
     estimate render background frames benchmark
 train: losses subspace features recipe report task loop data.photos data.relighting data.drawing data.scenes.canvas
     data.scenes.lights data.scenes.photographs data.scenes.houses data.scenes.objects data.scenes.street data.augment data.batches data.subjects
     tasks.relight tasks.sketch tasks.style tasks.detail tasks.focus add_endpoint
-cli: start signals default_command app presets options output info verify train model align sheet render bench main
+cli: start signals default_command app presets options output info verify train model align check sheet render bench main
 """
 
 # Third-party libraries and the rooms, or modules, that may import them.
 HOMES = {
-    "numpy": "base sound media decoding layout encoding jobs engine train",
+    "numpy": "base sound media decoding layout encoding jobs engine models train",
     "av": "base media decoding encoding jobs",
     "cv2": "media decoding layout encoding networks jobs train",
     "torch": "networks models engine train cli.train",
@@ -57,7 +58,7 @@ HOMES = {
     "openvino": "engine.openvino",
     "onnx": "networks.onnx_weights models.onnx_export",
     "onnxruntime": "models.onnx_export",
-    "scipy": "models.alignment",
+    "scipy": "models.alignment models.analysis",
     "pydantic": "options preset jobs.options cli.options encoding.provenance train.recipe",
     "ruamel": "yaml_file train.report",
     "filelock": "jobs.workspace",

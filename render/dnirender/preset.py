@@ -73,6 +73,9 @@ class NetworkSettings(Section):
         None,
         description="Which weights of files that hold several, e.g. params or generator.  [default: EMA, if there]",
     )
+    bn: Annotated[Literal["deployed", "reestimate"], Flag("effect")] = Field(
+        "deployed", description="BatchNorm of mixtures: that of the files, mixed, or measured on the clip."
+    )
 
     @field_validator("endpoints")
     @classmethod

@@ -7,7 +7,7 @@ import time
 import warnings
 from collections.abc import Sequence
 
-from dnirender.cli import align, bench, info, model, presets, sheet, train, verify
+from dnirender.cli import align, bench, check, info, model, presets, sheet, train, verify
 from dnirender.cli.app import app
 from dnirender.cli.options import new_flags, to_flags
 from dnirender.cli.output import print_error, print_warning
@@ -16,7 +16,7 @@ from dnirender.cli.signals import Invocation, handle_signals
 from dnirender.cli.start import leave_out_unused
 from dnirender.errors import PackageWarning, RenderError
 
-COMMANDS = (presets, info, sheet, bench, verify, train, model, align)
+COMMANDS = (presets, info, sheet, bench, verify, train, model, align, check)
 """Modules that register their command at import."""
 
 

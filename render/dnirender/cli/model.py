@@ -98,7 +98,9 @@ def diff_command(
 
     found = diff(one, two, weights_key)
     if as_json:
-        typer.echo(json.dumps(_finite(asdict(found))))
+        from dnirender.models.report_files import finite
+
+        typer.echo(json.dumps(finite(asdict(found))))
     else:
         typer.echo("\n".join(_difference_lines(found)))
 
@@ -114,15 +116,6 @@ def _difference_lines(found: ModelDifference) -> list[str]:
     lines += [f"other shapes: {text}" for text in found.shapes]
     compared = f"{len(found.layers)} tensors compared, {found.equal} of them equal"
     return [*lines, f"{compared}; mean correlation {found.correlation:.4f}, distance {found.distance:.4f}"]
-
-
-def _finite(data: object) -> object:
-    """JSON has no NaN and no infinity: null."""
-    if isinstance(data, Mapping):
-        return {str(key): _finite(value) for key, value in data.items()}
-    if isinstance(data, list | tuple):
-        return [_finite(value) for value in data]
-    return None if isinstance(data, float) and not abs(data) < float("inf") else data
 
 
 @app.command(name="convert")

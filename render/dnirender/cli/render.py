@@ -174,10 +174,12 @@ def _make_plan(job: Job, skip_rendered: bool) -> Plan | None:
 
 
 def _prepared(plan: Plan, loaded: list[Engine], progress: ProgressTracker, *, measure: bool) -> PreparedJob:
-    """A job that is ready to run; the engine of the first one, kept in `loaded`, is used for all of them."""
+    """A job that is ready to run; the engine of the first one, kept in `loaded`, is used for all of them,
+    unless its weights depend on the clip."""
     from dnirender.jobs.prepare import prepare
 
-    prepared = prepare(plan, loaded[0] if loaded else None, progress, measure=measure)
+    reused = loaded[0] if loaded and plan.job.preset.network.bn == "deployed" else None
+    prepared = prepare(plan, reused, progress, measure=measure)
     loaded[:] = [prepared.engine]
     return prepared
 

@@ -76,7 +76,7 @@ class Engine:
             torch.backends.cudnn.allow_tf32 = False  # on by default: fp32 convolutions with the mantissa of fp16
         path.to(chosen_device)
         self.network = network
-        self._path = path
+        self.path = path
         self.measurements = MeasurementCache(cache or Cache(None), network, path)
         self._configuration = self._base = configure(
             network, path, chosen_device, dtype, num_threads, self.measurements
@@ -173,7 +173,7 @@ class Engine:
         was expected and got. ModelError: output that is not finite. RenderError: out of memory.
         """
         frames, form = to_frames(images)
-        path, alphas = self._path, _alphas(alpha, len(frames), form, self._path.names, extrapolate)
+        path, alphas = self.path, _alphas(alpha, len(frames), form, self.path.names, extrapolate)
         if tracks:
             alphas = with_tracks(alphas, tracks, path.names, path.groups, extrapolate=extrapolate)
         batches = list(_batches(frames, alphas))
@@ -187,7 +187,7 @@ class Engine:
     def seconds_per_frame(self, image: Image, rounds: int = 2) -> float:
         """Seconds that a frame like `image` takes among others at the last endpoint, measured on `rounds` per
         worker."""
-        return seconds_per_frame(self._executor, image, endpoint_alphas(self._path)[-1], rounds * self.workers)
+        return seconds_per_frame(self._executor, image, endpoint_alphas(self.path)[-1], rounds * self.workers)
 
     @property
     def weight_writes(self) -> int:

@@ -4,16 +4,19 @@ from __future__ import annotations
 
 import itertools
 import math
+import shlex
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from dnirender.cache import Cache, cache_folder
 from dnirender.concurrency import collector_paused
+from dnirender.decoding.open import open_source
 from dnirender.encoding.image_sequence import numbered_path
 from dnirender.encoding.output import Output, OutputRequest, open_output
 from dnirender.encoding.provenance import Provenance, read_provenance
 from dnirender.errors import MediaError, OutputError, UsageError
+from dnirender.frames import Image
 from dnirender.jobs.disk_space import check_space, remaining_bytes
 from dnirender.jobs.fingerprint import job_fingerprint
 from dnirender.jobs.frame_selection import animation_rate
@@ -21,6 +24,8 @@ from dnirender.jobs.job import Job
 from dnirender.jobs.plan import Plan, make_plan
 from dnirender.jobs.workspace import Manifest, Segment, Workspace, short_hash, split
 from dnirender.layout.panels import compare_size
+from dnirender.media.resize import middle
+from dnirender.preset import preset_folder
 from dnirender.progress import ProgressTracker
 from dnirender.version import __version__
 
@@ -30,6 +35,7 @@ if TYPE_CHECKING:
 SEGMENT_SECONDS = 10.0  # about what rendering a segment takes
 ENCODING_SECONDS = 30e-9  # per pixel: x264 with preset veryfast on two cores
 MAX_SEGMENT_FRAMES = 1024
+SAMPLES, SAMPLE_SIDE = 8, 384  # pictures of a source on which statistics are measured
 CUDA_BATCH = 4  # on the CPU, 1 is faster: activations stay in the caches
 
 
@@ -43,8 +49,16 @@ def load_engine(job: Job, *, fresh: bool = False) -> Engine:
 
     settings = job.preset.network
     files = {endpoint.name: endpoint.weights for endpoint in settings.endpoints}
+    measures = settings.bn == "reestimate"
+    if measures and job.preset.effect.repair:
+        raise UsageError("bn='reestimate': expected no repair=True, as both correct the spread of mixed layers")
     with one_thread():
-        network, path = load(files, weights_key=settings.weights_key, groups=tuple(job.preset.timeline.tracks))
+        groups = tuple(job.preset.timeline.tracks)
+        network, path = load(files, weights_key=settings.weights_key, groups=groups, deploy=not measures)
+    if measures:
+        from dnirender.networks.reestimation import reestimate
+
+        network, path = reestimate(network, path, _sample(job))
     if job.preset.effect.repair:
         from dnirender.jobs.repair import measure_for
 
@@ -61,6 +75,21 @@ def load_engine(job: Job, *, fresh: bool = False) -> Engine:
         tile=options.tile,
         cache=Cache(cache_folder() if options.cache else None, fresh=fresh),
     )
+
+
+def _sample(job: Job) -> list[Image]:
+    """A few pictures of the source, all along it, of which only the middle is used if they are large."""
+    options = job.decode
+    source = open_source(
+        job.input,
+        stream=options.video_stream,
+        deinterlace=options.deinterlace,
+        hdr=options.hdr,
+        ignore_errors=options.ignore_errors,
+    )
+    count = len(source.metadata.pts)
+    indices = [0] if source.metadata.still else sorted({(2 * k + 1) * count // (2 * SAMPLES) for k in range(SAMPLES)})
+    return [middle(frame.image, SAMPLE_SIDE) for frame in source.frames(indices)]
 
 
 @dataclass(frozen=True)
@@ -107,7 +136,7 @@ def prepare(
     output = open_output(output_request(plan, engine.network.scale, short_hash(workspace.job)))
     if plan.job.encode.strict and (lost := [*plan.dropped, *output.losses]):
         raise UsageError(f"strict=True: {'; '.join(lost)}")
-    warnings = [*plan.warnings, *output.warnings]
+    warnings = [*plan.warnings, *_path_warnings(plan, engine), *output.warnings]
     num_frames = len(plan.selection.indices)
     finished = 0 if plan.job.resume.restart else workspace.num_finished_frames
     needed = remaining_bytes(workspace.folder, finished, num_frames, output.estimated_bytes)
@@ -126,6 +155,35 @@ def prepare(
             for names in workspace.others()
         ]
     return PreparedJob(plan, engine, output, workspace, segments, tuple(warnings))
+
+
+def _path_warnings(plan: Plan, engine: Engine) -> list[str]:
+    """A warning where networks of the user are mixed whose weights are not alike; the shipped ones were looked at."""
+    from dnirender.models.similarity import MIN_CORRELATION, doubtful_pair
+
+    endpoints = plan.job.preset.network.endpoints
+    if all(endpoint.weights.is_relative_to(preset_folder().resolve()) for endpoint in endpoints):
+        return []
+    mixed = [
+        [k for k, share in enumerate(alpha[start : start + len(endpoints)]) if share]
+        for alpha in set(plan.selection.alphas)
+        for start in range(0, len(alpha), len(endpoints))  # groups of layers have their own
+    ]
+    found = doubtful_pair(engine.path, sorted({pair for used in mixed for pair in itertools.pairwise(used)}))
+    if found is None:
+        return []
+    (first, second), correlation = found
+    one, two = endpoints[first], endpoints[second]
+    kind = "are unrelated" if correlation < MIN_CORRELATION else "may be far apart"
+    return [
+        f"{one.name} and {two.name} {kind}, as their weights correlate by {correlation:.2f}: the middle may be dark or "
+        f"muddy; before a long render, `dnirender model check {_shown(one.weights)} {_shown(two.weights)}` shows it"
+    ]
+
+
+def _shown(path: Path) -> str:
+    """A path as a word of a command, from the current folder where it lies there."""
+    return shlex.quote(str(path.relative_to(Path.cwd()) if path.is_relative_to(Path.cwd()) else path))
 
 
 def _check_targets(plan: Plan, workspace: Workspace) -> None:

@@ -30,3 +30,9 @@ def limit_width(image: Image, width: int) -> Image:
     """Shrinks an image to at most `width` columns, keeping the aspect ratio."""
     scale = min(1.0, width / image.shape[1])
     return resize_to(image, round(image.shape[1] * scale), max(1, round(image.shape[0] * scale)))
+
+
+def middle(image: Image, side: int) -> Image:
+    """A copy of the middle of an image at its own resolution, at most `side` high and wide."""
+    top, left = (max(0, (length - side) // 2) for length in image.shape[:2])
+    return image[top : top + side, left : left + side].copy()

@@ -7,12 +7,10 @@ from collections import Counter
 from dataclasses import dataclass
 from pathlib import Path
 
-import torch
-from torch import Tensor
-
 from dnirender.errors import ModelError
 from dnirender.models.family import STATISTICS, Family, shapes
 from dnirender.models.groups import block_numbers, trunk
+from dnirender.models.similarity import LayerDifference, compare_tensors, mean_correlation
 from dnirender.networks.checkpoint import Checkpoint, load_state_dict
 from dnirender.networks.detected import DETECTED
 from dnirender.networks.loading import build_network
@@ -60,10 +58,10 @@ def info(path: Path, weights_key: str | None = None) -> ModelInfo:
         reason=reason,
         scale=network.scale if network else None,
         channels=network.channels if network else None,
-        values=_values(network) if network else "",
+        values=value_ranges(network) if network else "",
         multiple=network.multiple if network else None,
         minimum=network.minimum if network else None,
-        norm=_norm(names, network),
+        norm=norm_kinds(names, network),
         parameters=sum(tensor.numel() for tensor in state.values() if tensor.is_floating_point()),
         tensors=len(state),
         dtypes=dict(dtypes),
@@ -81,13 +79,15 @@ def _network(path: Path, checkpoint: Checkpoint) -> tuple[Network | None, str]:
         return None, str(error).removeprefix(f"{path}: ")
 
 
-def _values(network: Network) -> str:
+def value_ranges(network: Network) -> str:
+    """The ranges that a network itself takes and gives, as text."""
     known = next((found for found in DETECTED if found.name == network.architecture), None)
     (low, high), (bottom, top) = (known.input_range, known.output_range) if known else ((0, 1), (0, 1))
     return f"{low:g}..{high:g} to {bottom:g}..{top:g}" + (", luma" if network.luma else "")
 
 
-def _norm(names: list[str], network: Network | None) -> str:
+def norm_kinds(names: list[str], network: Network | None) -> str:
+    """The kinds of normalization, as text."""
     kinds = {type(module).__name__ for module in network.module.modules()} if network else set[str]()
     found = sorted(
         {name for kind in kinds for name in ("BatchNorm", "InstanceNorm", "GroupNorm", "LayerNorm") if name in kind}
@@ -95,18 +95,6 @@ def _norm(names: list[str], network: Network | None) -> str:
     if network:
         return ", ".join(found) or "none"
     return "running statistics" if any(name.endswith(STATISTICS) for name in names) else "unknown"
-
-
-@dataclass(frozen=True)
-class LayerDifference:
-    """How one tensor differs in two files: Pearson's r (NaN if one is constant), |a - b| / |a| in L2, largest
-    |a - b|."""
-
-    name: str
-    shape: tuple[int, ...]
-    correlation: float
-    distance: float
-    largest: float
 
 
 @dataclass(frozen=True)
@@ -139,9 +127,7 @@ def diff(one: Path, two: Path, weights_key: str | None = None) -> ModelDifferenc
         a, b = family.first.state, other.state
     here, there = shapes(a), shapes(b)
     common = [name for name in a if here[name] == there.get(name) and a[name].is_floating_point()]
-    layers = [_compare(name, a[name], b[name]) for name in common]
-    matrices = [layer for layer in layers if math.prod(layer.shape[1:]) > 1]
-    weights = [layer.correlation for layer in matrices if math.isfinite(layer.correlation)]
+    layers = [compare_tensors(name, a[name], b[name]) for name in common]
     squares = sum(float((a[name].double() - b[name].double()).square().sum()) for name in common)
     norm = sum(float(a[name].double().square().sum()) for name in common)
     return ModelDifference(
@@ -154,21 +140,6 @@ def diff(one: Path, two: Path, weights_key: str | None = None) -> ModelDifferenc
             for name in a
             if name in b and here[name] != there[name]
         ],
-        sum(weights) / len(weights) if weights else math.nan,
+        mean_correlation(layers),
         math.sqrt(squares / norm) if norm else (0.0 if not squares else math.inf),
     )
-
-
-def _compare(name: str, a: Tensor, b: Tensor) -> LayerDifference:
-    x, y = a.double().flatten(), b.double().flatten()
-    difference = x - y
-    norm, distance = float(x.norm()), float(difference.norm())
-    largest = float(difference.abs().max()) if len(x) else 0.0
-    relative = distance / norm if norm else (math.inf if distance else 0.0)
-    return LayerDifference(name, tuple(a.shape), _correlation(x, y), relative, largest)
-
-
-def _correlation(x: Tensor, y: Tensor) -> float:
-    x, y = x - x.mean(), y - y.mean()
-    scale = float(x.norm() * y.norm())
-    return min(1.0, max(-1.0, float(torch.dot(x, y)) / scale)) if scale > 0 else math.nan

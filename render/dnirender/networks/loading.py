@@ -35,7 +35,11 @@ class _UnknownArchitectureError(ModelError):
 
 
 def load(
-    endpoints: Mapping[str, str | Path], *, weights_key: str | None = None, groups: Sequence[str] = ()
+    endpoints: Mapping[str, str | Path],
+    *,
+    weights_key: str | None = None,
+    groups: Sequence[str] = (),
+    deploy: bool = True,
 ) -> tuple[Network, WeightPath]:
     """Loads weights files by endpoint, in order from 0 to 1: the network (with the weights of the first) and the path
     through their weights; for `Engine`. Files are safetensors or what `torch.save` writes; no code of them is run.
@@ -44,8 +48,8 @@ def load(
     their prefixes are removed, one component at a time.
 
     BatchNorm is folded before mixing, to gamma / sqrt(var + eps) and beta - mean * gamma / sqrt(var + eps), as
-    averaging raw variances is wrong. `groups` are patterns of the names of tensors that get coefficients of their own,
-    see `WeightPath`.
+    averaging raw variances is wrong; without `deploy` it stays as the files have it, for `reestimate`. `groups` are
+    patterns of the names of tensors that get coefficients of their own, see `WeightPath`.
 
     Raises:
         UsageError: there are no endpoints, or a pattern matches no tensor.
@@ -61,7 +65,7 @@ def load(
         raise ModelError(f"weights_key={weights_key!r}: no file has several entries to choose from")
     networks: dict[str, Network] = {}
     try:
-        network, states = _join(networks, paths, labels, checkpoints)
+        network, states = _join(networks, paths, labels, checkpoints, deploy)
     except MisfitError as error:
         for name, label in labels.items():
             if label in (error.first, error.other):
@@ -75,6 +79,7 @@ def _join(
     paths: Mapping[str, Path],
     labels: Mapping[str, str],
     checkpoints: Mapping[str, Checkpoint],
+    deploy: bool,
 ) -> tuple[Network, dict[str, State]]:
     """`load` of checkpoints, their tensors by endpoint; puts the networks that it builds into `networks`."""
     first, *others = paths
@@ -92,7 +97,7 @@ def _join(
                 labels[first],
                 labels[name],
             )
-    for network in networks.values():
+    for network in networks.values() if deploy else ():
         deploy_batchnorm(network.module)
     states = {name: networks[name].module.state_dict() if name in networks else ready[name] for name in paths}
     check_same_shapes({labels[name]: state for name, state in states.items()})
