@@ -104,13 +104,13 @@ FAULTS = {
         "return codes",
     ),
     "the last duration of a clip taken from its first step": (
-        ["decoding/test_video", "decoding/test_clock", "encoding/test_video"],
+        ["decoding/test_damage"],
         "decoding/timestamps",
         "return times[-1] - times[-2] if",
         "return times[1] - times[0] if",
     ),
     "the last duration of a range taken from its first step": (
-        ["encoding/test_sink", "jobs/test_pipeline", "jobs/test_verify"],
+        ["jobs/test_frame_selection"],
         "jobs/frame_selection",
         "last = metadata.pts[stop] - metadata.pts[stop - 1] if",
         "last = metadata.pts[start + 1] - metadata.pts[start] if",
@@ -122,7 +122,7 @@ FAULTS = {
         "",
     ),
     "corrupt packets copied with ignore_errors": (
-        ["encoding/test_stream_copy", "decoding/test_damage"],
+        ["encoding/test_stream_copy"],
         "encoding/stream_copy",
         " and not (packet.is_corrupt and self._ignore_errors)",
         "",
