@@ -2,9 +2,8 @@
 
 An encoder-decoder from 1/2 down to 1/32 of the image size finds the cover of the background, 0..1 for every pixel, and
 at 1/32 the radius of the circle of confusion. `lens` renders them, the more weakly the less of a subject there is. The
-radius is what the layer `last` says, so it is
-linear in the weights of that layer: networks that differ in it alone have half the radius half-way, and with a last
-layer of zeros the network is the identity, in every dtype.
+radius is what the layer `last` says, so it is linear in the weights of that layer: networks that differ in it alone
+have half the radius half-way, and with a last layer of zeros the network is the identity, in every dtype.
 
 `lens` works at half the image size, in linear light with the shoulder of film undone, so that what is bright becomes a
 disc. Images blurred by discs of a few radii are averages weighted by the cover of the background, without a border
@@ -31,6 +30,7 @@ RADII = ((2.0, 4.0, 7.0), (11.0, 16.0))
 
 GAMMA = 2.2
 SHOULDER = 0.75  # 1 - 1 / (the light of white); what is white in a photograph was brighter than that
+LEAST = 1e-4  # of a pixel value: black, whose logarithm is finite
 STEEPNESS = 0.5  # cover per logit
 ENOUGH, WITHIN = 0.25, 992  # see `presence`; pixels
 TRACE = (1e-2, 1e-4)  # weight of the border around the subject, and of the subject, where there is nothing else
@@ -161,13 +161,13 @@ def _disc(radius: float, like: Tensor) -> Tensor:
 
 def _decode(x: Tensor) -> Tensor:
     """Pixel values 0..1 to light, with the shoulder undone: white is 1 / (1 - `SHOULDER`)."""
-    light = x.clamp(0, 1) ** GAMMA
+    light = torch.exp(GAMMA * torch.log(x.clamp(LEAST, 1)))  # OpenVINO takes a power value by value
     return light / (1 - SHOULDER * light)
 
 
 def _encode(light: Tensor) -> Tensor:
     """The inverse of `_decode`."""
-    return (light / (1 + SHOULDER * light)) ** (1 / GAMMA)
+    return torch.exp(torch.log(light / (1 + SHOULDER * light)) / GAMMA)
 
 
 def from_state_dict(state: Mapping[str, Tensor]) -> FocusNet:
