@@ -38,14 +38,14 @@ def mixed(a, c, alpha):
 
 def test_a_network_on_the_line_is_found_there(tmp_path):
     a, c = random_state(0), random_state(1)
-    off = {name: tensor + 0.2 * torch.randn_like(tensor) for name, tensor in mixed(a, c, 0.5).items()}
+    off = {name: tensor + 0.2 * torch.randn_like(tensor) for name, tensor in mixed(a, c, 0.3).items()}
     found = analyze(saved(tmp_path, a=a, on=mixed(a, c, 0.3), off=off, c=c))
     on, off = found.fits
     assert (on.first, on.middle, on.second, off.middle) == ("a", "on", "c", "off")
     assert on.alpha == pytest.approx(0.3, abs=1e-5) and on.residual < 1e-5
     assert on.alphas == pytest.approx([0.3] * 3, abs=1e-4) and max(on.residuals) < 1e-4
-    # noise of 0.2 beside half the distance of two random filters, sqrt(2) / 2
-    assert off.alpha == pytest.approx(0.5, abs=0.05) and off.residual == pytest.approx(0.2 / np.hypot(0.2, 0.707), 0.1)
+    # noise of 0.2 beside 0.3 of the distance of two random filters, sqrt(2)
+    assert off.alpha == pytest.approx(0.3, abs=0.05) and off.residual == pytest.approx(0.2 / np.hypot(0.2, 0.424), 0.1)
 
 
 def test_cosines_fall_gradually_along_a_line_and_strangers_have_none(tmp_path):

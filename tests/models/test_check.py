@@ -19,7 +19,7 @@ from dnirender.models.similarity import compare_tensors, doubtful_pair, verdict
 from dnirender.networks.loading import load
 from dnirender.networks.network import Network
 from dnirender.networks.weights import WeightPath
-from support.clips import make_clip, paint, tiny_endpoints
+from support.clips import decoded, make_clip, paint, tiny_endpoints
 
 MODELS = Path(__file__).parents[3] / "shared/data/models"
 needs_models = pytest.mark.skipif(not MODELS.is_dir(), reason="third-party weights (../shared/data/models) are absent")
@@ -335,3 +335,22 @@ def test_verdicts_on_real_pairs(monkeypatch, first, second, expected, low, high)
 def test_load_is_what_check_loads(tmp_path):
     files = tiny_endpoints(tmp_path)
     assert check(list(files.values())).architecture == load(files)[0].architecture
+
+
+def test_statistics_are_measured_on_the_clip_of_a_render(tmp_path, capsys):
+    clip = make_clip(tmp_path / "clip.mkv", frames=5, size=(32, 32))
+    words = []
+    for n in (0, 1):
+        words += ["-m", f"n{n}={saved(tmp_path / f'{n}.pth', batchnorm_dncnn(n))}"]
+    frames = {}
+    for bn in ("deployed", "reestimate"):
+        out = tmp_path / f"{bn}.mkv"
+        code, _, err = run(capsys, clip, *words, "-k", "0:0,4:1", "--bn", bn, "--codec", "ffv1", "-o", out)
+        assert code == 0, err
+        frames[bn] = [image for _, image in decoded(out)]
+    same = [np.array_equal(a, b) for a, b in zip(*frames.values(), strict=True)]
+    differs = [np.abs(a.astype(int) - b).max() for a, b in zip(*frames.values(), strict=True)]
+    assert max(differs[0], differs[-1]) <= 1 and not any(same[1:-1])
+    tiny = [word for name, file in tiny_endpoints(tmp_path).items() for word in ("-m", f"{name}={file}")]
+    code, _, err = run(capsys, clip, *tiny, "--bn", "reestimate", "-o", tmp_path / "x.mkv")
+    assert code == 2 and "--bn reestimate: expected networks with BatchNorm" in err

@@ -71,6 +71,19 @@ def test_the_middle_has_the_spread_that_gain_and_shift_ask_for():
     torch.testing.assert_close(hidden.std((0, 2, 3)), gain, atol=0.02, rtol=0.02)
 
 
+def test_what_stored_statistics_differ_by_is_carried_along():
+    _, network, raw = trained(1, 2)
+    for view in raw.layout:
+        if view.name == "norm.running_var":
+            for row in raw.stack:
+                view.of(row).mul_(4)
+    network, path = reestimate(network, raw, PICTURES)
+    with torch.no_grad():
+        spread = output(network, path, (0.5, 0.5)).hidden(BATCH).std((0, 2, 3))
+    gain = 0.5 * (Normed(1).norm.weight + Normed(2).norm.weight).detach()
+    torch.testing.assert_close(spread, gain / 2, atol=0.02, rtol=0.02)
+
+
 def test_the_path_has_no_jumps_and_convolutions_are_mixed_as_ever():
     _, network, raw = trained(1, 2, own=False)
     network, path = reestimate(network, raw, PICTURES)
