@@ -1,7 +1,9 @@
 """What pages and model cards state is what logs and results files hold."""
 
+import importlib.util
 import json
 import re
+import sys
 
 import pytest
 
@@ -109,3 +111,16 @@ def test_spelling_is_american():
         for match in re.finditer(british, path.read_text("utf-8"), re.I)
     ]
     assert found == []
+
+
+def test_the_faults_made_up_by_hand_still_fit_the_code_and_their_tests():
+    spec = importlib.util.spec_from_file_location("mutate", REPO / "tests" / "stress" / "mutate.py")
+    mutate = importlib.util.module_from_spec(spec)
+    sys.modules["mutate"] = mutate
+    spec.loader.exec_module(mutate)
+    for name, (tests, module, old, _) in mutate.FAULTS.items():
+        assert mutate.source_of(module).count(old) == 1, name
+        assert all((REPO / "tests" / f"{test}.py").is_file() for test in tests), name
+    for modules, tests in mutate.GROUPS.values():
+        assert all(mutate.source_of(module) for module in modules)
+        assert all((REPO / "tests" / f"{test}.py").is_file() for test in tests)

@@ -70,7 +70,7 @@ FAULTS = {
     "a weight write skipped when the first two coefficients are equal": (
         ["networks/test_weights"],
         "networks/weights",
-        "if alpha == self.alpha:",
+        "if alpha == self.alpha and self._repair is self.path.repair:",
         "if self.alpha and alpha[:2] == self.alpha[:2]:",
     ),
     "endpoints unevenly spaced never gathered": (
