@@ -19,8 +19,8 @@ class _Quality(NamedTuple):
 
 # Between day-to-night and painters on road.mp4 at 960x540, of which the second takes five times as much.
 QUALITY = {
-    "libx264": _Quality(17, 0.045, 4.5),
-    "libx265": _Quality(17, 0.045, 4.5),
+    "libx264": _Quality(17, 0.035, 4.5),
+    "libx265": _Quality(17, 0.035, 4.5),
     "libvpx-vp9": _Quality(30, 0.024, 10),
     "libsvtav1": _Quality(28, 0.018, 10),
 }
