@@ -178,6 +178,13 @@ def test_dialects_mix_by_role_and_keep_the_names_of_the_first(tmp_path, first, s
     assert all(torch.equal(mixed[name], ((one[name].double() + two[name].double()) / 2).float()) for name in one)
 
 
+def test_a_tensor_that_the_network_has_no_place_for_is_not_lost_in_silence(tmp_path):
+    more = {**rrdb("modern", 1), "extra.weight": torch.ones(3)}
+    paths = [saved(tmp_path / "a.pth", rrdb("modern", 0)), saved(tmp_path / "b.pth", more)]
+    with pytest.raises(ModelError, match=r"b.pth: extra.weight: a ESRGAN has no place for it, so it would be lost"):
+        mix(Family(paths), (0.5, 0.5))
+
+
 def test_prefixes_do_not_matter(tmp_path):
     state = rrdb("modern", 1)
     prefixed = {f"module.{name}": tensor for name, tensor in state.items()}

@@ -55,6 +55,14 @@ class Family:
             raise
         if network != first:
             raise self._misfit(path, checkpoint, f"{path.name} does not fit {self.paths[0].name}", network)
+        if not self._deploys:
+            placed, _ = _names_in_module(path, checkpoint)
+            unknown = [
+                name for name, tensor in checkpoint.state.items() if tensor.is_floating_point() and name not in placed
+            ]
+            if unknown:
+                advice = f"a {network.architecture} has no place for it, so it would be lost"
+                raise ModelError(f"{path}: {unknown[0]}: {advice}; name files with the same tensors")
         state = deployed_state(network)
         missing = [name for name in names.values() if name not in state]
         wrong = [
@@ -74,17 +82,11 @@ class Family:
         return {name: state[names[name]] if name in names else tensor for name, tensor in self.first.state.items()}
 
     def _network_and_names(self) -> tuple[Network, dict[str, str]]:
-        """The network of the first file, and the names in its module by those in the file.
-
-        They are found by building the network of tensors that are filled with numbers of their own.
-        """
+        """The network of the first file, and the names in its module by those in the file."""
         if self._built is None:
             path, state = self.paths[0], self.first.state
             network = build_network(path, self.first)
-            floats = [name for name, tensor in state.items() if tensor.is_floating_point()]
-            marks = {name: torch.full_like(state[name], number + 1.0) for number, name in enumerate(floats)}
-            marked = build_network(path, replace(self.first, state={**state, **marks})).module.state_dict()
-            names = {floats[int(t.flatten()[0]) - 1]: role for role, t in marked.items() if _is_mark(t, len(floats))}
+            names, marked = _names_in_module(path, self.first)
             turned = [name for name, role in names.items() if marked[role].shape != state[name].shape]
             if turned:
                 raise ModelError(
@@ -135,3 +137,15 @@ def _is_mark(tensor: Tensor, count: int) -> bool:
         return False
     value = float(tensor.flatten()[0])
     return value == int(value) and 1 <= value <= count and bool((tensor == value).all())
+
+
+def _names_in_module(path: Path, checkpoint: Checkpoint) -> tuple[dict[str, str], State]:
+    """The names in the module by those in the file, and the module's tensors; names without a place are left out.
+
+    They are found by building the network of tensors that are filled with numbers of their own.
+    """
+    floats = [name for name, tensor in checkpoint.state.items() if tensor.is_floating_point()]
+    marks = {name: torch.full_like(checkpoint.state[name], number + 1.0) for number, name in enumerate(floats)}
+    marked = build_network(path, replace(checkpoint, state={**checkpoint.state, **marks})).module.state_dict()
+    names = {floats[int(t.flatten()[0]) - 1]: role for role, t in marked.items() if _is_mark(t, len(floats))}
+    return names, marked
