@@ -537,10 +537,15 @@ def test_av1_takes_no_real_time_priority(tmp_path):
     target = tmp_path / "out.mkv"
     sink = VideoSink(target, spec_of(steady(2), "libsvtav1", options={"preset": "12"}), steady(2))
 
+    def threads():
+        return [int(task.name) for task in Path("/proc/self/task").iterdir()]
+
     def policies():
-        return {os.sched_getscheduler(int(task.name)) for task in Path("/proc/self/task").iterdir()}
+        return {os.sched_getscheduler(thread) for thread in threads()}
 
     before = {os.SCHED_OTHER}
+    for thread in threads():  # where other tests have encoded with PyAV alone
+        os.sched_setscheduler(thread, os.SCHED_OTHER, os.sched_param(0))
     encoder = sink.new_encoder()
     assert policies() == before
     del encoder

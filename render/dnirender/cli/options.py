@@ -15,7 +15,6 @@ from typer.core import TyperCommand
 
 from dnirender.errors import UsageError
 from dnirender.jobs.options import JOB_OPTIONS, RENAMED
-from dnirender.models.packs import preset_of_pack
 from dnirender.options import parse_pairs
 from dnirender.preset import DEFAULT_PRESET, PRESET_OPTIONS, Preset
 
@@ -197,6 +196,8 @@ def choose_preset(preset: str | None, models: list[str] | None, pack: str | None
     if pack is not None:
         if preset is not None or models:
             raise UsageError("--model-pack, --preset and --model exclude each other: each has its own networks")
+        from dnirender.models.packs import preset_of_pack
+
         return ChosenPreset(pack, preset_of_pack(pack))
     if not models:
         chosen = preset or DEFAULT_PRESET
