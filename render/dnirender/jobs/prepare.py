@@ -159,8 +159,6 @@ def prepare(
 
 def _path_warnings(plan: Plan, engine: Engine) -> list[str]:
     """A warning where networks of the user are mixed whose weights are not alike; the shipped ones were looked at."""
-    from dnirender.models.similarity import MIN_CORRELATION, doubtful_pair
-
     endpoints = plan.job.preset.network.endpoints
     if all(endpoint.weights.is_relative_to(preset_folder().resolve()) for endpoint in endpoints):
         return []
@@ -169,7 +167,12 @@ def _path_warnings(plan: Plan, engine: Engine) -> list[str]:
         for alpha in set(plan.selection.alphas)
         for start in range(0, len(alpha), len(endpoints))  # groups of layers have their own
     ]
-    found = doubtful_pair(engine.path, sorted({pair for used in mixed for pair in itertools.pairwise(used)}))
+    pairs = sorted({pair for used in mixed for pair in itertools.pairwise(used)})
+    if not pairs:
+        return []
+    from dnirender.models.similarity import MIN_CORRELATION, doubtful_pair
+
+    found = doubtful_pair(engine.path, pairs)
     if found is None:
         return []
     (first, second), correlation = found
