@@ -11,7 +11,6 @@ from pathlib import Path
 from typing import Any
 
 from dnirender.decoding.metadata import VideoMetadata
-from dnirender.decoding.open import open_source
 from dnirender.errors import UsageError
 from dnirender.frames import Alpha, Batch, Image
 from dnirender.jobs.frame_selection import find_frame, select_frames
@@ -20,6 +19,7 @@ from dnirender.jobs.notebook import image_html
 from dnirender.jobs.options import SHEET_FRAMES, SHEET_OPTIONS
 from dnirender.jobs.plan import check_target, scaled_size
 from dnirender.jobs.prepare import load_engine
+from dnirender.jobs.sampling import open_input
 from dnirender.layout import contact_sheet
 from dnirender.media import resize
 from dnirender.media.images import is_still, write_png
@@ -95,14 +95,7 @@ def make_sheet(
     progress = progress or ProgressTracker()
     if write:
         check_target(job.output, job)
-    options = job.decode
-    source = open_source(
-        job.input,
-        stream=options.video_stream,
-        deinterlace=options.deinterlace,
-        hdr=options.hdr,
-        ignore_errors=options.ignore_errors,
-    )
+    source = open_input(job)
     metadata = source.metadata
     values = values if values is not None else _endpoints_and_halfways(job.preset.endpoints)
     alphas = [weaken(_alpha(value, job.preset), job.preset.effect.strength) for value in values]

@@ -11,7 +11,6 @@ from typing import TYPE_CHECKING, Any
 
 from dnirender.cache import Cache, cache_folder
 from dnirender.concurrency import collector_paused
-from dnirender.decoding.open import open_source
 from dnirender.encoding.image_sequence import numbered_path
 from dnirender.encoding.output import Output, OutputRequest, open_output
 from dnirender.encoding.provenance import Provenance, read_provenance
@@ -22,6 +21,7 @@ from dnirender.jobs.fingerprint import job_fingerprint
 from dnirender.jobs.frame_selection import animation_rate
 from dnirender.jobs.job import Job
 from dnirender.jobs.plan import Plan, make_plan
+from dnirender.jobs.sampling import open_input, sample_frames
 from dnirender.jobs.workspace import Manifest, Segment, Workspace, short_hash, split
 from dnirender.layout.panels import compare_size
 from dnirender.media.resize import middle
@@ -79,17 +79,7 @@ def load_engine(job: Job, *, fresh: bool = False) -> Engine:
 
 def _sample(job: Job) -> list[Image]:
     """A few pictures of the source, all along it, of which only the middle is used if they are large."""
-    options = job.decode
-    source = open_source(
-        job.input,
-        stream=options.video_stream,
-        deinterlace=options.deinterlace,
-        hdr=options.hdr,
-        ignore_errors=options.ignore_errors,
-    )
-    count = len(source.metadata.pts)
-    indices = [0] if source.metadata.still else sorted({(2 * k + 1) * count // (2 * SAMPLES) for k in range(SAMPLES)})
-    return [middle(frame.image, SAMPLE_SIDE) for frame in source.frames(indices)]
+    return [middle(frame.image, SAMPLE_SIDE) for frame in sample_frames(open_input(job), SAMPLES)]
 
 
 @dataclass(frozen=True)

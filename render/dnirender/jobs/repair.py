@@ -6,10 +6,10 @@ import itertools
 from collections.abc import Iterable
 from fractions import Fraction
 
-from dnirender.decoding.open import open_source
 from dnirender.frames import Image
 from dnirender.jobs.job import Job
 from dnirender.jobs.plan import scaled_size
+from dnirender.jobs.sampling import open_input, sample_frames
 from dnirender.media.resize import resize_to
 from dnirender.networks.network import Network
 from dnirender.networks.repair import Repair, measure_repair
@@ -27,16 +27,8 @@ def measure_for(job: Job, network: Network, path: WeightPath) -> Repair:
 
 def _sample(job: Job) -> Iterable[Image]:
     """The middle of frames from all over the source, at the size that the network receives."""
-    options = job.decode
-    source = open_source(
-        job.input,
-        stream=options.video_stream,
-        deinterlace=options.deinterlace,
-        hdr=options.hdr,
-        ignore_errors=options.ignore_errors,
-    )
-    count = len(source.metadata.pts)
-    for frame in source.frames(sorted({(2 * k + 1) * count // (2 * FRAMES) for k in range(FRAMES)})):
+    source = open_input(job)
+    for frame in sample_frames(source, FRAMES):
         image = resize_to(frame.image, *scaled_size(job, source.metadata))
         top, left = (max(0, (side - SIDE) // 2) for side in image.shape[:2])
         yield image[top : top + SIDE, left : left + SIDE]
