@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import re
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -41,14 +42,13 @@ def beat_keyframes(times: Iterable[float], base: str, beat: str, attack: float, 
     peaks = sorted({round(time * 1000) for time in times if time >= 0})
     rise, fall = max(1, round(attack * 1000)), max(1, round(decay * 1000))
     keys: dict[int, str] = {0: base}
-    for number, peak in enumerate(peaks):
-        before = peaks[number - 1] if number else -fall
-        start = max(peak - rise, (before + peak) // 2 if number else 0)
-        if start < peak and start > before:
-            keys[start] = base
+    if peaks and peaks[0] > rise:
+        keys[peaks[0] - rise] = base
+    for peak, following in itertools.zip_longest(peaks, peaks[1:]):
         keys[peak] = f"{beat}@easeOutQuad"
-        following = peaks[number + 1] if number + 1 < len(peaks) else None
-        end = peak + fall
-        if following is None or end < max(following - rise, (peak + following) // 2):
-            keys[end] = base
+        if following is None:
+            keys[peak + fall] = base
+            continue
+        turn = max(following - rise, (peak + following) // 2)  # where the next one begins to rise
+        keys |= {time: base for time in (peak + fall, turn) if peak < time <= turn}
     return ", ".join(f"{time / 1000:g}s:{value}" for time, value in sorted(keys.items()))
