@@ -108,8 +108,8 @@ class TimelineSettings(Section):
         return self.snap_to_cuts or (not self.follows_sound and names_cuts(self.keyframes))
 
     @property
-    def wish(self) -> str:
-        """The setting that makes the keyframes depend on a clip, for messages."""
+    def clip_option(self) -> str:
+        """The option that makes the keyframes depend on a clip, for messages."""
         if self.beat is not None:
             return f"beat={self.beat!r}"
         return "snap_to_cuts" if self.snap_to_cuts else f"keyframes={self.keyframes!r}"
@@ -118,7 +118,7 @@ class TimelineSettings(Section):
         """The timeline that the text means. UsageError: it depends on a clip that has not been examined."""
         if self.follows_sound or self.follows_cuts:
             what = "depends on a clip, its sound or its cuts; only a render of a clip knows them"
-            raise UsageError(f"{self.wish}: {what}")
+            raise UsageError(f"{self.clip_option}: {what}")
         return self._parse(self.keyframes)
 
     def parsed_tracks(self) -> dict[str, Timeline]:

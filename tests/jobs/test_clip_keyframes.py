@@ -57,7 +57,7 @@ def preset(tmp_path):
 def test_beats_are_keys_at_their_times(tmp_path, preset, name, sound):
     clip = musical_clip(tmp_path / name, sound=sound)
     plan = make_plan(make_job(clip, tmp_path / "out.mp4", preset, beat="night"))
-    assert plan.found == ("12 beats at 120.0 per minute",)
+    assert plan.keyframes_from == ("12 beats at 120.0 per minute",)
     peaks = [float(key.position.value) for key in plan.job.timeline.keyframes if "night" in key.text]
     assert np.abs(np.array(peaks) - np.arange(0.25, 5.9, 0.5)).max() < 0.01
     assert not any("not reached" in warning for warning in plan.warnings)
@@ -131,12 +131,12 @@ def scenes(path, lengths=(20, 15, 25)):
 def test_keys_lie_at_the_cuts_of_the_rendered_part(tmp_path, preset):
     clip = scenes(tmp_path / "clip.mp4")
     plan = make_plan(make_job(clip, tmp_path / "out.mp4", preset, keyframes="0:day@hold, cut:night@hold, cut2:day"))
-    assert plan.found == ("2 cuts, at frames 20, 35",)
+    assert plan.keyframes_from == ("2 cuts, at frames 20, 35",)
     assert [alpha[1] for alpha in plan.selection.alphas] == [0] * 20 + [1] * 15 + [0] * 25
     part = make_plan(
         make_job(clip, tmp_path / "out.mp4", preset, keyframes="0:day@hold, cut:night", start="10", end="30")
     )
-    assert part.found == ("1 cuts, at frames 10",)
+    assert part.keyframes_from == ("1 cuts, at frames 10",)
     assert [alpha[1] for alpha in part.selection.alphas] == [0] * 10 + [1] * 10
 
 

@@ -189,8 +189,8 @@ def _tell_plan(prepared: PreparedJob, say: Console) -> None:
         say.warn(warning)
     for note in prepared.engine.network.notes:
         say.line(to_flags(note))
-    for found in prepared.plan.found:
-        say.line(f"keyframes from {found}; --dry-run prints them")
+    for origin in prepared.plan.keyframes_from:
+        say.line(f"keyframes from {origin}; --dry-run prints them")
     say.detail(prepared.engine.decision)
     for stream in prepared.plan.streams:
         say.detail(str(stream))
@@ -279,7 +279,7 @@ def _plan_summary(prepared: PreparedJob, elapsed: float) -> dict[str, Any]:
     return {
         "input": str(plan.job.input),
         "output": str(plan.job.output),
-        "keyframes": plan.job.preset.timeline.keyframes if plan.found else "",
+        "keyframes": plan.job.preset.timeline.keyframes if plan.keyframes_from else "",
         "frames": plan.num_frames,
         "distinct_alphas": plan.distinct_alphas,
         "weight_writes": plan.weight_writes,

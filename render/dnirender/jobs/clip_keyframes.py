@@ -23,7 +23,7 @@ from dnirender.timeline.parser import MAX_CHARACTERS, MAX_KEYS
 TOLERANCE = 0.01  # of alpha: how far keyframes may be from the loudness
 
 
-def follow_clip(job: Job, source: Source, start: int, stop: int) -> tuple[Job, tuple[str, ...]]:
+def resolve_clip_keyframes(job: Job, source: Source, start: int, stop: int) -> tuple[Job, tuple[str, ...]]:
     """The job with keyframes of its own where its timeline depends on the clip, and what they were made from; else the
     job and nothing.
 
@@ -37,7 +37,7 @@ def follow_clip(job: Job, source: Source, start: int, stop: int) -> tuple[Job, t
     if job.own_timeline is not None or not (settings.follows_sound or settings.follows_cuts):
         return job, ()
     if is_still(job.input):
-        raise UsageError(f"{settings.wish}: {job.input.name} is a picture, without sound or cuts")
+        raise UsageError(f"{settings.clip_option}: {job.input.name} is a picture, without sound or cuts")
     seconds = source.metadata.seconds[start:stop]
     if settings.follows_sound:
         text, heard = _from_sound(job, seconds)
@@ -69,7 +69,7 @@ def _from_sound(job: Job, seconds: Sequence[Fraction]) -> tuple[str, str]:
         text, silent = _level_keyframes(values), not values.any()
         heard = f"the loudness of the sound ({level.band})"
     if silent:
-        raise UsageError(f"{settings.wish}: nothing is to be heard in {job.input.name}")
+        raise UsageError(f"{settings.clip_option}: nothing is to be heard in {job.input.name}")
     return text, heard
 
 

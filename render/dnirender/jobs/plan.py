@@ -22,7 +22,7 @@ from dnirender.encoding.stream_plan import AS_REQUESTED, StreamPlan, plan_stream
 from dnirender.errors import OutputError, UsageError
 from dnirender.files import sample_hash
 from dnirender.frames import Alpha
-from dnirender.jobs.clip_keyframes import follow_clip
+from dnirender.jobs.clip_keyframes import resolve_clip_keyframes
 from dnirender.jobs.constant_rate import constant_timing
 from dnirender.jobs.frame_selection import Selection, boomerang_order, rendered_range, select_frames, timing_and_range
 from dnirender.jobs.job import Job
@@ -46,7 +46,7 @@ class Plan:
     source_hash: the sampling hash of the input (`files.sample_hash`)
     size: (width, height) in pixels of the frames that the network receives
     streams: what is done with the other streams of the input
-    found: what of the input the keyframes were made from
+    keyframes_from: what of the input the keyframes were made from
     """
 
     job: Job
@@ -56,7 +56,7 @@ class Plan:
     size: tuple[int, int]
     streams: tuple[StreamPlan, ...]
     warnings: tuple[str, ...]
-    found: tuple[str, ...] = ()
+    keyframes_from: tuple[str, ...] = ()
 
     @property
     def num_frames(self) -> int:
@@ -196,7 +196,7 @@ def make_plan(job: Job) -> Plan:
     streams = _streams(job, metadata)
     warnings = list(metadata.warnings)
     warnings += [str(stream) for stream in streams if stream.action != "copy" and stream.reason not in EXPECTED]
-    job, found = follow_clip(job, source, *rendered_range(job, metadata.seconds))
+    job, keyframes_from = resolve_clip_keyframes(job, source, *rendered_range(job, metadata.seconds))
     selection = select_frames(job, metadata)
     first, strength = job.preset.network.endpoints[0], job.preset.effect.strength
     if strength < 1 and not first.identity:
@@ -205,7 +205,7 @@ def make_plan(job: Job) -> Plan:
         )
     warnings += [f"{job.input.name}: made constant, {selection.constant_rate}"] if selection.constant_rate else []
     labeled = list(zip(job.timelines, selection.tracks, strict=True))
-    if found:
+    if keyframes_from:
         del labeled[0]  # a beat may fall back after the last frame
     warnings += [in_track(pattern, track.unreached) for pattern, track in labeled if track.unreached]
     plan = Plan(
@@ -216,7 +216,7 @@ def make_plan(job: Job) -> Plan:
         size=scaled_size(job, metadata),
         streams=streams,
         warnings=tuple(warnings),
-        found=found,
+        keyframes_from=keyframes_from,
     )
     if job.animated:
         check_rate(job.output, plan.times)
