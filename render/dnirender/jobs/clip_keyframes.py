@@ -13,12 +13,13 @@ from dnirender.errors import UsageError
 from dnirender.jobs.job import Job
 from dnirender.media.images import is_still
 from dnirender.sound.beats import find_beats
-from dnirender.sound.loudness import HOP, loudness, simplified
+from dnirender.sound.loudness import HOP, loudness
 from dnirender.sound.spectrum import RATE, Array
 from dnirender.timeline.audio import AudioLevel, beat_keyframes
 from dnirender.timeline.cuts import place_at_cuts, snap_to_cuts
 from dnirender.timeline.easing import parse_easing
 from dnirender.timeline.parser import MAX_CHARACTERS, MAX_KEYS
+from dnirender.timeline.simplification import simplified
 
 TOLERANCE = 0.01  # of alpha: how far keyframes may be from the loudness
 
@@ -84,7 +85,7 @@ def _level_keyframes(values: Array) -> str:
     """Levels as keyframes, as many as the parser reads."""
     tolerance = TOLERANCE
     while True:
-        places = simplified(values, tolerance)
+        places = simplified(range(len(values)), values.tolist(), tolerance)
         text = ", ".join(f"{place * HOP / RATE:.2f}s:{values[place]:.3f}" for place in places)
         if len(text) <= MAX_CHARACTERS and len(places) <= MAX_KEYS:
             return text
