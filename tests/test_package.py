@@ -29,7 +29,7 @@ preset: yaml_file timeline_settings preset
 sound: spectrum beats loudness
 media: truncation colorspace channels timecode containers resize luma pixel_formats images
 decoding: timestamps deinterlace image_header metadata reorder concealment packets tonemap scan source still webp video open clip sound cuts
-networks: pixel_shuffle signatures wrappers onnx_weights checkpoint architectures.gain architectures.focus architectures.compact architectures.paint architectures.relight
+networks: pixel_shuffle signatures wrappers onnx_weights checkpoint architectures.gain architectures.focus architectures.denoise architectures.compact architectures.paint architectures.relight
     architectures.transformer_net architectures.fast_style_transfer architectures.fast_neural_style
     architectures.conditional_style architectures.resnet_generator architectures.unet_generator architectures.dncnn network registry detected weights repair loading reestimation modules
 layout: drawing charts contact_sheet alpha_track panels
@@ -43,7 +43,7 @@ jobs: disk_space workspace options constant_rate job sampling clip_keyframes fra
     estimate render background frames benchmark
 train: losses subspace features recipe report task loop data.photos data.relighting data.drawing data.scenes.canvas
     data.scenes.lights data.scenes.photographs data.scenes.houses data.scenes.objects data.scenes.street data.augment data.batches data.subjects
-    tasks.relight tasks.sketch tasks.style tasks.detail tasks.focus add_endpoint
+    tasks.relight tasks.sketch tasks.style tasks.detail tasks.focus tasks.denoise add_endpoint
 cli: start signals default_command app presets options output info verify train model align check sheet render bench main
 """
 

@@ -11,9 +11,10 @@ pytest.importorskip("cv2")
 import torch
 
 from dnirender.networks.loading import load
+from dnirender.train.data.photos import reduced_view
 from dnirender.train.recipe import Recipe
 from dnirender.train.report import write_weights
-from dnirender.train.tasks.detail import Detail, critic, halved, relativistic, view
+from dnirender.train.tasks.detail import Detail, critic, halved, relativistic
 
 
 def test_halving_keeps_a_constant_and_rounds_to_bytes():
@@ -23,11 +24,11 @@ def test_halving_keeps_a_constant_and_rounds_to_bytes():
     torch.testing.assert_close(half * 255, (half * 255).round())
 
 
-def test_views_are_squares_of_the_photograph():
+def test_reduced_views_are_squares_of_the_photograph():
     photo = (torch.rand(3, 90, 120) * 255).byte()
     rng = torch.Generator().manual_seed(0)
     for _ in range(20):
-        part = view(photo, 32, rng)
+        part = reduced_view(photo, 32, rng)
         assert part.shape == (3, 32, 32)
         assert part.min() >= 0 and part.max() <= 1
 

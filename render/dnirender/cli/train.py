@@ -169,6 +169,10 @@ def make_task(recipe: Recipe, data: Path, features: Path, work: Path) -> Task:
         from dnirender.train.tasks.focus import Focus
 
         return Focus(recipe, data, work)
+    if recipe.kind == "denoise":
+        from dnirender.train.tasks.denoise import Denoise
+
+        return Denoise(recipe, data)
     from dnirender.train.tasks.detail import Detail
 
     return Detail(recipe, data, features)
