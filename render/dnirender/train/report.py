@@ -14,13 +14,13 @@ from ruamel.yaml import YAML
 from safetensors.torch import save
 
 from dnirender.engine.engine import Engine
+from dnirender.families.loading import load_family
 from dnirender.files import disk_errors, publish, temporary_path
 from dnirender.frames import Alpha, Image
 from dnirender.layout import panels as compose
 from dnirender.layout.contact_sheet import sheet as draw_sheet
 from dnirender.media import resize
 from dnirender.media.images import read_image, write_png
-from dnirender.networks.loading import load
 from dnirender.preset import SCHEMA_LINE, Preset
 from dnirender.train.recipe import Recipe
 from dnirender.train.subspace import Weights
@@ -84,7 +84,8 @@ def write_preset(
 
 def contact_sheet(preset: Preset, photos: Sequence[Path], target: Path, title: str, side: int = SHEET_SIDE) -> None:
     """Writes a JPEG: one column per endpoint and per middle of two; per photo a row, and below it its crossfades."""
-    engine = Engine(*load({endpoint.name: endpoint.weights for endpoint in preset.network.endpoints}))
+    network = preset.network
+    engine = Engine(*load_family(network.family, network.files, network.levels))
     alphas = _along(len(preset.endpoints))
     rows: list[list[Image]] = []
     labels: list[str] = []

@@ -2,16 +2,19 @@
 
 Zhang et al.'s DnCNN (TIP 2017) learns the residual, their FFDNet (TIP 2018) works on the pixel-unshuffled image, a
 quarter of the cost with twice the receptive field. Here are both, with residual blocks without normalisation between
-the first and the last convolution. A last layer of zeros makes it the identity, in every dtype.
+the first and the last convolution. A last layer of zeros makes it the identity, in every dtype. Its state dict may hold
+what tunable networks add (`adapters.py`).
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import cast
 
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from dnirender.networks.architectures.adapters import BranchedBlock, TuningBlock, adafm_kernels, insert_adafm
 from dnirender.networks.architectures.gain import SIDE, GainNet, UnshuffledConv
 from dnirender.networks.pixel_shuffle import CHANNELS, reorder_channels
 
@@ -37,7 +40,7 @@ class NoiseHead(nn.Conv2d):
         super().__init__(features, CHANNELS * SIDE**2, 3, padding=1)
 
     def forward(self, input: Tensor) -> Tensor:
-        weight, bias = (reorder_channels(parameter, SIDE) for parameter in (self.weight, self.bias))
+        weight, bias = (reorder_channels(parameter, SIDE) for parameter in (self.weight, cast(Tensor, self.bias)))
         return F.conv2d(input, weight, bias, 1, self.padding).permute(0, 2, 3, 1)
 
 
@@ -54,12 +57,27 @@ class DenoiseNet(GainNet):
         self.first = UnshuffledConv(features, 1)
         self.body = nn.ModuleList(ResidualBlock(features) for _ in range(blocks))
         self.last = NoiseHead(features)
+        self.tuning_blocks = nn.ModuleDict()
         self._initialise()
+
+    @property
+    def sites(self) -> list[int]:
+        """The numbers of blocks done where `tuning_block0` to 2 are: after a third, two thirds and all of the body."""
+        return [-(-len(self.body) * part // 3) for part in (1, 2, 3)]
+
+    def add_tuning_blocks(self) -> None:
+        """Adds those of Dynamic-Net, which change nothing at first."""
+        for number in range(3):
+            self.tuning_blocks[f"tuning_block{number}"] = TuningBlock(self.first.out_channels)
 
     def forward_unshuffled(self, x: Tensor) -> Tensor:
         h = self.first(x.permute(0, 3, 1, 2).to(self.first.weight.dtype))
-        for block in self.body:
+        sites = self.sites if self.tuning_blocks else []
+        for done, block in enumerate(self.body, 1):
             h = block(h)
+            for number, site in enumerate(sites):
+                if site == done:
+                    h = self.tuning_blocks[f"tuning_block{number}"](h)
         return x - self.last(h).to(x.dtype)
 
     def _initialise(self) -> None:
@@ -80,8 +98,15 @@ def from_state_dict(state: Mapping[str, Tensor]) -> DenoiseNet:
         KeyError: `state` has no `first.weight`, so it is not a DenoiseNet's.
         RuntimeError: names or shapes do not fit (raised by `load_state_dict`).
     """
-    first = state["first.weight"]
+    features = len(state["first.weight"])
     blocks = sum(name.startswith("body.") and name.endswith(".conv1.weight") for name in state)
-    net = DenoiseNet(len(first), blocks).to(first.dtype)
+    net = DenoiseNet(features, blocks)
+    for number in range(blocks):
+        if f"body.{number}.skip.weight" in state:
+            net.body[number] = BranchedBlock(features, len(state[f"body.{number}.conv1.weight"]))
+    insert_adafm(net, adafm_kernels(state))
+    if any(name.startswith("tuning_blocks.") for name in state):
+        net.add_tuning_blocks()
+    net = net.to(state["first.weight"].dtype)
     net.load_state_dict(dict(state))
     return net
