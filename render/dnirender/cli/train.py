@@ -84,7 +84,8 @@ def recipe_command(
     report.loss_plot(folder / "log.jsonl", cards / f"{family}.loss.png", f"{plan.name}: loss over {plan.steps} steps")
     if plan.show:
         sheet = cards / f"{family}.jpg"
-        report.contact_sheet(Preset.load(preset), [data / picture for picture in plan.show], sheet, plan.name)
+        photos = [data / picture for picture in plan.show]
+        report.contact_sheet(Preset.load(preset), photos, sheet, plan.name, shown=task.shown)
     typer.echo(f"{preset}: {len(endpoints)} endpoints", err=True)
 
 
