@@ -46,7 +46,7 @@ class Line:
     def alpha(self, progress: float, endpoints: Sequence[str]) -> Alpha:
         """The alpha at `progress`, 0..1."""
         if isinstance(self.start, Fraction) and isinstance(self.stop, Fraction):
-            return alpha_along_path(_between(self.start, self.stop, progress), len(endpoints))
+            return alpha_along_path(_between(self.start, self.stop, progress), endpoints)
         ends = zip(_alpha(self.start, endpoints), _alpha(self.stop, endpoints), strict=True)
         return tuple(_between(a, b, progress) for a, b in ends)
 
@@ -164,7 +164,7 @@ def _value(key: Keyframe) -> Fraction | Mix:
 
 def _alpha(value: Fraction | Mix, endpoints: Sequence[str]) -> Alpha:
     if isinstance(value, Fraction):
-        return alpha_along_path(value, len(endpoints))
+        return alpha_along_path(value, endpoints)
     weights = dict(value)
     return tuple(float(weights.get(name, 0)) for name in endpoints)
 
