@@ -47,6 +47,7 @@ class Plan:
     size: (width, height) in pixels of the frames that the network receives
     streams: what is done with the other streams of the input
     keyframes_from: what of the input the keyframes were made from
+    waveform: peaks 0..1 of the sound that they were made from, over the rendered frames
     paced_keyframes: those that give an even pace, if the job asks for one and it has been measured
     """
 
@@ -58,6 +59,7 @@ class Plan:
     streams: tuple[StreamPlan, ...]
     warnings: tuple[str, ...]
     keyframes_from: tuple[str, ...] = ()
+    waveform: tuple[float, ...] = ()
     paced_keyframes: str = ""
 
     @property
@@ -198,9 +200,8 @@ def make_plan(job: Job) -> Plan:
     streams = _streams(job, metadata)
     warnings = list(metadata.warnings)
     warnings += [str(stream) for stream in streams if stream.action != "copy" and stream.reason not in EXPECTED]
-    job, keyframes_from = resolve_clip_keyframes(
-        job, source, *rendered_range(job, metadata.seconds), scaled_size(job, metadata)
-    )
+    found = resolve_clip_keyframes(job, source, *rendered_range(job, metadata.seconds), scaled_size(job, metadata))
+    job = found.job
     selection = select_frames(job, metadata)
     first, strength = job.preset.network.endpoints[0], job.preset.effect.strength
     if strength < 1 and not first.identity:
@@ -209,7 +210,7 @@ def make_plan(job: Job) -> Plan:
         )
     warnings += [f"{job.input.name}: made constant, {selection.constant_rate}"] if selection.constant_rate else []
     labeled = list(zip(job.timelines, selection.tracks, strict=True))
-    if keyframes_from:
+    if found.made_from:
         del labeled[0]  # a beat may fall back after the last frame
     warnings += [in_track(pattern, track.unreached) for pattern, track in labeled if track.unreached]
     plan = Plan(
@@ -220,7 +221,8 @@ def make_plan(job: Job) -> Plan:
         size=scaled_size(job, metadata),
         streams=streams,
         warnings=tuple(warnings),
-        keyframes_from=keyframes_from,
+        keyframes_from=found.made_from,
+        waveform=found.waveform,
     )
     if job.animated:
         check_rate(job.output, plan.times)
