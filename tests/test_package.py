@@ -29,7 +29,7 @@ preset: yaml_file timeline_settings preset
 sound: spectrum beats loudness
 media: truncation colorspace channels timecode containers resize luma pixel_formats images
 decoding: timestamps deinterlace image_header metadata reorder concealment packets tonemap scan source still webp video open clip sound cuts
-networks: pixel_shuffle signatures wrappers onnx_weights checkpoint architectures.gain architectures.focus architectures.compact architectures.paint architectures.relight
+networks: pixel_shuffle signatures wrappers onnx_weights checkpoint architectures.gain architectures.unet architectures.focus architectures.compact architectures.paint architectures.relight
     architectures.transformer_net architectures.fast_style_transfer architectures.fast_neural_style
     architectures.conditional_style architectures.resnet_generator architectures.unet_generator architectures.dncnn network registry detected weights repair loading reestimation modules
 layout: drawing charts contact_sheet alpha_track panels
@@ -50,7 +50,7 @@ cli: start signals default_command app presets options output info verify train 
 # Third-party libraries and the rooms, or modules, that may import them.
 HOMES = {
     "numpy": "base sound media decoding layout encoding jobs engine models train",
-    "av": "base media decoding encoding jobs",
+    "av": "media decoding encoding jobs",
     "cv2": "media decoding layout encoding networks jobs train",
     "torch": "networks models engine train cli.train",
     "safetensors": "networks.checkpoint models.files train",
