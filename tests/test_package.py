@@ -37,7 +37,7 @@ encoding: provenance image_record segment_file transcode stream_plan stream_copy
     output
 engine: arrays calibration device measurements torch_model executor memory_usage receptive_field tiling memory memory_retry
     fp32_retry openvino parallel cpu cuda configuration backend_trial autotune engine
-models: files report_files family groups combining similarity inspection rescaling channels alignment aligning packs onnx_export sweep compatibility check_report
+models: files report_files family groups combining similarity inspection rescaling channels alignment packs onnx_export sweep finetuning aligning compatibility check_report
     analysis analysis_report
 jobs: disk_space workspace options constant_rate job sampling clip_keyframes frame_selection plan verify_images verify fingerprint repair prepare compose notebook contact_sheet preview pipeline finish
     estimate render background frames benchmark
