@@ -47,7 +47,11 @@ def align_command(
     with tqdm(
         total=finetune, desc=two.name, unit="step", disable=None if finetune and not quiet else True, leave=False
     ) as bar:
-        found = align(one, two, weights_key, seed, steps=finetune, on=on, progress=lambda _: bar.update() and None)
+
+        def advance(_: int) -> None:
+            bar.update()
+
+        found = align(one, two, weights_key, seed, steps=finetune, on=on, progress=advance)
     write(output, found.state, found.first.dtypes, found.first.metadata, dtype, overwrite)
     before, after = found.correlation
     typer.echo(
