@@ -47,6 +47,7 @@ class Plan:
     size: (width, height) in pixels of the frames that the network receives
     streams: what is done with the other streams of the input
     keyframes_from: what of the input the keyframes were made from
+    paced_keyframes: those that give an even pace, if the job asks for one and it has been measured
     """
 
     job: Job
@@ -57,6 +58,7 @@ class Plan:
     streams: tuple[StreamPlan, ...]
     warnings: tuple[str, ...]
     keyframes_from: tuple[str, ...] = ()
+    paced_keyframes: str = ""
 
     @property
     def num_frames(self) -> int:

@@ -11,6 +11,7 @@ from pathlib import Path
 from dnirender.frames import Alpha, Batch, Image
 from dnirender.jobs.contact_sheet import Sheet
 from dnirender.jobs.job import Job
+from dnirender.jobs.pace import at_even_pace
 from dnirender.jobs.plan import Plan, check_target, make_plan
 from dnirender.jobs.prepare import autotune, load_engine
 from dnirender.layout.contact_sheet import stills
@@ -40,9 +41,10 @@ def make_preview(job: Job, progress: ProgressTracker | None = None) -> Sheet:
     check_target(target, job)
     plan = _small(make_plan(job.override(overwrite=True)))
     numbers = preview_numbers(plan)
-    first, alphas = plan.selection.indices[0], join_alphas(plan.selection.tracks)
     # So few frames are not worth measuring or compiling anything.
     engine = load_engine(plan.job.override(backend="torch") if plan.job.engine.backend == "auto" else plan.job)
+    plan = at_even_pace(plan, engine, progress=progress)
+    first, alphas = plan.selection.indices[0], join_alphas(plan.selection.tracks)
     autotune(engine, plan, progress)
     progress.enter("rendering", 0, len(numbers))
     frames = plan.source.frames([first + number for number in numbers])
