@@ -17,6 +17,7 @@ from typing import Annotated, Any, Literal, cast
 from pydantic import BaseModel, Field, ValidationError, field_validator, model_validator
 
 from dnirender.errors import PresetError, with_notes
+from dnirender.mask_settings import MaskSettings, split_mask
 from dnirender.options import MAX_SHOWN, Flag, causes, first_error, offered, parse_pairs
 from dnirender.timeline.easing import parse_number
 from dnirender.timeline.expression import VARIABLES
@@ -25,6 +26,8 @@ from dnirender.yaml_file import read_yaml
 
 DEFAULT_PRESET = "day-to-night"
 SCHEMA_LINE = "# yaml-language-server: $schema=schema.json\n"
+WEIGHTS_ADVICE = "put the weights there, or render them as endpoints of your own"
+MASK_ADVICE = "put the mask there, or name it by an option"
 
 Side = Annotated[int, Field(ge=16, le=16384)]
 
@@ -165,6 +168,7 @@ class Preset(Section):
     network: NetworkSettings
     effect: Effect = Field(default_factory=Effect)  # pyright: ignore[reportArgumentType]
     timeline: TimelineSettings = Field(default_factory=TimelineSettings)  # pyright: ignore[reportArgumentType]
+    mask: MaskSettings = Field(default_factory=MaskSettings)  # pyright: ignore[reportArgumentType]
     layout: Layout = Field(default_factory=Layout)  # pyright: ignore[reportArgumentType]
     encoding: Encoding = Field(default_factory=Encoding)  # pyright: ignore[reportArgumentType]
     animation: Animation = Field(default_factory=Animation)  # pyright: ignore[reportArgumentType]
@@ -185,15 +189,16 @@ class Preset(Section):
         path = find_preset(name_or_path)
         preset = cls.checked(read_yaml(path), str(path))
         for number, endpoint in enumerate(preset.network.endpoints):
-            _check_below(endpoint.weights, f"{path}: network.endpoints[{number}].weights")
+            _check_below(endpoint.weights, f"{path}: network.endpoints[{number}].weights", WEIGHTS_ADVICE)
         return preset.override(
             {
+                "mask": _masks_beside(preset.mask, path),
                 "network": {
                     "endpoints": [
                         endpoint.model_dump() | {"weights": (path.parent / endpoint.weights).resolve()}
                         for endpoint in preset.network.endpoints
                     ]
-                }
+                },
             },
             str(path),
         )
@@ -216,13 +221,24 @@ class Preset(Section):
         return self.checked(data, where)
 
 
-def _check_below(weights: Path, where: str) -> None:
+def _check_below(file: Path, where: str, advice: str) -> None:
     """A preset from elsewhere must not point at other people's files, or at a server that learns who reads it."""
-    if weights.is_absolute() or weights.anchor or ".." in weights.parts:
+    if file.is_absolute() or file.anchor or ".." in file.parts:
         raise PresetError(
-            f"{where}: expected a file in the preset's folder or below, got {str(weights)[:MAX_SHOWN]!r}; "
-            "put the weights there, or render them as endpoints of your own"
+            f"{where}: expected a file in the preset's folder or below, got {str(file)[:MAX_SHOWN]!r}; {advice}"
         )
+
+
+def _masks_beside(mask: MaskSettings, preset: Path) -> dict[str, Any]:
+    """The fields of a section with files, which lie beside the preset or below, as absolute paths."""
+    files = list[str]()
+    for number, (name, file) in enumerate(map(split_mask, mask.files)):
+        _check_below(Path(file), f"{preset}: mask.files[{number}]", MASK_ADVICE)
+        files.append(f"{name}={(preset.parent / file).resolve()}" if name else str((preset.parent / file).resolve()))
+    if mask.depth is None:
+        return {"files": tuple(files)}
+    _check_below(Path(mask.depth), f"{preset}: mask.depth", MASK_ADVICE)
+    return {"files": tuple(files), "depth": str((preset.parent / mask.depth).resolve())}
 
 
 def preset_folder() -> Path:
@@ -284,6 +300,7 @@ _SECTIONS: dict[str, type[BaseModel]] = {
     "network": NetworkSettings,
     "effect": Effect,
     "timeline": TimelineSettings,
+    "mask": MaskSettings,
     "layout": Layout,
     "encoding": Encoding,
     "animation": Animation,

@@ -16,6 +16,13 @@ from dnirender.jobs.workspace import Fingerprint
 from dnirender.version import __version__
 
 LIBRARIES = ("torch", "openvino", "opencv-python", "numpy")  # frames depend on their rounding
+EXCLUDED = {
+    "name": True,
+    "about": True,
+    "network": {"endpoints": True},
+    "mask": {"files": True, "depth": True},
+}
+"""Files, by their content below, and what is only for people."""
 
 
 def job_fingerprint(plan: Plan) -> Fingerprint:
@@ -23,9 +30,9 @@ def job_fingerprint(plan: Plan) -> Fingerprint:
     job, preset = plan.job, plan.job.preset
     # Streams that are copied when segments are joined do not affect the segments.
     copied = {"audio": True, "subtitles": True}
-    sections = preset.model_dump(
-        mode="json", exclude={"name": True, "about": True, "network": {"endpoints": True}, "encoding": copied}
-    )
+    sections = preset.model_dump(mode="json", exclude=EXCLUDED | {"encoding": copied})
+    if plan.masking is None:
+        sections.pop("mask")
     weights = {endpoint.name: _content_hash(endpoint.weights) for endpoint in preset.network.endpoints}
     libraries = [f"{name}-{'.'.join(map(str, number))}" for name, number in av.library_versions.items()]
     libraries += [f"{name}-{_version(name)}" for name in LIBRARIES]
@@ -36,6 +43,8 @@ def job_fingerprint(plan: Plan) -> Fingerprint:
     }
     if job.own_timeline:
         sections["timeline"] = f"{job.own_timeline.keyframes} {job.own_timeline} {preset.timeline.tracks}"
+    if plan.masking is not None:
+        options["masks"] = plan.masking.identity
     if own := _architectures():
         options["architectures"] = own
     times = short_sha256(repr(plan.source.metadata.pts).encode())

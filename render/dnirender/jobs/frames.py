@@ -5,17 +5,27 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Sized
 from fractions import Fraction
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from dnirender.engine.frame_work import Cutter, FrameWork, render_works
+from dnirender.engine.levels import choose_levels
 from dnirender.errors import TimelineError, UsageError
-from dnirender.frames import Alpha, Batch, Frame, Image
+from dnirender.frames import Alpha, Frame, Image
+from dnirender.jobs.alpha_maps import AlphaMaps
 from dnirender.jobs.job import Job, Keyframes, make_job
-from dnirender.jobs.prepare import load_engine
+from dnirender.jobs.mixtures import outside_alpha
+from dnirender.jobs.plan import one_hot
+from dnirender.jobs.prepare import LEVELS_SIDE, load_engine
+from dnirender.masks.masking import Masking, open_masking
 from dnirender.media.luma import with_chroma
+from dnirender.media.resize import middle
 from dnirender.preset import DEFAULT_PRESET, Preset
 from dnirender.timeline.tracks import join_alphas, resolve_all
+
+if TYPE_CHECKING:
+    from dnirender.engine.engine import Engine
 
 FIRST_FRAMES = 64  # resolved at once where the number of frames is not known; doubled when they are used up
 
@@ -33,7 +43,8 @@ def render_frames(
     `frames` are images [h, w, 3], RGB, uint8 or uint16, of one size; each comes back in its own dtype, `scale` times as
     large. `keyframes` is a text, a list of tuples or a Timeline; times in it count at `fps`. Positions that depend on
     the last frame (`end`, `50%`, `-1`) need frames that have a `len`. `options` are those of the engine: device, dtype,
-    backend, threads, tile. UsageError: an option, a key, or a frame of another form, with its number.
+    backend, threads, tile; and those of masks, which are arrays (see `make_job`). UsageError: an option, a key, or a
+    frame of another form, with its number.
     """
     job = make_job("frames", "frames.mkv", preset, keyframes=keyframes, **options)
     count = len(frames) if isinstance(frames, Sized) else None
@@ -46,11 +57,32 @@ def render_frames(
         raise UsageError("repair=True: is measured on a file, and frames have none; render files, or leave it out")
     engine = load_engine(job)
     effect = job.preset.effect
+    masking = open_masking(job.preset.mask, job.mask_arrays, job.preset.endpoints, outside_alpha(job), None)
     alphas = _alphas(job, Fraction(fps), count)
-    pairs = enumerate(zip(frames, alphas, strict=False))  # alphas never end where the number of frames is not known
-    batches = (Batch((Frame(n, n, _checked(n, image)),), alpha) for n, (image, alpha) in pairs)
-    rendered = (pair for batch, images in engine(batches) for pair in zip(batch.frames, images, strict=True))
+    pairs = zip(frames, alphas, strict=False)  # alphas never end where the number of frames is not known
+    works = render_works(engine, _works(job, engine, masking, pairs), 1)
+    rendered = ((work.frame, image) for work in works for image in work.renders.values())
     return (with_chroma(image, frame.image) if effect.keep_colors else image for frame, image in rendered)
+
+
+def _works(
+    job: Job, engine: Engine, masking: Masking | None, pairs: Iterable[tuple[Image, Alpha]]
+) -> Iterator[FrameWork]:
+    """What is to be rendered of each frame; levels at soft edges are measured on the first one."""
+    cutter, levels = Cutter(engine) if masking else None, job.preset.mask.levels
+    for number, (image, alpha) in enumerate(pairs):
+        work = FrameWork(Frame(number, number, _checked(number, image)))
+        if masking is None or cutter is None:
+            work.add_whole(alpha)
+        else:
+            planes = next(masking.read([number]))
+            if levels is None:
+                count = len(job.preset.endpoints)
+                ways = [(masking.outside[:count], one_hot(endpoint, count)) for endpoint in range(count)]
+                levels = choose_levels(engine, [middle(image, LEVELS_SIDE)], ways)
+            maps = AlphaMaps(masking, alpha, work.frame, planes, cutter.scale)
+            work.add_map("render", maps.mixed(levels), cutter)
+        yield work
 
 
 def _alphas(job: Job, fps: Fraction, count: int | None) -> Iterator[Alpha]:

@@ -26,8 +26,10 @@ from dnirender.jobs.clip_keyframes import resolve_clip_keyframes
 from dnirender.jobs.constant_rate import constant_timing
 from dnirender.jobs.frame_selection import Selection, boomerang_order, rendered_range, select_frames, timing_and_range
 from dnirender.jobs.job import Job
+from dnirender.jobs.mixtures import outside_alpha
 from dnirender.jobs.workspace import was_delivered
 from dnirender.layout.panels import check_panels
+from dnirender.masks.masking import Masking, open_masking
 from dnirender.media.containers import CONTAINERS
 from dnirender.media.images import is_still
 from dnirender.media.pixel_formats import depth_of_name
@@ -47,6 +49,7 @@ class Plan:
     size: (width, height) in pixels of the frames that the network receives
     streams: what is done with the other streams of the input
     keyframes_from: what of the input the keyframes were made from
+    masking: where in the picture alpha is what, None for the same everywhere
     """
 
     job: Job
@@ -57,6 +60,12 @@ class Plan:
     streams: tuple[StreamPlan, ...]
     warnings: tuple[str, ...]
     keyframes_from: tuple[str, ...] = ()
+    masking: Masking | None = None
+
+    @property
+    def is_mapped(self) -> bool:
+        """Whether alpha differs over the picture."""
+        return self.masking is not None
 
     @property
     def num_frames(self) -> int:
@@ -131,15 +140,18 @@ class Plan:
 
     @property
     def forwards(self) -> int:
-        """The number of forward passes of the network, over all frames and panels."""
+        """The number of forward passes of the network, over all frames and panels; at least, where alpha differs over
+        the picture."""
         alphas = self.selection.alphas
-        return sum(len(self.needs(alphas[number])) for number in self.without_repeats(range(len(alphas))))
+        count = sum(len(self.needs(alphas[number])) for number in self.without_repeats(range(len(alphas))))
+        return count * (2 if self.is_mapped else 1)
 
-    def needs(self, alpha: Alpha) -> tuple[Alpha, ...]:
-        """The alphas under which a frame must be rendered so that every panel can be shown."""
+    def needs(self, alpha: Alpha, panels: Sequence[str] | None = None) -> tuple[Alpha, ...]:
+        """The alphas under which a frame must be rendered so that every panel, or these, can be shown, if alpha is the
+        same everywhere."""
         endpoints = self.job.preset.endpoints
         wanted: list[Alpha] = []
-        for panel in self.job.preset.layout.panels:
+        for panel in self.job.preset.layout.panels if panels is None else panels:
             if panel == "render":
                 wanted.append(alpha)
             elif panel == "crossfade":
@@ -196,6 +208,7 @@ def make_plan(job: Job) -> Plan:
     streams = _streams(job, metadata)
     warnings = list(metadata.warnings)
     warnings += [str(stream) for stream in streams if stream.action != "copy" and stream.reason not in EXPECTED]
+    masking = _open_masking(job, metadata)
     job, keyframes_from = resolve_clip_keyframes(job, source, *rendered_range(job, metadata.seconds))
     selection = select_frames(job, metadata)
     first, strength = job.preset.network.endpoints[0], job.preset.effect.strength
@@ -208,6 +221,7 @@ def make_plan(job: Job) -> Plan:
     if keyframes_from:
         del labeled[0]  # a beat may fall back after the last frame
     warnings += [in_track(pattern, track.unreached) for pattern, track in labeled if track.unreached]
+    warnings += masking.warnings if masking else []
     plan = Plan(
         job=job,
         source=source,
@@ -217,6 +231,7 @@ def make_plan(job: Job) -> Plan:
         streams=streams,
         warnings=tuple(warnings),
         keyframes_from=keyframes_from,
+        masking=masking,
     )
     if job.animated:
         check_rate(job.output, plan.times)
@@ -277,6 +292,11 @@ def _open(job: Job) -> Source:
             f"keyframes: the last key is at frame {count - 1}; a still is held for {MAX_STILL_FRAMES} frames at most"
         )
     return open_source(job.input, still_frames=count, still_rate=rate, ignore_errors=options.ignore_errors)
+
+
+def _open_masking(job: Job, metadata: VideoMetadata) -> Masking | None:
+    preset = job.preset
+    return open_masking(preset.mask, job.mask_arrays, preset.endpoints, outside_alpha(job), metadata)
 
 
 def _hdr(job: Job) -> str:
