@@ -24,7 +24,7 @@ MODULES["__init__"] = PACKAGE / "__init__.py"
 # modules before it in its own. `base` is what lies in the package's own folder.
 ORDER = """
 base: version errors options concurrency cache files frames progress
-timeline: easing expression keyframes mixture parser audio cuts timeline tracks
+timeline: easing expression keyframes mixture parser audio cuts interpolation timeline tracks wipe
 preset: yaml_file timeline_settings mask_settings preset
 sound: spectrum beats loudness
 media: truncation colorspace channels timecode containers resize luma pixel_formats images
@@ -33,7 +33,7 @@ networks: pixel_shuffle signatures wrappers onnx_weights checkpoint architecture
     architectures.transformer_net architectures.fast_style_transfer architectures.fast_neural_style
     architectures.conditional_style architectures.resnet_generator architectures.unet_generator architectures.dncnn network registry detected weights repair loading reestimation modules
 layout: drawing charts contact_sheet alpha_track panels
-masks: alpha_map regions edges files masking
+masks: alpha_map regions edges files fronts masking
 encoding: provenance image_record segment_file transcode stream_plan stream_copy sink encoders size_estimate image_sequence animation video boomerang
     output
 engine: arrays calibration device measurements torch_model executor memory_usage receptive_field tiling memory memory_retry

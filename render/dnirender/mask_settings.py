@@ -10,6 +10,7 @@ from pydantic import Field, field_validator, model_validator
 from dnirender.errors import UsageError
 from dnirender.options import Flag
 from dnirender.timeline.easing import parse_number
+from dnirender.timeline.wipe import Wipe, parse_wipe
 from dnirender.timeline_settings import Section
 
 MAX_MASKS = 16
@@ -120,3 +121,31 @@ class MaskSettings(Section):
     def is_used(self) -> bool:
         """Whether there is a mask."""
         return bool(self.files or self.luma is not None or self.depth is not None)
+
+
+class WipeSettings(Section):
+    """A front over the picture between two keys."""
+
+    front: Annotated[str | None, Flag(GROUP, option="wipe", metavar="NAME[:OPTIONS]")] = Field(
+        None,
+        description="Let a front move over the picture between two keys: right, left, up, down, angle:30, radial, "
+        "clock, iris, blinds, noise, luma, image:FILE, or an expression in x, y, progress, ratio and seed; with "
+        "softness=0.2, reverse=1 behind a colon.",
+    )
+
+    @model_validator(mode="before")
+    @classmethod
+    def _as_section(cls, data: Any) -> Any:
+        """The front in place of a section."""
+        return {"front": data} if isinstance(data, str) else data
+
+    @field_validator("front")
+    @classmethod
+    def _parses(cls, front: str | None) -> str | None:
+        if front is not None:
+            parse_wipe(front)
+        return front
+
+    @property
+    def parsed(self) -> Wipe | None:
+        return parse_wipe(self.front) if self.front is not None else None

@@ -17,7 +17,7 @@ from typing import Annotated, Any, Literal, cast
 from pydantic import BaseModel, Field, ValidationError, field_validator, model_validator
 
 from dnirender.errors import PresetError, with_notes
-from dnirender.mask_settings import MaskSettings, split_mask
+from dnirender.mask_settings import MaskSettings, WipeSettings, split_mask
 from dnirender.options import MAX_SHOWN, Flag, causes, first_error, offered, parse_pairs
 from dnirender.timeline.easing import parse_number
 from dnirender.timeline.expression import VARIABLES
@@ -169,6 +169,7 @@ class Preset(Section):
     effect: Effect = Field(default_factory=Effect)  # pyright: ignore[reportArgumentType]
     timeline: TimelineSettings = Field(default_factory=TimelineSettings)  # pyright: ignore[reportArgumentType]
     mask: MaskSettings = Field(default_factory=MaskSettings)  # pyright: ignore[reportArgumentType]
+    wipe: WipeSettings = Field(default_factory=WipeSettings)  # pyright: ignore[reportArgumentType]
     layout: Layout = Field(default_factory=Layout)  # pyright: ignore[reportArgumentType]
     encoding: Encoding = Field(default_factory=Encoding)  # pyright: ignore[reportArgumentType]
     animation: Animation = Field(default_factory=Animation)  # pyright: ignore[reportArgumentType]
@@ -193,6 +194,7 @@ class Preset(Section):
         return preset.override(
             {
                 "mask": _masks_beside(preset.mask, path),
+                "wipe": _wipe_beside(preset.wipe, path),
                 "network": {
                     "endpoints": [
                         endpoint.model_dump() | {"weights": (path.parent / endpoint.weights).resolve()}
@@ -239,6 +241,15 @@ def _masks_beside(mask: MaskSettings, preset: Path) -> dict[str, Any]:
         return {"files": tuple(files)}
     _check_below(Path(mask.depth), f"{preset}: mask.depth", MASK_ADVICE)
     return {"files": tuple(files), "depth": str((preset.parent / mask.depth).resolve())}
+
+
+def _wipe_beside(wipe: WipeSettings, preset: Path) -> dict[str, Any]:
+    """The fields of a section with its picture, which lies beside the preset or below, as an absolute path."""
+    parsed = wipe.parsed
+    if parsed is None or wipe.front is None or not parsed.file:
+        return {}
+    _check_below(Path(parsed.file), f"{preset}: wipe.front", MASK_ADVICE)
+    return {"front": wipe.front.replace(parsed.file, str((preset.parent / parsed.file).resolve()), 1)}
 
 
 def preset_folder() -> Path:
@@ -301,6 +312,7 @@ _SECTIONS: dict[str, type[BaseModel]] = {
     "effect": Effect,
     "timeline": TimelineSettings,
     "mask": MaskSettings,
+    "wipe": WipeSettings,
     "layout": Layout,
     "encoding": Encoding,
     "animation": Animation,

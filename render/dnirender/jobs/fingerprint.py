@@ -31,8 +31,9 @@ def job_fingerprint(plan: Plan) -> Fingerprint:
     # Streams that are copied when segments are joined do not affect the segments.
     copied = {"audio": True, "subtitles": True}
     sections = preset.model_dump(mode="json", exclude=EXCLUDED | {"encoding": copied})
-    if plan.masking is None:
-        sections.pop("mask")
+    for name, used in (("mask", plan.is_mapped), ("wipe", plan.front)):
+        if not used:
+            sections.pop(name)
     weights = {endpoint.name: _content_hash(endpoint.weights) for endpoint in preset.network.endpoints}
     libraries = [f"{name}-{'.'.join(map(str, number))}" for name, number in av.library_versions.items()]
     libraries += [f"{name}-{_version(name)}" for name in LIBRARIES]
@@ -45,6 +46,8 @@ def job_fingerprint(plan: Plan) -> Fingerprint:
         sections["timeline"] = f"{job.own_timeline.keyframes} {job.own_timeline} {preset.timeline.tracks}"
     if plan.masking is not None:
         options["masks"] = plan.masking.identity
+    if plan.front is not None and plan.front.identity:
+        options["wipe picture"] = plan.front.identity
     if own := _architectures():
         options["architectures"] = own
     times = short_sha256(repr(plan.source.metadata.pts).encode())

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Iterable, Iterator, Sized
 from fractions import Fraction
 from pathlib import Path
@@ -15,13 +16,15 @@ from dnirender.errors import TimelineError, UsageError
 from dnirender.frames import Alpha, Frame, Image
 from dnirender.jobs.alpha_maps import AlphaMaps
 from dnirender.jobs.job import Job, Keyframes, make_job
-from dnirender.jobs.mixtures import outside_alpha
+from dnirender.jobs.mixtures import open_front, outside_alpha, ways_of
 from dnirender.jobs.plan import one_hot
 from dnirender.jobs.prepare import LEVELS_SIDE, load_engine
+from dnirender.masks.fronts import Front
 from dnirender.masks.masking import Masking, open_masking
 from dnirender.media.luma import with_chroma
 from dnirender.media.resize import middle
 from dnirender.preset import DEFAULT_PRESET, Preset
+from dnirender.timeline.interpolation import Way
 from dnirender.timeline.tracks import join_alphas, resolve_all
 
 if TYPE_CHECKING:
@@ -58,45 +61,57 @@ def render_frames(
     engine = load_engine(job)
     effect = job.preset.effect
     masking = open_masking(job.preset.mask, job.mask_arrays, job.preset.endpoints, outside_alpha(job), None)
-    alphas = _alphas(job, Fraction(fps), count)
+    front, alphas = open_front(job), _alphas(job, Fraction(fps), count)
     pairs = zip(frames, alphas, strict=False)  # alphas never end where the number of frames is not known
-    works = render_works(engine, _works(job, engine, masking, pairs), 1)
+    works = render_works(engine, _works(job, engine, masking, front, pairs), 1)
     rendered = ((work.frame, image) for work in works for image in work.renders.values())
     return (with_chroma(image, frame.image) if effect.keep_colors else image for frame, image in rendered)
 
 
 def _works(
-    job: Job, engine: Engine, masking: Masking | None, pairs: Iterable[tuple[Image, Alpha]]
+    job: Job,
+    engine: Engine,
+    masking: Masking | None,
+    front: Front | None,
+    pairs: Iterable[tuple[Image, tuple[Alpha, Way | None]]],
 ) -> Iterator[FrameWork]:
     """What is to be rendered of each frame; levels at soft edges are measured on the first one."""
-    cutter, levels = Cutter(engine) if masking else None, job.preset.mask.levels
-    for number, (image, alpha) in enumerate(pairs):
+    cutter, levels = Cutter(engine) if masking or front else None, job.preset.mask.levels
+    for number, (image, (alpha, way)) in enumerate(pairs):
         work = FrameWork(Frame(number, number, _checked(number, image)))
-        if masking is None or cutter is None:
+        if cutter is None:
             work.add_whole(alpha)
         else:
-            planes = next(masking.read([number]))
-            if levels is None:
-                count = len(job.preset.endpoints)
-                ways = [(masking.outside[:count], one_hot(endpoint, count)) for endpoint in range(count)]
-                levels = choose_levels(engine, [middle(image, LEVELS_SIDE)], ways)
-            maps = AlphaMaps(masking, alpha, work.frame, planes, cutter.scale)
+            levels = levels or choose_levels(engine, [middle(image, LEVELS_SIDE)], _longest_ways(job))
+            planes = next(masking.read([number])) if masking else ()
+            maps = AlphaMaps(masking, front, alpha, way, work.frame, planes, cutter.scale)
             work.add_map("render", maps.mixed(levels), cutter)
         yield work
 
 
-def _alphas(job: Job, fps: Fraction, count: int | None) -> Iterator[Alpha]:
+def _longest_ways(job: Job) -> list[tuple[Alpha, Alpha]]:
+    """From the mixture outside to every endpoint, and from each endpoint to the next."""
+    count = len(job.preset.endpoints)
+    alone = [one_hot(index, count) for index in range(count)]
+    outside = outside_alpha(job)[:count]
+    return [*((outside, alpha) for alpha in alone if alpha != outside), *itertools.pairwise(alone)]
+
+
+def _alphas(job: Job, fps: Fraction, count: int | None) -> Iterator[tuple[Alpha, Way | None]]:
+    """The alpha of every frame, and with a wipe the way that it is on."""
     timelines, endpoints, strength = job.timelines, job.preset.endpoints, job.preset.effect.strength
     done, size = 0, count or FIRST_FRAMES
     while True:
+        seconds = [number / fps for number in range(size)]
         try:
-            tracks = resolve_all(timelines, endpoints, [number / fps for number in range(size)], strength)
+            tracks = resolve_all(timelines, endpoints, seconds, strength)
         except TimelineError:  # it may be that of a frame that never comes: frames before it are resolved alone
             if count is not None or size == done + 1:
                 raise
             size = done + (size - done) // 2
             continue
-        yield from join_alphas(tracks)[done:]
+        ways = ways_of(job, seconds) if job.preset.wipe.front is not None else (None,) * size
+        yield from list(zip(join_alphas(tracks), ways, strict=True))[done:]
         if count is not None:
             return
         done, size = size, 2 * size

@@ -1,13 +1,18 @@
-"""Mixtures that options name as text."""
+"""Mixtures and wipes that options name as text."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from dataclasses import replace
 from fractions import Fraction
 
 from dnirender.errors import UsageError
 from dnirender.frames import Alpha
 from dnirender.jobs.job import Job
+from dnirender.mask_settings import split_mask
+from dnirender.masks.fronts import Front
 from dnirender.preset import Preset
+from dnirender.timeline.interpolation import Way
 from dnirender.timeline.keyframes import weaken
 from dnirender.timeline.timeline import Timeline
 
@@ -27,3 +32,26 @@ def outside_alpha(job: Job) -> Alpha:
     first = tuple(float(number == 0) for number in range(len(preset.endpoints)))
     alpha = first if text is None else weaken(parse_mixture("outside", text, preset), preset.effect.strength)
     return alpha * (1 + len(preset.timeline.tracks))
+
+
+def open_front(job: Job) -> Front | None:
+    """The wipe of a job; None without one. MediaError: its picture. UsageError: masks that it excludes."""
+    wipe = job.preset.wipe.parsed
+    names = [*job.mask_arrays, *(split_mask(text)[0] for text in job.preset.mask.files)]
+    if wipe is not None and (any(names) or len(names) > 1):
+        raise UsageError("wipe: expected at most one mask, without a name, as it is the timeline that moves")
+    return Front(wipe) if wipe is not None else None
+
+
+def ways_of(job: Job, seconds: Sequence[Fraction]) -> tuple[Way | None, ...]:
+    """The way between two keys of the main timeline that each frame is on, as strong as the job has it."""
+    strength, weak = job.preset.effect.strength, dict[tuple[Alpha, ...], tuple[Alpha, ...]]()
+
+    def weakened(way: Way | None) -> Way | None:
+        if way is None or strength == 1:
+            return way
+        if way.alphas not in weak:
+            weak[way.alphas] = tuple(weaken(alpha, strength) for alpha in way.alphas)
+        return replace(way, alphas=weak[way.alphas])
+
+    return tuple(map(weakened, job.timeline.ways(job.preset.endpoints, seconds)))

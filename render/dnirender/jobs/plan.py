@@ -26,13 +26,15 @@ from dnirender.jobs.clip_keyframes import resolve_clip_keyframes
 from dnirender.jobs.constant_rate import constant_timing
 from dnirender.jobs.frame_selection import Selection, boomerang_order, rendered_range, select_frames, timing_and_range
 from dnirender.jobs.job import Job
-from dnirender.jobs.mixtures import outside_alpha
+from dnirender.jobs.mixtures import open_front, outside_alpha, ways_of
 from dnirender.jobs.workspace import was_delivered
 from dnirender.layout.panels import check_panels
+from dnirender.masks.fronts import Front
 from dnirender.masks.masking import Masking, open_masking
 from dnirender.media.containers import CONTAINERS
 from dnirender.media.images import is_still
 from dnirender.media.pixel_formats import depth_of_name
+from dnirender.timeline.interpolation import Way
 from dnirender.timeline.tracks import in_track
 
 STILL_RATE = Fraction(24)
@@ -49,7 +51,9 @@ class Plan:
     size: (width, height) in pixels of the frames that the network receives
     streams: what is done with the other streams of the input
     keyframes_from: what of the input the keyframes were made from
-    masking: where in the picture alpha is what, None for the same everywhere
+    masking: where in the picture the timeline rules, None for everywhere
+    front: how the way between two keys moves over the picture, None for the same everywhere
+    ways: with a front, the way that each frame of the rendered range is on
     """
 
     job: Job
@@ -61,11 +65,13 @@ class Plan:
     warnings: tuple[str, ...]
     keyframes_from: tuple[str, ...] = ()
     masking: Masking | None = None
+    front: Front | None = None
+    ways: tuple[Way | None, ...] = ()
 
     @property
     def is_mapped(self) -> bool:
         """Whether alpha differs over the picture."""
-        return self.masking is not None
+        return self.masking is not None or self.front is not None
 
     @property
     def num_frames(self) -> int:
@@ -208,7 +214,7 @@ def make_plan(job: Job) -> Plan:
     streams = _streams(job, metadata)
     warnings = list(metadata.warnings)
     warnings += [str(stream) for stream in streams if stream.action != "copy" and stream.reason not in EXPECTED]
-    masking = _open_masking(job, metadata)
+    masking, front = _open_masking(job, metadata), open_front(job)
     job, keyframes_from = resolve_clip_keyframes(job, source, *rendered_range(job, metadata.seconds))
     selection = select_frames(job, metadata)
     first, strength = job.preset.network.endpoints[0], job.preset.effect.strength
@@ -232,6 +238,8 @@ def make_plan(job: Job) -> Plan:
         warnings=tuple(warnings),
         keyframes_from=keyframes_from,
         masking=masking,
+        front=front,
+        ways=ways_of(job, metadata.seconds[selection.indices[0] :][: len(selection.track.alphas)]) if front else (),
     )
     if job.animated:
         check_rate(job.output, plan.times)

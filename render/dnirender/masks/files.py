@@ -11,12 +11,13 @@ from typing import Protocol
 
 import numpy as np
 
+from dnirender.decoding.image_header import check_image
 from dnirender.decoding.metadata import VideoMetadata
 from dnirender.decoding.open import open_source
 from dnirender.decoding.source import Source
 from dnirender.errors import MediaError, UsageError
 from dnirender.files import sample_hash, short_sha256
-from dnirender.frames import Frame
+from dnirender.frames import Frame, Image, Opacity
 from dnirender.masks.alpha_map import Plane
 from dnirender.masks.edges import gray, unit
 from dnirender.media.images import read_image
@@ -115,7 +116,7 @@ class SequenceMask:
             yield mask
 
     def _read(self, path: Path) -> Plane:
-        image, opacity = read_image(path)
+        image, opacity = read_picture(path)
         _check_shape(self._option, path.name, image.shape[1], image.shape[0], self._clip)
         uses_alpha = _use_alpha(self._option, path, self._channel, opacity is not None)
         return unit(opacity) if uses_alpha and opacity is not None else gray(image)
@@ -157,6 +158,19 @@ class ArrayMask:
         if index >= len(self._array):
             raise UsageError(f"{self._option}: expected a mask for frame {index}, got {len(self._array)} masks")
         return self._array[index]
+
+
+def read_picture(path: Path) -> tuple[Image, Opacity | None]:
+    """RGB and opacity of a picture. MediaError: it is missing, cut off, or none."""
+    try:
+        truncation = check_image(path)
+    except OSError as error:
+        if isinstance(error, MediaError):
+            raise
+        raise MediaError(f"{path}: cannot be read ({error.strerror})") from error
+    if truncation:
+        raise MediaError(f"{path}: is cut off: {truncation}")
+    return read_image(path)
 
 
 def open_mask(option: str, file: str, channel: str, clip: VideoMetadata) -> MaskSource:
