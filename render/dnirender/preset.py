@@ -11,23 +11,24 @@ import os
 import warnings
 from collections.abc import Mapping
 from functools import cached_property
+from itertools import pairwise
 from pathlib import Path
-from typing import Annotated, Any, Literal, cast
+from typing import Annotated, Any, Literal, Self, cast
 
 from pydantic import BaseModel, Field, ValidationError, field_validator, model_validator
 
 from dnirender.errors import PresetError, with_notes
-from dnirender.mask_settings import MaskSettings, WipeSettings, split_mask
-from dnirender.options import MAX_SHOWN, Flag, causes, first_error, offered, parse_pairs
+from dnirender.mask_settings import MaskSettings, WipeSettings
+from dnirender.options import Flag, causes, first_error, offered, parse_pairs
+from dnirender.preset_files import WEIGHTS_ADVICE, check_below, masks_beside, wipe_beside
 from dnirender.timeline.easing import parse_number
 from dnirender.timeline.expression import VARIABLES
+from dnirender.timeline.keyframes import Endpoints
 from dnirender.timeline_settings import Section, TimelineSettings
 from dnirender.yaml_file import read_yaml
 
 DEFAULT_PRESET = "day-to-night"
 SCHEMA_LINE = "# yaml-language-server: $schema=schema.json\n"
-WEIGHTS_ADVICE = "put the weights there, or render them as endpoints of your own"
-MASK_ADVICE = "put the mask there, or name it by an option"
 
 Side = Annotated[int, Field(ge=16, le=16384)]
 
@@ -39,6 +40,15 @@ class Endpoint(Section):
     weights: Path = Field(description="A checkpoint (.safetensors, .pth, .pt), relative to the preset's folder.")
     identity: bool = Field(
         default=False, description="Whether it renders the picture itself, so that `strength` fades to it."
+    )
+
+    level: Annotated[float, Field(ge=-16, le=16)] | None = Field(
+        default=None,
+        description="Of a family other than dni: the level of the file at which it is this endpoint.  [default: 0 for "
+        "the first, 1 for the others]",
+    )
+    position: Annotated[float, Field(ge=0, le=1)] | None = Field(
+        default=None, description="Where a number finds it on the path from 0 to 1.  [default: evenly spaced]"
     )
 
     @field_validator("weights")
@@ -65,7 +75,9 @@ class Endpoint(Section):
 class NetworkSettings(Section):
     """The endpoints that are mixed."""
 
-    family: Literal["dni"] = Field("dni", description="How alpha becomes weights: dni mixes all of them linearly.")
+    family: Literal["dni", "adafm", "ftn", "dynamic", "cfs"] = Field(
+        "dni", description="What the files are: networks fine-tuned from one another (dni), or tunable ones."
+    )
     endpoints: tuple[Endpoint, ...] = Field(
         min_length=2, max_length=64, description="In order of the path from 0 to 1."
     )
@@ -87,7 +99,40 @@ class NetworkSettings(Section):
         twice = next((name for name in names if names.count(name) > 1), None)
         if twice is not None:
             raise ValueError(f"two endpoints are called {twice!r}; names must differ")
+        _check_positions(endpoints)
         return endpoints
+
+    @model_validator(mode="after")
+    def _levels_of_families(self) -> Self:
+        leveled = [endpoint.name for endpoint in self.endpoints if endpoint.level is not None]
+        if self.family == "dni" and leveled:
+            raise ValueError(f"{leveled[0]} has a level; expected none of family dni, whose files have none")
+        return self
+
+    @property
+    def files(self) -> dict[str, Path]:
+        """The weights files by endpoint."""
+        return {endpoint.name: endpoint.weights for endpoint in self.endpoints}
+
+    @property
+    def levels(self) -> dict[str, float]:
+        """The levels of the endpoints' files, for families that have any."""
+        defaults = [0.0, *[1.0] * (len(self.endpoints) - 1)]
+        return {
+            endpoint.name: default if endpoint.level is None else endpoint.level
+            for endpoint, default in zip(self.endpoints, defaults, strict=True)
+        }
+
+
+def _check_positions(endpoints: tuple[Endpoint, ...]) -> None:
+    positions = [endpoint.position for endpoint in endpoints if endpoint.position is not None]
+    if not positions:
+        return
+    if len(positions) < len(endpoints):
+        bare = next(endpoint.name for endpoint in endpoints if endpoint.position is None)
+        raise ValueError(f"{bare} has no position; give one to all endpoints, or to none")
+    if (positions[0], positions[-1]) != (0, 1) or any(one >= two for one, two in pairwise(positions)):
+        raise ValueError(f"positions must increase from 0 to 1, got {', '.join(f'{at:g}' for at in positions)}")
 
 
 class Effect(Section):
@@ -180,9 +225,10 @@ class Preset(Section):
         return read_renamed(data, {"gif": "animation"})
 
     @cached_property
-    def endpoints(self) -> tuple[str, ...]:
-        """The endpoints' names in the order of the path."""
-        return tuple(endpoint.name for endpoint in self.network.endpoints)
+    def endpoints(self) -> Endpoints:
+        """The endpoints' names in the order of the path, and where they lie on it."""
+        positions = [endpoint.position for endpoint in self.network.endpoints if endpoint.position is not None]
+        return Endpoints((endpoint.name for endpoint in self.network.endpoints), positions or None)
 
     @classmethod
     def load(cls, name_or_path: str | Path) -> Preset:
@@ -190,11 +236,11 @@ class Preset(Section):
         path = find_preset(name_or_path)
         preset = cls.checked(read_yaml(path), str(path))
         for number, endpoint in enumerate(preset.network.endpoints):
-            _check_below(endpoint.weights, f"{path}: network.endpoints[{number}].weights", WEIGHTS_ADVICE)
+            check_below(endpoint.weights, f"{path}: network.endpoints[{number}].weights", WEIGHTS_ADVICE)
         return preset.override(
             {
-                "mask": _masks_beside(preset.mask, path),
-                "wipe": _wipe_beside(preset.wipe, path),
+                "mask": masks_beside(preset.mask, path),
+                "wipe": wipe_beside(preset.wipe, path),
                 "network": {
                     "endpoints": [
                         endpoint.model_dump() | {"weights": (path.parent / endpoint.weights).resolve()}
@@ -221,35 +267,6 @@ class Preset(Section):
             mixes = isinstance(old, dict) and isinstance(cast(object, fields), Mapping)
             data[section] = cast("dict[str, Any]", old) | dict(fields) if mixes else fields
         return self.checked(data, where)
-
-
-def _check_below(file: Path, where: str, advice: str) -> None:
-    """A preset from elsewhere must not point at other people's files, or at a server that learns who reads it."""
-    if file.is_absolute() or file.anchor or ".." in file.parts:
-        raise PresetError(
-            f"{where}: expected a file in the preset's folder or below, got {str(file)[:MAX_SHOWN]!r}; {advice}"
-        )
-
-
-def _masks_beside(mask: MaskSettings, preset: Path) -> dict[str, Any]:
-    """The fields of a section with files, which lie beside the preset or below, as absolute paths."""
-    files = list[str]()
-    for number, (name, file) in enumerate(map(split_mask, mask.files)):
-        _check_below(Path(file), f"{preset}: mask.files[{number}]", MASK_ADVICE)
-        files.append(f"{name}={(preset.parent / file).resolve()}" if name else str((preset.parent / file).resolve()))
-    if mask.depth is None:
-        return {"files": tuple(files)}
-    _check_below(Path(mask.depth), f"{preset}: mask.depth", MASK_ADVICE)
-    return {"files": tuple(files), "depth": str((preset.parent / mask.depth).resolve())}
-
-
-def _wipe_beside(wipe: WipeSettings, preset: Path) -> dict[str, Any]:
-    """The fields of a section with its picture, which lies beside the preset or below, as an absolute path."""
-    parsed = wipe.parsed
-    if parsed is None or wipe.front is None or not parsed.file:
-        return {}
-    _check_below(Path(parsed.file), f"{preset}: wipe.front", MASK_ADVICE)
-    return {"front": wipe.front.replace(parsed.file, str((preset.parent / parsed.file).resolve()), 1)}
 
 
 def preset_folder() -> Path:

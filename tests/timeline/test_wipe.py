@@ -98,6 +98,10 @@ def test_there_is_a_way_only_between_two_keys_that_differ():
 
 
 def test_a_way_between_numbers_passes_the_endpoints_between_them():
+    from dnirender.timeline.keyframes import Endpoints
+
+    placed = Timeline.parse("0:0, 8:1").ways(Endpoints(ENDS, (0, 0.2, 1)), [Fraction(n, 25) for n in range(9)])[0]
+    assert placed is not None and placed.nodes == (0, 0.2, 1)
     [way, *_], _ = ways("0:0.25, 8:1")
     assert way.nodes == pytest.approx((0, 1 / 3, 1))
     assert way.alphas == ((0.5, 0.5, 0.0), (0.0, 1.0, 0.0), (0.0, 0.0, 1.0))

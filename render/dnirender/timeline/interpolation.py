@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
 from typing import TYPE_CHECKING
 
 from dnirender.timeline.easing import Easing
-from dnirender.timeline.keyframes import Loop, alpha_along_path
+from dnirender.timeline.keyframes import Loop, alpha_along_path, positions_of
 
 if TYPE_CHECKING:
     from dnirender.frames import Alpha
@@ -43,15 +43,14 @@ class Way:
     progress: float
 
 
-def way_between(start: ResolvedKey, stop: ResolvedKey, progress: float) -> Way:
+def way_between(start: ResolvedKey, stop: ResolvedKey, progress: float, endpoints: Sequence[str]) -> Way:
     """Between two numbers it has a node at every endpoint that it passes. `progress` is clamped to 0..1."""
     inner: dict[float, Alpha] = {}
     if start.number is not None and stop.number is not None and start.number != stop.number:
-        last = len(start.alpha) - 1
-        for index in range(last + 1):
-            place = (index / max(1, last) - start.number) / (stop.number - start.number)
+        for index, position in enumerate(positions_of(endpoints)):
+            place = (position - start.number) / (stop.number - start.number)
             if 0 < place < 1:
-                inner[place] = tuple(float(k == index) for k in range(last + 1))
+                inner[place] = tuple(float(k == index) for k in range(len(endpoints)))
     nodes = sorted(inner)
     alphas = (start.alpha, *(inner[node] for node in nodes), stop.alpha)
     return Way((0.0, *nodes, 1.0), alphas, min(max(progress, 0.0), 1.0))
@@ -68,7 +67,9 @@ def loop_tick(tick: int, first: int, last: int, loop: Loop) -> int:
     return first + min(phase, 2 * period - phase)
 
 
-def interpolate(start: ResolvedKey, stop: ResolvedKey, progress: float, extrapolate: bool) -> Alpha:
+def interpolate(
+    start: ResolvedKey, stop: ResolvedKey, progress: float, endpoints: Sequence[str], extrapolate: bool
+) -> Alpha:
     """Alpha at `progress` (0..1, or beyond when an easing overshoots) between two keys.
 
     Between two numbers it follows the path of endpoints, otherwise a straight line.
@@ -79,7 +80,7 @@ def interpolate(start: ResolvedKey, stop: ResolvedKey, progress: float, extrapol
         return stop.alpha
     if start.number is not None and stop.number is not None:
         number = start.number + (stop.number - start.number) * progress
-        return alpha_along_path(number if extrapolate else min(max(number, 0.0), 1.0), len(start.alpha))
+        return alpha_along_path(number if extrapolate else min(max(number, 0.0), 1.0), endpoints)
     pairs = tuple(zip(start.alpha, stop.alpha, strict=True))
     if extrapolate:
         return tuple(a * (1 - progress) + b * progress for a, b in pairs)
