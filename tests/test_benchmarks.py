@@ -54,6 +54,13 @@ def data(tmp_path):
     return folder
 
 
+def test_pace(script, data, tmp_path, capsys):
+    clip, preset = data / "clips" / "road.mp4", preset_of(tiny_endpoints(tmp_path))
+    script("quality/pace").main([clip], [("test", "0:day, end:night")], preset)
+    figures = capsys.readouterr().out.split()
+    assert [float(figures[figures.index(name) + 1]) >= 1 for name in ("linear", "perceptual")] == [True, True]
+
+
 def untuned(network, path, *_):
     return Engine(network, path, device="cpu", dtype="fp32", backend="torch")
 

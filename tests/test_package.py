@@ -24,7 +24,7 @@ MODULES["__init__"] = PACKAGE / "__init__.py"
 # modules before it in its own. `base` is what lies in the package's own folder.
 ORDER = """
 base: version errors options concurrency cache files frames progress
-timeline: easing expression keyframes mixture parser audio cuts noise interpolation timeline tracks wipe
+timeline: easing simplification expression keyframes mixture parser audio cuts noise interpolation timeline pace tracks wipe
 preset: yaml_file timeline_settings mask_settings preset_files preset
 sound: spectrum beats loudness
 media: truncation colorspace channels timecode containers resize luma noise pixel_formats images
@@ -41,7 +41,7 @@ engine: arrays calibration device measurements torch_model executor memory_usage
     fp32_retry openvino parallel cpu cuda configuration backend_trial autotune engine frame_work levels
 models: files report_files family groups combining similarity inspection rescaling channels alignment aligning packs onnx_export sweep compatibility check_report
     analysis analysis_report
-jobs: disk_space workspace options constant_rate job mixtures sampling clip_keyframes frame_selection plan verify_images verify fingerprint repair alpha_maps prepare compose notebook contact_sheet preview pipeline finish
+jobs: disk_space workspace options constant_rate job mixtures sampling clip_keyframes frame_selection plan verify_images verify fingerprint pace repair alpha_maps prepare compose notebook contact_sheet preview pipeline finish
     estimate render background frames benchmark
 train: losses subspace family_space features recipe report task loop data.photos data.relighting data.drawing data.scenes.canvas
     data.scenes.lights data.scenes.photographs data.scenes.houses data.scenes.objects data.scenes.street data.augment data.batches data.subjects

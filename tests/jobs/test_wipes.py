@@ -151,6 +151,8 @@ def test_segments_of_another_wipe_are_not_reused(tmp_path, picture, preset):
 def test_what_is_wrong_is_said(tmp_path, picture, preset, capsys):
     with pytest.raises(UsageError, match="wipe: expected at most one mask, without a name"):
         make_plan(make_job(picture, tmp_path / "o.mkv", preset, wipe="right", mask={"night": np.ones((64, 96))}))
+    with pytest.raises(UsageError, match="pace='perceptual': expected no wipe"):
+        make_plan(make_job(picture, tmp_path / "o.mkv", preset, wipe="right", pace="perceptual"))
     files = tiny_endpoints(tmp_path)
     models = [word for name, file in files.items() for word in ("-m", f"{name}={file}")]
     assert main([str(picture), *models, "--wipe", "rigth", "-o", str(tmp_path / "o.mkv")]) == 2

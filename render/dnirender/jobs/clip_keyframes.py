@@ -16,12 +16,13 @@ from dnirender.media.images import is_still
 from dnirender.media.noise import estimate_sigma
 from dnirender.media.resize import resize_to
 from dnirender.sound.beats import find_beats
-from dnirender.sound.loudness import HOP, loudness, simplified
+from dnirender.sound.loudness import HOP, loudness
 from dnirender.sound.spectrum import RATE, Array
 from dnirender.timeline.audio import AudioLevel, beat_keyframes
 from dnirender.timeline.cuts import place_at_cuts, snap_to_cuts
 from dnirender.timeline.easing import parse_easing
 from dnirender.timeline.parser import MAX_CHARACTERS, MAX_KEYS
+from dnirender.timeline.simplification import simplified
 
 NOISE_FRAMES = 5
 TOLERANCE = 0.01  # of alpha: how far keyframes may be from the loudness
@@ -95,7 +96,7 @@ def _level_keyframes(values: Array) -> str:
     """Levels as keyframes, as many as the parser reads."""
     tolerance = TOLERANCE
     while True:
-        places = simplified(values, tolerance)
+        places = simplified(range(len(values)), values.tolist(), tolerance)
         text = ", ".join(f"{place * HOP / RATE:.2f}s:{values[place]:.3f}" for place in places)
         if len(text) <= MAX_CHARACTERS and len(places) <= MAX_KEYS:
             return text

@@ -26,7 +26,7 @@ def finish_render(
     shown = workspace.partial_files()
     if plan.job.resume.restart:
         workspace.discard()
-    manifest = workspace.begin(resume_settings(prepared), prepared.segments)
+    manifest = workspace.begin(resume_settings(prepared), prepared.segments, plan.paced_keyframes)
     if shown:
         workspace.update(partial=shown)
     try:

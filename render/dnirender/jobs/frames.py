@@ -58,6 +58,10 @@ def render_frames(
         raise UsageError(f"keyframes: {what} depends on the last frame; give frames that have a len")
     if job.preset.effect.repair:
         raise UsageError("repair=True: is measured on a file, and frames have none; render files, or leave it out")
+    if job.preset.timeline.pace != "linear":
+        raise UsageError(
+            "pace='perceptual': is measured on a file, and frames have none; render files, or leave it out"
+        )
     engine = load_engine(job)
     effect = job.preset.effect
     masking = open_masking(job.preset.mask, job.mask_arrays, job.preset.endpoints, outside_alpha(job), None)

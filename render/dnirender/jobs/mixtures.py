@@ -40,6 +40,8 @@ def open_front(job: Job) -> Front | None:
     names = [*job.mask_arrays, *(split_mask(text)[0] for text in job.preset.mask.files)]
     if wipe is not None and (any(names) or len(names) > 1):
         raise UsageError("wipe: expected at most one mask, without a name, as it is the timeline that moves")
+    if wipe is not None and job.preset.timeline.pace != "linear":
+        raise UsageError(f"pace={job.preset.timeline.pace!r}: expected no wipe, whose front has the pace of its easing")
     return Front(wipe) if wipe is not None else None
 
 

@@ -51,6 +51,7 @@ class Plan:
     size: (width, height) in pixels of the frames that the network receives
     streams: what is done with the other streams of the input
     keyframes_from: what of the input the keyframes were made from
+    paced_keyframes: those that give an even pace, if the job asks for one and it has been measured
     masking: where in the picture the timeline rules, None for everywhere
     front: how the way between two keys moves over the picture, None for the same everywhere
     ways: with a front, the way that each frame of the rendered range is on
@@ -64,6 +65,7 @@ class Plan:
     streams: tuple[StreamPlan, ...]
     warnings: tuple[str, ...]
     keyframes_from: tuple[str, ...] = ()
+    paced_keyframes: str = ""
     masking: Masking | None = None
     front: Front | None = None
     ways: tuple[Way | None, ...] = ()

@@ -20,6 +20,7 @@ from dnirender.jobs.disk_space import check_space, remaining_bytes
 from dnirender.jobs.fingerprint import job_fingerprint
 from dnirender.jobs.frame_selection import animation_rate
 from dnirender.jobs.job import Job
+from dnirender.jobs.pace import at_even_pace
 from dnirender.jobs.plan import Plan, make_plan
 from dnirender.jobs.sampling import open_input, sample_frames
 from dnirender.jobs.workspace import Manifest, Segment, Workspace, short_hash, split
@@ -128,6 +129,7 @@ def prepare(
     settings = {key: value for key, value in manifest.engine.items() if key != "levels"} if manifest else {}
     if engine is None or repair or (manifest and settings != engine_settings(engine)):
         engine = _load_engine(plan.job.override(repair=repair and measure), manifest)
+    plan = at_even_pace(plan, engine, manifest.paced_keyframes if manifest else "", progress)
     if plan.job.engine.batch is None:
         batch = CUDA_BATCH if engine.device.type == "cuda" else 1
         plan = replace(plan, job=plan.job.override(batch=batch))

@@ -13,6 +13,7 @@ from dnirender.frames import Alpha, Image
 from dnirender.jobs.alpha_maps import make_works
 from dnirender.jobs.contact_sheet import Sheet
 from dnirender.jobs.job import Job
+from dnirender.jobs.pace import at_even_pace
 from dnirender.jobs.plan import Plan, check_target, make_plan
 from dnirender.jobs.prepare import autotune, load_engine, with_levels
 from dnirender.layout.contact_sheet import stills
@@ -42,10 +43,11 @@ def make_preview(job: Job, progress: ProgressTracker | None = None) -> Sheet:
     check_target(target, job)
     plan = _small(make_plan(job.override(overwrite=True)))
     numbers = preview_numbers(plan)
-    first, alphas = plan.selection.indices[0], join_alphas(plan.selection.tracks)
-    indices = [first + number for number in numbers]
     # So few frames are not worth measuring or compiling anything.
     engine = load_engine(plan.job.override(backend="torch") if plan.job.engine.backend == "auto" else plan.job)
+    plan = at_even_pace(plan, engine, progress=progress)
+    first, alphas = plan.selection.indices[0], join_alphas(plan.selection.tracks)
+    indices = [first + number for number in numbers]
     autotune(engine, plan, progress)
     plan = with_levels(plan, engine)
     progress.enter("rendering", 0, len(numbers))

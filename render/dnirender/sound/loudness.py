@@ -38,21 +38,3 @@ def _released(levels: Array) -> Array:
         now = max(float(level), now * keep)
         out[place] = now
     return out
-
-
-def simplified(levels: Array, tolerance: float) -> list[int]:
-    """The places of the levels between which straight lines are at most `tolerance` away from all others, the first and
-    the last among them (Ramer 1972; Douglas and Peucker 1973)."""
-    kept = {0, len(levels) - 1}
-    open_parts = [(0, len(levels) - 1)]
-    while open_parts:
-        first, last = open_parts.pop()
-        if last - first < 2:
-            continue
-        line = np.linspace(levels[first], levels[last], last - first + 1)
-        away = np.abs(levels[first : last + 1] - line)
-        worst = int(away.argmax())
-        if away[worst] > tolerance:
-            kept.add(first + worst)
-            open_parts += [(first, first + worst), (first + worst, last)]
-    return sorted(kept)
