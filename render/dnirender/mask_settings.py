@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from typing import Annotated, Any, Literal, NamedTuple
 
-from pydantic import Field, field_validator, model_validator
+from pydantic import Field, ValidationInfo, field_validator, model_validator
 
 from dnirender.errors import UsageError
 from dnirender.options import Flag
@@ -67,13 +67,13 @@ class MaskSettings(Section):
         None, description="A mask from the clip itself: white where its luma is in this range of 0..1."
     )
     depth: Annotated[str | None, Flag(GROUP, metavar="FILE")] = Field(
-        None, description="A depth map as a mask, in the forms of --mask; --depth-range says which depths are white."
+        None, description="A depth map as a mask: a picture, clip or sequence."
     )
     depth_range: Annotated[str | None, Flag(GROUP, metavar="LOW..HIGH")] = Field(
         None, description="Depths that are white, as values of the file in 0..1.  [default: white is its value]"
     )
     range_softness: Annotated[float, Flag(GROUP, text=float | None)] = Field(
-        0.1, ge=0, le=1, description="Over which --luma and --depth-range fall to black outside their range."
+        0.1, ge=0, le=1, description="How far beyond a range of luma or depth a mask falls to black."
     )
     channel: Annotated[Literal["auto", "gray", "alpha"], Flag(GROUP, option="mask_channel")] = Field(
         "auto", description="What of a mask's file is the mask; auto is its alpha channel if it has one."
@@ -104,9 +104,9 @@ class MaskSettings(Section):
 
     @field_validator("luma", "depth_range")
     @classmethod
-    def _is_range(cls, text: str | None) -> str | None:
+    def _is_range(cls, text: str | None, info: ValidationInfo) -> str | None:
         if text is not None:
-            parse_range("range", text)
+            parse_range(info.field_name or "", text)
         return text
 
     @property
@@ -129,8 +129,8 @@ class WipeSettings(Section):
     front: Annotated[str | None, Flag(GROUP, option="wipe", metavar="NAME[:OPTIONS]")] = Field(
         None,
         description="Let a front move over the picture between two keys: right, left, up, down, angle:30, radial, "
-        "clock, iris, blinds, noise, luma, image:FILE, or an expression in x, y, progress, ratio and seed; with "
-        "softness=0.2, reverse=1 behind a colon.",
+        "clock, iris, blinds, noise, luma, image:FILE, or an expression in x, y, progress, ratio and seed; "
+        "options follow a colon, as in right:softness=.2.",
     )
 
     @model_validator(mode="before")

@@ -255,7 +255,7 @@ def test_what_is_wrong_is_said_before_anything_is_rendered(tmp_path, clip, half,
         ({"mask": half, "outside": "noon"}, "outside='noon': unknown endpoint"),
         ({"mask": [half, np.ones((64, 96))]}, "mask: expected files or arrays, got both"),
         ({"mask": [np.ones((64, 96))] * 2}, "mask: got 2 arrays, expected one, one for each endpoint"),
-        ({"luma": "0.5"}, r"range='0.5': expected LOW..HIGH in 0..1"),
+        ({"luma": "0.5"}, r"luma='0.5': expected LOW..HIGH in 0..1"),
         ({"mask": half, "levels": 1}, "levels: .*greater than or equal to 2, got 1"),
         ({"mask_channel": "blue"}, "channel: .*'auto', 'gray' or 'alpha'"),
     ):

@@ -139,7 +139,7 @@ def test_every_function_of_expressions_has_one_for_pixels():
 
 
 def test_an_expression_that_is_not_finite_is_refused_with_the_place():
-    with pytest.raises(UsageError, match=r"wipe='1/\(x-x\)': is (nan|inf) at x=0\.0417, y=0\.938, progress=0\.5"):
+    with pytest.raises(UsageError, match=r"wipe='1/\(x-x\)': is (nan|inf) at x 0\.0417, y 0\.938, progress 0\.5"):
         evaluate(parse_expression("1/(x-x)", VARIABLES), 12, 8, 0.5, 0)
 
 

@@ -175,7 +175,7 @@ def evaluate(expression: Expression, width: int, height: int, progress: float, s
     found = np.broadcast_to(np.asarray(stack[0], np.float64), (height, width))
     if not np.isfinite(found).all():
         row, column = (int(index[0]) for index in np.nonzero(~np.isfinite(found)))
-        where_at = f"x={grid.x[row, column]:.3g}, y={grid.y[row, column]:.3g}, progress={progress:.3g}"
+        where_at = f"x {grid.x[row, column]:.3g}, y {grid.y[row, column]:.3g}, progress {progress:.3g}"
         raise UsageError(f"wipe={expression.text!r}: is {found[row, column]} at {where_at}; expected finite numbers")
     return found.astype(np.float32)
 
