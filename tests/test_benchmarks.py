@@ -10,6 +10,7 @@ import json
 import sys
 from types import SimpleNamespace
 
+import cv2
 import numpy as np
 import pytest
 import torch
@@ -17,8 +18,10 @@ import torch
 from dnirender import Engine, Preset
 from dnirender.cli.main import main
 from dnirender.engine import memory_usage
+from dnirender.models import finetuning, sweep
 from dnirender.networks import load
 from support.clips import REPO, make_clip, paint, preset_of, tiny_endpoints
+from support.states import dncnn
 
 BENCHMARKS = REPO / "benchmarks"
 SIZE = (96, 64)
@@ -225,3 +228,62 @@ def test_quality_of_the_night(script, tmp_path, monkeypatch):
     render, paths = night.Renderer(Preset.load("day-to-night"), "fp32"), [tmp_path / "a.png"]
     lines = [*night.ordinary(render, paths), *night.lamps(render, tmp_path), *night.evenness(render, paths)]
     assert any("mean code" in line for line in lines) and any("1 pictures with labels" in line for line in lines)
+
+
+# --- tools on weights files
+
+
+@pytest.fixture
+def pairs(data, script, monkeypatch):
+    """The benchmark of pairs, with two pairs of small networks."""
+    models = script("models")
+    torch.manual_seed(0)
+    for name in ("dncnn_color_sigma15", "dncnn_color_sigma50"):
+        state = {key: tensor * 0.1 for key, tensor in dncnn().items()}
+        torch.save(state, data / "models" / f"{name}.pth")
+    make_clip(data / "clips" / "stream_of_water.mp4", frames=4, size=SIZE)
+    photos = [f"photos/free/{number}.jpg" for number in range(4)]
+    for name in (*photos, "photos/bsds/1.jpg", "eval/cbsd68/1.png", "eval/set5/1.png"):
+        (data / name).parent.mkdir(parents=True, exist_ok=True)
+        cv2.imwrite(str(data / name), noisy(1, (64, 64))[0])
+    chosen = {name: models.PAIRS[name] for name in ("realesr", "dncnn-15-50")}
+    small = {"PAIRS": chosen, "TUNED": ("dncnn-15-50",), "STATISTICS": ("dncnn-15-50",), "REPAIRED": "dncnn-15-50"}
+    small |= {"PHOTOS": 1, "MEASURED": 1, "CHECKED": 1, "SIDE": 16, "SIDE_4X": 16, "FRAMES": 2, "FILM": 3, "ROUNDS": 1}
+    for name, value in small.items():
+        monkeypatch.setattr(models, name, value)
+    monkeypatch.setattr(sweep, "SIDES", (16, 32))
+    monkeypatch.setattr(finetuning, "CROP", 16)
+    return models
+
+
+@pytest.mark.parametrize(
+    ("row", "expected"),
+    [
+        ("pairs", "| dncnn-15-50 | DnCNN |"),
+        ("statistics", "| dncnn-15-50 |"),
+        ("noise", "3 frames of 32x32 of `stream_of_water.mp4`"),
+        ("rivals", "| BatchNorm | mixes; unrelated | mixes"),
+        ("speed", "4 tracks of layers, `day-to-night`"),
+    ],
+)
+def test_models(pairs, data, tmp_path, monkeypatch, row, expected):
+    if row == "pairs":
+        pytest.importorskip("scipy", reason="the package scipy is not installed")
+    words = ["models.py", "--data", str(data), "--rows", row, "--pairs", "realesr,dncnn-15-50", "--steps", "2"]
+    monkeypatch.setattr(sys, "argv", [*words, "--out", str(tmp_path / "out.md"), "--pictures", str(tmp_path)])
+    pairs.main()
+    pairs.main()  # in place of the first
+    page = (tmp_path / "out.md").read_text("utf-8")
+    assert expected in page and page.count(f"## {row}") == 1
+    assert row != "noise" or (tmp_path / "models_denoise.png").exists()
+
+
+def test_rescale(pairs, script, data, tmp_path, monkeypatch):
+    rescale = script("rescale")
+    for name, value in {"FEATURES": 8, "BATCH": 1, "CROP": {1: 16, 2: 16, 4: 16, 8: 32, 16: 64}}.items():
+        monkeypatch.setattr(rescale, name, value)
+    words = ["rescale.py", "--data", str(data), "--steps", "1", "--base-steps", "1", "--out", str(tmp_path / "out.md")]
+    monkeypatch.setattr(sys, "argv", words)
+    rescale.main()
+    page = (tmp_path / "out.md").read_text("utf-8")
+    assert all(f"\n| {scale}x" in page for scale in (1, 2, 4, 8, 16))

@@ -25,7 +25,19 @@ GROUPS = ("effect", "timeline", "masks", "input", "output", "comparison", "speed
 """The headings of `--help`, in order."""
 FIELDS = {name: found for name, (_, found) in (*PRESET_OPTIONS.items(), *JOB_OPTIONS.items())}
 """By option: (field's name, field, flag)."""
-OTHER_FIELDS = ("model", "model-pack", "scale", "unshuffle", "frames", "alphas", "name", "features", "by", "p")
+OTHER_FIELDS = (
+    "model",
+    "model-pack",
+    "scale",
+    "unshuffle",
+    "frames",
+    "alphas",
+    "name",
+    "features",
+    "by",
+    "p",
+    "finetune",
+)
 """Arguments of commands that messages name and that are not options of a job; a flag has the argument's name."""
 QUOTES = "'\""
 ENGINE = ("device", "dtype", "backend", "threads", "tile", "cache")

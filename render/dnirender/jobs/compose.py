@@ -10,7 +10,8 @@ from dnirender.engine.frame_work import Renders
 from dnirender.frames import Alpha, Frame, Image
 from dnirender.jobs.plan import Plan, one_hot
 from dnirender.jobs.prepare import PreparedJob
-from dnirender.layout import alpha_track, panels
+from dnirender.layout import panels
+from dnirender.layout.alpha_track import AlphaTrack
 from dnirender.media import resize
 from dnirender.media.luma import with_chroma
 from dnirender.timeline.timeline import Timeline, Track
@@ -36,9 +37,7 @@ def _make_layout(prepared: PreparedJob) -> Callable[[int, Frame, Renders], Image
         return lambda number, frame, renders: _panel(plan, "render", frame, selection.alphas[number], renders)
     scale = prepared.engine.network.scale
     size = plan.size[0] * scale, plan.size[1] * scale
-    resolved = zip(plan.job.timelines.values(), selection.tracks, strict=True)
-    curves = [(track.alphas, _keys(plan, timeline, track)) for timeline, track in resolved]
-    track = alpha_track.AlphaTrack(*curves[0], curves[1:]) if len(layout.panels) > 1 else None
+    track = make_alpha_track(plan) if len(layout.panels) > 1 else None
     first, span = selection.indices[0], max(1, len(selection.track.alphas) - 1)
 
     def draw(number: int, frame: Frame, renders: Renders) -> Image:
@@ -49,6 +48,13 @@ def _make_layout(prepared: PreparedJob) -> Callable[[int, Frame, Renders], Image
         return panels.compare(images, track, (frame.index - first) / span, labels=layout.labels, size=size)
 
     return draw
+
+
+def make_alpha_track(plan: Plan) -> AlphaTrack:
+    """The timelines of a render over its frames, before the sound that they were made from."""
+    resolved = zip(plan.job.timelines.values(), plan.selection.tracks, strict=True)
+    main, *others = [(track.alphas, _keys(plan, timeline, track)) for timeline, track in resolved]
+    return AlphaTrack(*main, others, plan.waveform)
 
 
 def _keys(plan: Plan, timeline: Timeline, track: Track) -> list[tuple[float, Alpha]]:

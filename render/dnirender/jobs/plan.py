@@ -51,6 +51,7 @@ class Plan:
     size: (width, height) in pixels of the frames that the network receives
     streams: what is done with the other streams of the input
     keyframes_from: what of the input the keyframes were made from
+    waveform: peaks 0..1 of the sound that they were made from, over the rendered frames
     paced_keyframes: those that give an even pace, if the job asks for one and it has been measured
     masking: where in the picture the timeline rules, None for everywhere
     front: how the way between two keys moves over the picture, None for the same everywhere
@@ -65,6 +66,7 @@ class Plan:
     streams: tuple[StreamPlan, ...]
     warnings: tuple[str, ...]
     keyframes_from: tuple[str, ...] = ()
+    waveform: tuple[float, ...] = ()
     paced_keyframes: str = ""
     masking: Masking | None = None
     front: Front | None = None
@@ -217,9 +219,8 @@ def make_plan(job: Job) -> Plan:
     warnings = list(metadata.warnings)
     warnings += [str(stream) for stream in streams if stream.action != "copy" and stream.reason not in EXPECTED]
     masking, front = _open_masking(job, metadata), open_front(job)
-    job, keyframes_from = resolve_clip_keyframes(
-        job, source, *rendered_range(job, metadata.seconds), scaled_size(job, metadata)
-    )
+    found = resolve_clip_keyframes(job, source, *rendered_range(job, metadata.seconds), scaled_size(job, metadata))
+    job = found.job
     selection = select_frames(job, metadata)
     first, strength = job.preset.network.endpoints[0], job.preset.effect.strength
     if strength < 1 and not first.identity:
@@ -228,7 +229,7 @@ def make_plan(job: Job) -> Plan:
         )
     warnings += [f"{job.input.name}: made constant, {selection.constant_rate}"] if selection.constant_rate else []
     labeled = list(zip(job.timelines, selection.tracks, strict=True))
-    if keyframes_from:
+    if found.made_from:
         del labeled[0]  # a beat may fall back after the last frame
     warnings += [in_track(pattern, track.unreached) for pattern, track in labeled if track.unreached]
     warnings += masking.warnings if masking else []
@@ -240,7 +241,8 @@ def make_plan(job: Job) -> Plan:
         size=scaled_size(job, metadata),
         streams=streams,
         warnings=tuple(warnings),
-        keyframes_from=keyframes_from,
+        keyframes_from=found.made_from,
+        waveform=found.waveform,
         masking=masking,
         front=front,
         ways=ways_of(job, metadata.seconds[selection.indices[0] :][: len(selection.track.alphas)]) if front else (),

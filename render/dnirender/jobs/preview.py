@@ -8,9 +8,12 @@ from dataclasses import replace
 from fractions import Fraction
 from pathlib import Path
 
+import numpy as np
+
 from dnirender.engine.frame_work import render_works
 from dnirender.frames import Alpha, Image
 from dnirender.jobs.alpha_maps import make_works
+from dnirender.jobs.compose import make_alpha_track
 from dnirender.jobs.contact_sheet import Sheet
 from dnirender.jobs.job import Job
 from dnirender.jobs.pace import at_even_pace
@@ -25,6 +28,7 @@ from dnirender.timeline.tracks import join_alphas, split_alpha
 
 WIDTH = 320  # of the frames that are rendered, at most
 MAX_FRAMES = 24
+TRACK_HEIGHT = 96
 
 
 def preview_path(output: Path) -> Path:
@@ -67,6 +71,7 @@ def make_preview(job: Job, progress: ProgressTracker | None = None) -> Sheet:
         for number in numbers
     ]
     sheet = stills(images, labels, f"{job.input.name}   {job.preset.name}")
+    sheet = np.vstack([sheet, make_alpha_track(plan).draw_all(sheet.shape[1], TRACK_HEIGHT)])
     write_png(target, sheet)
     return Sheet(sheet, target, engine.decision)
 
