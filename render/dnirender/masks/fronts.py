@@ -153,9 +153,9 @@ _DRAWN: dict[str, Callable[[Wipe, _Grid], Array]] = {
 }
 
 
-def _normalized(values: Array) -> Array:
+def _normalized(values: npt.NDArray[np.floating[Any]]) -> Array:
     low, high = values.min(), values.max()
-    return (values - low) / (high - low) if high > low else np.zeros_like(values)
+    return np.asarray((values - low) / (high - low) if high > low else np.zeros(values.shape), np.float64)
 
 
 def evaluate(expression: Expression, width: int, height: int, progress: float, seed: float) -> Plane:
@@ -184,14 +184,18 @@ def _extreme(choose: Any) -> Callable[..., Any]:
     return lambda *values: choose.reduce(np.broadcast_arrays(*values))
 
 
+def _where(condition: Any, yes: Any, no: Any) -> Any:
+    return np.where(np.asarray(condition) != 0, yes, no)
+
+
 ARRAY_FUNCTIONS: dict[Callable[..., float], Callable[..., Any]] = {
     **{FUNCTIONS[name][1]: getattr(np, name) for name in FUNCTIONS if name not in ("where", "min", "max")},
     FUNCTIONS["min"][1]: _extreme(np.minimum),
     FUNCTIONS["max"][1]: _extreme(np.maximum),
-    where: lambda condition, yes, no: np.where(np.asarray(condition) != 0, yes, no),
+    where: _where,
     negate: np.negative,
-    either: lambda a, b: (np.asarray(a) != 0) | (np.asarray(b) != 0),
-    both: lambda a, b: (np.asarray(a) != 0) & (np.asarray(b) != 0),
+    either: np.logical_or,
+    both: np.logical_and,
     math.pow: np.power,
     operator.truediv: np.divide,
     operator.mod: np.mod,
