@@ -32,6 +32,11 @@ def test_white_noise_is_found_within_a_seventh(sigma, seed):
     assert estimate_sigma([noisy(scene(seed), sigma)]) == pytest.approx(sigma, rel=0.15)
 
 
+@pytest.mark.parametrize("sigma", [5, 20, 40])
+def test_noise_alone_is_found_exactly(sigma):
+    assert estimate_sigma([noisy(np.full((480, 640, 3), 127), sigma)]) == pytest.approx(sigma, rel=0.03)
+
+
 def test_a_clean_picture_has_next_to_none_whatever_its_texture():
     assert estimate_sigma([scene(0).astype(np.uint8)]) < 1.5
     assert estimate_sigma([np.full((64, 64, 3), 90, np.uint8)]) == 0
@@ -66,6 +71,11 @@ def test_a_range_of_noise_becomes_a_key():
         "0:0.286",
         "0:1.000",
         "0:1.000",
+    ]
+    assert [found.describe(sigma) for sigma in (7.5, 15, 60)] == [
+        "noise of sigma 7.5 of 255, below the range of 15 to 50",
+        "noise of sigma 15.0 of 255",
+        "noise of sigma 60.0 of 255, above the range of 15 to 50",
     ]
     assert parse_noise("0:0, 12:noise") is None
 
