@@ -30,7 +30,7 @@ def test_weights_are_rounded_to_nearest_and_pack_well(tmp_path):
 def test_convolutions_of_painters_are_stored_as_int8_and_read_back(tmp_path):
     torch.manual_seed(0)
     weights = {
-        "body.weight": torch.randn(8, 4, 3, 3),
+        "body.weight": torch.randn(8, 4, 3, 3).to(memory_format=torch.channels_last),
         "body.bias": torch.randn(8),
         "last.weight": torch.zeros(3, 8, 1, 1),
     }

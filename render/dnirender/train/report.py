@@ -70,7 +70,7 @@ def write_weights(target: Path, weights: Weights, about: Mapping[str, str]) -> N
         value = value.detach().cpu()
         if value.ndim == 4 and about.get("architecture") in INT8:
             scale = value.float().flatten(1).abs().amax(1) / 127
-            stored[name] = (value / scale.clamp(min=1e-30).view(-1, 1, 1, 1)).round().to(torch.int8)
+            stored[name] = (value / scale.clamp(min=1e-30).view(-1, 1, 1, 1)).round().to(torch.int8).contiguous()
             stored[f"{name}{SCALE}"] = scale
         else:
             stored[name] = rounded(value)
