@@ -15,11 +15,13 @@ import numpy as np
 import pytest
 import torch
 
-from dnirender import Engine, Preset
+from dnirender import Engine, Preset, networks
 from dnirender.cli.main import main
 from dnirender.engine import memory_usage
+from dnirender.media.images import write_png
 from dnirender.models import finetuning, sweep
 from dnirender.networks import load
+from dnirender.networks.architectures.denoise import DenoiseNet
 from support.clips import REPO, make_clip, paint, preset_of, tiny_endpoints
 from support.states import dncnn
 
@@ -189,6 +191,42 @@ def test_quality_of_detail(script):
     detail = script("quality/detail")
     bicubic, path, blends = detail.measure(engine_of("detail"), ("faithful", "crisp"), features, noisy(1, (48, 32)))
     assert bicubic.shape == (2,) and path.shape == blends.shape == (11, 2)
+
+
+def test_quality_of_denoise(script):
+    denoise, preset = script("quality/denoise"), random_denoiser()
+    rows = denoise.measure(preset, ("low", "high"), noisy(2, (48, 32)), sigmas=(15, 50))
+    assert rows.shape == (2, len(denoise.COLUMNS))
+    assert rows[0, 0] > rows[1, 0]
+
+
+def random_denoiser():
+    torch.manual_seed(0)
+    modules = {name: DenoiseNet() for name in ("low", "high")}
+    for module in modules.values():
+        torch.nn.init.normal_(module.last.weight, std=0.01)
+    return untuned(*networks.from_modules(modules, multiple=2))
+
+
+def test_families(script, tmp_path, capsys):
+    from safetensors.torch import save_file
+
+    families = script("families")
+    (tmp_path / "photos").mkdir()
+    for number, image in enumerate(noisy(2)):
+        write_png(tmp_path / "photos" / f"{number}.png", image)
+    base = tmp_path / "base.safetensors"
+    net = DenoiseNet()
+    torch.nn.init.normal_(net.last.weight, std=0.01)
+    save_file(net.state_dict(), base, {"architecture": "denoise"})
+    chosen = SimpleNamespace(data=tmp_path, work=tmp_path / "work", base=base, steps=1, seed=0, batch=1, crop=32)
+    chosen.rate, chosen.photos, chosen.held_out = 1e-3, ["photos"], []
+    kinds = {"DNI": ("dni", 1), "CFSNet": ("cfs", 1)}
+    families.table(chosen, noisy(1, (48, 32)), kinds, sigmas=(15, 50))
+    page = capsys.readouterr().out
+    assert [line.split(" | ")[0] for line in page.splitlines() if line.startswith("| ")] == [
+        "|", "| DNI", "| blend", "| CFSNet", "| for each sigma", "|", "| DNI", "| CFSNet",
+    ]  # fmt: skip
 
 
 def test_quality_of_the_sketchbook(script):

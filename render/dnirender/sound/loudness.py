@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import itertools
+
 import numpy as np
 
 from dnirender.sound.spectrum import RATE, Array, power_spectra
@@ -28,6 +30,13 @@ def loudness(samples: Array, band: str = "rms") -> Array:
     decibels = 10 * np.log10(np.maximum(power, 1e-12))
     loud = np.percentile(decibels[decibels > decibels.max() - 60], LOUD)
     return _released(np.clip((decibels - loud) / RANGE + 1, 0, 1)).astype(np.float32)
+
+
+def peaks(samples: Array, count: int) -> Array:
+    """The waveform of a sound, float [n]: the largest |sample| of `count` equal parts over that of all, 0..1."""
+    edges = np.linspace(0, len(samples), count + 1).astype(int)
+    highest = np.array([np.abs(samples[a:b]).max(initial=0) for a, b in itertools.pairwise(edges)], np.float32)
+    return highest / max(float(highest.max(initial=0)), 1e-9)
 
 
 def _released(levels: Array) -> Array:
