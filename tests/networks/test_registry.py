@@ -101,7 +101,10 @@ def test_the_scale_is_measured_and_the_channels_hold(shades):
     ("change", "message"),
     [
         ({"name": ""}, "name: expected a text, got ''"),
-        ({"name": "paint"}, "name: expected another than the built-in relight, paint, compact, focus, denoise, got 'paint'"),
+        (
+            {"name": "paint"},
+            "name: expected another than the built-in relight, paint, compact, focus, denoise, got 'paint'",
+        ),
         ({"build": 3}, "build: expected a class of torch.nn.Module or a function, got 3"),
         ({"build": dict}, "build: expected a class of torch.nn.Module"),
         ({"detect": "shade"}, "detect: expected a function, got 'shade'"),
