@@ -12,7 +12,7 @@ from torch import Generator, Tensor
 from dnirender.train.data.photos import exposure, pick, uniform
 from dnirender.train.data.relighting import Scene, blur, lamplight, to_linear, to_srgb
 
-EVENING = 0.15  # share of the pictures that are made an evening's, lit by lamps
+EVENING = 0.22  # share of the pictures that are made an evening's, lit by lamps
 BURNING = 0.05  # share of the pictures in which small lamps burn by day
 PALE = 0.5  # up to here: pictures with pale things, which are no lamps
 
@@ -137,7 +137,10 @@ def _lamp(linear: Tensor, halo: Tensor, size: float, evening: bool, rng: Generat
         disc = (1.5 - (y / tall) ** 2 - (x / wide) ** 2).clamp(0, 1)
     color = torch.rand(3, generator=rng).view(3, 1, 1) if uniform(rng) < 0.15 else _warm(0.3 + 0.9 * uniform(rng))
     color = color / color.max()
-    linear[:, rows, cols] = torch.lerp(part, color ** (0.3 + 0.5 * uniform(rng)) * (0.5 + 0.8 * uniform(rng)), disc)
+    seen = color ** (0.3 + 0.5 * uniform(rng)) * (0.5 + 0.8 * uniform(rng))
+    if evening and uniform(rng) < 0.5:  # more light than the camera can hold
+        seen = color + 0.3 + 0.5 * uniform(rng)
+    linear[:, rows, cols] = torch.lerp(part, seen, disc)
     halo[:, rows, cols] += color * disc
 
 
