@@ -101,12 +101,12 @@ DUSK = Light(
     lamps=0.7,
 )
 NIGHT = Light(
-    stops=-2.75,
+    stops=-2.85,
     shade=(0.30, 0.82, 1.85),
     sun=(0.48, 0.83, 1.48),
-    saturation=1.0,
-    own_color=0.6,
-    contrast=1.4,
+    saturation=1.18,
+    own_color=0.4,
+    contrast=1.45,
     shoulder=1.6,
     horizon=(0.018, 0.048, 0.100),
     middle=(0.006, 0.021, 0.056),
