@@ -87,13 +87,13 @@ def hung(scene: Scene, rng: Generator) -> Scene:
             dark = 2 ** -(0.5 + 4 * uniform(rng)) * torch.tensor((0.85, 0.97, 1.12)).view(3, 1, 1) ** uniform(rng)
             linear[k], behind[k] = linear[k] * dark, behind[k] * dark
         halo = torch.zeros_like(linear[k])
-        largest = 8.0 if evening and uniform(rng) < 0.5 else 3.0
+        largest = 12.0 if evening and uniform(rng) < 0.5 else 3.0
         for _ in range(1 + pick(rng, 9)):
             _lamp(linear[k], halo, 0.6 + largest * uniform(rng) ** 2, evening, rng)
         if not halo.any():
             continue
         spread = blur(halo[None], rows / 60)[0] + 0.6 * blur(halo[None], rows / 20)[0]
-        linear[k] = linear[k] + (0.1 + 0.6 * uniform(rng)) * spread
+        linear[k] = linear[k] + (0.1 + (2.0 if evening else 0.6) * uniform(rng) ** 2) * spread
         shine, thrown = (part[0] for part in lamplight(3 * halo.clamp(max=1)[None]))
         if evening:
             wide = (1 + 3 * uniform(rng)) * thrown
