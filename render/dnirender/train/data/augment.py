@@ -12,7 +12,7 @@ from torch import Generator, Tensor
 from dnirender.train.data.photos import exposure, pick, uniform
 from dnirender.train.data.relighting import Scene, blur, lamplight, to_linear, to_srgb
 
-EVENING = 0.22  # share of the pictures that are made an evening's, lit by lamps
+EVENING = 0.15  # share of the pictures that are made an evening's, lit by lamps
 BURNING = 0.05  # share of the pictures in which small lamps burn by day
 PALE = 0.5  # up to here: pictures with pale things, which are no lamps
 
@@ -87,13 +87,13 @@ def hung(scene: Scene, rng: Generator) -> Scene:
             dark = 2 ** -(0.5 + 4 * uniform(rng)) * torch.tensor((0.85, 0.97, 1.12)).view(3, 1, 1) ** uniform(rng)
             linear[k], behind[k] = linear[k] * dark, behind[k] * dark
         halo = torch.zeros_like(linear[k])
-        largest = 12.0 if evening and uniform(rng) < 0.5 else 3.0
+        largest = 8.0 if evening and uniform(rng) < 0.5 else 3.0
         for _ in range(1 + pick(rng, 9)):
             _lamp(linear[k], halo, 0.6 + largest * uniform(rng) ** 2, evening, rng)
         if not halo.any():
             continue
         spread = blur(halo[None], rows / 60)[0] + 0.6 * blur(halo[None], rows / 20)[0]
-        linear[k] = linear[k] + (0.1 + (2.0 if evening else 0.6) * uniform(rng) ** 2) * spread
+        linear[k] = linear[k] + (0.1 + 0.6 * uniform(rng)) * spread
         shine, thrown = (part[0] for part in lamplight(3 * halo.clamp(max=1)[None]))
         if evening:
             wide = (1 + 3 * uniform(rng)) * thrown
@@ -137,10 +137,7 @@ def _lamp(linear: Tensor, halo: Tensor, size: float, evening: bool, rng: Generat
         disc = (1.5 - (y / tall) ** 2 - (x / wide) ** 2).clamp(0, 1)
     color = torch.rand(3, generator=rng).view(3, 1, 1) if uniform(rng) < 0.15 else _warm(0.3 + 0.9 * uniform(rng))
     color = color / color.max()
-    seen = color ** (0.3 + 0.5 * uniform(rng)) * (0.5 + 0.8 * uniform(rng))
-    if evening and uniform(rng) < 0.5:  # more light than the camera can hold
-        seen = color + 0.3 + 0.5 * uniform(rng)
-    linear[:, rows, cols] = torch.lerp(part, seen, disc)
+    linear[:, rows, cols] = torch.lerp(part, color ** (0.3 + 0.5 * uniform(rng)) * (0.5 + 0.8 * uniform(rng)), disc)
     halo[:, rows, cols] += color * disc
 
 
