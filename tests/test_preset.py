@@ -71,6 +71,15 @@ BAD = {
     "name: x\nnetwork: {endpoints: [{name: a, weights: b}, {name: t, weights: c}]}": (
         "network.endpoints[1].name: 't' is a variable of expressions in keyframes; choose another, got 't'"
     ),
+    "name: x\nnetwork: {endpoints: [{name: a, weights: b, position: 0}, {name: c, weights: d}]}": (
+        "network.endpoints: c has no position; give one to all endpoints, or to none"
+    ),
+    "name: x\nnetwork: {endpoints: [{name: a, weights: b, position: 0}, {name: c, weights: d, position: 0.5}]}": (
+        "network.endpoints: positions must increase from 0 to 1, got 0, 0.5"
+    ),
+    "name: x\nnetwork: {endpoints: [{name: a, weights: b}, {name: c, weights: d, level: 0.5}]}": (
+        "network: c has a level; expected none of family dni, whose files have none"
+    ),
     "name: x\n" + ENDPOINTS + "animatoin: {}": "animatoin: unknown key; did you mean animation?",
     "name: x\n" + ENDPOINTS + "animation: {fsp: 3}": "animation.fsp: unknown key; did you mean fps?",
     "name: x\n" + ENDPOINTS + "animation: {zzz: 3}": "animation.zzz: unknown key; expected one of width, fps, dither",
@@ -147,25 +156,25 @@ FLOATS = [(Preset, place) for place in float_fields(Preset)] + [(Recipe, place) 
 def test_all_numbers_with_fractions_are_known():
     assert {place for model, place in FLOATS if model is Preset} == {
         ("effect", "strength"), ("animation", "fps"), ("timeline", "beat_attack"), ("timeline", "beat_decay"),
+        ("network", "endpoints", "position"), ("network", "endpoints", "level"),
     }  # fmt: skip
     assert {(*place[:1], place[-1]) for model, place in FLOATS if model is Recipe} == {
         ("endpoints", "weight"), ("endpoints", "share"), ("stages", "learning_rate"), ("training", "learning_rate"),
-        ("training", "average"), ("training", "fall"), ("settings", "settings"),
+        ("endpoints", "sigma"), ("training", "average"), ("training", "fall"), ("settings", "settings"),
     }  # fmt: skip
 
 
 @pytest.mark.parametrize("value", [".inf", "-.inf", ".nan"])
 @pytest.mark.parametrize(("model", "place"), FLOATS, ids=lambda part: ".".join(part) if isinstance(part, tuple) else "")
 def test_numbers_that_are_not_finite_are_refused_by_name(tmp_path, model, place, value):
-    data = {Preset: {"name": "x", "network": {"endpoints": [{"name": n, "weights": n} for n in "ab"]}}, Recipe: RECIPE}[
-        model
-    ]
+    endpoints = [{"name": name, "weights": name, "position": at} for at, name in enumerate("ab")]
+    data = {Preset: {"name": "x", "network": {"family": "ftn", "endpoints": endpoints}}, Recipe: RECIPE}[model]
     data = json.loads(json.dumps(data))
     inner = data
     for key in place[:-1]:
         inner = inner.setdefault(key, {})
         inner = inner[0] if isinstance(inner, list) else inner
-    good = {"animation.fps": 5.0, "effect.strength": 0.5}.get(".".join(place), 0.5)
+    good = {"animation.fps": 5.0, "network.endpoints.position": 0.0}.get(".".join(place), 0.5)
     inner[place[-1]] = {"loss": good} if place == ("settings",) else good
     model.model_validate(data)
     inner[place[-1]] = {"loss": "VALUE"} if place == ("settings",) else "VALUE"

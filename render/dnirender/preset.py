@@ -11,8 +11,9 @@ import os
 import warnings
 from collections.abc import Mapping
 from functools import cached_property
+from itertools import pairwise
 from pathlib import Path
-from typing import Annotated, Any, Literal, cast
+from typing import Annotated, Any, Literal, Self, cast
 
 from pydantic import BaseModel, Field, ValidationError, field_validator, model_validator
 
@@ -20,6 +21,7 @@ from dnirender.errors import PresetError, with_notes
 from dnirender.options import MAX_SHOWN, Flag, causes, first_error, offered, parse_pairs
 from dnirender.timeline.easing import parse_number
 from dnirender.timeline.expression import VARIABLES
+from dnirender.timeline.keyframes import Endpoints
 from dnirender.timeline_settings import Section, TimelineSettings
 from dnirender.yaml_file import read_yaml
 
@@ -36,6 +38,15 @@ class Endpoint(Section):
     weights: Path = Field(description="A checkpoint (.safetensors, .pth, .pt), relative to the preset's folder.")
     identity: bool = Field(
         default=False, description="Whether it renders the picture itself, so that `strength` fades to it."
+    )
+
+    level: Annotated[float, Field(ge=-16, le=16)] | None = Field(
+        default=None,
+        description="Of a family other than dni: the level of the file at which it is this endpoint.  [default: 0 for "
+        "the first, 1 for the others]",
+    )
+    position: Annotated[float, Field(ge=0, le=1)] | None = Field(
+        default=None, description="Where a number finds it on the path from 0 to 1.  [default: evenly spaced]"
     )
 
     @field_validator("weights")
@@ -62,7 +73,9 @@ class Endpoint(Section):
 class NetworkSettings(Section):
     """The endpoints that are mixed."""
 
-    family: Literal["dni"] = Field("dni", description="How alpha becomes weights: dni mixes all of them linearly.")
+    family: Literal["dni", "adafm", "ftn", "dynamic", "cfs"] = Field(
+        "dni", description="What the files are: networks fine-tuned from one another (dni), or tunable ones."
+    )
     endpoints: tuple[Endpoint, ...] = Field(
         min_length=2, max_length=64, description="In order of the path from 0 to 1."
     )
@@ -84,7 +97,40 @@ class NetworkSettings(Section):
         twice = next((name for name in names if names.count(name) > 1), None)
         if twice is not None:
             raise ValueError(f"two endpoints are called {twice!r}; names must differ")
+        _check_positions(endpoints)
         return endpoints
+
+    @model_validator(mode="after")
+    def _levels_of_families(self) -> Self:
+        leveled = [endpoint.name for endpoint in self.endpoints if endpoint.level is not None]
+        if self.family == "dni" and leveled:
+            raise ValueError(f"{leveled[0]} has a level; expected none of family dni, whose files have none")
+        return self
+
+    @property
+    def files(self) -> dict[str, Path]:
+        """The weights files by endpoint."""
+        return {endpoint.name: endpoint.weights for endpoint in self.endpoints}
+
+    @property
+    def levels(self) -> dict[str, float]:
+        """The levels of the endpoints' files, for families that have any."""
+        defaults = [0.0, *[1.0] * (len(self.endpoints) - 1)]
+        return {
+            endpoint.name: default if endpoint.level is None else endpoint.level
+            for endpoint, default in zip(self.endpoints, defaults, strict=True)
+        }
+
+
+def _check_positions(endpoints: tuple[Endpoint, ...]) -> None:
+    positions = [endpoint.position for endpoint in endpoints if endpoint.position is not None]
+    if not positions:
+        return
+    if len(positions) < len(endpoints):
+        bare = next(endpoint.name for endpoint in endpoints if endpoint.position is None)
+        raise ValueError(f"{bare} has no position; give one to all endpoints, or to none")
+    if (positions[0], positions[-1]) != (0, 1) or any(one >= two for one, two in pairwise(positions)):
+        raise ValueError(f"positions must increase from 0 to 1, got {', '.join(f'{at:g}' for at in positions)}")
 
 
 class Effect(Section):
@@ -175,9 +221,10 @@ class Preset(Section):
         return read_renamed(data, {"gif": "animation"})
 
     @cached_property
-    def endpoints(self) -> tuple[str, ...]:
-        """The endpoints' names in the order of the path."""
-        return tuple(endpoint.name for endpoint in self.network.endpoints)
+    def endpoints(self) -> Endpoints:
+        """The endpoints' names in the order of the path, and where they lie on it."""
+        positions = [endpoint.position for endpoint in self.network.endpoints if endpoint.position is not None]
+        return Endpoints((endpoint.name for endpoint in self.network.endpoints), positions or None)
 
     @classmethod
     def load(cls, name_or_path: str | Path) -> Preset:

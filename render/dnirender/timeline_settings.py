@@ -11,6 +11,7 @@ from dnirender.options import Flag, parse_pairs
 from dnirender.timeline.audio import AudioLevel, parse_audio
 from dnirender.timeline.cuts import names_cuts
 from dnirender.timeline.easing import parse_easing
+from dnirender.timeline.noise import NoiseRange, parse_noise
 from dnirender.timeline.timeline import Timeline
 from dnirender.timeline.tracks import track_error
 
@@ -87,7 +88,7 @@ class TimelineSettings(Section):
         parse_easing(self.easing)
         if self.beat is not None:
             self._parse(f"0:{self.beat}")
-        if self.audio is None and not names_cuts(self.keyframes):
+        if self.audio is None and self.noise is None and not names_cuts(self.keyframes):
             self._parse(self.keyframes)
         self.parsed_tracks()
         return self
@@ -96,6 +97,16 @@ class TimelineSettings(Section):
     def audio(self) -> AudioLevel | None:
         """The loudness that the keyframes follow; None if they are keys."""
         return parse_audio(self.keyframes)
+
+    @property
+    def noise(self) -> NoiseRange | None:
+        """The noise that the keyframes follow; None if they are keys."""
+        return parse_noise(self.keyframes)
+
+    @property
+    def follows_noise(self) -> bool:
+        """Whether the keyframes are made from the noise of a clip."""
+        return self.noise is not None and not self.follows_sound
 
     @property
     def follows_sound(self) -> bool:
@@ -116,8 +127,8 @@ class TimelineSettings(Section):
 
     def parsed(self) -> Timeline:
         """The timeline that the text means. UsageError: it depends on a clip that has not been examined."""
-        if self.follows_sound or self.follows_cuts:
-            what = "depends on a clip, its sound or its cuts; only a render of a clip knows them"
+        if self.follows_sound or self.follows_cuts or self.follows_noise:
+            what = "depends on a clip, its sound, cuts or noise; only a render of a clip knows them"
             raise UsageError(f"{self.clip_option}: {what}")
         return self._parse(self.keyframes)
 

@@ -11,6 +11,7 @@ from dnirender.decoding.sound import read_sound
 from dnirender.errors import MediaError, UsageError
 from dnirender.jobs.job import make_job
 from dnirender.jobs.plan import make_plan
+from dnirender.media.images import write_png
 from support.clips import make_clip, preset_of, tiny_endpoints
 
 RATE = 48000
@@ -152,3 +153,26 @@ def test_a_cut_that_is_not_there_is_an_error(tmp_path, preset):
     clip = scenes(tmp_path / "clip.mp4")
     with pytest.raises(UsageError, match=r"cut3.*60 frames and its cuts are at frames 20, 35"):
         make_plan(make_job(clip, tmp_path / "out.mp4", preset, keyframes="0:day, cut3:night"))
+
+
+@pytest.mark.parametrize("name", ["clip.mkv", "still.png"])
+def test_noise_of_the_clip_is_the_alpha(tmp_path, preset, name):
+    source, rng = tmp_path / name, np.random.default_rng(0)
+    images = np.clip(rng.normal(120, 30, (1 if name == "still.png" else 6, 64, 96, 3)), 0, 255).astype(np.uint8)
+    if name == "still.png":
+        write_png(source, images[0])
+    else:
+        with av.open(str(source), "w") as out:
+            video = out.add_stream("ffv1", rate=25)
+            video.width, video.height, video.pix_fmt = 96, 64, "bgr0"
+            for image in images:
+                out.mux(video.encode(av.VideoFrame.from_ndarray(image, "rgb24").reformat(format="bgr0")))
+            out.mux(video.encode(None))
+    plan = make_plan(make_job(source, tmp_path / "out.mp4", preset, keyframes="noise:20..40"))
+    alphas = set(plan.selection.alphas)
+    assert len(alphas) == 1
+    assert alphas.pop()[1] == pytest.approx(0.5, abs=0.2)
+    assert plan.keyframes_from[0].startswith("noise of sigma ")
+    assert plan.job.preset.timeline.keyframes.startswith("0:0.")
+    with pytest.raises(UsageError, match="its sound, cuts or noise"):
+        preset.override({"timeline": {"keyframes": "noise:20..40"}}).timeline.parsed()

@@ -1,6 +1,7 @@
 """Timeline: exact at the keys, within the convex hull, correct timing, clear errors for text that does not parse."""
 
 import math
+import pickle
 from bisect import bisect_left
 from fractions import Fraction
 from itertools import accumulate, pairwise
@@ -11,7 +12,7 @@ from hypothesis import strategies as st
 
 from dnirender.errors import TimelineError, UsageError
 from dnirender.timeline.easing import parse_easing
-from dnirender.timeline.keyframes import Loop, Position
+from dnirender.timeline.keyframes import Endpoints, Loop, Position, alpha_along_path
 from dnirender.timeline.parser import parse_position
 from dnirender.timeline.timeline import Timeline, path_position
 
@@ -647,3 +648,38 @@ def test_a_long_clip_of_distinct_times_is_quick():
 def test_the_place_on_the_path():
     mixes = [(1.0, 0, 0, 0), (0, 0.5, 0.5, 0), (0.5, 0, 0, 0.5), (0, 0, 0, 1.0), (1.0,)]
     assert [path_position(mix) for mix in mixes] == [0, 0.5, 0.5, 1, 0]
+
+
+PLACED = Endpoints(("low", "middle", "high"), (0, 0.25, 1))
+
+
+@light
+@given(st.floats(0, 1))
+def test_a_number_is_the_position_of_its_mixture(number):
+    alpha = alpha_along_path(number, PLACED)
+    assert path_position(alpha, PLACED) == pytest.approx(number, abs=1e-9)
+    assert sum(alpha) == pytest.approx(1) and min(alpha) >= 0
+    assert not (alpha[0] and alpha[2])
+
+
+def test_endpoints_are_exact_where_they_lie():
+    for number, name in enumerate(PLACED):
+        one = tuple(float(k == number) for k in range(3))
+        assert alpha_along_path(PLACED.positions[number], PLACED) == one
+        assert Timeline.parse(f"0:{name}").resolve(PLACED, at_fps(1)).alphas == (one,)
+
+
+def test_numbers_move_along_positions_and_beyond_them():
+    track = Timeline.parse("0:0, 8:1", extrapolate=True).resolve(PLACED, at_fps(9))
+    assert track.alphas[1] == (0.5, 0.5, 0.0)
+    assert track.alphas[5] == (0.0, 0.5, 0.5)
+    assert alpha_along_path(1.75, PLACED) == (0.0, -1.0, 2.0)
+    assert alpha_along_path(-0.25, PLACED) == (2.0, -1.0, 0.0)
+
+
+def test_evenly_spaced_endpoints_are_plain_names():
+    names = ("a", "b", "c", "d")
+    for number in (Fraction(1, 3), Fraction(2, 7), 0.31, 1.2):
+        assert alpha_along_path(number, Endpoints(names)) == alpha_along_path(number, names)
+    assert Endpoints(names) == names
+    assert pickle.loads(pickle.dumps(PLACED)).positions == PLACED.positions

@@ -13,7 +13,7 @@ import torch
 from dnirender.networks.loading import load
 from dnirender.train.recipe import Recipe
 from dnirender.train.report import write_weights
-from dnirender.train.tasks.detail import Detail, critic, halved, relativistic, view
+from dnirender.train.tasks.detail import Detail, critic, halved, relativistic
 
 
 def test_halving_keeps_a_constant_and_rounds_to_bytes():
@@ -21,15 +21,6 @@ def test_halving_keeps_a_constant_and_rounds_to_bytes():
     assert torch.equal(halved(flat), torch.full((1, 3, 8, 12), 100 / 255))
     half = halved(torch.rand(1, 3, 16, 16))
     torch.testing.assert_close(half * 255, (half * 255).round())
-
-
-def test_views_are_squares_of_the_photograph():
-    photo = (torch.rand(3, 90, 120) * 255).byte()
-    rng = torch.Generator().manual_seed(0)
-    for _ in range(20):
-        part = view(photo, 32, rng)
-        assert part.shape == (3, 32, 32)
-        assert part.min() >= 0 and part.max() <= 1
 
 
 def test_the_relativistic_loss_falls_as_the_first_rise_over_the_second():

@@ -39,7 +39,7 @@ def bench_command(
     name, chosen = preset
     if source is None or source.is_file():
         load_ahead()
-    with ProgressBar(f"bench {name}", not no_progress) as listener:
+    with ProgressBar(f"bench {name}", not no_progress, chosen.endpoints) as listener:
         progress = ProgressTracker(listener)
         from dnirender.jobs.benchmark import bench
 

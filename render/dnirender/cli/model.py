@@ -250,6 +250,8 @@ def export_command(
     if alpha is None:
         _export_onnx(chosen.network, weights_key, output, overwrite)
         return
+    if chosen.network.family != "dni":
+        raise UsageError(f"family {chosen.network.family}: expected dni, as one file holds both ends; --onnx writes it")
     timeline = Timeline.parse(f"0:{alpha}", extrapolate=extrapolate)
     if len(timeline.keyframes) != 1:
         raise UsageError(f"--alpha {alpha}: expected one value, got {len(timeline.keyframes)}")
@@ -262,12 +264,12 @@ def export_command(
 
 
 def _export_onnx(settings: NetworkSettings, weights_key: str | None, output: Path, overwrite: bool) -> None:
+    from dnirender.families.loading import load_family
     from dnirender.models.onnx_export import check_onnx_target, export_onnx
-    from dnirender.networks.loading import load
 
     check_onnx_target(output, overwrite=overwrite)
-    files = {endpoint.name: endpoint.weights for endpoint in settings.endpoints}
-    network, path = load(files, weights_key=weights_key or settings.weights_key)
+    key = weights_key or settings.weights_key
+    network, path = load_family(settings.family, settings.files, settings.levels, weights_key=key)
     error = export_onnx(network, path, output, overwrite=overwrite)
     checked = (
         "not checked, as onnxruntime is not installed" if error is None else f"differs by {error:.1e} in onnxruntime"

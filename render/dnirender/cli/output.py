@@ -79,12 +79,12 @@ class Console:
 
 class ProgressBar:
     """A progress bar: the phase that is waited for, then frames per second, time left and the current alpha. Nothing
-    where it is not wanted, or standard error is no terminal."""
+    where it is not wanted, or standard error is no terminal. Alpha is a place on the path of `endpoints`."""
 
-    def __init__(self, name: str, wanted: bool) -> None:
+    def __init__(self, name: str, wanted: bool, endpoints: Sequence[str] = ()) -> None:
         from tqdm import tqdm
 
-        self._name = name
+        self._name, self._endpoints = name, endpoints
         self._bar: Any = tqdm(
             total=1,
             unit="frame",
@@ -105,7 +105,7 @@ class ProgressBar:
         if self._bar.disable:
             return
         if now.alpha is not None:
-            self._bar.set_postfix_str(f"alpha {path_position(now.alpha):.3f}", refresh=False)
+            self._bar.set_postfix_str(f"alpha {path_position(now.alpha, self._endpoints):.3f}", refresh=False)
             self._bar.update(1)
             return
         if now.phase == "rendering":

@@ -132,7 +132,7 @@ def render_command(
             raise InterruptedRender(message, getattr(stop, "exit_code", 130)) from stop
 
     def render_one(source: Path, target: Path) -> None:
-        with ProgressBar(target.name, not (no_progress or quiet)) as listener:
+        with ProgressBar(target.name, not (no_progress or quiet), chosen.endpoints) as listener:
             progress = ProgressTracker(listener, next(starts))
             job = build_job(source, target, chosen, options)
             if preview:

@@ -57,7 +57,7 @@ def sheet_command(
     say = Console(quiet, verbose)
     if source.is_file():
         load_ahead()
-    with ProgressBar(target.name, not (no_progress or quiet)) as listener:
+    with ProgressBar(target.name, not (no_progress or quiet), chosen.endpoints) as listener:
         progress = ProgressTracker(listener)
         from dnirender.jobs.contact_sheet import make_sheet
 

@@ -84,7 +84,8 @@ def recipe_command(
     report.loss_plot(folder / "log.jsonl", cards / f"{family}.loss.png", f"{plan.name}: loss over {plan.steps} steps")
     if plan.show:
         sheet = cards / f"{family}.jpg"
-        report.contact_sheet(Preset.load(preset), [data / picture for picture in plan.show], sheet, plan.name)
+        photos = [data / picture for picture in plan.show]
+        report.contact_sheet(Preset.load(preset), photos, sheet, plan.name, shown=task.shown)
     typer.echo(f"{preset}: {len(endpoints)} endpoints", err=True)
 
 
@@ -169,6 +170,10 @@ def make_task(recipe: Recipe, data: Path, features: Path, work: Path) -> Task:
         from dnirender.train.tasks.focus import Focus
 
         return Focus(recipe, data, work)
+    if recipe.kind == "denoise":
+        from dnirender.train.tasks.denoise import Denoise
+
+        return Denoise(recipe, data)
     from dnirender.train.tasks.detail import Detail
 
     return Detail(recipe, data, features)

@@ -1,4 +1,4 @@
-"""Keyframes from a clip: at its beats or cuts, or its loudness as alpha."""
+"""Keyframes from a clip: at its beats or cuts, or its loudness or noise as alpha."""
 
 from __future__ import annotations
 
@@ -11,7 +11,10 @@ from dnirender.decoding.sound import read_sound
 from dnirender.decoding.source import Source
 from dnirender.errors import UsageError
 from dnirender.jobs.job import Job
+from dnirender.jobs.sampling import evenly
 from dnirender.media.images import is_still
+from dnirender.media.noise import estimate_sigma
+from dnirender.media.resize import resize_to
 from dnirender.sound.beats import find_beats
 from dnirender.sound.loudness import HOP, loudness, simplified
 from dnirender.sound.spectrum import RATE, Array
@@ -20,20 +23,28 @@ from dnirender.timeline.cuts import place_at_cuts, snap_to_cuts
 from dnirender.timeline.easing import parse_easing
 from dnirender.timeline.parser import MAX_CHARACTERS, MAX_KEYS
 
+NOISE_FRAMES = 5
 TOLERANCE = 0.01  # of alpha: how far keyframes may be from the loudness
 
 
-def resolve_clip_keyframes(job: Job, source: Source, start: int, stop: int) -> tuple[Job, tuple[str, ...]]:
+def resolve_clip_keyframes(
+    job: Job, source: Source, start: int, stop: int, size: tuple[int, int]
+) -> tuple[Job, tuple[str, ...]]:
     """The job with keyframes of its own where its timeline depends on the clip, and what they were made from; else the
     job and nothing.
 
-    Frames `start` to `stop` (exclusive) of the source are rendered. The keyframes are text and replace the settings
-    that asked for them, so the job can be written down, resumed and edited like any other.
+    Frames `start` to `stop` (exclusive) of the source are rendered, scaled to `size` (width, height). The keyframes are
+    text and replace the settings that asked for them, so the job can be written down, resumed and edited like any
+    other.
 
     UsageError: the input is a picture, or there is nothing to hear. TimelineError: there are fewer cuts. MediaError:
     the input has no audio, or cannot be decoded.
     """
     settings, found = job.preset.timeline, list[str]()
+    if job.own_timeline is None and settings.noise is not None and not settings.follows_sound:
+        frames = source.frames(evenly(start, stop, NOISE_FRAMES))
+        sigma = estimate_sigma(resize_to(frame.image, *size) for frame in frames)
+        return job.override(keyframes=settings.noise.keyframes(sigma)), (f"noise of sigma {sigma:.1f} of 255",)
     if job.own_timeline is not None or not (settings.follows_sound or settings.follows_cuts):
         return job, ()
     if is_still(job.input):

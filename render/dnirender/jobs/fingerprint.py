@@ -26,7 +26,9 @@ def job_fingerprint(plan: Plan) -> Fingerprint:
     sections = preset.model_dump(
         mode="json", exclude={"name": True, "about": True, "network": {"endpoints": True}, "encoding": copied}
     )
-    weights = {endpoint.name: _content_hash(endpoint.weights) for endpoint in preset.network.endpoints}
+    weights = {name: _content_hash(file) for name, file in preset.network.files.items()}
+    places = ((one.name, one.level, one.position) for one in preset.network.endpoints)
+    weights |= {f"{name} at": f"{where}" for name, *where in places if where != [None, None]}
     libraries = [f"{name}-{'.'.join(map(str, number))}" for name, number in av.library_versions.items()]
     libraries += [f"{name}-{_version(name)}" for name in LIBRARIES]
     options = {

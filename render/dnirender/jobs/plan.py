@@ -196,7 +196,9 @@ def make_plan(job: Job) -> Plan:
     streams = _streams(job, metadata)
     warnings = list(metadata.warnings)
     warnings += [str(stream) for stream in streams if stream.action != "copy" and stream.reason not in EXPECTED]
-    job, keyframes_from = resolve_clip_keyframes(job, source, *rendered_range(job, metadata.seconds))
+    job, keyframes_from = resolve_clip_keyframes(
+        job, source, *rendered_range(job, metadata.seconds), scaled_size(job, metadata)
+    )
     selection = select_frames(job, metadata)
     first, strength = job.preset.network.endpoints[0], job.preset.effect.strength
     if strength < 1 and not first.identity:
@@ -271,7 +273,8 @@ def _open(job: Job) -> Source:
         )
     default = Fraction(job.preset.animation.fps).limit_denominator(1000) if job.animated else STILL_RATE
     rate = job.encode.fps or default
-    count = max(timeline.num_frames(rate) for timeline in job.timelines.values())
+    held = job.own_timeline is None and job.preset.timeline.follows_noise
+    count = 1 if held else max(timeline.num_frames(rate) for timeline in job.timelines.values())
     if count > MAX_STILL_FRAMES:
         raise UsageError(
             f"keyframes: the last key is at frame {count - 1}; a still is held for {MAX_STILL_FRAMES} frames at most"

@@ -45,16 +45,22 @@ def load_engine(job: Job, *, fresh: bool = False) -> Engine:
     with collector_paused():
         from dnirender.engine.device import one_thread
         from dnirender.engine.engine import Engine
-        from dnirender.networks.loading import load
+        from dnirender.families.loading import load_family
 
     settings = job.preset.network
-    files = {endpoint.name: endpoint.weights for endpoint in settings.endpoints}
     measures = settings.bn == "reestimate"
     if measures and job.preset.effect.repair:
         raise UsageError("bn='reestimate': expected no repair=True, as both correct the spread of mixed layers")
     with one_thread():
         groups = tuple(job.preset.timeline.tracks)
-        network, path = load(files, weights_key=settings.weights_key, groups=groups, deploy=not measures)
+        network, path = load_family(
+            settings.family,
+            settings.files,
+            settings.levels,
+            weights_key=settings.weights_key,
+            groups=groups,
+            deploy=not measures,
+        )
     if measures:
         from dnirender.networks.reestimation import reestimate
 

@@ -25,5 +25,10 @@ def open_input(job: Job) -> Source:
 
 def sample_frames(source: Source, count: int) -> Iterator[Frame]:
     """`count` frames from all over a source, the middles of as many equal parts; fewer if it is shorter."""
-    total = len(source.metadata.pts)
-    yield from source.frames(sorted({(2 * k + 1) * total // (2 * count) for k in range(count)}))
+    yield from source.frames(evenly(0, len(source.metadata.pts), count))
+
+
+def evenly(start: int, stop: int, count: int) -> list[int]:
+    """The middles of `count` equal parts of the frames `start` to `stop` (exclusive), each once."""
+    total = stop - start
+    return sorted({start + (2 * k + 1) * total // (2 * count) for k in range(count)})

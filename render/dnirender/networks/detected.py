@@ -7,8 +7,10 @@ from pathlib import Path
 from types import ModuleType
 
 from dnirender.networks.architectures import (
+    ada_resnet,
     conditional_style,
     dncnn,
+    dynamic_net,
     fast_neural_style,
     fast_style_transfer,
     resnet_generator,
@@ -60,6 +62,24 @@ DETECTED = (
         multiple=conditional_style.MULTIPLE,
         minimum=conditional_style.MINIMUM,
         fp32_input=True,
+    ),
+    Architecture(
+        "Dynamic-Net",
+        dynamic_net.from_state_dict,
+        dynamic_net.detect,
+        multiple=dynamic_net.MULTIPLE,
+        minimum=dynamic_net.MINIMUM,
+        fp32_input=True,
+    ),
+    *(
+        Architecture(
+            "AdaResNet",
+            ada_resnet.from_state_dict,
+            partial(ada_resnet.detect, channels=channels),
+            channels=channels,
+            multiple=ada_resnet.MULTIPLE,
+        )
+        for channels in (3, 1)
     ),
     Architecture(
         "CycleGAN ResNet",

@@ -59,10 +59,21 @@ def load(
     if not endpoints:
         raise UsageError("endpoints: expected one weights file or more, got none")
     paths = {name: Path(path) for name, path in endpoints.items()}
-    labels = _labels(paths)
     checkpoints = {name: load_state_dict(path, weights_key) for name, path in paths.items()}
     if weights_key is not None and all(checkpoint.unwrapped is None for checkpoint in checkpoints.values()):
         raise ModelError(f"weights_key={weights_key!r}: no file has several entries to choose from")
+    return load_checkpoints(paths, checkpoints, groups=groups, deploy=deploy)
+
+
+def load_checkpoints(
+    paths: Mapping[str, Path],
+    checkpoints: Mapping[str, Checkpoint],
+    *,
+    groups: Sequence[str] = (),
+    deploy: bool = True,
+) -> tuple[Network, WeightPath]:
+    """`load` of what was read from files, by endpoint; `paths` name them in messages."""
+    labels = _labels(paths)
     networks: dict[str, Network] = {}
     try:
         network, states = _join(networks, paths, labels, checkpoints, deploy)

@@ -47,11 +47,18 @@ def _focus(state: State) -> nn.Module:
     return focus.from_state_dict(state)
 
 
+def _denoise(state: State) -> nn.Module:
+    from dnirender.networks.architectures import denoise
+
+    return denoise.from_state_dict(state)
+
+
 ARCHITECTURES: dict[str, Callable[[State], nn.Module]] = {
     "relight": _relight,
     "paint": _paint,
     "compact": _compact,
     "focus": _focus,
+    "denoise": _denoise,
 }
 """Our architectures, by the `architecture` in the metadata of a safetensors file.
 

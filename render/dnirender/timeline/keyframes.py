@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import math
-from bisect import bisect_left
-from collections.abc import Sequence
+from bisect import bisect_left, bisect_right
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
 from fractions import Fraction
@@ -115,7 +115,7 @@ class Keyframe:
         if isinstance(self.value, Expression):
             raise TimelineError(f"{quote(self.value.text)} has no value without a frame")
         if isinstance(self.value, Fraction):
-            return alpha_along_path(self.value, len(endpoints))
+            return alpha_along_path(self.value, endpoints)
         weights = dict(self.value)
         for name in weights:
             if name not in endpoints:
@@ -140,15 +140,43 @@ def weaken(alpha: Alpha, strength: float) -> Alpha:
     return (1 - sum(others), *others)
 
 
-def alpha_along_path(number: Fraction | float, num_endpoints: int) -> Alpha:
-    """Alpha at `number` on the path of evenly spaced endpoints.
+class Endpoints(tuple[str, ...]):
+    """Names of endpoints in the order of their path, and the `positions` at which they lie on it: from 0 to 1,
+    increasing; evenly spaced by default."""
+
+    positions: tuple[float, ...]
+
+    def __new__(cls, names: Iterable[str], positions: Sequence[float] | None = None) -> Endpoints:
+        found = super().__new__(cls, names)
+        found.positions = tuple(positions) if positions is not None else _evenly(len(found))
+        return found
+
+
+def positions_of(endpoints: Sequence[str]) -> tuple[float, ...]:
+    """Where endpoints lie on their path; plain names are evenly spaced."""
+    return endpoints.positions if isinstance(endpoints, Endpoints) else _evenly(len(endpoints))
+
+
+def alpha_along_path(number: Fraction | float, endpoints: Sequence[str]) -> Alpha:
+    """Alpha at `number` on the path of endpoints: a mixture of the two between which it lies.
 
     0 is the first endpoint, 1 the last; outside 0..1 the first and last segments are extrapolated linearly.
     """
-    if num_endpoints == 1:
+    last = len(endpoints) - 1
+    if not last:
         return (1.0,)
-    scaled = number * (num_endpoints - 1)
-    left = min(max(math.floor(scaled), 0), num_endpoints - 2)
-    coefficients = [0.0] * num_endpoints
-    coefficients[left : left + 2] = float(1 - (scaled - left)), float(scaled - left)
+    if isinstance(endpoints, Endpoints) and endpoints.positions != _evenly(last + 1):
+        positions = endpoints.positions
+        left = min(max(bisect_right(positions, number) - 1, 0), last - 1)
+        share = (number - Fraction(positions[left])) / Fraction(positions[left + 1] - positions[left])
+    else:  # exact, as a third of the path is no float
+        scaled = number * last
+        left = min(max(math.floor(scaled), 0), last - 1)
+        share = scaled - left
+    coefficients = [0.0] * (last + 1)
+    coefficients[left : left + 2] = float(1 - share), float(share)
     return tuple(coefficients)
+
+
+def _evenly(count: int) -> tuple[float, ...]:
+    return tuple(number / max(1, count - 1) for number in range(count))

@@ -37,7 +37,7 @@ def as_alpha(value: Mixture, endpoints: Sequence[str], *, extrapolate: bool = Fa
     else:
         position = _number(value)
         _check_range(position, extrapolate)
-        return alpha_along_path(position, len(endpoints))
+        return alpha_along_path(position, endpoints)
     for coefficient in alpha:
         _check_range(coefficient, extrapolate)
     if abs(sum(alpha) - 1) > SUM_TOLERANCE:

@@ -18,6 +18,7 @@ from dnirender.timeline.easing import MAX_COEFFICIENT, Easing, parse_easing, quo
 from dnirender.timeline.expression import Expression
 from dnirender.timeline.keyframes import (
     SINGLE_FRAME_DURATION,
+    Endpoints,
     Keyframe,
     Loop,
     Position,
@@ -169,10 +170,10 @@ class Timeline:
             latest = bisect_right(ticks, looped) - 1
             at_frame = resolved[latest].at_frame if latest >= 0 else None
             if at_frame is None:
-                alphas.append(self._alpha_at(looped, latest, ticks, resolved))
+                alphas.append(self._alpha_at(looped, latest, ticks, resolved, endpoints))
             else:
                 number = frame if looped == tick else clip.number(Fraction(looped, scale))
-                alphas.append(alpha_along_path(at_frame(number), len(endpoints)))
+                alphas.append(alpha_along_path(at_frame(number), endpoints))
         span = Fraction(times[-1] - times[0])
         keys = ((stop.offset / span if span else stop.offset and stop.offset + 1, stop.alpha) for stop in resolved)
         return Track(tuple(alphas), tuple(keys), _unreached(resolved, alphas[-1], span, endpoints, clip.last))
@@ -236,19 +237,23 @@ class Timeline:
                 raise with_key_context(key.text, count, error) from error
 
         number = at_frame(clip.number(offset))
-        return _ResolvedKey(label, offset, number, alpha_along_path(number, len(endpoints)), easing, at_frame)
+        return _ResolvedKey(label, offset, number, alpha_along_path(number, endpoints), easing, at_frame)
 
-    def _alpha_at(self, tick: int, index: int, ticks: Sequence[int], resolved: Sequence[_ResolvedKey]) -> Alpha:
+    def _alpha_at(
+        self, tick: int, index: int, ticks: Sequence[int], resolved: Sequence[_ResolvedKey], endpoints: Sequence[str]
+    ) -> Alpha:
         """Alpha at a tick from key `index` on, -1 before the first."""
         if index < 0 or index == len(resolved) - 1:
             return resolved[max(index, 0)].alpha
         start, stop = resolved[index], resolved[index + 1]
         progress = start.easing((tick - ticks[index]) / (ticks[index + 1] - ticks[index]))
-        return _interpolate(start, stop, progress, self.extrapolate)
+        return _interpolate(start, stop, progress, endpoints, self.extrapolate)
 
 
-def path_position(alpha: Alpha) -> float:
-    """Position of `alpha` along the path of endpoints: 0 is the first endpoint, 1 the last."""
+def path_position(alpha: Alpha, endpoints: Sequence[str] = ()) -> float:
+    """Position of `alpha` along the path of `endpoints`, evenly spaced by default: 0 is the first one, 1 the last."""
+    if isinstance(endpoints, Endpoints):
+        return sum(coefficient * at for coefficient, at in zip(alpha, endpoints.positions, strict=False))
     return sum(coefficient * index for index, coefficient in enumerate(alpha)) / max(1, len(alpha) - 1)
 
 
@@ -284,9 +289,11 @@ def _unreached(
         return ""
     before, key = resolved[index - 1 : index + 1]
     along = before.number is not None and key.number is not None
-    got, wanted = (f"{path_position(end):.3f}", f"{key.number:.3f}") if along else (_mix(end, endpoints, 3), "")
+    got, wanted = (
+        (f"{path_position(end, endpoints):.3f}", f"{key.number:.3f}") if along else (_mix(end, endpoints, 3), "")
+    )
     if got == wanted:
-        got = f"{path_position(end):.9g}"
+        got = f"{path_position(end, endpoints):.9g}"
     return (
         f"keyframes: {key.label} is behind the last frame, {last}: its value is not reached, the last frame has {got}"
     )
@@ -315,7 +322,9 @@ def _loop_tick(tick: int, first: int, last: int, loop: Loop) -> int:
     return first + min(phase, 2 * period - phase)
 
 
-def _interpolate(start: _ResolvedKey, stop: _ResolvedKey, progress: float, extrapolate: bool) -> Alpha:
+def _interpolate(
+    start: _ResolvedKey, stop: _ResolvedKey, progress: float, endpoints: Sequence[str], extrapolate: bool
+) -> Alpha:
     """Alpha at `progress` (0..1, or beyond when an easing overshoots) between two keys.
 
     Between two numbers it follows the path of endpoints, otherwise a straight line.
@@ -326,7 +335,7 @@ def _interpolate(start: _ResolvedKey, stop: _ResolvedKey, progress: float, extra
         return stop.alpha
     if start.number is not None and stop.number is not None:
         number = start.number + (stop.number - start.number) * progress
-        return alpha_along_path(number if extrapolate else min(max(number, 0.0), 1.0), len(start.alpha))
+        return alpha_along_path(number if extrapolate else min(max(number, 0.0), 1.0), endpoints)
     pairs = tuple(zip(start.alpha, stop.alpha, strict=True))
     if extrapolate:
         return tuple(a * (1 - progress) + b * progress for a, b in pairs)

@@ -17,8 +17,9 @@ from tqdm import tqdm
 
 from dnirender.concurrency import prefetch
 from dnirender.errors import TrainingError
+from dnirender.train.family_space import FamilySpace
 from dnirender.train.recipe import Stage
-from dnirender.train.subspace import Mix, Subspace, Weights
+from dnirender.train.subspace import Mix, Weights
 from dnirender.train.task import Task
 
 SAVE_EVERY = 250
@@ -40,9 +41,9 @@ class Run:
     def __init__(self, task: Task, device: torch.device) -> None:
         self.recipe, self.task, self.device = task.recipe, task, device
         torch.manual_seed(self.recipe.training.seed)
-        self.net = task.network().to(device).to(memory_format=torch.channels_last)  # pyright: ignore[reportCallIssue]
-        untouched = [k for k, goal in enumerate(self.recipe.endpoints) if goal.identity]
-        self.space = Subspace(self.net, len(self.recipe.endpoints), untouched)
+        net = task.network().to(device).to(memory_format=torch.channels_last)  # pyright: ignore[reportCallIssue]
+        self.space = task.space(net)
+        self.net = self.space.network() if isinstance(self.space, FamilySpace) else net
         self.mean = [v.detach().clone() for v in self.space.tensors()]
         task.to(device)
         groups = [{"params": self.space.tensors()}]
@@ -52,16 +53,9 @@ class Run:
         self.done = 0
 
     def begin_at(self, endpoints: Sequence[Weights]) -> None:
-        """Puts weights into a training that has not begun. The base is the mean of all that touch the picture. What
-        they lack of the network, or have in another shape, stays as it was initialised."""
-        touched = [w for k, w in enumerate(endpoints) if k not in self.space.untouched]
+        """Puts weights into a training that has not begun, see `Subspace.begin_at`."""
         with torch.no_grad():
-            for name, value in self.space.base.items():
-                if name not in touched[0] or touched[0][name].shape != value.shape:
-                    continue
-                value.copy_(torch.stack([w[name].float() for w in touched]).mean(0))
-                for delta, weights in zip(self.space.deltas, endpoints, strict=True):
-                    delta[name].copy_(weights[name].to(value) - value)
+            self.space.begin_at(endpoints)
             for averaged, value in zip(self.mean, self.space.tensors(), strict=True):
                 averaged.copy_(value)
 
@@ -96,7 +90,7 @@ class Run:
 
     def weights(self, stage: Stage, mix: Mix) -> Weights:
         """The weights of a mixture; in a base stage those of the base alone."""
-        return self.space.base if stage.train == "base" else self.space.at(mix)
+        return self.space.base_weights() if stage.train == "base" else self.space.at(mix)
 
     def _freeze(self, stage: Stage) -> None:
         """Drops the gradients of what a stage does not change."""
@@ -142,7 +136,9 @@ class Run:
 
     def _fixed(self) -> str:
         """The fields of the recipe that must not change when a training resumes: all but lengths and texts."""
-        return self.recipe.model_dump_json(include={"kind", "photos", "held_out", "endpoints", "settings"})
+        fields = {"kind", "photos", "held_out", "endpoints", "settings"}
+        fields |= {"family"} if self.recipe.family != "dni" else set[str]()
+        return self.recipe.model_dump_json(include=fields)
 
     def endpoints(self) -> list[Weights]:
         """The running mean of every endpoint."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
@@ -29,6 +30,9 @@ class EndpointTarget(_Model):
         448, description="style: the painting's short side; larger for larger strokes."
     )
     weight: Weight = Field(1.0, description="style: factor of the style loss.")
+    sigma: Annotated[float, Field(gt=0, le=128)] | None = Field(
+        None, description="denoise: the standard deviation of the noise, of 255."
+    )
     start: str | None = Field(None, description="Endpoint of `start` that it starts from.  [default: of the same name]")
     identity: bool = Field(False, description="Returns its input exactly; not trained.")
     share: Weight = Field(1.0, description="How often it is trained, relative to the others.")
@@ -75,7 +79,10 @@ class Recipe(_Model):
 
     name: str = Field(min_length=1, max_length=100, description="For people.")
     about: str = Field("", max_length=2000)
-    kind: Literal["relight", "style", "sketch", "detail", "focus"]
+    kind: Literal["relight", "style", "sketch", "detail", "focus", "denoise"]
+    family: Literal["dni", "adafm", "ftn", "dynamic", "cfs"] = Field(
+        "dni", description="denoise: fine-tuned endpoints (dni), or two levels of a tunable network."
+    )
     photos: tuple[Path, ...] = Field(min_length=1, description="Folders of photographs, relative to the data folder.")
     held_out: tuple[str, ...] = Field((), description="Prefixes of the names of photographs that are not trained on.")
     endpoints: tuple[EndpointTarget, ...] = Field(
@@ -103,9 +110,28 @@ class Recipe(_Model):
                 raise ValueError(f"{stage.train}: endpoint: expected one of {', '.join(names)}, got {stage.endpoint!r}")
         if self.kind == "style" and (bare := [g.name for g in self.endpoints if g.image is None and not g.identity]):
             raise ValueError(f"{bare[0]}: expected an image, or identity: true")
+        if self.family != "dni" and (self.kind != "denoise" or len(self.endpoints) != 2):
+            raise ValueError(f"family: {self.family} has the kind denoise and two endpoints, levels 0 and 1")
+        if self.kind == "denoise":
+            self._check_sigmas()
         if sum(goal.share for goal in self.endpoints) == 0:
             raise ValueError("every share is 0; at least one endpoint must be trained")
         return self
+
+    def _check_sigmas(self) -> None:
+        if bare := [goal.name for goal in self.endpoints if goal.sigma is None]:
+            raise ValueError(f"{bare[0]}: expected a sigma, the noise that it is for")
+        sigmas = [goal.sigma for goal in self.endpoints if goal.sigma is not None]
+        if any(one >= two for one, two in pairwise(sigmas)):
+            raise ValueError(f"sigma must increase from endpoint to endpoint, got {', '.join(map(str, sigmas))}")
+
+    @property
+    def positions(self) -> tuple[float, ...] | None:
+        """Where the endpoints lie on the path from 0 to 1, linear in sigma; None: evenly spaced."""
+        sigmas = [goal.sigma for goal in self.endpoints if goal.sigma is not None]
+        if len(sigmas) < len(self.endpoints):
+            return None
+        return tuple(round((sigma - sigmas[0]) / (sigmas[-1] - sigmas[0]), 6) for sigma in sigmas)
 
     @property
     def names(self) -> tuple[str, ...]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import io
 import json
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -14,13 +14,13 @@ from ruamel.yaml import YAML
 from safetensors.torch import save
 
 from dnirender.engine.engine import Engine
+from dnirender.families.loading import load_family
 from dnirender.files import disk_errors, publish, temporary_path
 from dnirender.frames import Alpha, Image
 from dnirender.layout import panels as compose
 from dnirender.layout.contact_sheet import sheet as draw_sheet
 from dnirender.media import resize
 from dnirender.media.images import read_image, write_png
-from dnirender.networks.loading import load
 from dnirender.preset import SCHEMA_LINE, Preset
 from dnirender.train.recipe import Recipe
 from dnirender.train.subspace import Weights
@@ -44,11 +44,18 @@ def write_family(
         "steps": str(recipe.steps),
         "seed": str(recipe.training.seed),
     } | ({"architecture": architecture} if architecture else {})
-    for name, weights in zip(recipe.names, endpoints, strict=True):
+    files = {name: recipe.family if recipe.family != "dni" else name for name in recipe.names}
+    for name, weights in dict(zip(files.values(), endpoints, strict=True)).items():
         write_weights(folder / f"{name}.safetensors", weights, about | {"name": name})
-    files = {name: f"weights/{family}/{name}.safetensors" for name in recipe.names}
-    untouched = [endpoint.name for endpoint in recipe.endpoints if endpoint.identity]
-    return write_preset(out / f"{family}.yaml", recipe.name, recipe.about, files, recipe.preset, untouched)
+    positions = dict(zip(recipe.names, recipe.positions or (), strict=False))
+    endpoints_of = [
+        {"name": goal.name, "weights": f"weights/{family}/{files[goal.name]}.safetensors"}
+        | ({"identity": True} if goal.identity else {})
+        | ({"position": positions[goal.name]} if len(positions) > 2 else {})
+        for goal in recipe.endpoints
+    ]
+    network = {"family": recipe.family, "endpoints": endpoints_of}
+    return _write_preset(out / f"{family}.yaml", recipe.name, recipe.about, network, recipe.preset)
 
 
 def write_weights(target: Path, weights: Weights, about: Mapping[str, str]) -> None:
@@ -70,7 +77,10 @@ def write_preset(
     endpoints = [
         {"name": key, "weights": file} | ({"identity": True} if key in identity else {}) for key, file in files.items()
     ]
-    network = {"family": "dni", "endpoints": endpoints}
+    return _write_preset(target, name, about, {"family": "dni", "endpoints": endpoints}, sections)
+
+
+def _write_preset(target: Path, name: str, about: str, network: Mapping[str, Any], sections: Mapping[str, Any]) -> Path:
     data: dict[str, Any] = {"name": name, "about": about, "network": network, **sections}
     Preset.checked(data, str(target))
     yaml, text = YAML(), io.StringIO(SCHEMA_LINE)
@@ -82,14 +92,22 @@ def write_preset(
     return target
 
 
-def contact_sheet(preset: Preset, photos: Sequence[Path], target: Path, title: str, side: int = SHEET_SIDE) -> None:
+def contact_sheet(
+    preset: Preset,
+    photos: Sequence[Path],
+    target: Path,
+    title: str,
+    side: int = SHEET_SIDE,
+    shown: Callable[[Image], Image] = lambda image: image,
+) -> None:
     """Writes a JPEG: one column per endpoint and per middle of two; per photo a row, and below it its crossfades."""
-    engine = Engine(*load({endpoint.name: endpoint.weights for endpoint in preset.network.endpoints}))
+    network = preset.network
+    engine = Engine(*load_family(network.family, network.files, network.levels))
     alphas = _along(len(preset.endpoints))
     rows: list[list[Image]] = []
     labels: list[str] = []
     for path in photos:
-        image = resize.limit_width(read_image(path)[0], side)
+        image = shown(resize.limit_width(read_image(path)[0], side))
         renders = [engine.render(image, alpha) for alpha in alphas]
         rows += [renders, [compose.crossfade(renders[::2], alpha) for alpha in alphas]]
         labels += [path.stem[:16], "crossfade"]

@@ -5,7 +5,7 @@ does not train the mixtures. Here they are trained too (Wortsman et al., ICML 20
 subspaces"): theta_k = base + delta_k, a is drawn at random in every step, and the loss is that of the target at a.
 """
 
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 
 import torch
 from torch import Tensor, nn
@@ -29,6 +29,21 @@ class Subspace:
     def tensors(self) -> list[Tensor]:
         """All trained tensors, in a fixed order."""
         return [v for weights in (self.base, *self.deltas) for v in weights.values()]
+
+    def base_weights(self) -> Weights:
+        """The weights of the base alone."""
+        return self.base
+
+    def begin_at(self, endpoints: Sequence[Weights]) -> None:
+        """Sets the weights of all endpoints. The base is the mean of all that touch the picture. What they lack of the
+        network, or have in another shape, stays as it was initialised."""
+        touched = [w for k, w in enumerate(endpoints) if k not in self.untouched]
+        for name, value in self.base.items():
+            if name not in touched[0] or touched[0][name].shape != value.shape:
+                continue
+            value.copy_(torch.stack([w[name].float() for w in touched]).mean(0))
+            for delta, weights in zip(self.deltas, endpoints, strict=True):
+                delta[name].copy_(weights[name].to(value) - value)
 
     def at(self, mix: Mix) -> Weights:
         """theta(mix) = base + sum_k mix_k delta_k, but for the last layer of untouched endpoints."""

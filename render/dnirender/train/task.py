@@ -8,8 +8,10 @@ from typing import Any
 import torch
 from torch import Generator, Tensor, nn
 
+from dnirender.frames import Image
+from dnirender.train.family_space import FamilySpace
 from dnirender.train.recipe import Recipe
-from dnirender.train.subspace import Mix
+from dnirender.train.subspace import Mix, Subspace
 
 Apply = Callable[[Tensor], Tensor]
 """The network with the current weights; the result is float32 and not clamped."""
@@ -32,6 +34,15 @@ class Task:
     def network(self) -> nn.Module:
         """A fresh network, initialized from the global random state."""
         raise NotImplementedError
+
+    def space(self, net: nn.Module) -> Subspace | FamilySpace:
+        """The trained weights of `net`, as it was initialized."""
+        untouched = [k for k, goal in enumerate(self.recipe.endpoints) if goal.identity]
+        return Subspace(net, len(self.recipe.endpoints), untouched)
+
+    def shown(self, image: Image) -> Image:
+        """What the contact sheet shows rendered of a photograph."""
+        return image
 
     def pairs(self) -> list[tuple[int, int]]:
         """The pairs of endpoints between which the path is trained: neighbors by default."""

@@ -85,5 +85,10 @@ def from_state_dict(state: Mapping[str, Tensor]) -> TransformerNet:
     widths = [state[f"conv{number}.conv2d.weight"].shape[0] for number in (1, 2, 3)]
     blocks = max(int(found[1]) for name in state if (found := _RESIDUAL.fullmatch(name)))
     net = TransformerNet((widths[0], widths[1], widths[2]), blocks)
-    net.load_state_dict({name: tensor for name, tensor in state.items() if not name.endswith(_RUNNING)})
+    net.load_state_dict({name: tensor for name, tensor in state.items() if not is_running(name)})
     return net
+
+
+def is_running(name: str) -> bool:
+    """Whether it is a statistic that the network does not use."""
+    return name.endswith(_RUNNING)

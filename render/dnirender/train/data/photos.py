@@ -20,6 +20,8 @@ Image = MatLike
 """h w 3 RGB, float32 0..1."""
 
 LONG_SIDE = 1280  # pixels; photographs are kept in memory at this size
+REDUCTION = 0.4, 0.8  # of photographs, which are JPEG: a smaller one is cleaner
+ORIGINAL_SHARE = 0.1  # of the crops, which are not reduced
 
 
 def pictures(folders: Iterable[Path], held_out: Sequence[str] = ()) -> list[Path]:
@@ -66,6 +68,20 @@ def view(photo: Tensor, side: int, rng: Generator) -> Tensor:
     part = photo[None, :, y : y + span, x : x + span].float() / 255
     part = F.interpolate(part, size=(side, side), mode="bilinear", antialias=True)[0]
     return part.flip(2) if uniform(rng) < 0.5 else part
+
+
+def reduced_view(photo: Tensor, side: int, rng: Generator) -> Tensor:
+    """A square of `side` pixels somewhere in a photograph 3 h w, flipped and rotated, 3 side side float 0..1: one
+    crop in ten of the original, the others of a reduced one."""
+    low, high = REDUCTION
+    factor = 1.0 if uniform(rng) < ORIGINAL_SHARE else low + (high - low) * uniform(rng)
+    span = min(round(side / factor), *photo.shape[-2:])
+    y, x = (pick(rng, room - span + 1) for room in photo.shape[-2:])
+    part = photo[None, :, y : y + span, x : x + span].float() / 255
+    if span > side:
+        part = F.interpolate(part, size=(side, side), mode="bicubic", antialias=True).clamp(0, 1)
+    part = part.flip(3) if uniform(rng) < 0.5 else part
+    return part[0].rot90(pick(rng, 4), (1, 2))
 
 
 def fitted(photo: Tensor, side: int) -> Tensor:

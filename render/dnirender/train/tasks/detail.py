@@ -29,7 +29,7 @@ from torch.nn.utils.parametrizations import spectral_norm
 from dnirender.errors import PresetError
 from dnirender.networks.architectures.compact import CompactNet
 from dnirender.timeline.timeline import path_position
-from dnirender.train.data.photos import load_photos, pick, uniform
+from dnirender.train.data.photos import load_photos, pick, reduced_view
 from dnirender.train.features import Features, vgg19
 from dnirender.train.losses import charbonnier
 from dnirender.train.recipe import Recipe, choose
@@ -40,8 +40,6 @@ SETTINGS = {"fidelity": 10.0, "pixel": 0.1, "features": 0.1, "adversarial": 0.03
 FEATURES, CONVOLUTIONS = 32, 3  # 2 * 9 * (3 * 32 + 3 * 32 * 32 + 32 * 12) * 640 * 360 = 14.7 GFLOP
 SCALE = 2
 SMALL_ERROR = 0.02  # with 0.001, nearly |d|, 400 steps of fine-tuning gave 0.06 to 0.09 dB less
-REDUCTION = 0.4, 0.8  # of the photographs, which are JPEG: a smaller one is cleaner
-ORIGINAL_SHARE = 0.1  # of the crops, which are not reduced
 LOSS_SUBSET = 4  # one image in four goes through VGG19 and the discriminator, which cost more than the network
 DISCRIMINATOR_RATE = 4e-4
 
@@ -71,7 +69,7 @@ class Detail(Task):
     def batch(self, mix: Mix, rng: Generator) -> tuple[Tensor, ...]:  # noqa: ARG002 - all mixtures see the same
         """Halved images n 3 h w and their originals n 3 2h 2w, float 0..1."""
         crop, count = self.recipe.training.crop, self.recipe.training.batch
-        wide = torch.stack([view(self.photos[pick(rng, len(self.photos))], crop, rng) for _ in range(count)])
+        wide = torch.stack([reduced_view(self.photos[pick(rng, len(self.photos))], crop, rng) for _ in range(count)])
         return halved(wide), wide
 
     def loss(self, apply: Apply, mix: Mix, batch: tuple[Tensor, ...]) -> dict[str, Tensor]:
@@ -144,17 +142,3 @@ def halved(images: Tensor) -> Tensor:
     """n 3 2h 2w to n 3 h w, 0..1 in steps of 1/255."""
     small = F.interpolate(images, scale_factor=1 / SCALE, mode="bicubic", antialias=True)
     return (small.clamp(0, 1) * 255).round() / 255
-
-
-def view(photo: Tensor, side: int, rng: Generator) -> Tensor:
-    """A square of `side` pixels somewhere in a photograph 3 h w, flipped and rotated, 3 side side float 0..1: one
-    crop in ten of the original, the others of a reduced one."""
-    low, high = REDUCTION
-    factor = 1.0 if uniform(rng) < ORIGINAL_SHARE else low + (high - low) * uniform(rng)
-    span = min(round(side / factor), *photo.shape[-2:])
-    y, x = (pick(rng, room - span + 1) for room in photo.shape[-2:])
-    part = photo[None, :, y : y + span, x : x + span].float() / 255
-    if span > side:
-        part = F.interpolate(part, size=(side, side), mode="bicubic", antialias=True).clamp(0, 1)
-    part = part.flip(3) if uniform(rng) < 0.5 else part
-    return part[0].rot90(pick(rng, 4), (1, 2))
