@@ -10,15 +10,20 @@ import json
 import sys
 from types import SimpleNamespace
 
+import cv2
 import numpy as np
 import pytest
 import torch
 
-from dnirender import Engine, Preset
+from dnirender import Engine, Preset, networks
 from dnirender.cli.main import main
 from dnirender.engine import memory_usage
+from dnirender.media.images import write_png
+from dnirender.models import finetuning, sweep
 from dnirender.networks import load
+from dnirender.networks.architectures.denoise import DenoiseNet
 from support.clips import REPO, make_clip, paint, preset_of, tiny_endpoints
+from support.states import dncnn
 
 BENCHMARKS = REPO / "benchmarks"
 SIZE = (96, 64)
@@ -52,6 +57,13 @@ def data(tmp_path):
     for name, file in tiny_endpoints(tmp_path, realesr_general_x4v3=0.0, realesr_general_wdn_x4v3=-0.2).items():
         torch.save(load_file(file), folder / "models" / f"{name}.pth")
     return folder
+
+
+def test_pace(script, data, tmp_path, capsys):
+    clip, preset = data / "clips" / "road.mp4", preset_of(tiny_endpoints(tmp_path))
+    script("quality/pace").main([clip], [("test", "0:day, end:night")], preset)
+    figures = capsys.readouterr().out.split()
+    assert [float(figures[figures.index(name) + 1]) >= 1 for name in ("linear", "perceptual")] == [True, True]
 
 
 def untuned(network, path, *_):
@@ -181,6 +193,42 @@ def test_quality_of_detail(script):
     assert bicubic.shape == (2,) and path.shape == blends.shape == (11, 2)
 
 
+def test_quality_of_denoise(script):
+    denoise, preset = script("quality/denoise"), random_denoiser()
+    rows = denoise.measure(preset, ("low", "high"), noisy(2, (48, 32)), sigmas=(15, 50))
+    assert rows.shape == (2, len(denoise.COLUMNS))
+    assert rows[0, 0] > rows[1, 0]
+
+
+def random_denoiser():
+    torch.manual_seed(0)
+    modules = {name: DenoiseNet() for name in ("low", "high")}
+    for module in modules.values():
+        torch.nn.init.normal_(module.last.weight, std=0.01)
+    return untuned(*networks.from_modules(modules, multiple=2))
+
+
+def test_families(script, tmp_path, capsys):
+    from safetensors.torch import save_file
+
+    families = script("families")
+    (tmp_path / "photos").mkdir()
+    for number, image in enumerate(noisy(2)):
+        write_png(tmp_path / "photos" / f"{number}.png", image)
+    base = tmp_path / "base.safetensors"
+    net = DenoiseNet()
+    torch.nn.init.normal_(net.last.weight, std=0.01)
+    save_file(net.state_dict(), base, {"architecture": "denoise"})
+    chosen = SimpleNamespace(data=tmp_path, work=tmp_path / "work", base=base, steps=1, seed=0, batch=1, crop=32)
+    chosen.rate, chosen.photos, chosen.held_out = 1e-3, ["photos"], []
+    kinds = {"DNI": ("dni", 1), "CFSNet": ("cfs", 1)}
+    families.table(chosen, noisy(1, (48, 32)), kinds, sigmas=(15, 50))
+    page = capsys.readouterr().out
+    assert [line.split(" | ")[0] for line in page.splitlines() if line.startswith("| ")] == [
+        "|", "| DNI", "| blend", "| CFSNet", "| for each sigma", "|", "| DNI", "| CFSNet",
+    ]  # fmt: skip
+
+
 def test_quality_of_the_sketchbook(script):
     sketchbook, engine, names = (
         script("quality/sketchbook"),
@@ -218,3 +266,62 @@ def test_quality_of_the_night(script, tmp_path, monkeypatch):
     render, paths = night.Renderer(Preset.load("day-to-night"), "fp32"), [tmp_path / "a.png"]
     lines = [*night.ordinary(render, paths), *night.lamps(render, tmp_path), *night.evenness(render, paths)]
     assert any("mean code" in line for line in lines) and any("1 pictures with labels" in line for line in lines)
+
+
+# --- tools on weights files
+
+
+@pytest.fixture
+def pairs(data, script, monkeypatch):
+    """The benchmark of pairs, with two pairs of small networks."""
+    models = script("models")
+    torch.manual_seed(0)
+    for name in ("dncnn_color_sigma15", "dncnn_color_sigma50"):
+        state = {key: tensor * 0.1 for key, tensor in dncnn().items()}
+        torch.save(state, data / "models" / f"{name}.pth")
+    make_clip(data / "clips" / "stream_of_water.mp4", frames=4, size=SIZE)
+    photos = [f"photos/free/{number}.jpg" for number in range(4)]
+    for name in (*photos, "photos/bsds/1.jpg", "eval/cbsd68/1.png", "eval/set5/1.png"):
+        (data / name).parent.mkdir(parents=True, exist_ok=True)
+        cv2.imwrite(str(data / name), noisy(1, (64, 64))[0])
+    chosen = {name: models.PAIRS[name] for name in ("realesr", "dncnn-15-50")}
+    small = {"PAIRS": chosen, "TUNED": ("dncnn-15-50",), "STATISTICS": ("dncnn-15-50",), "REPAIRED": "dncnn-15-50"}
+    small |= {"PHOTOS": 1, "MEASURED": 1, "CHECKED": 1, "SIDE": 16, "SIDE_4X": 16, "FRAMES": 2, "FILM": 3, "ROUNDS": 1}
+    for name, value in small.items():
+        monkeypatch.setattr(models, name, value)
+    monkeypatch.setattr(sweep, "SIDES", (16, 32))
+    monkeypatch.setattr(finetuning, "CROP", 16)
+    return models
+
+
+@pytest.mark.parametrize(
+    ("row", "expected"),
+    [
+        ("pairs", "| dncnn-15-50 | DnCNN |"),
+        ("statistics", "| dncnn-15-50 |"),
+        ("noise", "3 frames of 32x32 of `stream_of_water.mp4`"),
+        ("rivals", "| BatchNorm | mixes; unrelated | mixes"),
+        ("speed", "4 tracks of layers, `day-to-night`"),
+    ],
+)
+def test_models(pairs, data, tmp_path, monkeypatch, row, expected):
+    if row == "pairs":
+        pytest.importorskip("scipy", reason="the package scipy is not installed")
+    words = ["models.py", "--data", str(data), "--rows", row, "--pairs", "realesr,dncnn-15-50", "--steps", "2"]
+    monkeypatch.setattr(sys, "argv", [*words, "--out", str(tmp_path / "out.md"), "--pictures", str(tmp_path)])
+    pairs.main()
+    pairs.main()  # in place of the first
+    page = (tmp_path / "out.md").read_text("utf-8")
+    assert expected in page and page.count(f"## {row}") == 1
+    assert row != "noise" or (tmp_path / "models_denoise.png").exists()
+
+
+def test_rescale(pairs, script, data, tmp_path, monkeypatch):
+    rescale = script("rescale")
+    for name, value in {"FEATURES": 8, "BATCH": 1, "CROP": {1: 16, 2: 16, 4: 16, 8: 32, 16: 64}}.items():
+        monkeypatch.setattr(rescale, name, value)
+    words = ["rescale.py", "--data", str(data), "--steps", "1", "--base-steps", "1", "--out", str(tmp_path / "out.md")]
+    monkeypatch.setattr(sys, "argv", words)
+    rescale.main()
+    page = (tmp_path / "out.md").read_text("utf-8")
+    assert all(f"\n| {scale}x" in page for scale in (1, 2, 4, 8, 16))

@@ -24,23 +24,24 @@ MODULES["__init__"] = PACKAGE / "__init__.py"
 # modules before it in its own. `base` is what lies in the package's own folder.
 ORDER = """
 base: version errors options concurrency cache files frames progress
-timeline: easing expression keyframes mixture parser audio cuts noise timeline tracks
-preset: yaml_file timeline_settings preset
+timeline: easing simplification expression keyframes mixture parser audio cuts noise interpolation timeline pace tracks wipe
+preset: yaml_file timeline_settings mask_settings preset_files preset
 sound: spectrum beats loudness
 media: truncation colorspace channels timecode containers resize luma noise pixel_formats images
 decoding: timestamps deinterlace image_header metadata reorder concealment packets tonemap scan source still webp video open clip sound cuts
-networks: pixel_shuffle signatures wrappers onnx_weights checkpoint architectures.gain architectures.focus architectures.adapters architectures.denoise architectures.compact architectures.paint architectures.relight
+networks: pixel_shuffle signatures wrappers onnx_weights checkpoint architectures.gain architectures.unet architectures.focus architectures.adapters architectures.denoise architectures.compact architectures.paint architectures.relight
     architectures.ada_resnet architectures.transformer_net architectures.dynamic_net architectures.fast_style_transfer architectures.fast_neural_style
     architectures.conditional_style architectures.resnet_generator architectures.unet_generator architectures.dncnn network registry detected weights repair loading reestimation modules
 families: adafm ftn dynamic_net cfsnet adain loading
 layout: drawing charts contact_sheet alpha_track panels
+masks: alpha_map regions edges files fronts masking
 encoding: provenance image_record segment_file transcode stream_plan stream_copy sink encoders size_estimate image_sequence animation video boomerang
     output
 engine: arrays calibration device measurements torch_model executor memory_usage receptive_field tiling memory memory_retry
-    fp32_retry openvino parallel cpu cuda configuration backend_trial autotune engine
-models: files report_files family groups combining similarity inspection rescaling channels alignment aligning packs onnx_export sweep compatibility check_report
+    fp32_retry openvino parallel cpu cuda configuration backend_trial autotune engine frame_work levels
+models: files report_files family groups combining similarity inspection rescaling channels alignment packs onnx_export sweep finetuning aligning compatibility check_report
     analysis analysis_report
-jobs: disk_space workspace options constant_rate job sampling clip_keyframes frame_selection plan verify_images verify fingerprint repair prepare compose notebook contact_sheet preview pipeline finish
+jobs: disk_space workspace options constant_rate job mixtures sampling clip_keyframes frame_selection plan verify_images verify fingerprint pace repair alpha_maps prepare compose notebook contact_sheet preview pipeline finish
     estimate render background frames benchmark
 train: losses subspace family_space features recipe report task loop data.photos data.relighting data.drawing data.scenes.canvas
     data.scenes.lights data.scenes.photographs data.scenes.houses data.scenes.objects data.scenes.street data.augment data.batches data.subjects
@@ -50,9 +51,9 @@ cli: start signals default_command app presets options output info verify train 
 
 # Third-party libraries and the rooms, or modules, that may import them.
 HOMES = {
-    "numpy": "base sound media decoding layout encoding jobs engine models train",
-    "av": "base media decoding encoding jobs",
-    "cv2": "media decoding layout encoding networks jobs train",
+    "numpy": "base sound media decoding layout masks encoding jobs engine models train",
+    "av": "media decoding encoding jobs",
+    "cv2": "media decoding layout masks encoding networks jobs train",
     "torch": "networks families models engine train cli.train",
     "safetensors": "networks.checkpoint models.files train",
     "spandrel": "networks.loading",

@@ -157,6 +157,7 @@ def test_all_numbers_with_fractions_are_known():
     assert {place for model, place in FLOATS if model is Preset} == {
         ("effect", "strength"), ("animation", "fps"), ("timeline", "beat_attack"), ("timeline", "beat_decay"),
         ("network", "endpoints", "position"), ("network", "endpoints", "level"),
+        ("mask", "range_softness"), ("mask", "grow"), ("mask", "feather"),
     }  # fmt: skip
     assert {(*place[:1], place[-1]) for model, place in FLOATS if model is Recipe} == {
         ("endpoints", "weight"), ("endpoints", "share"), ("stages", "learning_rate"), ("training", "learning_rate"),

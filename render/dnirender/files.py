@@ -11,8 +11,6 @@ import zlib
 from collections.abc import Generator
 from pathlib import Path
 
-import av.error
-
 from dnirender.errors import MediaError, OutputError, RenderError
 
 # Raised by network file systems that do not support fsync on a directory.
@@ -54,13 +52,13 @@ def _flush(descriptor: int) -> None:
 
 
 @contextlib.contextmanager
-def disk_errors(target: Path) -> Generator[None]:
-    """Converts errors of the disk and of the muxer to an OutputError that names `target`."""
+def disk_errors(target: Path, *others: type[Exception]) -> Generator[None]:
+    """Converts errors of the disk, and those of `others`, to an OutputError that names `target`."""
     try:
         yield
     except RenderError:
         raise
-    except (av.error.FFmpegError, OSError) as error:
+    except (OSError, *others) as error:
         raise OutputError(f"{target}: cannot be written ({error_text(error)})") from error
 
 

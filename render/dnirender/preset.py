@@ -18,7 +18,9 @@ from typing import Annotated, Any, Literal, Self, cast
 from pydantic import BaseModel, Field, ValidationError, field_validator, model_validator
 
 from dnirender.errors import PresetError, with_notes
-from dnirender.options import MAX_SHOWN, Flag, causes, first_error, offered, parse_pairs
+from dnirender.mask_settings import MaskSettings, WipeSettings
+from dnirender.options import Flag, causes, first_error, offered, parse_pairs
+from dnirender.preset_files import WEIGHTS_ADVICE, check_below, masks_beside, wipe_beside
 from dnirender.timeline.easing import parse_number
 from dnirender.timeline.expression import VARIABLES
 from dnirender.timeline.keyframes import Endpoints
@@ -211,6 +213,8 @@ class Preset(Section):
     network: NetworkSettings
     effect: Effect = Field(default_factory=Effect)  # pyright: ignore[reportArgumentType]
     timeline: TimelineSettings = Field(default_factory=TimelineSettings)  # pyright: ignore[reportArgumentType]
+    mask: MaskSettings = Field(default_factory=MaskSettings)  # pyright: ignore[reportArgumentType]
+    wipe: WipeSettings = Field(default_factory=WipeSettings)  # pyright: ignore[reportArgumentType]
     layout: Layout = Field(default_factory=Layout)  # pyright: ignore[reportArgumentType]
     encoding: Encoding = Field(default_factory=Encoding)  # pyright: ignore[reportArgumentType]
     animation: Animation = Field(default_factory=Animation)  # pyright: ignore[reportArgumentType]
@@ -232,15 +236,17 @@ class Preset(Section):
         path = find_preset(name_or_path)
         preset = cls.checked(read_yaml(path), str(path))
         for number, endpoint in enumerate(preset.network.endpoints):
-            _check_below(endpoint.weights, f"{path}: network.endpoints[{number}].weights")
+            check_below(endpoint.weights, f"{path}: network.endpoints[{number}].weights", WEIGHTS_ADVICE)
         return preset.override(
             {
+                "mask": masks_beside(preset.mask, path),
+                "wipe": wipe_beside(preset.wipe, path),
                 "network": {
                     "endpoints": [
                         endpoint.model_dump() | {"weights": (path.parent / endpoint.weights).resolve()}
                         for endpoint in preset.network.endpoints
                     ]
-                }
+                },
             },
             str(path),
         )
@@ -261,15 +267,6 @@ class Preset(Section):
             mixes = isinstance(old, dict) and isinstance(cast(object, fields), Mapping)
             data[section] = cast("dict[str, Any]", old) | dict(fields) if mixes else fields
         return self.checked(data, where)
-
-
-def _check_below(weights: Path, where: str) -> None:
-    """A preset from elsewhere must not point at other people's files, or at a server that learns who reads it."""
-    if weights.is_absolute() or weights.anchor or ".." in weights.parts:
-        raise PresetError(
-            f"{where}: expected a file in the preset's folder or below, got {str(weights)[:MAX_SHOWN]!r}; "
-            "put the weights there, or render them as endpoints of your own"
-        )
 
 
 def preset_folder() -> Path:
@@ -331,6 +328,8 @@ _SECTIONS: dict[str, type[BaseModel]] = {
     "network": NetworkSettings,
     "effect": Effect,
     "timeline": TimelineSettings,
+    "mask": MaskSettings,
+    "wipe": WipeSettings,
     "layout": Layout,
     "encoding": Encoding,
     "animation": Animation,

@@ -12,6 +12,7 @@ from dnirender.timeline.audio import AudioLevel, parse_audio
 from dnirender.timeline.cuts import names_cuts
 from dnirender.timeline.easing import parse_easing
 from dnirender.timeline.noise import NoiseRange, parse_noise
+from dnirender.timeline.pace import lines
 from dnirender.timeline.timeline import Timeline
 from dnirender.timeline.tracks import track_error
 
@@ -39,6 +40,11 @@ class TimelineSettings(Section):
     )
     extrapolate: Annotated[bool, Flag("timeline")] = Field(
         False, description="Allow values outside 0..1 and negative weights."
+    )
+    pace: Annotated[Literal["linear", "perceptual"], Flag("timeline")] = Field(
+        "linear",
+        description="perceptual: move keyframes' values between keys so that equal times bring equal change, measured "
+        "on the clip.",
     )
     beat: Annotated[str | None, Flag("timeline", metavar="VALUE")] = Field(
         None,
@@ -91,7 +97,16 @@ class TimelineSettings(Section):
         if self.audio is None and self.noise is None and not names_cuts(self.keyframes):
             self._parse(self.keyframes)
         self.parsed_tracks()
+        if self.pace == "perceptual":
+            self._check_pace()
         return self
+
+    def _check_pace(self) -> None:
+        if self.audio is not None or self.tracks:
+            what = "the keyframes follow the sound" if self.audio else "tracks have keyframes of their own"
+            raise UsageError(f"pace='perceptual': {what}; expected keys between which the picture may change evenly")
+        if not (self.follows_sound or self.follows_cuts or self.follows_noise):
+            lines(self.parsed())
 
     @property
     def audio(self) -> AudioLevel | None:

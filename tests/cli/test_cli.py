@@ -307,7 +307,7 @@ BAD = [
     (["clip.mp4", *MODELS, "-k", "-99:0"], 2, "frame -99 is before the first frame"),
     (["clip.mp4", "--easing", "smoth"], 2, 'unknown easing "smoth"; did you mean smooth?'),
     (["clip.mp4", "--loop", "twice"], 2, "'twice' is not one of 'none', 'repeat', 'ping-pong'"),
-    (["clip.mp4", "-p", "nihgt"], 2, "unknown preset 'nihgt'; there is day-to-night, detail, focus, "),
+    (["clip.mp4", "-p", "nihgt"], 2, "unknown preset 'nihgt'; there is day-to-night, denoise, detail, focus, "),
     (["clip.mp4", "-p", "mine.yaml"], 2, "mine.yaml: no such preset file"),
     (["clip.mp4", "-p", "day-to-night", *MODELS], 2, "--preset and --model exclude each other"),
     (["clip.mp4", "-m", "day.safetensors"], 2, "--model day.safetensors: expected NAME=FILE"),

@@ -2,7 +2,6 @@
 
 import threading
 from concurrent.futures import ThreadPoolExecutor
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -18,11 +17,8 @@ from dnirender.networks.architectures import compact, paint, relight
 from dnirender.networks.loading import load
 from dnirender.networks.network import Network
 from dnirender.networks.weights import WeightPath
+from support.clips import MODELS, needs_models
 from support.toys import NEIGHBORS, Toy, alone, batches, close, cpu, flat, pictures, toy
-
-MODELS = Path(__file__).parents[3] / "shared/data/models"
-needs_models = pytest.mark.skipif(not MODELS.is_dir(), reason="third-party weights (../shared/data/models) are absent")
-
 
 # --- the picture
 

@@ -1,5 +1,6 @@
 """Laws of renders whose keyframes depend on the sound or the cuts of their clip."""
 
+from dataclasses import replace
 from fractions import Fraction
 
 import av
@@ -9,6 +10,7 @@ import pytest
 from dnirender import render
 from dnirender.decoding.sound import read_sound
 from dnirender.errors import MediaError, UsageError
+from dnirender.jobs.compose import make_alpha_track
 from dnirender.jobs.job import make_job
 from dnirender.jobs.plan import make_plan
 from dnirender.media.images import write_png
@@ -69,6 +71,17 @@ def test_sound_that_begins_late_is_in_its_place(tmp_path, preset):
     keys = make_plan(make_job(clip, tmp_path / "out.mp4", preset, beat="night")).job.timeline.keyframes
     peaks = [float(key.position.value) for key in keys if "night" in key.text]
     assert np.abs(np.array(peaks) - np.arange(1.25, 5.9, 0.5)).max() < 0.01
+
+
+def test_alpha_is_drawn_over_the_sound_that_it_was_made_from(tmp_path, preset):
+    plan = make_plan(make_job(musical_clip(tmp_path / "a.mkv"), tmp_path / "o.mkv", preset, beat="night"))
+    peaks, count = np.array(plan.waveform), len(plan.waveform)
+    assert peaks.max() == 1 and np.median(peaks) < 0.1, "clicks are short"
+    image, silent = (make_alpha_track(p).draw_all(800, 80) for p in (plan, replace(plan, waveform=())))
+    changed = (image.astype(int) - silent).any(2).sum(0)
+    loud = 0.45 * 80 + np.flatnonzero(peaks > 0.5) / count * (800 - 0.9 * 80)
+    assert all(changed[round(x) - 2 : round(x) + 3].max() > 16 for x in loud), "the middle is where the sound is"
+    assert not changed[: int(0.45 * 80) - 2].any()
 
 
 def test_beats_of_a_part_count_from_its_first_frame(tmp_path, preset):

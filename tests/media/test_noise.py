@@ -32,6 +32,11 @@ def test_white_noise_is_found_within_a_seventh(sigma, seed):
     assert estimate_sigma([noisy(scene(seed), sigma)]) == pytest.approx(sigma, rel=0.15)
 
 
+@pytest.mark.parametrize("sigma", [5, 20, 40])
+def test_noise_alone_is_found_exactly(sigma):
+    assert estimate_sigma([noisy(np.full((480, 640, 3), 127), sigma)]) == pytest.approx(sigma, rel=0.03)
+
+
 def test_a_clean_picture_has_next_to_none_whatever_its_texture():
     assert estimate_sigma([scene(0).astype(np.uint8)]) < 1.5
     assert estimate_sigma([np.full((64, 64, 3), 90, np.uint8)]) == 0

@@ -16,7 +16,8 @@ from dnirender.models.alignment import match, permute
 from dnirender.models.channels import channel_groups
 from dnirender.networks.architectures import fast_neural_style, resnet_generator, transformer_net
 from dnirender.networks.loading import load
-from models.test_models import MODELS, batchnorm_dncnn, compact, needs_models, rrdb
+from support.clips import MODELS, needs_models
+from support.states import batchnorm_dncnn, compact, rrdb
 
 needs_scipy = pytest.mark.skipif(importlib.util.find_spec("scipy") is None, reason="the package scipy is not installed")
 

@@ -4,7 +4,6 @@ import importlib.util
 import itertools
 import json
 import sys
-from pathlib import Path
 
 import cv2
 import numpy as np
@@ -14,9 +13,8 @@ import torch
 from dnirender.cli.main import main
 from dnirender.layout import charts
 from dnirender.models.analysis import analyze
+from support.clips import MODELS, needs_models
 
-MODELS = Path(__file__).parents[3] / "shared/data/models"
-needs_models = pytest.mark.skipif(not MODELS.is_dir(), reason="third-party weights (../shared/data/models) are absent")
 needs_scipy = pytest.mark.skipif(importlib.util.find_spec("scipy") is None, reason="scipy is not installed")
 SHAPES = {"first.weight": (8, 3, 3, 3), "first.bias": (8,), "middle.weight": (8, 8, 3, 3), "last.weight": (3, 8, 3, 3)}
 

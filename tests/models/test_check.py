@@ -3,7 +3,6 @@
 import json
 import math
 import shlex
-from pathlib import Path
 
 import cv2
 import numpy as np
@@ -19,10 +18,8 @@ from dnirender.models.similarity import compare_tensors, doubtful_pair, verdict
 from dnirender.networks.loading import load
 from dnirender.networks.network import Network
 from dnirender.networks.weights import WeightPath
-from support.clips import decoded, make_clip, paint, tiny_endpoints
-
-MODELS = Path(__file__).parents[3] / "shared/data/models"
-needs_models = pytest.mark.skipif(not MODELS.is_dir(), reason="third-party weights (../shared/data/models) are absent")
+from support.clips import MODELS, decoded, make_clip, needs_models, paint, tiny_endpoints
+from support.states import batchnorm_dncnn, compact, near
 
 
 @pytest.fixture(autouse=True)
@@ -33,34 +30,6 @@ def small_pictures(monkeypatch):
 def saved(path, state):
     torch.save(dict(state), path)
     return path
-
-
-def compact(seed, features=8, convs=2, near=None):
-    """Random weights; `near` is a state that they differ from by a tenth."""
-    torch.manual_seed(seed)
-    state, last = {}, 2 * convs + 2
-    for index in range(last + 1):
-        shape = (features if index < last else 3, 3 if index == 0 else features, 3, 3)
-        state[f"body.{index}.weight"] = torch.randn(shape if index % 2 == 0 else features) * 0.1
-        if index % 2 == 0:
-            state[f"body.{index}.bias"] = torch.randn(shape[0]) * 0.1
-    return {name: near[name] + 0.1 * tensor for name, tensor in state.items()} if near else state
-
-
-def batchnorm_dncnn(seed):
-    torch.manual_seed(seed)
-    state, index = {}, 0
-    shapes = [(6, 3), *[(6, 6)] * 3, (3, 6)]
-    for number, shape in enumerate(shapes):
-        state[f"model.{index}.weight"] = torch.randn(*shape, 3, 3) * 0.1
-        state[f"model.{index}.bias"] = torch.zeros(shape[0])
-        if 0 < number < len(shapes) - 1:
-            norm = f"model.{index + 1}"
-            state |= {f"{norm}.weight": torch.ones(6), f"{norm}.bias": torch.zeros(6)}
-            state |= {f"{norm}.running_mean": torch.randn(6), f"{norm}.running_var": torch.rand(6) + 0.1}
-            state[f"{norm}.num_batches_tracked"] = torch.tensor(1)
-        index += 3 if 0 < number < len(shapes) - 1 else 2
-    return state
 
 
 def run(capsys, *arguments):
@@ -148,7 +117,7 @@ def test_a_slower_network_gets_smaller_pictures(monkeypatch):
 
 def test_kin_are_a_family_and_strangers_are_not(tmp_path):
     a = compact(0)
-    kin = [saved(tmp_path / "a.pth", a), saved(tmp_path / "b.pth", compact(1, near=a))]
+    kin = [saved(tmp_path / "a.pth", a), saved(tmp_path / "b.pth", near(a, 1))]
     found = check(kin)
     assert found.verdict == "same family" and found.pairs[0].correlation > 0.9 and found.pairs[0].ratio < 0.5
     assert found.architecture == "RealESRGAN Compact" and found.norm == "none" and len(found.pairs[0].points) == 5
@@ -203,7 +172,7 @@ def test_unknown_networks_are_compared_by_their_weights(tmp_path, capsys):
 
 
 def test_batchnorm_is_explained(tmp_path, capsys):
-    files = [saved(tmp_path / f"{n}.pth", batchnorm_dncnn(n)) for n in (0, 1)]
+    files = [saved(tmp_path / f"{n}.pth", batchnorm_dncnn(n)[0]) for n in (0, 1)]
     found = check(files)
     assert found.norm == "BatchNorm" and "BatchNorm is mixed in deployed form" in found.notes[0]
     (told,) = [line for line in found.pairs[0].advice if line.startswith("statistics: ")]
@@ -219,7 +188,7 @@ def test_batchnorm_is_explained(tmp_path, capsys):
     [
         (compact(0, features=6), "body.0.weight is [6, 3, 3, 3], expected [8, 3, 3, 3]"),
         (compact(0, convs=3), "body.6.weight is [8, 8, 3, 3], expected [3, 8, 3, 3]"),
-        (batchnorm_dncnn(0), "body.0.weight"),
+        (batchnorm_dncnn(0)[0], "body.0.weight"),
     ],
     ids=["narrower", "deeper", "another architecture"],
 )
@@ -243,7 +212,7 @@ def test_a_misfit_says_in_five_lines_what_differs_and_what_to_do(tmp_path, capsy
 
 def test_the_report_has_pictures_and_numbers(tmp_path, capsys):
     a = compact(0)
-    files = [saved(tmp_path / "sharp.pth", a), saved(tmp_path / "soft.pth", compact(1, near=a))]
+    files = [saved(tmp_path / "sharp.pth", a), saved(tmp_path / "soft.pth", near(a, 1))]
     folder = tmp_path / "report"
     code, out, err = run(capsys, "model", "check", *files, "-o", folder, "--json")
     assert code == 0 and err == ""
@@ -271,7 +240,7 @@ def test_a_render_of_strangers_warns_in_one_line_that_names_a_command_that_works
     monkeypatch.chdir(tmp_path)
     clip = make_clip(tmp_path / "clip.mp4", frames=4, size=(32, 32))
     a = compact(0)
-    models = {"a": a, "kin": compact(1, near=a), "b": compact(2)}
+    models = {"a": a, "kin": near(a, 1), "b": compact(2)}
     words = []
     for name, state in models.items():
         saved(tmp_path / f"my {name}.pth", state)
@@ -341,7 +310,7 @@ def test_statistics_are_measured_on_the_clip_of_a_render(tmp_path, capsys):
     clip = make_clip(tmp_path / "clip.mkv", frames=5, size=(32, 32))
     words = []
     for n in (0, 1):
-        words += ["-m", f"n{n}={saved(tmp_path / f'{n}.pth', batchnorm_dncnn(n))}"]
+        words += ["-m", f"n{n}={saved(tmp_path / f'{n}.pth', batchnorm_dncnn(n)[0])}"]
     frames = {}
     for bn in ("deployed", "reestimate"):
         out = tmp_path / f"{bn}.mkv"

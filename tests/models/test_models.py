@@ -2,7 +2,6 @@
 
 import json
 import math
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -21,68 +20,13 @@ from dnirender.models.files import write_checkpoint
 from dnirender.models.groups import GROUPINGS, trunk
 from dnirender.models.inspection import diff, info
 from dnirender.networks.loading import load
-from support.clips import paint, tiny_endpoints
-
-MODELS = Path(__file__).parents[3] / "shared/data/models"
-needs_models = pytest.mark.skipif(not MODELS.is_dir(), reason="third-party weights (../shared/data/models) are absent")
+from support.clips import MODELS, needs_models, paint, tiny_endpoints
+from support.states import batchnorm_dncnn, compact, rrdb
 
 
 def saved(path, state):
     torch.save(dict(state), path)
     return path
-
-
-def compact(seed, features=8, convs=2):
-    torch.manual_seed(seed)
-    state, last = {}, 2 * convs + 2
-    for index in range(last + 1):
-        shape = (features if index < last else 3, 3 if index == 0 else features, 3, 3)
-        state[f"body.{index}.weight"] = torch.randn(shape if index % 2 == 0 else features) * 0.1
-        if index % 2 == 0:
-            state[f"body.{index}.bias"] = torch.randn(shape[0]) * 0.1
-    return state
-
-
-RRDB = {
-    "realesrgan": ("conv_first", "body.{}.rdb{}.conv{}", "conv_body", "conv_up{}", "conv_hr", "conv_last"),
-    "modern": ("conv_first", "RRDB_trunk.{}.RDB{}.conv{}", "trunk_conv", "upconv{}", "HRconv", "conv_last"),
-    "old": ("model.0", "model.1.sub.{}.RDB{}.conv{}.0", "model.1.sub.2", "model.{}", "model.8", "model.10"),
-}
-
-
-def rrdb(dialect, seed=0):
-    """A narrow RRDB net with two blocks, 4x, in the names of a dialect."""
-    first, block, trunk_conv, up, hr, last = RRDB[dialect]
-    shapes = {first: (8, 3)}
-    for i in range(2):
-        shapes |= {block.format(i, j, k): (8 if k == 5 else 32, 32 * k - 24) for j in (1, 2, 3) for k in range(1, 6)}
-    ups = (3, 6) if dialect == "old" else (1, 2)
-    shapes |= {trunk_conv: (8, 8), up.format(ups[0]): (8, 8), up.format(ups[1]): (8, 8), hr: (8, 8), last: (3, 8)}
-    torch.manual_seed(seed)
-    state = {}
-    for name, (out, into) in shapes.items():
-        state[f"{name}.weight"], state[f"{name}.bias"] = torch.randn(out, into, 3, 3) * 0.1, torch.randn(out) * 0.1
-    return state
-
-
-def batchnorm_dncnn(seed, eps_of=1e-4):
-    """KAIR's names with BatchNorm, and the gains and shifts that it means."""
-    torch.manual_seed(seed)
-    state, deployed = {}, {}
-    shapes, index = [(6, 3), *[(6, 6)] * 6, (3, 6)], 0
-    for number, shape in enumerate(shapes):
-        state[f"model.{index}.weight"], state[f"model.{index}.bias"] = torch.randn(*shape, 3, 3), torch.randn(shape[0])
-        if 0 < number < len(shapes) - 1:
-            norm = f"model.{index + 1}"
-            gain, shift, mean, variance = torch.randn(6), torch.randn(6), torch.randn(6), torch.rand(6) + 0.1
-            state |= {f"{norm}.weight": gain, f"{norm}.bias": shift, f"{norm}.running_mean": mean}
-            state |= {f"{norm}.running_var": variance, f"{norm}.num_batches_tracked": torch.tensor(7)}
-            deployed[f"{norm}.weight"] = gain / (variance + eps_of).sqrt()
-            deployed[f"{norm}.bias"] = shift - mean * deployed[f"{norm}.weight"]
-            index += 3
-        else:
-            index += 2
-    return state, deployed
 
 
 def run(capsys, *arguments):

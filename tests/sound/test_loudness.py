@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from dnirender.sound.loudness import HOP, loudness, simplified
+from dnirender.sound.loudness import HOP, loudness
 from dnirender.sound.spectrum import RATE
 
 
@@ -40,13 +40,3 @@ def test_it_rises_at_once_and_falls_slowly():
 
 def test_silence_is_zero():
     assert not loudness(np.zeros(RATE, np.float32)).any()
-
-
-@pytest.mark.parametrize("tolerance", [0.01, 0.1])
-def test_lines_between_the_places_stay_within_the_tolerance(tolerance):
-    rng = np.random.default_rng(1)
-    levels = np.cumsum(rng.normal(0, 0.02, 500))
-    places = simplified(levels, tolerance)
-    assert places[0] == 0 and places[-1] == 499 and len(places) < 450
-    lines = np.interp(np.arange(500), places, levels[places])
-    assert np.abs(lines - levels).max() <= tolerance + 1e-9

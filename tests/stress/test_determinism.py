@@ -19,7 +19,7 @@ def shown(path):
     return [(at, hashlib.sha256(image.tobytes()).hexdigest()) for at, image in decoded(path)]
 
 
-@pytest.mark.parametrize("name", ["day-to-night", "painters", "sketchbook", "focus", "detail"])
+@pytest.mark.parametrize("name", ["day-to-night", "painters", "sketchbook", "focus", "detail", "denoise"])
 def test_pictures_depend_on_nothing_but_the_job(tmp_path, name):
     clip = make_clip(tmp_path / "clip.mp4", frames=14, size=(128, 96))
     job = {"preset": Preset.load(name).override(LOSSLESS), "dtype": "fp32", "device": "cpu"}

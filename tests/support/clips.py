@@ -12,6 +12,8 @@ import pytest
 REPO = Path(__file__).resolve().parents[2]
 SHARED = REPO.parent / "shared"
 CLIPS = SHARED / "data" / "clips"
+MODELS = SHARED / "data" / "models"
+needs_models = pytest.mark.skipif(not MODELS.is_dir(), reason="third-party weights (../shared/data/models) are absent")
 needs_shared = pytest.mark.skipif(not CLIPS.is_dir(), reason="the shared clips (../shared/data/clips) are absent")
 
 # A frame has twelve cells: a white and a black reference, nine bits of its number and their parity.

@@ -21,11 +21,23 @@ from dnirender.preset import DEFAULT_PRESET, PRESET_OPTIONS, Preset
 if TYPE_CHECKING:
     from dnirender.jobs.job import Job
 
-GROUPS = ("effect", "timeline", "input", "output", "comparison", "speed", "safety", "messages")
+GROUPS = ("effect", "timeline", "masks", "input", "output", "comparison", "speed", "safety", "messages")
 """The headings of `--help`, in order."""
 FIELDS = {name: found for name, (_, found) in (*PRESET_OPTIONS.items(), *JOB_OPTIONS.items())}
 """By option: (field's name, field, flag)."""
-OTHER_FIELDS = ("model", "model-pack", "scale", "unshuffle", "frames", "alphas", "name", "features", "by", "p")
+OTHER_FIELDS = (
+    "model",
+    "model-pack",
+    "scale",
+    "unshuffle",
+    "frames",
+    "alphas",
+    "name",
+    "features",
+    "by",
+    "p",
+    "finetune",
+)
 """Arguments of commands that messages name and that are not options of a job; a flag has the argument's name."""
 QUOTES = "'\""
 ENGINE = ("device", "dtype", "backend", "threads", "tile", "cache")

@@ -191,6 +191,9 @@ def _tell_plan(prepared: PreparedJob, say: Console) -> None:
         say.line(to_flags(note))
     for origin in prepared.plan.keyframes_from:
         say.line(f"keyframes from {origin}; --dry-run prints them")
+    if paced := prepared.plan.paced_keyframes:
+        say.line("keyframes at an even pace were measured; --dry-run prints them")
+        say.detail(paced)
     say.detail(prepared.engine.decision)
     for stream in prepared.plan.streams:
         say.detail(str(stream))
@@ -279,7 +282,7 @@ def _plan_summary(prepared: PreparedJob, elapsed: float) -> dict[str, Any]:
     return {
         "input": str(plan.job.input),
         "output": str(plan.job.output),
-        "keyframes": plan.job.preset.timeline.keyframes if plan.keyframes_from else "",
+        "keyframes": plan.paced_keyframes or (plan.job.preset.timeline.keyframes if plan.keyframes_from else ""),
         "frames": plan.num_frames,
         "distinct_alphas": plan.distinct_alphas,
         "weight_writes": plan.weight_writes,

@@ -100,7 +100,7 @@ class AnimationSink:
         """
         check_frame_indices(segments, max(self._order) + 1, self._target)
         path = folder / f"joined{self._target.suffix}"
-        with disk_errors(self._target):
+        with disk_errors(self._target, av.error.FFmpegError):
             frames = self._frames(segments)
             first = next(frames)
             with create_container(path, self._format, self._container_options()) as out:

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
+from av.error import FFmpegError
+
 from dnirender.encoding.image_sequence import PngSegmentEncoder
 from dnirender.encoding.segment_file import SegmentReader, SegmentWriter
 from dnirender.encoding.sink import SegmentEncoder
@@ -36,7 +38,7 @@ class BoomerangSink:
             OutputError: a frame is missing, a segment is corrupt, or encoding or writing fails.
         """
         path = folder / "boomerang.packets"
-        with disk_errors(path):
+        with disk_errors(path, FFmpegError):
             encoder = self._video.new_encoder()
         with SegmentWriter(path, encoder.header) as writer:
             for number, image_number in enumerate(self._order):

@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from av.error import FFmpegError
 from av.video.frame import VideoFrame
 
 from dnirender.decoding.metadata import VideoMetadata
@@ -122,7 +123,7 @@ class Output:
         Raises:
             OutputError: the encoder or the disk fails.
         """
-        with disk_errors(self.request.target):
+        with disk_errors(self.request.target, FFmpegError):
             encoder = self.sink.new_encoder()
         with SegmentWriter(path, encoder.header) as writer:
             yield lambda number, image: writer.extend(encoder.encode(number, image))

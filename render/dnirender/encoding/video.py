@@ -190,7 +190,7 @@ class VideoSink:
         """
         check_frame_indices(segments, len(self._times.pts), self._target)
         joined = folder / f"joined{self._target.suffix}"
-        with disk_errors(self._target):
+        with disk_errors(self._target, av.error.FFmpegError):
             with self._muxer_errors(OutputError, KEPT), self._open(joined) as (out, stream, copier):
                 self._mux(segments, out, stream, copier)
                 out.close()

@@ -82,12 +82,12 @@ class Engine:
             network, path, chosen_device, dtype, num_threads, self.measurements
         )
         self._requested_backend = check_backend(backend, network, self._base)
-        self._planner = MemoryPlanner(network, tile)
-        self._fp32 = Fp32Renderer(network, path, chosen_device, self._planner)
+        self.planner = MemoryPlanner(network, tile)
+        self._fp32 = Fp32Renderer(network, path, chosen_device, self.planner)
         self._models = [TorchModel(network, path, self.dtype) for _ in range(2 if self._on_cuda else 1)]
         self._executor = self._build_executor(self._models)
         self._autotuner = Autotuner(
-            self._base, self._requested_backend, self._models, self._planner, self._build_executor, self.measurements
+            self._base, self._requested_backend, self._models, self.planner, self._build_executor, self.measurements
         )
         self._tuned_for: Workload | None = None
 
@@ -95,7 +95,7 @@ class Engine:
         """An executor of these models that survives what can be survived: running out of memory by rendering smaller
         pieces, frames that overflow by rendering them in fp32."""
         render_fp32 = None if self.dtype == "fp32" else self._fp32
-        limited = [MemoryRetry(model, self._planner) for model in models]
+        limited = [MemoryRetry(model, self.planner) for model in models]
         if self._on_cuda:
             return Fp32Retry(CUDAExecutor(limited, self.device), render_fp32)
         return CPUExecutor([Fp32Retry(CPUWorker(model), render_fp32) for model in limited], self.threads)
@@ -230,7 +230,7 @@ class Engine:
     def tile(self) -> tuple[int, int] | None:
         """Height and width of tiles in pixels of the source, None for no tiling. They are smaller than configured where
         memory ran out while rendering."""
-        return self._planner.tile
+        return self.planner.tile
 
     @property
     def _on_cuda(self) -> bool:

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from fractions import Fraction
+from dataclasses import dataclass
 from typing import cast
 
 from dnirender.decoding.cuts import find_cuts
@@ -16,22 +15,31 @@ from dnirender.media.images import is_still
 from dnirender.media.noise import estimate_sigma
 from dnirender.media.resize import resize_to
 from dnirender.sound.beats import find_beats
-from dnirender.sound.loudness import HOP, loudness, simplified
+from dnirender.sound.loudness import HOP, loudness, peaks
 from dnirender.sound.spectrum import RATE, Array
 from dnirender.timeline.audio import AudioLevel, beat_keyframes
 from dnirender.timeline.cuts import place_at_cuts, snap_to_cuts
 from dnirender.timeline.easing import parse_easing
 from dnirender.timeline.parser import MAX_CHARACTERS, MAX_KEYS
+from dnirender.timeline.simplification import simplified
 
 NOISE_FRAMES = 5
+PEAKS = 1000  # of a waveform
 TOLERANCE = 0.01  # of alpha: how far keyframes may be from the loudness
 
 
-def resolve_clip_keyframes(
-    job: Job, source: Source, start: int, stop: int, size: tuple[int, int]
-) -> tuple[Job, tuple[str, ...]]:
-    """The job with keyframes of its own where its timeline depends on the clip, and what they were made from; else the
-    job and nothing.
+@dataclass(frozen=True)
+class ClipKeyframes:
+    """A job with keyframes of its own, what they were made from, and the peaks (0..1) of the sound that was heard over
+    the rendered frames; nothing where the timeline does not depend on the clip."""
+
+    job: Job
+    made_from: tuple[str, ...] = ()
+    waveform: tuple[float, ...] = ()
+
+
+def resolve_clip_keyframes(job: Job, source: Source, start: int, stop: int, size: tuple[int, int]) -> ClipKeyframes:
+    """The job with keyframes of its own where its timeline depends on the clip.
 
     Frames `start` to `stop` (exclusive) of the source are rendered, scaled to `size` (width, height). The keyframes are
     text and replace the settings that asked for them, so the job can be written down, resumed and edited like any
@@ -44,14 +52,17 @@ def resolve_clip_keyframes(
     if job.own_timeline is None and settings.noise is not None and not settings.follows_sound:
         frames = source.frames(evenly(start, stop, NOISE_FRAMES))
         sigma = estimate_sigma(resize_to(frame.image, *size) for frame in frames)
-        return job.override(keyframes=settings.noise.keyframes(sigma)), (f"noise of sigma {sigma:.1f} of 255",)
+        made_from = (f"noise of sigma {sigma:.1f} of 255",)
+        return ClipKeyframes(job.override(keyframes=settings.noise.keyframes(sigma)), made_from)
     if job.own_timeline is not None or not (settings.follows_sound or settings.follows_cuts):
-        return job, ()
+        return ClipKeyframes(job)
     if is_still(job.input):
         raise UsageError(f"{settings.clip_option}: {job.input.name} is a picture, without sound or cuts")
-    seconds = source.metadata.seconds[start:stop]
+    seconds, waveform = source.metadata.seconds[start:stop], tuple[float, ...]()
     if settings.follows_sound:
-        text, heard = _from_sound(job, seconds)
+        samples = read_sound(job.input, seconds[0], seconds[-1], RATE)
+        text, heard = _from_sound(job, samples)
+        waveform = tuple(map(float, peaks(samples, PEAKS)))
         found.append(heard)
     else:
         text = settings.keyframes
@@ -60,13 +71,12 @@ def resolve_clip_keyframes(
         text = place_at_cuts(text, cuts, seconds)
         text = snap_to_cuts(text, cuts, seconds) if settings.snap_to_cuts else text
         found.append(f"{len(cuts)} cuts, at frames {', '.join(map(str, cuts))}" if cuts else "no cuts")
-    return job.override(keyframes=text, beat=None, snap_to_cuts=False), tuple(found)
+    return ClipKeyframes(job.override(keyframes=text, beat=None, snap_to_cuts=False), tuple(found), waveform)
 
 
-def _from_sound(job: Job, seconds: Sequence[Fraction]) -> tuple[str, str]:
+def _from_sound(job: Job, samples: Array) -> tuple[str, str]:
     """Keyframes from the sound of the input, and what was heard."""
     settings = job.preset.timeline
-    samples = read_sound(job.input, seconds[0], seconds[-1], RATE)
     if settings.beat is not None:
         beats = find_beats(samples)
         count = len(beats.times)
@@ -95,7 +105,7 @@ def _level_keyframes(values: Array) -> str:
     """Levels as keyframes, as many as the parser reads."""
     tolerance = TOLERANCE
     while True:
-        places = simplified(values, tolerance)
+        places = simplified(range(len(values)), values.tolist(), tolerance)
         text = ", ".join(f"{place * HOP / RATE:.2f}s:{values[place]:.3f}" for place in places)
         if len(text) <= MAX_CHARACTERS and len(places) <= MAX_KEYS:
             return text

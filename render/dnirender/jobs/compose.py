@@ -6,16 +6,15 @@ from collections.abc import Callable
 
 import numpy as np
 
+from dnirender.engine.frame_work import Renders
 from dnirender.frames import Alpha, Frame, Image
 from dnirender.jobs.plan import Plan, one_hot
 from dnirender.jobs.prepare import PreparedJob
-from dnirender.layout import alpha_track, panels
+from dnirender.layout import panels
+from dnirender.layout.alpha_track import AlphaTrack
 from dnirender.media import resize
 from dnirender.media.luma import with_chroma
 from dnirender.timeline.timeline import Timeline, Track
-
-Renders = dict[Alpha, Image]
-"""The renders of one frame, by alpha."""
 
 
 def make_composer(prepared: PreparedJob) -> Callable[[int, Frame, Renders], Image]:
@@ -26,7 +25,7 @@ def make_composer(prepared: PreparedJob) -> Callable[[int, Frame, Renders], Imag
     matrix = prepared.plan.source.metadata.color.matrix
 
     def recolor(frame: Frame, renders: Renders) -> Renders:
-        return {alpha: with_chroma(image, frame.image, matrix) for alpha, image in renders.items()}
+        return {key: with_chroma(image, frame.image, matrix) for key, image in renders.items()}
 
     return lambda number, frame, renders: draw(number, frame, recolor(frame, renders))
 
@@ -35,12 +34,10 @@ def _make_layout(prepared: PreparedJob) -> Callable[[int, Frame, Renders], Image
     plan = prepared.plan
     layout, selection = plan.job.preset.layout, plan.selection
     if layout.panels == ("render",):
-        return lambda number, _frame, renders: renders[selection.alphas[number]]
+        return lambda number, frame, renders: _panel(plan, "render", frame, selection.alphas[number], renders)
     scale = prepared.engine.network.scale
     size = plan.size[0] * scale, plan.size[1] * scale
-    resolved = zip(plan.job.timelines.values(), selection.tracks, strict=True)
-    curves = [(track.alphas, _keys(plan, timeline, track)) for timeline, track in resolved]
-    track = alpha_track.AlphaTrack(*curves[0], curves[1:]) if len(layout.panels) > 1 else None
+    track = make_alpha_track(plan) if len(layout.panels) > 1 else None
     first, span = selection.indices[0], max(1, len(selection.track.alphas) - 1)
 
     def draw(number: int, frame: Frame, renders: Renders) -> Image:
@@ -51,6 +48,13 @@ def _make_layout(prepared: PreparedJob) -> Callable[[int, Frame, Renders], Image
         return panels.compare(images, track, (frame.index - first) / span, labels=layout.labels, size=size)
 
     return draw
+
+
+def make_alpha_track(plan: Plan) -> AlphaTrack:
+    """The timelines of a render over its frames, before the sound that they were made from."""
+    resolved = zip(plan.job.timelines.values(), plan.selection.tracks, strict=True)
+    main, *others = [(track.alphas, _keys(plan, timeline, track)) for timeline, track in resolved]
+    return AlphaTrack(*main, others, plan.waveform)
 
 
 def _keys(plan: Plan, timeline: Timeline, track: Track) -> list[tuple[float, Alpha]]:
@@ -68,6 +72,8 @@ def _keys(plan: Plan, timeline: Timeline, track: Track) -> list[tuple[float, Alp
 
 def _panel(plan: Plan, name: str, frame: Frame, alpha: Alpha, renders: Renders) -> Image:
     endpoints = plan.job.preset.endpoints
+    if name in renders:  # alpha differs over the picture
+        return renders[name]
     if name == "source":
         return frame.image
     if name == "render":

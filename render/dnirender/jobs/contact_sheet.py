@@ -6,7 +6,6 @@ import itertools
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from fractions import Fraction
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +14,7 @@ from dnirender.errors import UsageError
 from dnirender.frames import Alpha, Batch, Image
 from dnirender.jobs.frame_selection import find_frame, select_frames
 from dnirender.jobs.job import Job, make_job
+from dnirender.jobs.mixtures import parse_mixture
 from dnirender.jobs.notebook import image_html
 from dnirender.jobs.options import SHEET_FRAMES, SHEET_OPTIONS
 from dnirender.jobs.plan import check_target, scaled_size
@@ -29,7 +29,6 @@ from dnirender.preset import DEFAULT_PRESET, Preset
 from dnirender.progress import ProgressTracker
 from dnirender.timeline.keyframes import weaken
 from dnirender.timeline.mixture import Mixture, as_alpha
-from dnirender.timeline.timeline import Timeline
 from dnirender.timeline.tracks import join_alphas
 
 MIN_COLUMN = 240  # pixels: a sheet of many endpoints is wider than SHEET_WIDTH
@@ -138,11 +137,7 @@ def _endpoints_and_halfways(endpoints: Sequence[str]) -> list[str]:
 def _alpha(value: str | Mixture, preset: Preset) -> Alpha:
     if not isinstance(value, str):
         return as_alpha(value, preset.endpoints, extrapolate=preset.timeline.extrapolate)
-    try:
-        timeline = Timeline.parse(f"0:{value.strip()}", extrapolate=preset.timeline.extrapolate)
-        return timeline.resolve(preset.endpoints, [Fraction(0)]).alphas[0]
-    except UsageError as error:
-        raise UsageError(f"alphas={value.strip()!r}: {str(error).split('(key 1): ')[-1]}") from error
+    return parse_mixture("alphas", value, preset)
 
 
 def _label(index: int, metadata: VideoMetadata) -> str:

@@ -16,6 +16,13 @@ from dnirender.jobs.workspace import Fingerprint
 from dnirender.version import __version__
 
 LIBRARIES = ("torch", "openvino", "opencv-python", "numpy")  # frames depend on their rounding
+EXCLUDED = {
+    "name": True,
+    "about": True,
+    "network": {"endpoints": True},
+    "mask": {"files": True, "depth": True},
+}
+"""Files, by their content below, and what is only for people."""
 
 
 def job_fingerprint(plan: Plan) -> Fingerprint:
@@ -23,9 +30,10 @@ def job_fingerprint(plan: Plan) -> Fingerprint:
     job, preset = plan.job, plan.job.preset
     # Streams that are copied when segments are joined do not affect the segments.
     copied = {"audio": True, "subtitles": True}
-    sections = preset.model_dump(
-        mode="json", exclude={"name": True, "about": True, "network": {"endpoints": True}, "encoding": copied}
-    )
+    sections = preset.model_dump(mode="json", exclude=EXCLUDED | {"encoding": copied})
+    for name, used in (("mask", plan.is_mapped), ("wipe", plan.front)):
+        if not used:
+            sections.pop(name)
     weights = {name: _content_hash(file) for name, file in preset.network.files.items()}
     places = ((one.name, one.level, one.position) for one in preset.network.endpoints)
     weights |= {f"{name} at": f"{where}" for name, *where in places if where != [None, None]}
@@ -38,6 +46,10 @@ def job_fingerprint(plan: Plan) -> Fingerprint:
     }
     if job.own_timeline:
         sections["timeline"] = f"{job.own_timeline.keyframes} {job.own_timeline} {preset.timeline.tracks}"
+    if plan.masking is not None:
+        options["masks"] = plan.masking.identity
+    if plan.front is not None and plan.front.identity:
+        options["wipe picture"] = plan.front.identity
     if own := _architectures():
         options["architectures"] = own
     times = short_sha256(repr(plan.source.metadata.pts).encode())

@@ -11,7 +11,7 @@ from dnirender.errors import RenderError
 from dnirender.files import publish
 from dnirender.jobs.disk_space import size_text
 from dnirender.jobs.pipeline import render_segments
-from dnirender.jobs.prepare import PreparedJob, engine_settings, output_request, partial_path
+from dnirender.jobs.prepare import PreparedJob, output_request, partial_path, resume_settings
 from dnirender.jobs.workspace import Manifest, Segment, Workspace
 from dnirender.progress import ProgressTracker
 
@@ -26,7 +26,7 @@ def finish_render(
     shown = workspace.partial_files()
     if plan.job.resume.restart:
         workspace.discard()
-    manifest = workspace.begin(engine_settings(prepared.engine), prepared.segments)
+    manifest = workspace.begin(resume_settings(prepared), prepared.segments, plan.paced_keyframes)
     if shown:
         workspace.update(partial=shown)
     try:

@@ -6,7 +6,7 @@ import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any, Self
+from typing import Any, Self, cast
 
 from dnirender.encoding.animation import FORMATS
 from dnirender.errors import UsageError
@@ -30,7 +30,11 @@ Keyframes = str | Timeline | Mapping[Any, Any] | Sequence[Sequence[Any]]
 
 @dataclass(frozen=True)
 class Job:
-    """A render of one input. `own_timeline` replaces the preset's if it cannot be written as text."""
+    """A render of one input.
+
+    own_timeline: replaces the preset's if it cannot be written as text
+    mask_arrays: replace the preset's masks, by the endpoints that they place, "" for all of the timeline
+    """
 
     input: Path
     output: Path
@@ -40,6 +44,7 @@ class Job:
     resume: ResumeOptions = field(default_factory=ResumeOptions)
     encode: EncodeOptions = field(default_factory=EncodeOptions)
     own_timeline: Timeline | None = None
+    mask_arrays: Mapping[str, Any] = field(default_factory=dict[str, Any])
 
     @property
     def timeline(self) -> Timeline:
@@ -80,11 +85,14 @@ def make_job(
     """A job with options by name, as on the command line with underscores; None means the default.
 
     `output` defaults to `<stem>.<preset>.mp4` in the current folder. `easing` may be a function from 0..1 to 0..1.
+    `mask` may be a file or an array, [h, w] or [n, h, w] in 0..1, a list of these, or a dict of them by endpoint.
     UsageError: an unknown option or a value out of range, by name, with what was expected. PresetError: the preset.
     """
     chosen = preset if isinstance(preset, Preset) else Preset.load(preset)
     name = Path(preset).stem if isinstance(preset, str | Path) else re.sub(r"[^\w.-]+", "-", chosen.name).lower()
     job = Job(Path(input), Path(output) if output is not None else default_output(Path(input), name), chosen)
+    options, arrays = _split_masks(options, chosen.endpoints)
+    job = replace(job, mask_arrays=arrays)
     text = keyframes if isinstance(keyframes, str) or keyframes is None else None
     values = {"keyframes": text, "easing": easing if isinstance(easing, str) else None, **options}
     if keyframes is not None and text is None and not isinstance(keyframes, Timeline):
@@ -96,6 +104,29 @@ def make_job(
     if easing is not None and not isinstance(easing, str):
         return replace(job, own_timeline=replace(job.timeline, easing=Easing(_curve_name(easing), easing)))
     return job
+
+
+def _split_masks(options: dict[str, Any], endpoints: Sequence[str]) -> tuple[dict[str, Any], dict[str, Any]]:
+    """The options with masks in files as texts, and masks in memory by the endpoint that they place."""
+    mask = options.get("mask")
+    if mask is None:
+        return options, {}
+    if isinstance(mask, Mapping):
+        named = list(cast("Mapping[Any, Any]", mask).items())
+    else:
+        several = list(cast("Sequence[Any]", mask)) if isinstance(mask, list | tuple) else [mask]
+        named = [("", value) for value in several]
+    files = [(name, value) for name, value in named if isinstance(value, str | Path)]
+    if files and len(files) < len(named):
+        raise UsageError("mask: expected files or arrays, got both")
+    if files:
+        return {**options, "mask": tuple(f"{name}={file}" if name else str(file) for name, file in files)}, {}
+    if len(named) > 1 and not isinstance(mask, Mapping):
+        if len(named) != len(endpoints):
+            known = ", ".join(endpoints)
+            raise UsageError(f"mask: got {len(named)} arrays, expected one, one for each endpoint ({known}), or a dict")
+        named = [(name, value) for name, (_, value) in zip(endpoints, named, strict=True)]
+    return {key: value for key, value in options.items() if key != "mask"}, dict(named)
 
 
 def _key_text(key: Sequence[Any]) -> str:

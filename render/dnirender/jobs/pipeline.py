@@ -7,7 +7,6 @@ convert to the encoder's pixel format (thread 3) -> encode to a segment file (ca
 from __future__ import annotations
 
 import itertools
-from collections import deque
 from collections.abc import Generator, Iterable, Iterator, Sequence
 from contextlib import closing, contextmanager
 from dataclasses import replace
@@ -16,12 +15,15 @@ from typing import Any
 import cv2
 
 from dnirender.concurrency import prefetch
+from dnirender.engine.frame_work import Renders, render_works
 from dnirender.errors import RenderError
-from dnirender.frames import Alpha, Batch, Frame
-from dnirender.jobs.compose import Renders, make_composer
+from dnirender.frames import Frame
+from dnirender.jobs.alpha_maps import make_works
+from dnirender.jobs.compose import make_composer
 from dnirender.jobs.plan import Plan
 from dnirender.jobs.prepare import PreparedJob
 from dnirender.jobs.workspace import Segment
+from dnirender.masks.alpha_map import Plane
 from dnirender.media import resize
 from dnirender.progress import ProgressTracker
 
@@ -39,7 +41,7 @@ def render_segments(prepared: PreparedJob, missing: Sequence[Segment], progress:
     with (
         _opencv_threads(1 if prepared.engine.device.type == "cpu" else None),
         closing(prefetch(_decode(plan, distinct), DECODED_AHEAD, "decode")) as decoded,
-        closing(prefetch(_render(prepared, distinct, decoded), RENDERED_AHEAD, "render")) as rendered,
+        closing(prefetch(_render(prepared, decoded), RENDERED_AHEAD, "render")) as rendered,
         closing(prefetch(_compose(prepared, numbers, rendered), CONVERTED_AHEAD, "convert")) as images,
     ):
         for segment in missing:
@@ -52,39 +54,25 @@ def render_segments(prepared: PreparedJob, missing: Sequence[Segment], progress:
                     prepared.workspace.update(concealed_frames=sorted(plan.source.concealed_frames))
 
 
-def _decode(plan: Plan, numbers: Sequence[int]) -> Iterator[Frame]:
-    """The frames of the source, by their numbers in the render."""
-    return plan.source.frames([plan.selection.indices[number] for number in numbers])
+def _decode(plan: Plan, numbers: Sequence[int]) -> Iterator[tuple[Frame, tuple[Plane, ...]]]:
+    """The frames of the source, by their numbers in the render, with their masks."""
+    indices = [plan.selection.indices[number] for number in numbers]
+    masks = plan.masking.read(indices) if plan.masking else itertools.repeat(())
+    return zip(plan.source.frames(indices), masks, strict=False)
 
 
-def _render(prepared: PreparedJob, numbers: Sequence[int], decoded: Iterable[Frame]) -> Iterator[tuple[Frame, Renders]]:
-    """Resizes each frame and renders it under every alpha that its panels need; yields them in order."""
-    plan, pending = prepared.plan, deque[tuple[Frame, tuple[Alpha, ...], Renders]]()
-    frames = (replace(frame, image=resize.resize_to(frame.image, *plan.size)) for frame in decoded)
+def _render(
+    prepared: PreparedJob, decoded: Iterable[tuple[Frame, tuple[Plane, ...]]]
+) -> Iterator[tuple[Frame, Renders]]:
+    """Resizes each frame and renders all that its panels need; yields them in order."""
+    plan = prepared.plan
+    frames = ((replace(frame, image=resize.resize_to(frame.image, *plan.size)), masks) for frame, masks in decoded)
     if not plan.forwards:
-        yield from ((frame, {}) for frame in frames)
+        yield from ((frame, {}) for frame, _ in frames)
         return
-    for batch, images in prepared.engine(_batches(plan, numbers, frames, pending)):
-        renders_of = {frame.index: renders for frame, _, renders in pending}
-        for frame, image in zip(batch.frames, images, strict=True):
-            renders_of[frame.index][batch.alpha] = image
-        while pending and len(pending[0][2]) == len(pending[0][1]):
-            frame, _, renders = pending.popleft()
-            yield frame, renders
-
-
-def _batches(
-    plan: Plan,
-    numbers: Sequence[int],
-    frames: Iterator[Frame],
-    pending: deque[tuple[Frame, tuple[Alpha, ...], Renders]],
-) -> Iterator[Batch]:
-    """Groups consecutive frames by alpha; appends to `pending` each frame, its alphas and a dict for its renders."""
-    for block in plan.blocks(numbers):
-        members = list(zip(itertools.islice(frames, len(block.needs)), block.needs, strict=True))
-        pending.extend((frame, needs, {}) for frame, needs in members)
-        for alpha in block.alphas:
-            yield Batch(tuple(frame for frame, needs in members if alpha in needs), alpha)
+    works = itertools.starmap(make_works(plan, prepared.engine, plan.job.preset.layout.panels), frames)
+    for work in render_works(prepared.engine, works, plan.job.engine.batch or 1):
+        yield work.frame, work.renders
 
 
 def _compose(prepared: PreparedJob, numbers: Sequence[int], rendered: Iterable[tuple[Frame, Renders]]) -> Iterator[Any]:

@@ -26,11 +26,15 @@ from dnirender.jobs.clip_keyframes import resolve_clip_keyframes
 from dnirender.jobs.constant_rate import constant_timing
 from dnirender.jobs.frame_selection import Selection, boomerang_order, rendered_range, select_frames, timing_and_range
 from dnirender.jobs.job import Job
+from dnirender.jobs.mixtures import open_front, outside_alpha, ways_of
 from dnirender.jobs.workspace import was_delivered
 from dnirender.layout.panels import check_panels
+from dnirender.masks.fronts import Front
+from dnirender.masks.masking import Masking, open_masking
 from dnirender.media.containers import CONTAINERS
 from dnirender.media.images import is_still
 from dnirender.media.pixel_formats import depth_of_name
+from dnirender.timeline.interpolation import Way
 from dnirender.timeline.tracks import in_track
 
 STILL_RATE = Fraction(24)
@@ -47,6 +51,11 @@ class Plan:
     size: (width, height) in pixels of the frames that the network receives
     streams: what is done with the other streams of the input
     keyframes_from: what of the input the keyframes were made from
+    waveform: peaks 0..1 of the sound that they were made from, over the rendered frames
+    paced_keyframes: those that give an even pace, if the job asks for one and it has been measured
+    masking: where in the picture the timeline rules, None for everywhere
+    front: how the way between two keys moves over the picture, None for the same everywhere
+    ways: with a front, the way that each frame of the rendered range is on
     """
 
     job: Job
@@ -57,6 +66,16 @@ class Plan:
     streams: tuple[StreamPlan, ...]
     warnings: tuple[str, ...]
     keyframes_from: tuple[str, ...] = ()
+    waveform: tuple[float, ...] = ()
+    paced_keyframes: str = ""
+    masking: Masking | None = None
+    front: Front | None = None
+    ways: tuple[Way | None, ...] = ()
+
+    @property
+    def is_mapped(self) -> bool:
+        """Whether alpha differs over the picture."""
+        return self.masking is not None or self.front is not None
 
     @property
     def num_frames(self) -> int:
@@ -131,15 +150,18 @@ class Plan:
 
     @property
     def forwards(self) -> int:
-        """The number of forward passes of the network, over all frames and panels."""
+        """The number of forward passes of the network, over all frames and panels; at least, where alpha differs over
+        the picture."""
         alphas = self.selection.alphas
-        return sum(len(self.needs(alphas[number])) for number in self.without_repeats(range(len(alphas))))
+        count = sum(len(self.needs(alphas[number])) for number in self.without_repeats(range(len(alphas))))
+        return count * (2 if self.is_mapped else 1)
 
-    def needs(self, alpha: Alpha) -> tuple[Alpha, ...]:
-        """The alphas under which a frame must be rendered so that every panel can be shown."""
+    def needs(self, alpha: Alpha, panels: Sequence[str] | None = None) -> tuple[Alpha, ...]:
+        """The alphas under which a frame must be rendered so that every panel, or these, can be shown, if alpha is the
+        same everywhere."""
         endpoints = self.job.preset.endpoints
         wanted: list[Alpha] = []
-        for panel in self.job.preset.layout.panels:
+        for panel in self.job.preset.layout.panels if panels is None else panels:
             if panel == "render":
                 wanted.append(alpha)
             elif panel == "crossfade":
@@ -196,9 +218,9 @@ def make_plan(job: Job) -> Plan:
     streams = _streams(job, metadata)
     warnings = list(metadata.warnings)
     warnings += [str(stream) for stream in streams if stream.action != "copy" and stream.reason not in EXPECTED]
-    job, keyframes_from = resolve_clip_keyframes(
-        job, source, *rendered_range(job, metadata.seconds), scaled_size(job, metadata)
-    )
+    masking, front = _open_masking(job, metadata), open_front(job)
+    found = resolve_clip_keyframes(job, source, *rendered_range(job, metadata.seconds), scaled_size(job, metadata))
+    job = found.job
     selection = select_frames(job, metadata)
     first, strength = job.preset.network.endpoints[0], job.preset.effect.strength
     if strength < 1 and not first.identity:
@@ -207,9 +229,10 @@ def make_plan(job: Job) -> Plan:
         )
     warnings += [f"{job.input.name}: made constant, {selection.constant_rate}"] if selection.constant_rate else []
     labeled = list(zip(job.timelines, selection.tracks, strict=True))
-    if keyframes_from:
+    if found.made_from:
         del labeled[0]  # a beat may fall back after the last frame
     warnings += [in_track(pattern, track.unreached) for pattern, track in labeled if track.unreached]
+    warnings += masking.warnings if masking else []
     plan = Plan(
         job=job,
         source=source,
@@ -218,7 +241,11 @@ def make_plan(job: Job) -> Plan:
         size=scaled_size(job, metadata),
         streams=streams,
         warnings=tuple(warnings),
-        keyframes_from=keyframes_from,
+        keyframes_from=found.made_from,
+        waveform=found.waveform,
+        masking=masking,
+        front=front,
+        ways=ways_of(job, metadata.seconds[selection.indices[0] :][: len(selection.track.alphas)]) if front else (),
     )
     if job.animated:
         check_rate(job.output, plan.times)
@@ -280,6 +307,11 @@ def _open(job: Job) -> Source:
             f"keyframes: the last key is at frame {count - 1}; a still is held for {MAX_STILL_FRAMES} frames at most"
         )
     return open_source(job.input, still_frames=count, still_rate=rate, ignore_errors=options.ignore_errors)
+
+
+def _open_masking(job: Job, metadata: VideoMetadata) -> Masking | None:
+    preset = job.preset
+    return open_masking(preset.mask, job.mask_arrays, preset.endpoints, outside_alpha(job), metadata)
 
 
 def _hdr(job: Job) -> str:

@@ -20,11 +20,12 @@ from dnirender.jobs.disk_space import check_space, remaining_bytes
 from dnirender.jobs.fingerprint import job_fingerprint
 from dnirender.jobs.frame_selection import animation_rate
 from dnirender.jobs.job import Job
+from dnirender.jobs.pace import at_even_pace
 from dnirender.jobs.plan import Plan, make_plan
 from dnirender.jobs.sampling import open_input, sample_frames
 from dnirender.jobs.workspace import Manifest, Segment, Workspace, short_hash, split
 from dnirender.layout.panels import compare_size
-from dnirender.media.resize import middle
+from dnirender.media.resize import middle, resize_to
 from dnirender.preset import preset_folder
 from dnirender.progress import ProgressTracker
 from dnirender.version import __version__
@@ -36,6 +37,7 @@ SEGMENT_SECONDS = 10.0  # about what rendering a segment takes
 ENCODING_SECONDS = 30e-9  # per pixel: x264 with preset veryfast on two cores
 MAX_SEGMENT_FRAMES = 1024
 SAMPLES, SAMPLE_SIDE = 8, 384  # pictures of a source on which statistics are measured
+LEVELS_SIDE = 256  # of the middles of frames on which levels are measured
 CUDA_BATCH = 4  # on the CPU, 1 is faster: activations stay in the caches
 
 
@@ -124,8 +126,10 @@ def prepare(
     if manifest:
         plan = replace(plan, job=plan.job.override(**manifest.engine))
     repair = plan.job.preset.effect.repair  # of this source
-    if engine is None or repair or (manifest and manifest.engine != engine_settings(engine)):
+    settings = {key: value for key, value in manifest.engine.items() if key != "levels"} if manifest else {}
+    if engine is None or repair or (manifest and settings != engine_settings(engine)):
         engine = _load_engine(plan.job.override(repair=repair and measure), manifest)
+    plan = at_even_pace(plan, engine, manifest.paced_keyframes if manifest else "", progress)
     if plan.job.engine.batch is None:
         batch = CUDA_BATCH if engine.device.type == "cuda" else 1
         plan = replace(plan, job=plan.job.override(batch=batch))
@@ -141,6 +145,7 @@ def prepare(
     segments: tuple[Segment, ...] = ()
     if measure:
         autotune(engine, plan, progress)
+        plan = with_levels(plan, engine)
         segments = manifest.segments if manifest else split(num_frames, _segment_length(plan, engine))
     else:
         engine.recall(plan.size[1], plan.size[0], plan.forwards, plan.source.metadata.depth)
@@ -280,6 +285,25 @@ def _is_free(prepared: PreparedJob, name: Path) -> bool:
         return not first.exists()
     provenance = _read_provenance(first)
     return provenance is not None and not provenance.job and provenance.sample == prepared.plan.source_hash
+
+
+def with_levels(plan: Plan, engine: Engine) -> Plan:
+    """The plan with as many levels at soft edges as its frames need, measured on two of them."""
+    if not plan.is_mapped or plan.job.preset.mask.levels is not None:
+        return plan
+    from dnirender.engine.levels import choose_levels
+    from dnirender.jobs.alpha_maps import ways_between
+
+    indices = plan.selection.indices
+    frames = plan.source.frames(sorted({indices[0], indices[len(indices) // 2]}))
+    images = [middle(resize_to(frame.image, *plan.size), LEVELS_SIDE) for frame in frames]
+    return replace(plan, job=plan.job.override(levels=choose_levels(engine, images, ways_between(plan))))
+
+
+def resume_settings(prepared: PreparedJob) -> dict[str, Any]:
+    """The options that a resumed job must have, so that its segments match."""
+    levels = prepared.plan.job.preset.mask.levels
+    return {**engine_settings(prepared.engine), **({} if levels is None else {"levels": levels})}
 
 
 def engine_settings(engine: Engine) -> dict[str, Any]:

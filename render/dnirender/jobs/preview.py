@@ -8,11 +8,17 @@ from dataclasses import replace
 from fractions import Fraction
 from pathlib import Path
 
-from dnirender.frames import Alpha, Batch, Image
+import numpy as np
+
+from dnirender.engine.frame_work import render_works
+from dnirender.frames import Alpha, Image
+from dnirender.jobs.alpha_maps import make_works
+from dnirender.jobs.compose import make_alpha_track
 from dnirender.jobs.contact_sheet import Sheet
 from dnirender.jobs.job import Job
+from dnirender.jobs.pace import at_even_pace
 from dnirender.jobs.plan import Plan, check_target, make_plan
-from dnirender.jobs.prepare import autotune, load_engine
+from dnirender.jobs.prepare import autotune, load_engine, with_levels
 from dnirender.layout.contact_sheet import stills
 from dnirender.media import resize
 from dnirender.media.images import write_png
@@ -22,6 +28,7 @@ from dnirender.timeline.tracks import join_alphas, split_alpha
 
 WIDTH = 320  # of the frames that are rendered, at most
 MAX_FRAMES = 24
+TRACK_HEIGHT = 96
 
 
 def preview_path(output: Path) -> Path:
@@ -40,26 +47,31 @@ def make_preview(job: Job, progress: ProgressTracker | None = None) -> Sheet:
     check_target(target, job)
     plan = _small(make_plan(job.override(overwrite=True)))
     numbers = preview_numbers(plan)
-    first, alphas = plan.selection.indices[0], join_alphas(plan.selection.tracks)
     # So few frames are not worth measuring or compiling anything.
     engine = load_engine(plan.job.override(backend="torch") if plan.job.engine.backend == "auto" else plan.job)
+    plan = at_even_pace(plan, engine, progress=progress)
+    first, alphas = plan.selection.indices[0], join_alphas(plan.selection.tracks)
+    indices = [first + number for number in numbers]
     autotune(engine, plan, progress)
+    plan = with_levels(plan, engine)
     progress.enter("rendering", 0, len(numbers))
-    frames = plan.source.frames([first + number for number in numbers])
+    frames, make_work = plan.source.frames(indices), make_works(plan, engine, ("render",))
     scaled = (replace(frame, image=resize.resize_to(frame.image, *plan.size)) for frame in frames)
-    batches = (Batch((frame,), alphas[number]) for frame, number in zip(scaled, numbers, strict=True))
+    masks = plan.masking.read(indices) if plan.masking else itertools.repeat(())
     images = list[Image]()
-    for batch, (image,) in engine(batches):
+    for work in render_works(engine, map(make_work, scaled, masks), 1):
+        (image,) = work.renders.values()
         if job.preset.effect.keep_colors:
-            image = with_chroma(image, batch.frames[0].image, plan.source.metadata.color.matrix)
+            image = with_chroma(image, work.frame.image, plan.source.metadata.color.matrix)
         images.append(image)
-        progress.wrote(len(images), len(numbers), plan.main(batch.alpha))
+        progress.wrote(len(images), len(numbers), plan.main(alphas[work.frame.index - first]))
     seconds = plan.source.metadata.seconds
     labels = [
         (f"{number}   {float(seconds[first + number] - seconds[first]):.2f} s", _mix(plan, alphas[number]))
         for number in numbers
     ]
     sheet = stills(images, labels, f"{job.input.name}   {job.preset.name}")
+    sheet = np.vstack([sheet, make_alpha_track(plan).draw_all(sheet.shape[1], TRACK_HEIGHT)])
     write_png(target, sheet)
     return Sheet(sheet, target, engine.decision)
 

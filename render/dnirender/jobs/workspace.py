@@ -59,6 +59,7 @@ def split(count: int, length: int) -> tuple[Segment, ...]:
 class Manifest:
     """A job that was started: its fingerprint, its engine settings and its segments.
 
+    paced_keyframes: those that were measured for an even pace, if the job asks for one
     concealed_frames: indices, in the source, of frames that could not be decoded and were replaced by others
     delivered: for each file of the result, by name, its size in bytes and its mtime in ns just before it was renamed
     partial: the same for what was published of it before it was complete
@@ -67,6 +68,7 @@ class Manifest:
     job: Fingerprint
     engine: Mapping[str, Any]
     segments: tuple[Segment, ...]
+    paced_keyframes: str = ""
     concealed_frames: tuple[int, ...] = ()
     delivered: Mapping[str, tuple[int, int]] = field(default_factory=dict[str, tuple[int, int]])
     partial: Mapping[str, tuple[int, int]] = field(default_factory=dict[str, tuple[int, int]])
@@ -83,6 +85,7 @@ class Manifest:
                 job=dict(data["job"]),
                 engine={key: tuple(v) if isinstance(v, list) else v for key, v in data["engine"].items()},
                 segments=tuple(Segment(int(start), int(stop)) for start, stop in data["segments"]),
+                paced_keyframes=str(data.get("paced_keyframes", "")),
                 concealed_frames=tuple(map(int, data["concealed_frames"])),
                 delivered=_states(data["delivered"]),
                 partial=_states(data.get("partial", {})),
@@ -147,14 +150,14 @@ class Workspace:
                 differences.append(tuple(key for key in keys if self.job.get(key) != found.job.get(key)))
         return differences
 
-    def begin(self, engine: Mapping[str, Any], segments: tuple[Segment, ...]) -> Manifest:
+    def begin(self, engine: Mapping[str, Any], segments: tuple[Segment, ...], paced_keyframes: str = "") -> Manifest:
         """The manifest of an earlier run, else a new one."""
         found = self.manifest
         if found is None:
             shutil.rmtree(self.folder, ignore_errors=True)
             with disk_errors(self._target):
                 self.folder.mkdir()
-            found = Manifest(dict(self.job), dict(engine), segments)
+            found = Manifest(dict(self.job), dict(engine), segments, paced_keyframes)
             found.write(self.folder)
         return found
 

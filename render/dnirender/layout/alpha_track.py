@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import itertools
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -60,7 +62,8 @@ class AlphaTrack:
     `alphas` has one entry per frame. `keys` holds (position, alpha), where 0 is the first frame and 1 the last; keys
     outside 0..1 are not shown. The height of a mix is sum_i alpha_i * rank_i / (M - 1): the M endpoints in use are
     ranked in the order of the path, so that a transition between any two spans the whole height. `others` has (alphas,
-    keys) of groups of layers with tracks of their own: they are thinner curves in other colors.
+    keys) of groups of layers with tracks of their own: they are thinner curves in other colors. `waveform` has peaks
+    0..1 of a sound over the same time, drawn behind them.
     """
 
     def __init__(
@@ -68,7 +71,9 @@ class AlphaTrack:
         alphas: Sequence[Alpha],
         keys: Keys,
         others: Sequence[tuple[Sequence[Alpha], Keys]] = (),
+        waveform: Sequence[float] = (),
     ) -> None:
+        self._waveform = np.array(waveform, np.float64)
         tracks = [(alphas, keys), *others]
         tracks = [(course, [(at, alpha) for at, alpha in marks if 0 <= at <= 1]) for course, marks in tracks]
         ranks = _ranks([alpha for course, marks in tracks for alpha in (*course, *(key for _, key in marks))])
@@ -98,6 +103,10 @@ class AlphaTrack:
         draw_marker(image, x, y, (unit * 1.5, unit * 1.5), TEXT, "disc")
         return image
 
+    def draw_all(self, width: int, height: int) -> Image:
+        """The track without a playhead."""
+        return self._draw_static(width, height, is_played=True)
+
     def _to_pixel(self, width: int, height: int, time: float, value: float) -> tuple[float, float]:
         """Pixel (x, y) of a time (0..1) and a position on the path; margins leave space for the markers."""
         margin_x, margin_y = height * 0.45, height * 0.28
@@ -110,6 +119,8 @@ class AlphaTrack:
         image = new_canvas(width, height, np.dtype(np.uint8))
         main, *others = self._curves
         curve = self._line(width, height, main)
+        if len(self._waveform):
+            self._draw_waveform(image, TEXT if is_played else MUTED)
         baseline = height * 0.86
         area = [(curve[0][0], baseline), *curve, (curve[-1][0], baseline)]
         paint(
@@ -126,6 +137,19 @@ class AlphaTrack:
         paint(image, 0, 0, polyline_coverage(width, height, curve, height / 22), ACCENT if is_played else MUTED)
         self._draw_keys(image, main, 1.0, ACCENT if is_played else TEXT)
         return image
+
+    def _draw_waveform(self, image: Image, color: RGB) -> None:
+        """Around the middle, in every column the highest peak of its time."""
+        height, width = image.shape[:2]
+        left, _ = self._to_pixel(width, height, 0, 0)
+        right, _ = self._to_pixel(width, height, 1, 0)
+        columns = np.arange(math.ceil(left), math.floor(right) + 1)
+        edges = np.clip((np.append(columns, columns[-1] + 1) - left) / (right - left), 0, 1) * len(self._waveform)
+        parts = [self._waveform[int(a) : max(int(a) + 1, int(b))] for a, b in itertools.pairwise(edges)]
+        peaks = np.array([part.max(initial=0) for part in parts])
+        away = np.abs(np.arange(height) - (height - 1) / 2)[:, None]
+        coverage = np.clip(peaks * height * 0.4 + 0.5 - away, 0, 1).astype(np.float32)
+        paint(image, int(columns[0]), 0, coverage * 0.25, color)
 
     def _line(self, width: int, height: int, curve: _Curve) -> list[tuple[float, float]]:
         points = zip(curve.places, curve.heights, strict=True)

@@ -1,9 +1,9 @@
-"""Aligns weights files: the second with its channels in the order of those of the first."""
+"""Aligns weights files: the second with its channels in the order of those of the first, and fine-tuned if wanted."""
 
 from __future__ import annotations
 
 import copy
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -14,6 +14,7 @@ from dnirender.errors import ModelError
 from dnirender.models.alignment import match, permute
 from dnirender.models.channels import channel_groups
 from dnirender.models.family import Family
+from dnirender.models.finetuning import Finetuned, check_steps, finetune, training_pictures
 from dnirender.networks.checkpoint import Checkpoint, State
 from dnirender.networks.loading import build_network
 from dnirender.networks.network import Network
@@ -29,7 +30,8 @@ class Aligned:
     groups: how many groups of channels are free, and `channels` how many channels they have
     moved: how many channels got another place
     correlation: mean Pearson correlation of convolutions with the first file's, before and after
-    change: largest difference of an output in 0..1 between the second file and the result
+    change: largest difference of an output in 0..1 between the second file and the result, before fine-tuning
+    finetuned: what that achieved, if it was wanted
     """
 
     state: dict[str, Tensor]
@@ -39,17 +41,32 @@ class Aligned:
     moved: int
     correlation: tuple[float, float]
     change: float
+    finetuned: Finetuned | None = None
 
 
-def align(one: Path, two: Path, weights_key: str | None = None, seed: int = 0) -> Aligned:
+def align(
+    one: Path,
+    two: Path,
+    weights_key: str | None = None,
+    seed: int = 0,
+    *,
+    steps: int = 0,
+    on: Path | None = None,
+    progress: Callable[[int], None] = lambda _: None,
+) -> Aligned:
     """Permutes the channels of the network of `two` so that its weights fit those of `one`: it computes what it did.
+    Then `finetune`s it for `steps`, if there are any.
 
     Raises:
         ModelError: a file cannot be read, they do not fit, their architecture is unknown, or scipy is not installed.
+        UsageError, MediaError: see `finetune`.
     """
+    if steps:
+        check_steps(steps)
     family = Family([one, two], weights_key)
     states = list(family.states())
     network = build_network(one, family.first)
+    pictures = training_pictures(network, on) if steps else []
     places = _places(one, family.first)
     modules = [_module_state(network, places, state) for state in states]
     sides = network.padded_size(TRIAL_SIDE, TRIAL_SIDE)
@@ -64,14 +81,16 @@ def align(one: Path, two: Path, weights_key: str | None = None, seed: int = 0) -
             f"{two}: in another order of channels the output differs by {change:.2g}, expected at most {MAX_CHANGE:g}; "
             "this architecture cannot be aligned"
         )
+    tuned = finetune(network, modules[0], aligned, pictures, steps, seed=seed, progress=progress) if steps else None
     return Aligned(
-        _file_state(states[1], places, aligned),
+        _file_state(states[1], places, tuned.state if tuned else aligned),
         family.first,
         len(groups),
         sum(group.size for group in groups),
         sum(int((order != torch.arange(len(order))).sum()) for order in orders),
         (_correlation(modules[0], modules[1]), _correlation(modules[0], aligned)),
         change,
+        tuned,
     )
 
 

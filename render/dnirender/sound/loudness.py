@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import itertools
+
 import numpy as np
 
 from dnirender.sound.spectrum import RATE, Array, power_spectra
@@ -30,6 +32,13 @@ def loudness(samples: Array, band: str = "rms") -> Array:
     return _released(np.clip((decibels - loud) / RANGE + 1, 0, 1)).astype(np.float32)
 
 
+def peaks(samples: Array, count: int) -> Array:
+    """The waveform of a sound, float [n]: the largest |sample| of `count` equal parts over that of all, 0..1."""
+    edges = np.linspace(0, len(samples), count + 1).astype(int)
+    highest = np.array([np.abs(samples[a:b]).max(initial=0) for a, b in itertools.pairwise(edges)], np.float32)
+    return highest / max(float(highest.max(initial=0)), 1e-9)
+
+
 def _released(levels: Array) -> Array:
     """The levels, which fall slowly only."""
     keep = np.exp(-HOP / RATE / RELEASE)
@@ -38,21 +47,3 @@ def _released(levels: Array) -> Array:
         now = max(float(level), now * keep)
         out[place] = now
     return out
-
-
-def simplified(levels: Array, tolerance: float) -> list[int]:
-    """The places of the levels between which straight lines are at most `tolerance` away from all others, the first and
-    the last among them (Ramer 1972; Douglas and Peucker 1973)."""
-    kept = {0, len(levels) - 1}
-    open_parts = [(0, len(levels) - 1)]
-    while open_parts:
-        first, last = open_parts.pop()
-        if last - first < 2:
-            continue
-        line = np.linspace(levels[first], levels[last], last - first + 1)
-        away = np.abs(levels[first : last + 1] - line)
-        worst = int(away.argmax())
-        if away[worst] > tolerance:
-            kept.add(first + worst)
-            open_parts += [(first, first + worst), (first + worst, last)]
-    return sorted(kept)

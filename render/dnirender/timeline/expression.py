@@ -33,25 +33,25 @@ _COMPARISONS = {
 }
 
 
-def _any(a: float, b: float) -> float:
+def either(a: float, b: float) -> float:
     return a != 0 or b != 0
 
 
-def _all(a: float, b: float) -> float:
+def both(a: float, b: float) -> float:
     return a != 0 and b != 0
 
 
-def _where(condition: float, yes: float, no: float) -> float:
+def where(condition: float, yes: float, no: float) -> float:
     return yes if condition else no
 
 
-def _negate(a: float) -> float:
+def negate(a: float) -> float:
     return -a
 
 
-_OPERATORS: dict[str, Callable[..., float]] = {
-    "|": _any,
-    "&": _all,
+OPERATORS: dict[str, Callable[..., float]] = {
+    "|": either,
+    "&": both,
     **_COMPARISONS,
     "+": operator.add,
     "-": operator.sub,
@@ -68,7 +68,7 @@ def _extreme(choose: Callable[..., float]) -> Callable[..., float]:
 
 
 _ANY = 0  # as the number of arguments: one or more
-_FUNCTIONS: dict[str, tuple[int, Callable[..., float]]] = {
+FUNCTIONS: dict[str, tuple[int, Callable[..., float]]] = {
     "sin": (1, math.sin),
     "cos": (1, math.cos),
     "tan": (1, math.tan),
@@ -88,15 +88,15 @@ _FUNCTIONS: dict[str, tuple[int, Callable[..., float]]] = {
     "log10": (1, math.log10),
     "floor": (1, math.floor),
     "ceil": (1, math.ceil),
-    "where": (3, _where),
+    "where": (3, where),
 }
 
 
 @dataclass(frozen=True)
 class Expression:
-    """A number for every frame. Two expressions are equal when their texts are.
+    """A number for every frame, or of other variables. Two expressions are equal when their texts are.
 
-    `program` holds numbers, indices into VARIABLES as names, and functions with how many values they take.
+    `program` holds numbers, variables by name, and functions with how many values they take.
     """
 
     text: str
@@ -131,8 +131,8 @@ def _call(function: Callable[..., float], arguments: list[float]) -> float:
         return math.nan
 
 
-def parse_expression(text: str) -> Expression:
-    """Parses arithmetic on VARIABLES: + - * / % **, comparisons (1 or 0), & and |, brackets and functions.
+def parse_expression(text: str, variables: tuple[str, ...] = VARIABLES) -> Expression:
+    """Parses arithmetic on `variables`: + - * / % **, comparisons (1 or 0), & and |, brackets and functions.
 
     Precedence is Python's, but & and | bind less than comparisons; `%` has the sign of the divisor.
 
@@ -142,7 +142,7 @@ def parse_expression(text: str) -> Expression:
     """
     if len(text) > MAX_CHARACTERS:
         raise TimelineError(f"the expression has {len(text)} characters, expected at most {MAX_CHARACTERS}")
-    parser = _Parser(text)
+    parser = _Parser(text, variables)
     parser.parse(1, 1)
     if parser.kind != "end":
         raise parser.error("expected an operator")
@@ -160,9 +160,9 @@ def point_at(error: TimelineError, text: str, at: int) -> TimelineError:
 class _Parser:
     """Reads tokens and appends to `program`. `kind`, `token` and `at` are the next token, its text and its place."""
 
-    def __init__(self, text: str) -> None:
+    def __init__(self, text: str, variables: tuple[str, ...]) -> None:
         self.program: list[float | str | tuple[Callable[..., float], int]] = []
-        self._text = text
+        self._text, self._variables = text, variables
         self.kind, self.token, self.at = "", "", 0
         self._next = 0
         self._advance()
@@ -176,7 +176,7 @@ class _Parser:
             sign = self.token
             self._advance()
             self.parse(level + 1, depth)
-            self.program.append((_OPERATORS[sign], 2))
+            self.program.append((OPERATORS[sign], 2))
             if sign in _COMPARISONS and self.token in _COMPARISONS:
                 raise self._misused("comparisons cannot be chained; write (0 < t) & (t < 9)")
 
@@ -210,7 +210,7 @@ class _Parser:
             self._advance()
             self.parse(6, depth + 1)
             if negative:
-                self.program.append((_negate, 1))
+                self.program.append((negate, 1))
             return
         self._atom(depth)
         if self.token == "**":
@@ -236,15 +236,16 @@ class _Parser:
 
     def _name(self, depth: int) -> None:
         name = self.token
-        if name in VARIABLES:
+        if name in self._variables:
             self.program.append(name)
             self._advance()
             return
-        if name not in _FUNCTIONS:
-            close = get_close_matches(name[:40], [*VARIABLES, *_FUNCTIONS], 1)
-            hint = f"did you mean {close[0]}" if close else f"there is {', '.join((*VARIABLES, *_FUNCTIONS))}"
+        if name not in FUNCTIONS:
+            known = (*self._variables, *FUNCTIONS)
+            close = get_close_matches(name[:40], known, 1)
+            hint = f"did you mean {close[0]}" if close else f"there is {', '.join(known)}"
             raise self._misused(f'unknown name "{name[:40]}"; {hint}')
-        expected, function = _FUNCTIONS[name]
+        expected, function = FUNCTIONS[name]
         call = self._misused(f"{name} takes {expected or 'one or more'} value{'s' * (expected != 1)}")
         self._advance()
         if self.token != "(":

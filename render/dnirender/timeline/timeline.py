@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 from bisect import bisect_right
-from collections.abc import Callable, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from fractions import Fraction
 from typing import TYPE_CHECKING
@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING
 from dnirender.errors import TimelineError
 from dnirender.timeline.easing import MAX_COEFFICIENT, Easing, parse_easing, quote
 from dnirender.timeline.expression import Expression
+from dnirender.timeline.interpolation import ResolvedKey, Way, interpolate, loop_tick, way_between
 from dnirender.timeline.keyframes import (
     SINGLE_FRAME_DURATION,
     Endpoints,
@@ -57,22 +58,6 @@ class Track:
         weak = {alpha: weaken(alpha, strength) for alpha in self.alphas}  # equal alphas stay one tuple
         keys = tuple((place, weaken(alpha, strength)) for place, alpha in self.keys)
         return replace(self, alphas=tuple(weak[alpha] for alpha in self.alphas), keys=keys)
-
-
-@dataclass(frozen=True)
-class _ResolvedKey:
-    """A keyframe resolved for a clip; `number` is its value along the path of endpoints, None for a mix.
-
-    `label` is how messages call it. `at_frame` gives the number at any frame until the next key, None where the value
-    is not an expression.
-    """
-
-    label: str
-    offset: Fraction
-    number: float | None
-    alpha: Alpha
-    easing: Easing
-    at_frame: Callable[[float], float] | None = None
 
 
 @dataclass(frozen=True)
@@ -159,14 +144,10 @@ class Timeline:
         times: Sequence[Fraction | int] = seconds if self.timed else range(len(seconds))
         clip = _Frames(times, _frame_rate(seconds))
         resolved = self._resolve_keys(endpoints, clip)
-        # In ticks every time is an exact integer, so that a million frames need no fraction arithmetic.
-        scale = math.lcm(*{time.denominator for time in times}, *{stop.offset.denominator for stop in resolved})
-        start = int(times[0] * scale)
-        ticks = [int(stop.offset * scale) for stop in resolved]
-        frames = (time.numerator * (scale // time.denominator) - start for time in times)
+        scale, ticks, frames = _in_ticks(times, resolved)
         alphas: list[Alpha] = []
         for frame, tick in enumerate(frames):
-            looped = _loop_tick(tick, ticks[0], ticks[-1], self.loop)
+            looped = loop_tick(tick, ticks[0], ticks[-1], self.loop)
             latest = bisect_right(ticks, looped) - 1
             at_frame = resolved[latest].at_frame if latest >= 0 else None
             if at_frame is None:
@@ -177,6 +158,23 @@ class Timeline:
         span = Fraction(times[-1] - times[0])
         keys = ((stop.offset / span if span else stop.offset and stop.offset + 1, stop.alpha) for stop in resolved)
         return Track(tuple(alphas), tuple(keys), _unreached(resolved, alphas[-1], span, endpoints, clip.last))
+
+    def ways(self, endpoints: Sequence[str], seconds: Sequence[Fraction]) -> list[Way | None]:
+        """For each frame the way between the keys around it; None where alpha does not move between two keys, or is an
+        expression. TimelineError: see `resolve`."""
+        times: Sequence[Fraction | int] = seconds if self.timed else range(len(seconds))
+        resolved = self._resolve_keys(endpoints, _Frames(times, _frame_rate(seconds)))
+        _, ticks, frames = _in_ticks(times, resolved)
+        found: list[Way | None] = []
+        for tick in frames:
+            looped = loop_tick(tick, ticks[0], ticks[-1], self.loop)
+            latest = bisect_right(ticks, looped) - 1
+            start, stop = resolved[max(latest, 0)], resolved[min(latest + 1, len(resolved) - 1)]
+            if start.at_frame is not None or start.alpha == stop.alpha:
+                found.append(None)
+                continue
+            found.append(way_between(start, stop, _progress(looped, latest, ticks, start), endpoints))
+        return found
 
     @property
     def timed(self) -> bool:
@@ -204,8 +202,8 @@ class Timeline:
             return False
         return len(keys) > 1 and keys[0].alpha(endpoints) == keys[-1].alpha(endpoints)
 
-    def _resolve_keys(self, endpoints: Sequence[str], clip: _Frames) -> list[_ResolvedKey]:
-        resolved: list[_ResolvedKey] = []
+    def _resolve_keys(self, endpoints: Sequence[str], clip: _Frames) -> list[ResolvedKey]:
+        resolved: list[ResolvedKey] = []
         for count, key in enumerate(self.keyframes, 1):
             stop = self._resolve_key(key, count, endpoints, clip)
             before = self.keyframes[count - 2].position
@@ -218,13 +216,13 @@ class Timeline:
             resolved.append(stop)
         return resolved
 
-    def _resolve_key(self, key: Keyframe, count: int, endpoints: Sequence[str], clip: _Frames) -> _ResolvedKey:
+    def _resolve_key(self, key: Keyframe, count: int, endpoints: Sequence[str], clip: _Frames) -> ResolvedKey:
         label, easing = f"{quote(key.text)} (key {count})", key.easing or self.easing
         try:
             offset = key.position.offset(clip.times)
             if not isinstance(key.value, Expression):
                 number = float(key.value) if isinstance(key.value, Fraction) else None
-                return _ResolvedKey(label, offset, number, key.alpha(endpoints), easing)
+                return ResolvedKey(label, offset, number, key.alpha(endpoints), easing)
         except TimelineError as error:
             raise with_key_context(key.text, count, error) from error
         expression = key.value
@@ -237,17 +235,17 @@ class Timeline:
                 raise with_key_context(key.text, count, error) from error
 
         number = at_frame(clip.number(offset))
-        return _ResolvedKey(label, offset, number, alpha_along_path(number, endpoints), easing, at_frame)
+        return ResolvedKey(label, offset, number, alpha_along_path(number, endpoints), easing, at_frame)
 
     def _alpha_at(
-        self, tick: int, index: int, ticks: Sequence[int], resolved: Sequence[_ResolvedKey], endpoints: Sequence[str]
+        self, tick: int, index: int, ticks: Sequence[int], resolved: Sequence[ResolvedKey], endpoints: Sequence[str]
     ) -> Alpha:
         """Alpha at a tick from key `index` on, -1 before the first."""
         if index < 0 or index == len(resolved) - 1:
             return resolved[max(index, 0)].alpha
         start, stop = resolved[index], resolved[index + 1]
-        progress = start.easing((tick - ticks[index]) / (ticks[index + 1] - ticks[index]))
-        return _interpolate(start, stop, progress, endpoints, self.extrapolate)
+        progress = _progress(tick, index, ticks, start)
+        return interpolate(start, stop, progress, endpoints, self.extrapolate)
 
 
 def path_position(alpha: Alpha, endpoints: Sequence[str] = ()) -> float:
@@ -280,9 +278,7 @@ def _in_range(value: float, frame: float, extrapolate: bool) -> float:
     return min(max(value, 0.0), 1.0)
 
 
-def _unreached(
-    resolved: Sequence[_ResolvedKey], end: Alpha, span: Fraction, endpoints: Sequence[str], last: int
-) -> str:
+def _unreached(resolved: Sequence[ResolvedKey], end: Alpha, span: Fraction, endpoints: Sequence[str], last: int) -> str:
     """`Track.unreached` of a clip that lasts `span` and whose last frame, number `last`, has the alpha `end`."""
     index = next((i for i, key in enumerate(resolved) if i and key.offset > span and key.alpha != end), None)
     if index is None:
@@ -311,36 +307,15 @@ def _frames_to_show(position: Position, fps: Fraction) -> int:
     return math.ceil(position.value * fps if position.unit == "seconds" else position.value) + 1
 
 
-def _loop_tick(tick: int, first: int, last: int, loop: Loop) -> int:
-    """Maps `tick` to the tick between `first` and `last` that has its alpha, according to `loop`."""
-    period = last - first
-    if tick <= last or loop == Loop.NONE or not period:
-        return tick
-    if loop == Loop.REPEAT:
-        return last - (last - tick) % period
-    phase = (tick - first) % (2 * period)
-    return first + min(phase, 2 * period - phase)
+def _in_ticks(times: Sequence[Fraction | int], resolved: Sequence[ResolvedKey]) -> tuple[int, list[int], Iterator[int]]:
+    """Ticks per unit of `times`, the ticks of the keys, and those of the frames: every time is an exact integer in
+    them, so that a million frames need no fraction arithmetic."""
+    scale = math.lcm(*{time.denominator for time in times}, *{stop.offset.denominator for stop in resolved})
+    start = int(times[0] * scale)
+    frames = (time.numerator * (scale // time.denominator) - start for time in times)
+    return scale, [int(stop.offset * scale) for stop in resolved], frames
 
 
-def _interpolate(
-    start: _ResolvedKey, stop: _ResolvedKey, progress: float, endpoints: Sequence[str], extrapolate: bool
-) -> Alpha:
-    """Alpha at `progress` (0..1, or beyond when an easing overshoots) between two keys.
-
-    Between two numbers it follows the path of endpoints, otherwise a straight line.
-    """
-    if progress == 0 or start.alpha == stop.alpha:
-        return start.alpha
-    if progress == 1:
-        return stop.alpha
-    if start.number is not None and stop.number is not None:
-        number = start.number + (stop.number - start.number) * progress
-        return alpha_along_path(number if extrapolate else min(max(number, 0.0), 1.0), endpoints)
-    pairs = tuple(zip(start.alpha, stop.alpha, strict=True))
-    if extrapolate:
-        return tuple(a * (1 - progress) + b * progress for a, b in pairs)
-    # A coefficient becomes 0 at a / (a - b), which is <= 0 or >= 1: there the straight line leaves the convex hull.
-    exits = [a / (a - b) for a, b in pairs if a != b]
-    progress = min([progress, *(crossing for crossing in exits if crossing >= 1)])
-    progress = max([progress, *(crossing for crossing in exits if crossing <= 0)])
-    return tuple(max(a * (1 - progress) + b * progress, 0.0) for a, b in pairs)
+def _progress(tick: int, index: int, ticks: Sequence[int], start: ResolvedKey) -> float:
+    """How far a tick is from key `index`, which is `start`, to the next, eased."""
+    return start.easing((tick - ticks[index]) / (ticks[index + 1] - ticks[index]))

@@ -18,9 +18,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from dnirender.networks.architectures.gain import GainNet, UnshuffledConv
+from dnirender.networks.architectures.gain import UnshuffledConv
+from dnirender.networks.architectures.unet import WIDTHS, UNet, widths_of, with_weights
 
-WIDTHS = (32, 32, 48, 64, 64)
 DILATIONS = (1, 2, 4, 8)  # at 1/32: whether there is a subject must be seen from everywhere
 RADIUS = 16.0
 """Pixels: the radius of the circle of confusion where `last` gives 1."""
@@ -36,28 +36,22 @@ ENOUGH, WITHIN = 0.25, 992  # see `presence`; pixels
 TRACE = (1e-2, 1e-4)  # weight of the border around the subject, and of the subject, where there is nothing else
 
 
-class FocusNet(GainNet):
+class FocusNet(UNet):
     """RGB n 3 h w, range 0..1, to RGB of the same shape and dtype, not clamped. h and w are multiples of `multiple`.
 
     `widths` are the channels at 1/2, 1/4, 1/8, 1/16 and 1/32 of the image size. Convolutions run in the dtype of the
     weights, the lens in that of `x`.
     """
 
-    multiple = 32
-
     def __init__(self, widths: tuple[int, ...] = WIDTHS) -> None:
-        super().__init__()
         half, *inner = widths
-        self.widths = widths
-        self.stem = UnshuffledConv(half, 1)
-        self.down = nn.ModuleList(nn.Conv2d(a, b, 3, 2, 1) for a, b in zip(widths, inner, strict=False))
-        self.enc = nn.ModuleList(nn.Conv2d(c, c, 3, padding=1) for c in inner[:-1])
-        self.deep = nn.ModuleList(nn.Conv2d(inner[-1], inner[-1], 3, padding=d, dilation=d) for d in DILATIONS)
+        super().__init__(widths, UnshuffledConv(half, 1), inner[:-1], DILATIONS)
         self.lateral = nn.ModuleList(nn.Conv2d(b, a, 1) for a, b in zip(widths, inner, strict=False))
         self.dec = nn.ModuleList(nn.Conv2d(c, c, 3, padding=1) for c in (half, *inner[:-1]))
         self.cover = nn.Conv2d(half, self.side**2, 3, padding=1)
         self.last = nn.Conv2d(inner[-1], 1, 3, padding=1)
-        self._initialise()
+        self.initialise(("enc", "deep", "lateral", "dec", "cover", "last"))
+        nn.init.constant_(self.last.bias, 0.5)  # pyright: ignore[reportArgumentType] - it has a bias
 
     def forward_unshuffled(self, x: Tensor) -> Tensor:
         cover, radius = self.find(x)
@@ -65,32 +59,8 @@ class FocusNet(GainNet):
 
     def find(self, x: Tensor) -> tuple[Tensor, Tensor]:
         """n h/2 w/2 12 to the logits of the background, n h/2 w/2 4, and the radius in `RADIUS`, n 1 h/32 w/32."""
-        h = _leaky_relu(self.stem(x.permute(0, 3, 1, 2).to(self.stem.weight.dtype)))
-        skips: list[Tensor] = []
-        for level, down in enumerate(self.down):
-            skips.append(h)
-            h = _leaky_relu(down(h))
-            if level < len(self.enc):
-                h = h + _leaky_relu(self.enc[level](h))
-        for deep in self.deep:
-            h = h + _leaky_relu(deep(h))
-        radius = self.last(h)
-        for lateral, dec in zip(reversed(self.lateral), reversed(self.dec), strict=True):
-            h = skips.pop() + F.interpolate(lateral(h), scale_factor=2.0, mode="bilinear", align_corners=False)
-            h = h + _leaky_relu(dec(_leaky_relu(h)))
-        return self.cover(h).permute(0, 2, 3, 1), radius
-
-    def _initialise(self) -> None:
-        """He initialisation, residual branches weaker, and a radius of half at first."""
-        for module in self.modules():
-            if isinstance(module, nn.Conv2d):
-                nn.init.kaiming_normal_(module.weight, 0.1)
-                if module.bias is not None:
-                    nn.init.zeros_(module.bias)
-        for name, weight in self.named_parameters():
-            if name.startswith(("enc.", "deep.", "lateral.", "dec.", "cover.", "last.")):
-                weight.data.mul_(0.4)
-        nn.init.constant_(self.last.bias, 0.5)  # pyright: ignore[reportArgumentType] - it has a bias
+        h, skips = self.encode(x)
+        return self.cover(self.decode(h, skips, self.lateral)).permute(0, 2, 3, 1), self.last(h)
 
 
 def presence(logits: Tensor) -> Tensor:
@@ -177,12 +147,4 @@ def from_state_dict(state: Mapping[str, Tensor]) -> FocusNet:
         KeyError: `state` has no `stem.weight`, so it is not a FocusNet's.
         RuntimeError: names or shapes do not fit (raised by `load_state_dict`).
     """
-    inner = sorted(name for name in state if name.startswith("down.") and name.endswith(".weight"))
-    widths = (state["stem.weight"].shape[0], *(state[name].shape[0] for name in inner))
-    net = FocusNet(widths).to(state["stem.weight"].dtype)
-    net.load_state_dict(dict(state))
-    return net
-
-
-def _leaky_relu(x: Tensor) -> Tensor:
-    return F.leaky_relu(x, 0.1)
+    return with_weights(FocusNet(widths_of(state)), state)

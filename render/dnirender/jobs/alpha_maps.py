@@ -1,0 +1,111 @@
+"""The mixtures over the picture of a job's frames, from its masks and its timeline."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING
+
+from dnirender.engine.frame_work import Cutter, FrameWork
+from dnirender.frames import Alpha, Frame
+from dnirender.jobs.plan import Plan
+from dnirender.masks.alpha_map import AlphaMap, Plane, constant, in_pixels, mix, spread
+from dnirender.masks.fronts import Front
+from dnirender.masks.masking import Masking
+from dnirender.timeline.interpolation import Way
+from dnirender.timeline.tracks import join_alphas
+
+if TYPE_CHECKING:
+    from dnirender.engine.engine import Engine
+
+MAX_WAYS = 6  # between mixtures, on which levels are measured: the longest ones
+MAPPED = ("render", "crossfade")
+"""The panels that show alpha over the picture."""
+
+
+def make_works(plan: Plan, engine: Engine, panels: Sequence[str]) -> Callable[[Frame, Sequence[Plane]], FrameWork]:
+    """A function of (a frame of the size to be rendered, its masks as `Masking.read` has them) to what is to be
+    rendered of it, so that every panel can be shown."""
+    preset, first = plan.job.preset, plan.selection.indices[0]
+    alphas = join_alphas(plan.selection.tracks)
+    cutter = Cutter(engine) if plan.is_mapped else None
+
+    def work(frame: Frame, planes: Sequence[Plane]) -> FrameWork:
+        alpha, result = alphas[frame.index - first], FrameWork(frame)
+        if cutter is None:
+            for needed in plan.needs(alpha, panels):
+                result.add_whole(needed)
+            return result
+        for needed in plan.needs(alpha, [panel for panel in panels if panel not in MAPPED]):
+            result.add_whole(needed)
+        way = plan.ways[frame.index - first] if plan.front else None
+        maps = AlphaMaps(plan.masking, plan.front, alpha, way, frame, planes, cutter.scale)
+        if "render" in panels:
+            result.add_map("render", maps.mixed(preset.mask.levels or 2), cutter)
+        if "crossfade" in panels:
+            result.add_map("crossfade", maps.crossfaded(len(preset.endpoints)), cutter)
+        return result
+
+    return work
+
+
+class AlphaMaps:
+    """The maps of one frame, which is to be rendered `scale` times as large."""
+
+    def __init__(
+        self,
+        masking: Masking | None,
+        front: Front | None,
+        alpha: Alpha,
+        way: Way | None,
+        frame: Frame,
+        planes: Sequence[Plane],
+        scale: int,
+    ) -> None:
+        self._masking, self._alpha, self._way = masking, alpha, way
+        self._height, self._width = (side * scale for side in frame.image.shape[:2])
+        size = self._width, self._height
+        self._covers = masking.covers(planes, frame.image, *size) if masking else []
+        self._progress = front.share(way.progress, frame.image, *size) if front and way else None
+
+    def mixed(self, levels: int) -> AlphaMap:
+        """The map that is rendered, with so many levels at a soft edge, and along each straight part of a way."""
+        found = constant(self._alpha, self._height, self._width)
+        if self._way is not None and self._progress is not None:
+            nodes, alphas = _in_levels(self._way, levels)
+            rest = self._alpha[len(alphas[0]) :]  # of groups of layers with a track of their own
+            found = spread(self._progress, nodes, [alpha + rest for alpha in alphas])
+        return self._masking.masked(found, self._covers, levels) if self._masking else found
+
+    def crossfaded(self, num_endpoints: int) -> AlphaMap:
+        """What is possible without mixing weights: with a wipe, the front between the renders of the two keys; else
+        the same coefficients, as shares of the endpoints' renders."""
+        if self._way is None or self._progress is None:
+            return in_pixels(self.mixed(2), num_endpoints)
+        found = spread(self._progress, (0.0, 1.0), (self._way.alphas[0], self._way.alphas[-1]))
+        return self._masking.masked(found, self._covers, 2) if self._masking else found
+
+
+def _in_levels(way: Way, levels: int) -> tuple[list[float], list[Alpha]]:
+    """The nodes of a way with `levels` on each straight part, both ends counted, and their mixtures."""
+    nodes, alphas = [way.nodes[0]], [way.alphas[0]]
+    for number, (start, stop) in enumerate(itertools.pairwise(way.nodes)):
+        for step in range(1, levels):
+            part = step / (levels - 1)
+            nodes.append(stop if step == levels - 1 else start + (stop - start) * part)
+            alphas.append(mix(way.alphas[number], way.alphas[number + 1], part))
+    return nodes, alphas
+
+
+def ways_between(plan: Plan) -> list[tuple[Alpha, Alpha]]:
+    """The ways between mixtures on which soft edges lie, those that lead farthest."""
+    ways = dict[tuple[Alpha, Alpha], float]()
+    for alpha in dict.fromkeys(plan.selection.alphas):
+        targets = plan.masking.targets(alpha) if plan.masking else []
+        for number, start in enumerate(targets):
+            for stop in targets[number + 1 :]:
+                ways[start, stop] = sum(abs(a - b) for a, b in zip(start, stop, strict=True))
+    for way in filter(None, plan.ways):
+        for start, stop in itertools.pairwise(way.alphas):
+            ways[start, stop] = sum(abs(a - b) for a, b in zip(start, stop, strict=True))
+    return sorted((way for way, length in ways.items() if length), key=lambda way: -ways[way])[:MAX_WAYS]

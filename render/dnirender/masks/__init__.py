@@ -1,0 +1,1 @@
+"""Alpha over the picture: masks, wipes, and the levels of mixtures that they need."""
