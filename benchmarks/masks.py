@@ -6,8 +6,9 @@
 cost    the ratio of the time of a frame to that of the same frame under one mixture: both are rendered in every round,
         in alternation, by PyTorch on one thread, and the processor's time is counted, which other programs do not use
         up. Shown is the ratio of the shortest times of all rounds
-levels  how many levels the render chooses for a way between two endpoints on this frame, and their mean error in codes
-        of 8 bits, against four times as many steps
+levels  how many levels the render chooses for a way between two endpoints on this frame, for masks and for wipes, and
+        the mean error of those for masks in codes of 8 bits, against four times as many steps, all of the picture an
+        edge
 ramp    an edge of 64 pixels on flat gray: the largest jump of the mean of a column to that of the next, in codes of 8
         bits, beside the largest in the same columns of the two mixtures alone, which have a texture of their own, and
         the change over all of the edge divided by 64
@@ -64,7 +65,9 @@ def measure(name, image, rounds):
     )
     height, width = (side * network.scale for side in image.shape[:2])
     levels = choose_levels(engine, [middle(image, LEVELS_SIDE)], [(first, last)])
-    maps = dict(cases(image, height, width, first, last, levels))
+    soft = parse_wipe("right").softness
+    wipe_levels = choose_levels(engine, [middle(image, LEVELS_SIDE)], [(first, last)], soft)
+    maps = dict(cases(image, height, width, first, last, levels, wipe_levels))
     one = constant(last, height, width)
     base, taken = list[float](), {case: list[float]() for case in maps}
     for number in range(rounds):
@@ -77,13 +80,14 @@ def measure(name, image, rounds):
         "preset": name,
         "radius": engine.planner.receptive_radius,
         "levels": levels,
+        "wipe_levels": wipe_levels,
         "error": 255 * level_error(engine, middle(image, LEVELS_SIDE), (first, last), levels - 1),
         "ramp": ramp(engine, first, last, levels),
         "ratios": {case: round(min(values) / min(base), 2) for case, values in taken.items()},
     }
 
 
-def cases(image, height, width, first, last, levels):
+def cases(image, height, width, first, last, levels, wipe_levels):
     """(name, map) of what is measured; the mask of a subject covers a fifth of the picture."""
     y, x = np.mgrid[0:height, 0:width]
     half = (x >= width // 2).astype(np.float32)
@@ -94,13 +98,11 @@ def cases(image, height, width, first, last, levels):
     yield "halves", over(below, above, half, levels)
     yield "subject", over(below, above, (distance < radius).astype(np.float32), levels)
     yield "halves, 64 px soft", over(below, above, soft, levels)
-    nodes = [step / (levels - 1) for step in range(levels)]
+    nodes = [step / (wipe_levels - 1) for step in range(wipe_levels)]
     alphas = [layer_alpha(first, last, node) for node in nodes]
     for text in ("right:softness=0", "right", "radial"):
         share = Front(parse_wipe(text)).share(0.5, image, width, height)
         yield f"wipe {text}", spread(share, nodes, alphas)
-        if text == "right":
-            yield "the same, 2 levels", spread(share, (0, 1), (first, last))
 
 
 def layer_alpha(first, last, node):
@@ -144,7 +146,13 @@ def table(rows):
     yield "|" + "---|" * (5 + len(names))
     for row in rows:
         radius = "all of the picture" if row["radius"] is None else f"{row['radius']} px"
-        figures = [row["preset"], radius, row["levels"], f"{row['error']:.2f}", "{}, {}, {}".format(*row["ramp"])]
+        figures = [
+            row["preset"],
+            radius,
+            f"{row['levels']}, {row['wipe_levels']}",
+            f"{row['error']:.2f}",
+            "{}, {}, {}".format(*row["ramp"]),
+        ]
         yield "| " + " | ".join(map(str, [*figures, *row["ratios"].values()])) + " |"
 
 
