@@ -10,7 +10,7 @@ statistics  `--repair` in all layers, by the statistics of the mixed network, be
             those of the ends and the correlation of their activations
 noise       PSNR of DnCNN for noise 15 and 50 at noise 25, along the path, on pictures and over a clip that is rendered
 rivals      the same files, and some that are made here, through the rules of chaiNNer and traiNNer
-speed       seconds of a check; what tracks of layers and `--repair` cost a frame, in alternation
+speed       seconds of a check; what tracks of layers and `--repair` add to a frame, measured in alternation
 
 With `--out` the rows are put into that file, in place of those of an earlier run.
 """
@@ -42,10 +42,10 @@ from dnirender.models.aligning import align
 from dnirender.models.combining import mix
 from dnirender.models.compatibility import check
 from dnirender.models.family import Family
-from dnirender.models.files import write_checkpoint
+from dnirender.models.files import DTYPES, write_checkpoint
 from dnirender.networks import load, repair
 from dnirender.networks.network import LUMA
-from dnirender.networks.weights import MixedModule
+from dnirender.networks.weights import MixedModule, MixedWeights
 
 TESTS = Path(__file__).parents[1] / "tests"
 PAIRS = {
@@ -335,53 +335,55 @@ def rivals(data, _):
 
 def speed(data, _):
     files = files_of(data, "realesr")
-    yield "| what | seconds, or times one track |"
+    yield "| what | seconds (of one core) |"
     yield "|---|---|"
     for words, options in (("with pictures", {}), ("without pictures", {"pictures": False})):
-        began = time.perf_counter()
+        began, busy = time.perf_counter(), time.process_time()
         check(files, **options)
-        seconds = time.perf_counter() - began
-        yield f"| a check of {' and '.join(PAIRS['realesr'])} {words}, beyond the imports | {seconds:.1f} s |"
+        seconds, busy = time.perf_counter() - began, time.process_time() - busy
+        yield f"| a check of {', '.join(PAIRS['realesr'])} {words}, beyond the imports | {seconds:.1f} ({busy:.1f}) |"
+    yield ""
+    yield "| what | a frame, ms | its weights, ms | more, ms | times |"
+    yield "|---|---|---|---|---|"
     image = frames_of(data / "clips/road.mp4")[0][:360, :640].copy()
     ends = {end.name: end.weights for end in Preset.load("day-to-night").network.endpoints}
-    for count in (2, 4):
-        groups = ("down.*", "enc.*", "up.*", "dec.*")[: count - 1]
-        engine = Engine(*load(ends, groups=groups), device="cpu")
-        places = [number / (2 * ROUNDS) for number in range(2 * ROUNDS + 2)]
-        rows = {
-            "one": lambda k, e=engine, p=places: e.render(image, p[k]),
-            "more": lambda k, e=engine, p=places, g=groups: e.render(
-                image, p[k], tracks={group: (0.5 + p[k] * n) % 1 for n, group in enumerate(g, 1)}
-            ),
-        }
-        where = "`day-to-night`, 640x360, a new alpha in every frame"
-        yield f"| {count} tracks of layers, {where} | {ratio_of(rows):.3f} |"
+    for groups in (("down.*",), ("down.*", "enc.*", "up.*")):
+        network, path = load(ends, groups=groups)
+        alphas = [functools.partial(tracks, len(path.names), number) for number in (1, len(groups) + 1)]
+        yield added(f"{len(groups) + 1} tracks of layers, day-to-night, 640x360", network, path, image, alphas)
     network, path = load(dict(zip("ab", files_of(data, REPAIRED), strict=True)))
     seen, _ = photographs(data, REPAIRED, MEASURED, 0)
     found = repair.measure_repair(network, path, list(seen), [(0, 1)])
+    alphas = [functools.partial(tracks, 2, 1)] * 2
+    yield added(f"`--repair`, {REPAIRED}, 256x256", network, path, image[:256, :256].copy(), alphas, (None, found))
+
+
+def tracks(ends, number, k):
+    """The coefficients of so many groups of layers, each elsewhere between the first two ends."""
+    rest = (0.0,) * (ends - 2)
+    return sum(((1 - at, at, *rest) for at in ((k + n / number) % 1 for n in range(number))), ())
+
+
+def added(what, network, path, image, alphas, repairs=(None, None)):
+    """A row: a frame, the writing of its weights one way and the other, in alternation, and what the other costs."""
     engine = Engine(network, path, device="cpu")
-
-    def frame(k, which):
-        path.repair = which
-        return engine.render(image[:256, :256].copy(), 0.2 + k / (4 * ROUNDS))
-
-    rows = {"plain": lambda k: frame(k, None), "repaired": lambda k: frame(k, found)}
-    yield f"| `--repair`, {REPAIRED}, 256x256, a new alpha in every frame | {ratio_of(rows):.3f} |"
-
-
-def ratio_of(rows):
-    """The median over rounds of how much longer the second row takes than the first one, in alternation."""
-    ratios = []
-    for k in range(ROUNDS + 1):
-        taken = []
-        for call in list(rows.values())[:: 1 if k % 2 else -1]:
+    weights = MixedWeights(path, DTYPES[engine.dtype])
+    taken = [[], []]
+    for number in range(10 * ROUNDS):
+        for way in (0, 1):
+            path.repair = repairs[way]
             began = time.perf_counter()
-            call(k)
-            taken.append(time.perf_counter() - began)
-        first, second = taken[:: 1 if k % 2 else -1]
-        if k:
-            ratios.append(second / first)
-    return statistics.median(ratios)
+            weights.write(alphas[way]((number + 1) / (10 * ROUNDS + 2)))
+            taken[way].append(1e3 * (time.perf_counter() - began))
+    path.repair = None
+    frames = []
+    for _ in range(ROUNDS + 1):
+        began = time.perf_counter()
+        engine.render(image, 0.5)
+        frames.append(1e3 * (time.perf_counter() - began))
+    frame, write = statistics.median(frames[1:]), statistics.median(taken[0])
+    more = statistics.median(two - one for one, two in zip(*taken, strict=True))
+    return f"| {what} | {frame:.1f} | {write:.2f} | {more:.2f} | {1 + more / (frame + write):.3f} |"
 
 
 ROWS = {"pairs": pairs, "statistics": statistics_, "noise": noise, "rivals": rivals, "speed": speed}

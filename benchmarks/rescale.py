@@ -147,7 +147,7 @@ def main():
     parser.add_argument("--base-steps", type=int, default=2000)
     parser.add_argument("--out", type=Path)
     arguments = parser.parse_args()
-    page = ["# RRDB networks of other scales", "", "PSNR of luma on Set5, dB.", ""]
+    page = ["# RRDB networks of other scales", "", "`python benchmarks/rescale.py`: PSNR of luma on Set5, dB.", ""]
     for line in lines(arguments.data, arguments.steps, arguments.base_steps):
         print(line, flush=True)
         page.append(line)

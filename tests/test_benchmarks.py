@@ -301,7 +301,7 @@ def pairs(data, script, monkeypatch):
         ("statistics", "| dncnn-15-50 |"),
         ("noise", "3 frames of 32x32 of `stream_of_water.mp4`"),
         ("rivals", "| BatchNorm | mixes; unrelated | mixes"),
-        ("speed", "4 tracks of layers, `day-to-night`"),
+        ("speed", "| 4 tracks of layers, day-to-night"),
     ],
 )
 def test_models(pairs, data, tmp_path, monkeypatch, row, expected):

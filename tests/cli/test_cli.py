@@ -45,6 +45,8 @@ def test_help_shows_the_options_of_render_and_the_other_commands(capsys):
         assert "--keyframes" in out and "--compare" in out
         assert all(f"\n  {name} " in out for name in ("presets", "info", "sheet", "bench"))
     assert "--alphas" in dnirender(capsys, "sheet", "--help")[1]
+    code, out, err = dnirender(capsys, "model")
+    assert (code, err) == (0, "") and "\n  align " in out and "\\n" not in out
 
 
 def test_tiles_give_the_same_picture(here, capsys):

@@ -277,6 +277,8 @@ def test_the_time_base_is_subdivided_where_no_tick_is_free():
     assert result.stream_pts == (0, 1, 1, 1, 2, 3, 3)
     assert result.time_base == Fraction(1, 75) and result.last_duration == 3
     assert result.pts == (0, 3, 4, 5, 6, 9, 10)
+    still = resolve_timestamps(packet_timestamps(*[7] * 8), Fraction(1, 25), Fraction(25))
+    assert (still.time_base, still.pts) == (Fraction(1, 25), tuple(range(7, 15)))  # nothing is behind them
     with pytest.raises(MediaError, match=r"^9 frames have the same timestamp from frame 1 on, at 0\.04 s; remux"):
         resolve_timestamps(packet_timestamps(0, *[1] * 9, 2), Fraction(1, 25), Fraction(25))
 

@@ -1,5 +1,6 @@
 """Presets of tunable networks: keyframes drive them as they do fine-tuned ones."""
 
+import re
 from dataclasses import replace
 from pathlib import Path
 
@@ -18,7 +19,8 @@ from dnirender.jobs.plan import make_plan
 from dnirender.jobs.prepare import load_engine
 from dnirender.networks.architectures.adapters import set_level
 from dnirender.networks.architectures.denoise import DenoiseNet
-from support.clips import make_clip
+from dnirender.train.recipe import Recipe
+from support.clips import REPO, make_clip
 
 TEXT = """
 name: Tuned
@@ -70,3 +72,12 @@ def test_levels_and_positions_are_part_of_what_frames_depend_on(tmp_path, module
         job = Job(clip, tmp_path / "out.mp4", Preset.load(path))
         prints.append(job_fingerprint(make_plan(replace(job)))["weights"])
     assert prints[0] != prints[1]
+
+
+def test_the_page_shows_a_preset_and_a_recipe_that_are_valid(tmp_path):
+    page = (REPO / "docs" / "families.md").read_text("utf-8")
+    preset, recipe = re.findall(r"```yaml\n(.*?)```", page, re.DOTALL)
+    (tmp_path / "preset.yaml").write_text(preset)
+    (tmp_path / "recipe.yaml").write_text(recipe)
+    assert Preset.load(tmp_path / "preset.yaml").network.levels == {"sigma15": 0, "sigma50": 1}
+    assert Recipe.load(tmp_path / "recipe.yaml").family == "adafm"

@@ -72,6 +72,11 @@ def test_a_range_of_noise_becomes_a_key():
         "0:1.000",
         "0:1.000",
     ]
+    assert [found.describe(sigma) for sigma in (7.5, 15, 60)] == [
+        "noise of sigma 7.5 of 255, below the range of 15 to 50",
+        "noise of sigma 15.0 of 255",
+        "noise of sigma 60.0 of 255, above the range of 15 to 50",
+    ]
     assert parse_noise("0:0, 12:noise") is None
 
 

@@ -152,6 +152,10 @@ def test_a_misfit_is_refused_with_what_both_are(tmp_path, capsys):
     assert first.startswith("error: b.pth does not fit a.pth: body.0.weight is [6, 3, 3, 3], expected [8, 3, 3, 3]")
     assert notes[0].startswith("  a.pth: RealESRGAN Compact") and "  b.pth: RealESRGAN Compact" in notes[1]
     assert not (tmp_path / "c.pth").exists()
+    gray = {**compact(0), "body.0.weight": torch.zeros(8, 1, 3, 3), "body.6.weight": torch.zeros(1, 8, 3, 3)}
+    gray["body.6.bias"] = torch.zeros(1)
+    err = run(capsys, "mix", f"{a}:0.5", f"{saved(b, gray)}:0.5", "-o", tmp_path / "c.pth")[2]
+    assert "error: b.pth does not fit a.pth: body.0.weight is [8, 1, 3, 3], expected [8, 3, 3, 3]" in err
 
 
 # --- splice
@@ -213,6 +217,14 @@ def test_nothing_is_overwritten_unless_asked_and_a_failure_leaves_no_file(tmp_pa
     target.write_bytes(b"precious")
     code, _, err = run(capsys, "convert", source, "-o", target)
     assert (code, target.read_bytes()) == (5, b"precious") and "exists already; --overwrite replaces it" in err
+
+    for name in ("missing/b.pth", "missing/b.safetensors"):
+        code, _, err = run(capsys, "convert", source, "-o", tmp_path / name)
+        assert code == 5 and f"{tmp_path / 'missing'}: no such folder; create it first" in err
+    (tmp_path / "folder.pth").mkdir()
+    code, _, err = run(capsys, "convert", source, "-o", tmp_path / "folder.pth", "-y")
+    assert code == 5 and "folder.pth: is a folder; name a file" in err
+    (tmp_path / "folder.pth").rmdir()
 
     def broken(_, path, *__):
         path.write_bytes(b"half")
@@ -285,7 +297,7 @@ def test_export_of_a_shipped_preset_loads_alone(tmp_path, capsys):
         (["splice", "a.pth", "b.pth", "-o", "c.pth", "--blocks", "7-3"], "--blocks 7-3: expected FIRST-LAST"),
         (["splice", "a.pth", "b.pth", "-o", "c.pth", "--blocks", "x"], "--blocks x: expected FIRST-LAST"),
         (["export", "--alpha", "0.1,1:0.2", "-o", "c.pth"], "--alpha 0.1,1:0.2: expected one value, got 2"),
-        (["export", "--alpha", "1.5", "-o", "c.pth"], "1.5"),
+        (["export", "--alpha", "1.5", "-o", "c.pth"], "error: --alpha 1.5: 1.5 is outside 0..1; use --extrapolate"),
     ],
     ids=" ".join,
 )

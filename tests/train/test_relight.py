@@ -15,7 +15,7 @@ from dnirender.preset import Preset
 from dnirender.timeline.timeline import Timeline
 from dnirender.train import loop
 from dnirender.train.data import augment, batches
-from dnirender.train.data.relighting import Scene, describe, light, relight, to_linear, to_srgb
+from dnirender.train.data.relighting import Scene, describe, light, luminance, relight, to_linear, to_srgb
 from dnirender.train.recipe import Recipe
 from dnirender.train.tasks.relight import Relight, under
 
@@ -128,6 +128,28 @@ def test_night_is_dark_and_its_lamps_are_warm():
     red, green, blue = night[:, 50:52, 40:42].mean((1, 2))
     assert red > green > blue
     assert red > 0.9
+
+
+def night_of(color, sky):
+    """The night of a picture 1 3 64 96 of one color with sky above row `sky`: its rows, 3 64, linear."""
+    picture = torch.tensor(color).view(1, 3, 1, 1).expand(1, 3, 64, 96)
+    cover = (torch.arange(64) < sky).float().view(1, 1, 64, 1).expand(1, 1, 64, 96)
+    return to_linear(relight(describe(picture, cover, torch.zeros(1, 3, 64, 96)), 1.0))[0].mean(2)
+
+
+def test_the_sky_is_darkened_at_night_most_of_all_overhead():
+    light = night_of((0.6, 0.7, 0.8), sky=40).mean(0)
+    assert (light[:30].diff() > 0).all()
+    assert light[0] < 0.5 * light[50]
+    assert light[36] > 0.5 * light[50]
+
+
+def test_at_night_what_a_color_has_beyond_gray_is_tinted_less():
+    color = torch.tensor((0.65, 0.45, 0.40))
+    gray = to_srgb(luminance(to_linear(color).view(1, 3, 1, 1))).expand(1, 3, 1, 1).flatten()
+    skin, shade = (night_of(tuple(c.tolist()), sky=0)[:, 0] for c in (color, gray))
+    gain = (skin - shade) / (to_linear(color) - to_linear(gray))
+    assert gain[0] / gain[2] > 1.3 * shade[0] / shade[2]
 
 
 def test_what_is_white_by_day_and_no_lamp_does_not_shine_at_night():

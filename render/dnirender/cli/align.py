@@ -65,7 +65,7 @@ def align_command(
 
 
 def _say_finetuned(found: Finetuned, one: Path, two: Path, steps: int) -> None:
-    begin = f" from the weights of {one.name}, which are nearer to a good path" if found.from_first else ""
+    begin = f" from the weights of {one.name}, where they came nearer to a good path" if found.from_first else ""
     before, after = found.before, found.after
     typer.echo(
         f"fine-tuned in {steps:,} steps{begin}: path ratio {before.ratio:.2f} before, {after.ratio:.2f} after; the "

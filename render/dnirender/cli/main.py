@@ -7,6 +7,8 @@ import time
 import warnings
 from collections.abc import Sequence
 
+import typer
+
 from dnirender.cli import align, bench, check, info, model, presets, sheet, train, verify
 from dnirender.cli.app import app
 from dnirender.cli.options import new_flags, to_flags
@@ -41,6 +43,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except Exception as error:
         if hasattr(error, "format_message"):  # typer's own: an unknown option, a missing argument
             message = str(error.format_message()).replace("Value error, ", "")  # pyright: ignore
+            if type(error).__name__ == "NoArgsIsHelpError":  # a group of commands alone: its help
+                typer.echo(message)
+                return 0
             return print_error(f"{message} (dnirender --help)", 2)
         if type(error).__name__ == "Abort":
             return _interrupted(heard)

@@ -19,12 +19,13 @@ from typer.core import TyperGroup
 from dnirender.cli.app import app as commands
 from dnirender.cli.options import AsJson, ModelsOption, PackOption, PresetOption, choose_preset
 from dnirender.cli.output import format_table
-from dnirender.errors import UsageError
+from dnirender.errors import TimelineError, UsageError
 from dnirender.timeline.timeline import Timeline
 
 if TYPE_CHECKING:
     import torch
 
+    from dnirender.frames import Alpha
     from dnirender.models.family import Family
     from dnirender.models.inspection import ModelDifference
     from dnirender.networks.checkpoint import State
@@ -252,15 +253,23 @@ def export_command(
         return
     if chosen.network.family != "dni":
         raise UsageError(f"family {chosen.network.family}: expected dni, as one file holds both ends; --onnx writes it")
-    timeline = Timeline.parse(f"0:{alpha}", extrapolate=extrapolate)
-    if len(timeline.keyframes) != 1:
-        raise UsageError(f"--alpha {alpha}: expected one value, got {len(timeline.keyframes)}")
-    (ratios,) = timeline.resolve(chosen.endpoints, [Fraction(0)]).alphas
+    ratios = _ratios(alpha, chosen.endpoints, extrapolate)
     from dnirender.models.combining import mix
 
     files = [endpoint.weights for endpoint in chosen.network.endpoints]
     family = _family(files, weights_key or chosen.network.weights_key, output, overwrite)
     _write_combined(output, mix(family, ratios, extrapolate=extrapolate), family, dtype, overwrite)
+
+
+def _ratios(alpha: str, endpoints: Sequence[str], extrapolate: bool) -> Alpha:
+    """The coefficients that a keyframe's value means."""
+    try:
+        timeline = Timeline.parse(f"0:{alpha}", extrapolate=extrapolate)
+        if len(timeline.keyframes) != 1:
+            raise UsageError(f"--alpha {alpha}: expected one value, got {len(timeline.keyframes)}")
+        return timeline.resolve(endpoints, [Fraction(0)]).alphas[0]
+    except TimelineError as error:
+        raise UsageError(f"--alpha {alpha}: {str(error).rpartition('(key 1): ')[2]}") from error
 
 
 def _export_onnx(settings: NetworkSettings, weights_key: str | None, output: Path, overwrite: bool) -> None:

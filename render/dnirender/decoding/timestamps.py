@@ -103,8 +103,7 @@ def _separate_duplicates(shown: list[tuple[int, int]], base: Fraction, rate: Fra
     if most > MAX_EQUAL:
         place = f"from frame {stream_pts.index(first)} on, at {float(first * base):.2f} s"
         raise MediaError(f"{most} frames have the same timestamp {place}; remux the file first")
-    followed = pairwise([*groups, (stream_pts[-1] + 9, 1)])
-    subdivision = max(-(-count // (after - pts)) for (pts, count), (after, _) in followed)
+    subdivision = max((-(-count // (after - pts)) for (pts, count), (after, _) in pairwise(groups)), default=1)
     pts = tuple(pts * subdivision + number for pts, count in groups for number in range(count))
     duplicate = next(pts for pts, count in groups if count > 1)
     warning = (

@@ -52,7 +52,7 @@ def resolve_clip_keyframes(job: Job, source: Source, start: int, stop: int, size
     if job.own_timeline is None and settings.noise is not None and not settings.follows_sound:
         frames = source.frames(evenly(start, stop, NOISE_FRAMES))
         sigma = estimate_sigma(resize_to(frame.image, *size) for frame in frames)
-        made_from = (f"noise of sigma {sigma:.1f} of 255",)
+        made_from = (settings.noise.describe(sigma),)
         return ClipKeyframes(job.override(keyframes=settings.noise.keyframes(sigma)), made_from)
     if job.own_timeline is not None or not (settings.follows_sound or settings.follows_cuts):
         return ClipKeyframes(job)

@@ -54,7 +54,10 @@ class Family:
                 error.add_note("  it has BatchNorm, which only networks of a known architecture can combine")
             raise
         if network != first:
-            raise self._misfit(path, checkpoint, f"{path.name} does not fit {self.paths[0].name}", network)
+            difference = self._difference(path, checkpoint)
+            raise self._misfit(
+                path, checkpoint, difference or f"{path.name} does not fit {self.paths[0].name}", network
+            )
         if not self._deploys:
             placed, _ = _names_in_module(path, checkpoint)
             unknown = [
@@ -98,10 +101,16 @@ class Family:
 
     def _check_shapes(self, path: Path, checkpoint: Checkpoint, error: ModelError) -> None:
         """Raises a clearer error where names or shapes differ."""
+        if difference := self._difference(path, checkpoint):
+            raise self._misfit(path, checkpoint, difference, None) from error
+
+    def _difference(self, path: Path, checkpoint: Checkpoint) -> str:
+        """In which tensors a file of another architecture or scale differs from the first."""
         try:
             check_same_shapes({self.paths[0].name: self.first.state, path.name: checkpoint.state})
         except MisfitError as misfit:
-            raise self._misfit(path, checkpoint, str(misfit), None) from error
+            return str(misfit)
+        return ""
 
     def _misfit(self, path: Path, checkpoint: Checkpoint, message: str, network: Network | None) -> MisfitError:
         error = MisfitError(message, str(self.paths[0]), str(path))

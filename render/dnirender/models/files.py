@@ -23,7 +23,7 @@ def check_target(target: Path, *, overwrite: bool, metadata: Mapping[str, str] |
 
     Raises:
         UsageError: the extension is no checkpoint's, or cannot hold the metadata that the architecture needs.
-        OutputError: the file exists already.
+        OutputError: see `check_place`.
     """
     suffix = target.suffix.lower()
     if suffix not in (".safetensors", *PICKLED):
@@ -33,6 +33,15 @@ def check_target(target: Path, *, overwrite: bool, metadata: Mapping[str, str] |
         raise UsageError(
             f"{target}: weights of the architecture {architecture} are found by metadata; expected .safetensors"
         )
+    check_place(target, overwrite=overwrite)
+
+
+def check_place(target: Path, *, overwrite: bool) -> None:
+    """OutputError: the file exists already, or its folder does not."""
+    if not target.parent.is_dir():
+        raise OutputError(f"{target.parent}: no such folder; create it first")
+    if target.is_dir():
+        raise OutputError(f"{target}: is a folder; name a file")
     if target.exists() and not overwrite:
         raise OutputError(f"{target}: exists already; overwrite=True replaces it")
 

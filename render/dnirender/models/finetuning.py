@@ -6,8 +6,8 @@ With f(w) the picture under the weights w, A the first network and B the second 
     |f((A + B') / 2) - (f(A) + f(B)) / 2|  +  |f(B') - f(B)|,  in units of |f(A) - f(B)|,
 
 means over random crops of pictures. The first term is the path ratio, the second how far B' leaves what B does. A
-stays as it is. B' begins at B, or at A where the sum is lower there (at A it is 1/2 + 1): then B is distilled into a
-copy of A (Hinton et al. 2015), as networks that are fine-tuned from one another have good paths.
+stays as it is. B' begins at B, or at A: then B is distilled into a copy of A (Hinton et al. 2015), as networks that are
+fine-tuned from one another have good paths. Both are tried for a share of the steps, and the better one goes on.
 """
 
 from __future__ import annotations
@@ -36,6 +36,7 @@ CROP = 64  # side of a crop, at least what the network needs
 BATCH = 2
 LEARNING_RATE = 1e-3
 WARM_UP = 10  # steps
+PILOT = 5  # a fifth of the steps is for each place to begin at
 MAX_STEPS = 100_000
 NOISY = "the networks hardly differ on these pictures: noise was added, in case they remove it"
 
@@ -95,28 +96,26 @@ def finetune(
     held_out = pictures[HELD_OUT - 1 :: HELD_OUT] or pictures
     trained_on = [picture for n, picture in enumerate(pictures) if (n + 1) % HELD_OUT] or pictures
     run = _Runner(network, first, second)
-    draw = torch.Generator().manual_seed(seed)
     shown = [_tensor(middle(picture, picture_side(network, len(held_out)))) for picture in held_out]
     noise = NOISE if run.span(shown) < FAINT else 0.0
     if noise:
         shown = [_noisy(x, noise, torch.Generator().manual_seed(1)) for x in shown]
     before = run.quality(run.second, shown)
-    from_first = run.quality(run.first, shown).total < before.total
-    begin = run.first if from_first else run.second
-    weights = {name: tensor.clone().requires_grad_() for name, tensor in begin.items()}
-    adam = torch.optim.Adam(weights.values(), betas=(0.9, 0.99))
-    for step in range(steps):
-        for group in adam.param_groups:
-            group["lr"] = LEARNING_RATE * min(1.0, (step + 1) / WARM_UP) * (1 - step / steps)
-        x = torch.cat([_crop(trained_on, network, draw) for _ in range(BATCH)])
-        ratio, drift = run.terms(weights, _noisy(x, noise * float(torch.rand((), generator=draw)), draw))
-        adam.zero_grad()
-        (ratio + drift).backward()
-        adam.step()
-        progress(step + 1)
-    found = {name: tensor.detach() for name, tensor in weights.items()}
+    pilot = steps // PILOT
+    tried = [_Training(run, begin, trained_on, noise, seed, steps - pilot) for begin in (run.second, run.first)]
+    done = 0
+    for training in tried:
+        for _ in range(pilot):
+            training.step()
+            progress(done := done + 1)
+    qualities = [run.quality(training.found(), shown) for training in tried]
+    from_first = qualities[1].total < qualities[0].total
+    chosen = tried[from_first]
+    for _ in range(steps - 2 * pilot):
+        chosen.step()
+        progress(done := done + 1)
     notes = (NOISY,) if noise else ()
-    return Finetuned({**second, **found}, from_first, before, run.quality(found, shown), notes)
+    return Finetuned({**second, **chosen.found()}, from_first, before, run.quality(chosen.found(), shown), notes)
 
 
 def check_steps(steps: int) -> None:
@@ -129,6 +128,7 @@ class _Runner:
     """The network under weights of its parameters; buffers stay."""
 
     def __init__(self, network: Network, first: State, second: State) -> None:
+        self.network = network
         self._forward = _Forward(network)
         names = [name for name, _ in self._forward.module.named_parameters()]
         self._forward.module.load_state_dict(dict(second))
@@ -155,6 +155,34 @@ class _Runner:
     def quality(self, weights: State, pictures: Sequence[Tensor]) -> PathQuality:
         ratios, drifts = zip(*(self.terms(weights, x) for x in pictures), strict=True)
         return PathQuality(float(sum(ratios)) / len(pictures), float(sum(drifts)) / len(pictures))
+
+
+class _Training:
+    """Adam from `begin`, with a learning rate that falls to 0 over `length` steps."""
+
+    def __init__(
+        self, run: _Runner, begin: State, pictures: Sequence[Image], noise: float, seed: int, length: int
+    ) -> None:
+        self._run, self._pictures, self._noise, self._length = run, pictures, noise, length
+        self._weights = {name: tensor.clone().requires_grad_() for name, tensor in begin.items()}
+        self._adam = torch.optim.Adam(self._weights.values(), betas=(0.9, 0.99))
+        self._draw = torch.Generator().manual_seed(seed)
+        self._done = 0
+
+    def step(self) -> None:
+        rate = LEARNING_RATE * min(1.0, (self._done + 1) / WARM_UP) * (1 - self._done / self._length)
+        for group in self._adam.param_groups:
+            group["lr"] = rate
+        x = torch.cat([_crop(self._pictures, self._run.network, self._draw) for _ in range(BATCH)])
+        x = _noisy(x, self._noise * float(torch.rand((), generator=self._draw)), self._draw)
+        ratio, drift = self._run.terms(self._weights, x)
+        self._adam.zero_grad()
+        (ratio + drift).backward()
+        self._adam.step()
+        self._done += 1
+
+    def found(self) -> dict[str, Tensor]:
+        return {name: tensor.detach() for name, tensor in self._weights.items()}
 
 
 class _Forward(nn.Module):

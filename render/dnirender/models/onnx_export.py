@@ -15,8 +15,9 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from dnirender.errors import ModelError, OutputError, UsageError
+from dnirender.errors import ModelError, UsageError
 from dnirender.files import disk_errors, publish, temporary_path
+from dnirender.models.files import check_place
 from dnirender.networks.network import Network, call_module
 from dnirender.networks.weights import WeightPath
 
@@ -30,8 +31,7 @@ def check_onnx_target(target: Path, *, overwrite: bool) -> None:
     """Raises UsageError, ModelError or OutputError where `export_onnx` cannot write there, before any work."""
     if target.suffix.lower() != ".onnx":
         raise UsageError(f"{target}: expected a name that ends in .onnx")
-    if target.exists() and not overwrite:
-        raise OutputError(f"{target}: exists already; overwrite=True replaces it")
+    check_place(target, overwrite=overwrite)
     missing = [package for package in ("onnx", "onnxscript") if importlib.util.find_spec(package) is None]
     if missing:
         raise ModelError(f"{target}: writing ONNX needs the package {missing[0]}: pip install '{EXTRA}'")

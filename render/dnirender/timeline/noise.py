@@ -22,6 +22,12 @@ class NoiseRange:
         """One key that holds the alpha for noise of `sigma`."""
         return f"0:{min(max((sigma - self.low) / (self.high - self.low), 0.0), 1.0):.3f}"
 
+    def describe(self, sigma: float) -> str:
+        """What was measured, and that it is out of range where it is."""
+        side = "below" if sigma < self.low else "above" if sigma > self.high else ""
+        beyond = f", {side} the range of {self.low:g} to {self.high:g}" if side else ""
+        return f"noise of sigma {sigma:.1f} of 255{beyond}"
+
 
 def parse_noise(text: str) -> NoiseRange | None:
     """Parses `noise:LOW..HIGH`; None for other keyframes. TimelineError: no such range."""

@@ -22,7 +22,7 @@ CROP = (256, 256)
 WHOLE = (192, 320)
 LARGE = (384, 640)
 SHIFT = 8  # pixels at most
-OFTEN = {"lamps": 2, "lamplit": 3}  # how often photographs with some count, as they are few
+OFTEN = {"lamps": 3, "lamplit": 2}  # how often photographs with some count, as they are few
 GLEAM = 6e-4  # mean light of lamps, linear: a photograph above it has some worth learning from
 LAMPLIT = 0.08  # mean of `glow`: a photograph above it is lit by lamps
 

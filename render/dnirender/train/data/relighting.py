@@ -6,7 +6,7 @@ that learns from it is not told. All light is linear (sRGB decoded), and everyth
 
 For a pixel of color I, sky coverage S and the sky's own color B behind it, the scene's part is F = max(I - S B, 0),
 
-    out = grade(F) + S sky(height, detail) + lamps and the light they throw
+    out = (1 - S dim(height)) grade(F) + S sky(height, detail) + lamps and the light they throw
 
 grade(F) sets exposure, contrast (a power of the luminance), a shoulder, saturation and a tint that goes from shadows to
 lit parts. At alpha 0 the result is the picture itself. The night is the film maker's: blue, as eyes see it (Thompson et
@@ -28,16 +28,19 @@ LUMA = (0.2126, 0.7152, 0.0722)
 class Light:
     """One time of day. Colors are linear RGB factors; `stops` is the exposure in powers of two.
 
-    `shade` and `sun` tint dark and bright parts; `contrast` is the power of luminance about `PIVOT`; `shoulder` s
-    divides the light by 1 + s Y, so that sunlit walls and white shirts do not shine; the sky goes from `horizon` over
-    `middle` to `zenith`; `new_sky` is how much of the sky is replaced by that gradient, `clouds` the power of the
-    picture's own sky luminance that stays visible in it; `lamps` is the power of lamps.
+    `shade` and `sun` tint dark and bright parts; `own_color` is how much of the tint spares a pixel's chroma, so that
+    skin stays skin; `contrast` is the power of luminance about `PIVOT`; `shoulder` s divides the light by 1 + s Y, so
+    that sunlit walls and white shirts do not shine; the sky goes from `horizon` over `middle` to `zenith`; `new_sky` is
+    how much of the sky is replaced by that gradient, `clouds` the power of the picture's own sky luminance that stays
+    visible in it, `dim` how much the sky's own light is taken away overhead, and half as much at the horizon, as by a
+    graduated filter; `lamps` is the power of lamps.
     """
 
     stops: float
     shade: Color
     sun: Color
     saturation: float
+    own_color: float
     contrast: float
     shoulder: float
     horizon: Color
@@ -45,6 +48,7 @@ class Light:
     zenith: Color
     new_sky: float
     clouds: float
+    dim: float
     lamps: float
 
 
@@ -53,6 +57,7 @@ DAY = Light(
     shade=(1, 1, 1),
     sun=(1, 1, 1),
     saturation=1.0,
+    own_color=0.0,
     contrast=1.0,
     shoulder=0.0,
     horizon=(0.80, 0.80, 0.78),
@@ -60,6 +65,7 @@ DAY = Light(
     zenith=(0.28, 0.42, 0.66),
     new_sky=0.0,
     clouds=1.0,
+    dim=0.0,
     lamps=0.0,
 )
 GOLDEN = Light(
@@ -67,6 +73,7 @@ GOLDEN = Light(
     shade=(0.97, 0.93, 1.02),
     sun=(1.36, 0.96, 0.56),
     saturation=1.08,
+    own_color=0.0,
     contrast=1.15,
     shoulder=0.0,
     horizon=(0.92, 0.53, 0.23),
@@ -74,6 +81,7 @@ GOLDEN = Light(
     zenith=(0.18, 0.25, 0.38),
     new_sky=0.88,
     clouds=0.7,
+    dim=0.0,
     lamps=0.12,
 )
 DUSK = Light(
@@ -81,32 +89,37 @@ DUSK = Light(
     shade=(0.74, 0.92, 1.40),
     sun=(0.92, 0.92, 1.16),
     saturation=0.72,
+    own_color=0.3,
     contrast=1.0,
     shoulder=0.0,
     horizon=(0.34, 0.18, 0.165),
     middle=(0.095, 0.11, 0.22),
     zenith=(0.027, 0.052, 0.145),
-    new_sky=1.0,
+    new_sky=0.65,
     clouds=0.5,
+    dim=0.35,
     lamps=0.7,
 )
 NIGHT = Light(
-    stops=-2.75,
-    shade=(0.39, 0.80, 1.78),
-    sun=(0.60, 0.88, 1.48),
-    saturation=0.55,
-    contrast=0.88,
-    shoulder=1.5,
-    horizon=(0.026, 0.050, 0.100),
-    middle=(0.0085, 0.022, 0.055),
-    zenith=(0.003, 0.0085, 0.026),
-    new_sky=1.0,
-    clouds=0.5,
+    stops=-2.85,
+    shade=(0.30, 0.82, 1.85),
+    sun=(0.48, 0.83, 1.48),
+    saturation=1.18,
+    own_color=0.4,
+    contrast=1.45,
+    shoulder=1.6,
+    horizon=(0.018, 0.048, 0.100),
+    middle=(0.006, 0.021, 0.056),
+    zenith=(0.0025, 0.009, 0.029),
+    new_sky=0.2,
+    clouds=1.0,
+    dim=0.75,
     lamps=1.0,
 )
 PATH = (DAY, GOLDEN, DUSK, NIGHT)
 NAMES = ("day", "golden", "dusk", "night")
 PIVOT = 0.18  # linear luminance of a mid-gray card
+TOE = 0.03  # of luminance: far below it contrast leaves the ratios of shadows as they are
 
 
 @dataclass(frozen=True)
@@ -147,7 +160,8 @@ def relight(scene: Scene, alpha: float) -> Tensor:
     linear = to_linear(scene.picture)
     sky = scene.sky * now.new_sky
     ground = (linear - sky * scene.behind).clamp(min=0)
-    lit = _grade(ground, now) + sky * _sky(scene, now)
+    filtered = 1 - now.dim * scene.sky * (0.5 + 0.5 * scene.height)
+    lit = filtered * _grade(ground, now) + sky * _sky(scene, now)
     surface = linear * (1 - scene.sky) + 0.01
     lit = lit + surface * scene.glow * now.lamps
     lit = lit + (1 - lit).clamp(min=0) * (1 - torch.exp(-scene.lamps * now.lamps))
@@ -214,11 +228,12 @@ def blur(x: Tensor, sigma: float) -> Tensor:
 
 def _grade(linear: Tensor, now: Light) -> Tensor:
     y = luminance(linear)
-    color = (y + now.saturation * (linear - y)).clamp(min=0)
     part = y / (y + PIVOT)
     shade, sun = _color(now.shade, linear), _color(now.sun, linear)
-    exposure = 2.0**now.stops * ((y + 1e-4) / PIVOT) ** (now.contrast - 1) / (1 + now.shoulder * y)
-    return color * exposure * (shade + (sun - shade) * part)
+    tint = shade + (sun - shade) * part
+    chroma = torch.lerp(tint, luminance(tint), now.own_color) * now.saturation * (linear - y)
+    exposure = 2.0**now.stops * ((y + TOE) / (PIVOT + TOE)) ** (now.contrast - 1) / (1 + now.shoulder * y)
+    return (tint * y + chroma).clamp(min=0) * exposure
 
 
 def _sky(scene: Scene, now: Light) -> Tensor:

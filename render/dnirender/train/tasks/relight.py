@@ -88,7 +88,7 @@ def under(picture: Tensor, light: tuple[Tensor, Tensor]) -> Tensor:
 
 
 def picture_loss(out: Tensor, target: Tensor, lamps: Tensor, square: float) -> Tensor:
-    """Distance of two n 3 h w sRGB pictures: values, values stretched where dark, gradients, and means of 16x16.
+    """Distance of two n 3 h w sRGB pictures: values, values stretched in the dark, gradients of both, means of 16x16.
 
     Where `lamps` (n 3 h/2 w/2, 0..1) shine, which is in few pixels, values count up to three times as much (with more,
     whatever may be a lamp shines). A distance is the mean of |x| + `square` x^2: the square, as the median of a window
@@ -99,8 +99,10 @@ def picture_loss(out: Tensor, target: Tensor, lamps: Tensor, square: float) -> T
         return charbonnier(x) + square * x.square().mean()
 
     weight = 1 + 2 * F.interpolate(lamps.mean(1, keepdim=True), scale_factor=2.0)
-    stretched = distance(weight * (_stretch(out) - _stretch(target)))
-    steps = sum((charbonnier((out - target).diff(dim=d)) for d in (2, 3)), start=out.new_zeros(()))
+    dark = _stretch(out) - _stretch(target)
+    stretched = distance(weight * dark)
+    errors = (out - target, dark, F.avg_pool2d(dark, 4))  # the last: no halos, even where it is dark
+    steps = sum((charbonnier(error.diff(dim=d)) for error in errors for d in (2, 3)), start=out.new_zeros(()))
     coarse = distance(F.avg_pool2d(out - target, 16))
     return distance(weight * (out - target)) + stretched + steps + 2 * coarse
 
