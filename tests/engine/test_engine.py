@@ -13,7 +13,7 @@ from torch import nn
 from dnirender.engine.engine import Engine
 from dnirender.engine.memory import render_errors
 from dnirender.errors import ModelError, RenderError, UsageError
-from dnirender.networks.architectures import compact, paint, relight
+from dnirender.networks.architectures import compact, denoise, paint, relight
 from dnirender.networks.loading import load
 from dnirender.networks.network import Network
 from dnirender.networks.weights import WeightPath
@@ -23,7 +23,7 @@ from support.toys import NEIGHBORS, Toy, alone, batches, close, cpu, flat, pictu
 # --- the picture
 
 
-@pytest.mark.parametrize("kind", ["relight", "paint", "compact"])
+@pytest.mark.parametrize("kind", ["relight", "paint", "compact", "denoise"])
 @pytest.mark.parametrize("dtype", [np.uint8, np.uint16])
 @pytest.mark.parametrize(("height", "width"), [(33, 47), (1, 1), (31, 70)])
 def test_networks_on_groups_of_pixels_render_what_their_modules_do(kind, height, width, dtype):
@@ -32,7 +32,11 @@ def test_networks_on_groups_of_pixels_render_what_their_modules_do(kind, height,
         module = pytest.importorskip("spandrel.architectures.Compact").Compact(num_feat=8, num_conv=1, upscale=2)
         network = Network(kind, module, compact.forward_unshuffled, (1, 2), scale=2, fp32_input=True)
     else:
-        module = {"relight": relight.RelightNet, "paint": lambda: paint.PaintNet((16, 16, 16), (1, 1, 1))}[kind]()
+        module = {
+            "relight": relight.RelightNet,
+            "paint": lambda: paint.PaintNet((16, 16, 16), (1, 1, 1)),
+            "denoise": denoise.DenoiseNet,
+        }[kind]()
         torch.nn.init.normal_(module.last.weight, std=0.05)
         least = getattr(module, "minimum", 0)
         metadata = {"multiple": max(module.multiple, least), "fp32_input": True}

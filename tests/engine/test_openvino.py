@@ -15,8 +15,10 @@ from dnirender.engine.engine import Engine
 from dnirender.engine.fp32_retry import Fp32Retry
 from dnirender.engine.torch_model import TorchModel
 from dnirender.errors import ModelError, UsageError
+from dnirender.families import dynamic_net
 from dnirender.frames import Batch, Frame
 from dnirender.networks.architectures import compact
+from dnirender.networks.architectures.denoise import DenoiseNet
 from dnirender.networks.architectures.paint import PaintNet
 from dnirender.networks.architectures.relight import RelightNet
 from dnirender.networks.network import Network
@@ -78,6 +80,8 @@ def networks(kind):
             small_compact,
             {"call": compact.forward_unshuffled, "shuffle_factors": (1, 2), "scale": 2, "fp32_input": True},
         ),
+        "denoise": (lambda: DenoiseNet(8, 2), OURS | {"multiple": 2}),
+        "tuned": (lambda: dynamic_net.tunable(DenoiseNet(8, 3)), OURS | {"multiple": 2}),
         "tied": (Tied, {"scale": 2}),
         "gray": (Gray, {"channels": 1}),
     }[kind]
@@ -94,7 +98,7 @@ def engines(kind):
 
 
 @pytest.mark.parametrize("depth", [np.uint8, np.uint16])
-@pytest.mark.parametrize("kind", ["paint", "relight", "grained", "compact", "tied", "gray"])
+@pytest.mark.parametrize("kind", ["paint", "relight", "grained", "compact", "denoise", "tuned", "tied", "gray"])
 def test_it_equals_pytorch_under_every_alpha(kind, depth):
     fast, plain = engines(kind)
     fast.autotune(37, 44, 1, 8 * np.dtype(depth).itemsize)

@@ -296,7 +296,7 @@ def test_a_file_without_the_familys_tensors_is_refused_by_name(tmp_path):
     file = saved(tmp_path / "plain.safetensors", DenoiseNet(8, 3).state_dict(), architecture="denoise")
     for family, addition in (("ftn", r"\*.transition.\*"), ("cfs", r"\*adaptive_alpha\*")):
         with pytest.raises(
-            ModelError, match=rf"plain.safetensors: family='{family}', but no tensor is called {addition}"
+            ModelError, match=rf"plain.safetensors: family: {family}, but no tensor is called {addition}"
         ):
             load_family(family, {"a": file, "b": file}, {"a": 0, "b": 1})
 

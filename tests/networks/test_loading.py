@@ -306,7 +306,7 @@ def test_unknown_networks_are_refused(tmp_path):
     path = saved(tmp_path / "x.pth", state)
     assert refused({"a": path}) == (
         f"{path}: no known network has these weights (Variable, Variable_1, Variable_2, ...); expected one of ours "
-        "(relight, paint, compact, focus) or one that spandrel detects, such as ESRGAN, RealESRGAN Compact, DnCNN or SwinIR; "
+        "(relight, paint, compact, focus, denoise) or one that spandrel detects, such as ESRGAN, RealESRGAN Compact, DnCNN or SwinIR; "
         "register_architecture adds others"
     )
 

@@ -101,7 +101,10 @@ def test_the_scale_is_measured_and_the_channels_hold(shades):
     ("change", "message"),
     [
         ({"name": ""}, "name: expected a text, got ''"),
-        ({"name": "paint"}, "name: expected another than the built-in relight, paint, compact, focus, got 'paint'"),
+        (
+            {"name": "paint"},
+            "name: expected another than the built-in relight, paint, compact, focus, denoise, got 'paint'",
+        ),
         ({"build": 3}, "build: expected a class of torch.nn.Module or a function, got 3"),
         ({"build": dict}, "build: expected a class of torch.nn.Module"),
         ({"detect": "shade"}, "detect: expected a function, got 'shade'"),
@@ -221,7 +224,7 @@ def test_a_package_is_called_once_and_only_when_nothing_else_fits(tmp_path, site
         (GOOD.replace("register():", "register(needed):"), "is skipped|missing 1 required positional argument"),
         (
             GOOD.replace('"shade", tests', '"paint", tests'),
-            "expected another than the built-in relight, paint, compact, focus",
+            "expected another than the built-in relight, paint, compact, focus, denoise",
         ),
         (
             GOOD.replace('"shade", t', '"tint", t').replace("set(state)", "state.x"),

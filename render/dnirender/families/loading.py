@@ -47,7 +47,7 @@ def load_family(
     if not any(ADDITIONS[family] in tensor for found in checkpoints.values() for tensor in found.state):
         first = next(iter(files.values()))
         raise ModelError(
-            f"{first}: family={family!r}, but no tensor is called *{ADDITIONS[family]}*; "
+            f"{first}: family: {family}, but no tensor is called *{ADDITIONS[family]}*; "
             "expected weights of that family, or family: dni for networks that were fine-tuned"
         )
     for name, found in checkpoints.items():

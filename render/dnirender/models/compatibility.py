@@ -225,7 +225,8 @@ def _advice(
             "them, and a crossfade of the pictures looks better than their middle"
         )
         names = " ".join(shlex.quote(str(file)) for file in files)
-        advice.append(f"align: `dnirender model align {names}` looks for filters in another order; then check again")
+        command = f"dnirender model align {names} --finetune 300 -o aligned.pth"
+        advice.append(f"align: `{command}` looks for filters in another order and trains the path; then check again")
     if found != SAME_FAMILY and norm == "none":
         advice.append("repair: repair=True gives mixed layers the spread that they lost; look at the result")
     if rendered and reestimated is not None:
