@@ -18,6 +18,7 @@ from dnirender.cli.main import main
 from dnirender.errors import ModelError, PresetError, TrainingError, UsageError
 from dnirender.media.images import read_image, write_png
 from dnirender.networks.architectures import paint
+from dnirender.networks.checkpoint import load_state_dict
 from dnirender.preset import Preset
 from dnirender.train import add_endpoint, loop
 from dnirender.train.features import DISTILLED, Moments, distilled_vgg19, gram
@@ -249,7 +250,7 @@ def test_a_recipe_becomes_a_preset_that_renders(studio, capsys):
         assert file.metadata() == {
             "architecture": "paint", "effect": "tiny", "license": "MIT", "name": "one", "seed": "0", "steps": "4",
         }  # fmt: skip
-        assert {file.get_tensor(name).dtype for name in file.keys()} == {torch.float16}  # noqa: SIM118
+        assert {file.get_tensor(name).dtype for name in file.keys()} == {torch.int8, torch.float32, torch.float16}  # noqa: SIM118
     sheet, _ = read_image(studio / "tiny" / "weights" / "tiny.jpg")
     assert sheet.shape[1] > 3 * 128
     plot, _ = read_image(studio / "tiny" / "weights" / "tiny.loss.png")
@@ -435,8 +436,8 @@ def test_a_new_endpoint_starts_from_its_painter_and_the_identity(studio):
     run = loop.Run(new.task, CPU)
     new.load(run)
     for k, endpoint in enumerate(family.network.endpoints):
-        for name, value in load_file(endpoint.weights).items():
-            torch.testing.assert_close(run.space.endpoint(k)[name], value.float(), atol=1e-6, rtol=0)
+        for name, value in load_state_dict(endpoint.weights).state.items():
+            torch.testing.assert_close(run.space.endpoint(k)[name], value, atol=1e-6, rtol=0)
 
 
 def test_the_gram_matrix_is_that_of_the_definition():

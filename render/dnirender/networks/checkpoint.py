@@ -31,6 +31,7 @@ MAX_SHARING = 4
 MAX_TENSORS = 10_000
 MAX_INDEX_BYTES = 2 << 20  # of a zip directory or a pickle, about 200 bytes per tensor
 MAX_HEADER_BYTES = 16 << 20  # of a safetensors header, which may include training metadata
+SCALE = ".scale"  # of an int8 tensor of that name before it
 MAX_SHOWN = 12  # keys that an error lists
 MAX_READS = 3_000_000  # an unpickler reads two or three times per opcode, 1.5 us each
 
@@ -41,7 +42,8 @@ class Checkpoint:
 
     `state` holds contiguous CPU tensors: floats as finite float32, integers in their own dtype. `unwrapped` is the key
     of the file under which the state dict was found, keys in one another joined by dots, None if the file is a bare
-    state dict. `others` are the file's other keys with weights, `dtypes` those of the tensors in the file.
+    state dict. An int8 tensor NAME in the file beside NAME.scale, n floats for its n output channels, becomes their
+    product. `others` are the file's other keys with weights, `dtypes` those of the tensors in the file.
     """
 
     state: dict[str, Tensor]
@@ -73,7 +75,7 @@ def load_state_dict(path: Path, key: str | None = None) -> Checkpoint:
     _check_count(path, len(data))
     tensors = _only_tensors(path, data)
     _check_sizes(path, tensors)
-    state = {name: _to_float32(path, name, tensor) for name, tensor in tensors.items()}
+    state = {name: _to_float32(path, name, tensor) for name, tensor in _dequantized(path, tensors).items()}
     return Checkpoint(state, metadata, unwrapped, others, {name: tensor.dtype for name, tensor in tensors.items()})
 
 
@@ -253,6 +255,19 @@ def _check_sizes(path: Path, tensors: State) -> None:
     claimed, stored = sum(tensor.numel() for tensor in tensors.values()), sum(stored_elements.values())
     if claimed > MAX_SHARING * stored:
         raise ModelError(f"{path}: its tensors claim {claimed} elements, but the file holds {stored}: refused")
+
+
+def _dequantized(path: Path, tensors: State) -> State:
+    """The tensors, with NAME * NAME.scale in place of both where NAME is int8."""
+    scaled = {name for name, value in tensors.items() if value.dtype == torch.int8 and f"{name}{SCALE}" in tensors}
+    plain = {name: value for name, value in tensors.items() if name.removesuffix(SCALE) not in scaled or name in scaled}
+    for name in scaled:
+        value, scale = tensors[name], tensors[f"{name}{SCALE}"].float()
+        if value.ndim < 2 or scale.shape != value.shape[:1]:
+            got = f"{list(scale.shape)} for {name} of {list(value.shape)}"
+            raise ModelError(f"{path}: {name}{SCALE}: expected one number per output channel, got {got}")
+        plain[name] = value.float() * scale.view(-1, *[1] * (value.ndim - 1))
+    return plain
 
 
 def _to_float32(path: Path, name: str, tensor: Tensor) -> Tensor:

@@ -9,7 +9,7 @@ WINDOW = 64  # pixels, side of the windows in which texture is judged
 LATTICE = 8  # pixels, the coarsest stride of our networks
 LOWEST = 0.085  # cycles per pixel: what is slower than this is form, not texture
 RING = 0.05  # cycles per pixel
-BLOCK = 8  # pixels, side of the blocks whose mean colors are compared
+BLOCKS = (8, 16)  # pixels, sides of the blocks whose mean colors are compared
 STEP = 0.012  # of 0..1: a difference of neighbouring blocks that the eye still takes for the same surface
 FAINT = 1e-3  # power of the rounding to 8 bits: (1 / 255)^2 / 12 by the sum of squares of the window, 576
 
@@ -76,13 +76,14 @@ def plainness(x: Tensor, slope: float = 0.03) -> Tensor:
 
 def blotchiness(out: Tensor, picture: Tensor) -> Tensor:
     """How much the color of `out` changes where that of `picture` does not, both n 3 h w: the mean absolute difference
-    of neighbouring blocks of `BLOCK` x `BLOCK` pixels, weighted by exp(-d / `STEP`) with d the largest difference of
-    the picture's channels there."""
+    of neighbouring blocks, weighted by exp(-d / `STEP`) with d the largest difference of the picture's channels there;
+    the sum over the sides of `BLOCKS`."""
     total = out.new_zeros(())
-    ours, theirs = F.avg_pool2d(out, BLOCK), F.avg_pool2d(picture, BLOCK)
-    for axis in (2, 3):
-        weight = torch.exp(-theirs.diff(dim=axis).abs().amax(1, keepdim=True) / STEP)
-        total = total + (weight * ours.diff(dim=axis).abs()).mean()
+    for side in BLOCKS:
+        ours, theirs = F.avg_pool2d(out, side), F.avg_pool2d(picture, side)
+        for axis in (2, 3):
+            weight = torch.exp(-theirs.diff(dim=axis).abs().amax(1, keepdim=True) / STEP)
+            total = total + (weight * ours.diff(dim=axis).abs()).mean()
     return total
 
 
