@@ -325,3 +325,14 @@ def test_rescale(pairs, script, data, tmp_path, monkeypatch):
     rescale.main()
     page = (tmp_path / "out.md").read_text("utf-8")
     assert all(f"\n| {scale}x" in page for scale in (1, 2, 4, 8, 16))
+
+
+def test_masks(script, data, tmp_path, monkeypatch):
+    masks = script("masks")
+    clip = data / "clips" / "flower.mp4"
+    arguments = ["masks.py", "--clip", str(clip), "--width", "96", "--rounds", "1", "--presets", "detail"]
+    monkeypatch.setattr(sys, "argv", [*arguments, "--out", str(tmp_path / "out")])
+    masks.main()
+    [row] = json.loads((tmp_path / "out.json").read_text("utf-8"))
+    assert row["levels"] >= 2 and row["ratios"]["halves"] > 0
+    assert (tmp_path / "out.md").read_text("utf-8").count("\n") == 3

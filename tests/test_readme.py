@@ -43,6 +43,7 @@ def folder(tmp_path, monkeypatch):
     write_png(tmp_path / "photo.png", paint(1))
     (tmp_path / "photo.png").rename(tmp_path / "photo.jpg")  # read by content
     assert read_image(tmp_path / "photo.jpg")
+    write_png(tmp_path / "person.png", paint(5))
     files = tiny_endpoints(tmp_path, sharp=0.0, soft=-0.2)
     torch.save(load_file(files["soft"]), tmp_path / "soft.pth")
     monkeypatch.setattr(add_endpoint, "CROP", 64)

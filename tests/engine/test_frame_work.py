@@ -99,6 +99,7 @@ def test_levels_are_as_many_as_the_error_needs():
     assert levels == 2 or level_error(engine, images[0], (A, B), (levels - 1) // 2) > MAX_ERROR
     strong = cpu(*_strong())
     assert choose_levels(strong, images, [(A, B)]) > levels
+    assert choose_levels(strong, images, [(A, B)], share=1e-4) == 2
     assert choose_levels(strong, images, [(A, A)]) == 2 and choose_levels(strong, images, []) == 2
 
 

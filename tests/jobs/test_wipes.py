@@ -9,7 +9,7 @@ import pytest
 import dnirender
 from dnirender.cli.main import main
 from dnirender.errors import UsageError
-from dnirender.jobs.alpha_maps import ways_between
+from dnirender.jobs.alpha_maps import longest
 from dnirender.jobs.fingerprint import job_fingerprint
 from dnirender.jobs.frames import render_frames
 from dnirender.jobs.job import make_job
@@ -117,7 +117,8 @@ def test_a_part_of_a_clip_and_a_preview_have_the_ways_of_their_frames(tmp_path, 
     plan = make_plan(job)
     assert [way.progress for way in plan.ways if way] == [0, 0.25, 0.5, 0.75]
     assert len(plan.ways) == 5 and plan.ways[-1] is None
-    assert ways_between(plan) == [((1, 0, 0), (0, 0, 1))]
+    ways = [(way.alphas[0], way.alphas[-1]) for way in plan.ways if way]
+    assert longest(ways) == [((1, 0, 0), (0, 0, 1))] and longest([((1, 0), (1, 0))]) == []
     shown = []
     monkeypatch.setattr(
         "dnirender.jobs.preview.stills", lambda images, *_: shown.extend(images) or np.zeros((4, 4, 3), np.uint8)

@@ -15,15 +15,17 @@ if TYPE_CHECKING:
     from dnirender.engine.engine import Engine
 
 MAX_ERROR = 1 / 255
-"""Mean difference, over a picture that is a soft edge everywhere, to the same with FINER times as many steps."""
+"""Mean difference over a picture to the same with FINER times as many steps."""
 FINER = 4
 STEPS = (1, 2, 4, 8, 16)  # from one mixture to the other; levels are one more
 
 
-def choose_levels(engine: Engine, images: Sequence[Image], ways: Sequence[tuple[Alpha, Alpha]]) -> int:
+def choose_levels(
+    engine: Engine, images: Sequence[Image], ways: Sequence[tuple[Alpha, Alpha]], share: float = 1.0
+) -> int:
     """The fewest levels whose error is at most MAX_ERROR on each image [h, w, 3] for each way between two mixtures;
-    the most there are where none suffices."""
-    return max((_levels(engine, image, way) for image in images for way in ways), default=2)
+    the most there are where none suffices. `share` is that of the picture in which the edge is soft."""
+    return max((_levels(engine, image, way, share) for image in images for way in ways), default=2)
 
 
 def level_error(engine: Engine, image: Image, way: tuple[Alpha, Alpha], steps: int) -> float:
@@ -31,9 +33,9 @@ def level_error(engine: Engine, image: Image, way: tuple[Alpha, Alpha], steps: i
     return _error(_Renders(engine, image, way), steps)
 
 
-def _levels(engine: Engine, image: Image, way: tuple[Alpha, Alpha]) -> int:
+def _levels(engine: Engine, image: Image, way: tuple[Alpha, Alpha], share: float) -> int:
     renders = _Renders(engine, image, way)
-    return next((steps for steps in STEPS if _error(renders, steps) <= MAX_ERROR), STEPS[-1]) + 1
+    return next((steps for steps in STEPS if _error(renders, steps) * share <= MAX_ERROR), STEPS[-1]) + 1
 
 
 class _Renders:

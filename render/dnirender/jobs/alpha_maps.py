@@ -7,7 +7,8 @@ from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
 from dnirender.engine.frame_work import Cutter, FrameWork
-from dnirender.frames import Alpha, Frame
+from dnirender.engine.levels import choose_levels
+from dnirender.frames import Alpha, Frame, Image
 from dnirender.jobs.plan import Plan
 from dnirender.masks.alpha_map import AlphaMap, Plane, constant, in_pixels, mix, spread
 from dnirender.masks.fronts import Front
@@ -97,15 +98,20 @@ def _in_levels(way: Way, levels: int) -> tuple[list[float], list[Alpha]]:
     return nodes, alphas
 
 
-def ways_between(plan: Plan) -> list[tuple[Alpha, Alpha]]:
-    """The ways between mixtures on which soft edges lie, those that lead farthest."""
-    ways = dict[tuple[Alpha, Alpha], float]()
-    for alpha in dict.fromkeys(plan.selection.alphas):
-        targets = plan.masking.targets(alpha) if plan.masking else []
-        for number, start in enumerate(targets):
-            for stop in targets[number + 1 :]:
-                ways[start, stop] = sum(abs(a - b) for a, b in zip(start, stop, strict=True))
-    for way in filter(None, plan.ways):
-        for start, stop in itertools.pairwise(way.alphas):
-            ways[start, stop] = sum(abs(a - b) for a, b in zip(start, stop, strict=True))
-    return sorted((way for way, length in ways.items() if length), key=lambda way: -ways[way])[:MAX_WAYS]
+def needed_levels(plan: Plan, engine: Engine, images: Sequence[Image]) -> int:
+    """The levels that soft edges of this job need on these images: for masks as if all of the picture were an edge,
+    for wipes in the part of it that their front covers."""
+    masking, wipes = plan.masking, [pair for way in plan.ways if way for pair in itertools.pairwise(way.alphas)]
+    masks = [
+        pair
+        for alpha in (dict.fromkeys(plan.selection.alphas) if masking else ())
+        for pair in itertools.combinations(masking.targets(alpha) if masking else (), 2)
+    ]
+    softness = plan.front.softness if plan.front else 0.0
+    return max(choose_levels(engine, images, longest(masks)), choose_levels(engine, images, longest(wipes), softness))
+
+
+def longest(ways: Sequence[tuple[Alpha, Alpha]]) -> list[tuple[Alpha, Alpha]]:
+    """Of ways between two mixtures the MAX_WAYS that lead farthest."""
+    lengths = {(a, b): sum(abs(x - y) for x, y in zip(a, b, strict=True)) for a, b in dict.fromkeys(ways)}
+    return sorted((way for way, length in lengths.items() if length), key=lambda way: -lengths[way])[:MAX_WAYS]

@@ -86,7 +86,12 @@ def _works(
         if cutter is None:
             work.add_whole(alpha)
         else:
-            levels = levels or choose_levels(engine, [middle(image, LEVELS_SIDE)], _longest_ways(job))
+            levels = levels or choose_levels(
+                engine,
+                [middle(image, LEVELS_SIDE)],
+                _longest_ways(job),
+                front.softness if front and not masking else 1.0,
+            )
             planes = next(masking.read([number])) if masking else ()
             maps = AlphaMaps(masking, front, alpha, way, work.frame, planes, cutter.scale)
             work.add_map("render", maps.mixed(levels), cutter)

@@ -291,13 +291,12 @@ def with_levels(plan: Plan, engine: Engine) -> Plan:
     """The plan with as many levels at soft edges as its frames need, measured on two of them."""
     if not plan.is_mapped or plan.job.preset.mask.levels is not None:
         return plan
-    from dnirender.engine.levels import choose_levels
-    from dnirender.jobs.alpha_maps import ways_between
+    from dnirender.jobs.alpha_maps import needed_levels
 
     indices = plan.selection.indices
     frames = plan.source.frames(sorted({indices[0], indices[len(indices) // 2]}))
     images = [middle(resize_to(frame.image, *plan.size), LEVELS_SIDE) for frame in frames]
-    return replace(plan, job=plan.job.override(levels=choose_levels(engine, images, ways_between(plan))))
+    return replace(plan, job=plan.job.override(levels=needed_levels(plan, engine, images)))
 
 
 def resume_settings(prepared: PreparedJob) -> dict[str, Any]:

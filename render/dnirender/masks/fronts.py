@@ -35,6 +35,12 @@ class Front:
         self._orders = dict[tuple[int, int], Plane]()
 
     @property
+    def softness(self) -> float:
+        """The share of the picture, about, that the front covers in the middle of its way; 1 where it is not known."""
+        expression = self._wipe.expression
+        return 1.0 if expression is not None and "progress" in expression.program else self._wipe.softness
+
+    @property
     def identity(self) -> str:
         """Tells its picture from any other."""
         return sample_hash(Path(self._wipe.file)) if self._wipe.file else ""
