@@ -225,8 +225,10 @@ def _advice(
             "them, and a crossfade of the pictures looks better than their middle"
         )
         names = " ".join(shlex.quote(str(file)) for file in files)
-        command = f"dnirender model align {names} --finetune 300 -o aligned.pth"
-        advice.append(f"align: `{command}` looks for filters in another order and trains the path; then check again")
+        command = f"dnirender model align {names}"
+        advice.append(
+            f"align: `{command}` finds filters in another order, and finetune=300 trains the path; check again"
+        )
     if found != SAME_FAMILY and norm == "none":
         advice.append("repair: repair=True gives mixed layers the spread that they lost; look at the result")
     if rendered and reestimated is not None:
