@@ -64,10 +64,11 @@ def _measured(plan: Plan, engine: Engine, progress: ProgressTracker) -> str:
     timeline, endpoints, strength = plan.job.timeline, plan.job.preset.endpoints, plan.job.preset.effect.strength
     start, stop = rendered_range(plan.job, plan.source.metadata.seconds)
     seconds = plan.source.metadata.seconds[start:stop]
-    alphas = {line: [weaken(a, strength) for a in line.samples(endpoints)] for line in lines(timeline)}
+    first_keys = lines(timeline)
+    alphas = {line: [weaken(a, strength) for a in line.samples(endpoints)] for line in first_keys}
     total, done = FRAMES * sum(map(len, alphas.values())), 0
     found: dict[Line, list[float]] = {}
-    for line, key in lines(timeline).items():
+    for line, key in first_keys.items():
         keys = [min(key.position.frame(seconds), len(seconds) - 1) for key in timeline.keyframes[key : key + 2]]
         rows: list[list[float]] = []
         for image in _images(plan, start, *keys):

@@ -114,13 +114,7 @@ class Keyframe:
         """
         if isinstance(self.value, Expression):
             raise TimelineError(f"{quote(self.value.text)} has no value without a frame")
-        if isinstance(self.value, Fraction):
-            return alpha_along_path(self.value, endpoints)
-        weights = dict(self.value)
-        for name in weights:
-            if name not in endpoints:
-                raise TimelineError(f"unknown endpoint {quote(name)}; this preset has {', '.join(endpoints)}")
-        return tuple(float(weights.get(name, 0)) for name in endpoints)
+        return alpha_of(self.value, endpoints)
 
 
 def describe_clip(num_frames: int) -> str:
@@ -155,6 +149,17 @@ class Endpoints(tuple[str, ...]):
 def positions_of(endpoints: Sequence[str]) -> tuple[float, ...]:
     """Where endpoints lie on their path; plain names are evenly spaced."""
     return endpoints.positions if isinstance(endpoints, Endpoints) else _evenly(len(endpoints))
+
+
+def alpha_of(value: Fraction | Mix, endpoints: Sequence[str]) -> Alpha:
+    """The exact alpha of a number along the path, or of a mix. TimelineError: the mix names an unknown endpoint."""
+    if isinstance(value, Fraction):
+        return alpha_along_path(value, endpoints)
+    weights = dict(value)
+    for name in weights:
+        if name not in endpoints:
+            raise TimelineError(f"unknown endpoint {quote(name)}; this preset has {', '.join(endpoints)}")
+    return tuple(float(weights.get(name, 0)) for name in endpoints)
 
 
 def alpha_along_path(number: Fraction | float, endpoints: Sequence[str]) -> Alpha:

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING
 from dnirender.errors import TimelineError
 from dnirender.timeline.easing import Easing, quote
 from dnirender.timeline.expression import Expression
-from dnirender.timeline.keyframes import Keyframe, Mix, alpha_along_path
+from dnirender.timeline.keyframes import Keyframe, Mix, alpha_along_path, alpha_of
 from dnirender.timeline.parser import MAX_CHARACTERS, MAX_KEYS
 from dnirender.timeline.simplification import simplified
 from dnirender.timeline.timeline import Timeline
@@ -47,7 +47,7 @@ class Line:
         """The alpha at `progress`, 0..1."""
         if isinstance(self.start, Fraction) and isinstance(self.stop, Fraction):
             return alpha_along_path(_between(self.start, self.stop, progress), endpoints)
-        ends = zip(_alpha(self.start, endpoints), _alpha(self.stop, endpoints), strict=True)
+        ends = zip(alpha_of(self.start, endpoints), alpha_of(self.stop, endpoints), strict=True)
         return tuple(_between(a, b, progress) for a, b in ends)
 
     def samples(self, endpoints: Sequence[str]) -> list[Alpha]:
@@ -91,10 +91,10 @@ def paced_keyframes(timeline: Timeline, endpoints: Sequence[str], seconds: Seque
     evenly. `changes` has all `lines`. Between the keyframes that are returned alpha is linear.
     """
     times: Sequence[Fraction | int] = seconds if timeline.timed else range(len(seconds))
-    parts = _parts(timeline, times, changes)
+    parts, last = _parts(timeline, times, changes), _bare(timeline.keyframes[-1])
     tolerance = TOLERANCE
     while True:
-        keys = [text for part in parts for text in part.keys(tolerance, endpoints)]
+        keys = [*(text for part in parts for text in part.keys(tolerance, endpoints)), last]
         text = ", ".join(keys)
         if len(text) <= MAX_CHARACTERS and len(keys) <= MAX_KEYS:
             return text
@@ -134,16 +134,15 @@ def _parts(timeline: Timeline, times: Sequence[Fraction | int], changes: Changes
     offsets = [key.position.offset(times) for key in keys]
     apart, unit = (APART, "s") if timeline.timed else (0, "")
     parts: list[_Part] = []
-    for key, following, start, stop in zip(
-        keys, [*keys[1:], keys[-1]], offsets, [*offsets[1:], offsets[-1]], strict=True
-    ):
+    pairs = zip(itertools.pairwise(keys), itertools.pairwise(offsets), strict=True)
+    for (key, following), (start, stop) in pairs:
         line = Line(_value(key), _value(following))
         first, last = bisect_right(times, times[0] + start + apart), bisect_left(times, times[0] + stop - apart)
         between = [time - times[0] for time in times[first:last]] if line.start != line.stop else []
         places = [0.0, *(float((time - start) / (stop - start)) for time in between), 1.0]
         progress = _progresses(places, key.easing or timeline.easing, line, changes) if between else places
         positions = [f"{_number(time)}{unit}" for time in between]
-        parts.append(_Part(key.text.partition("@")[0], line, positions, places, progress))
+        parts.append(_Part(_bare(key), line, positions, places, progress))
     return parts
 
 
@@ -154,19 +153,17 @@ def _progresses(places: Sequence[float], easing: Easing, line: Line, changes: Ch
     return [progress_at(easing(place), backward) for place in places]
 
 
+def _bare(key: Keyframe) -> str:
+    """The text of a key without its easing."""
+    return key.text.partition("@")[0]
+
+
 def _value(key: Keyframe) -> Fraction | Mix:
     if isinstance(key.value, Expression):
         raise TimelineError(
             f"pace='perceptual': {quote(key.text)} has a pace of its own; expected numbers or endpoints"
         )
     return key.value
-
-
-def _alpha(value: Fraction | Mix, endpoints: Sequence[str]) -> Alpha:
-    if isinstance(value, Fraction):
-        return alpha_along_path(value, endpoints)
-    weights = dict(value)
-    return tuple(float(weights.get(name, 0)) for name in endpoints)
 
 
 def _between(start: float | Fraction, stop: float | Fraction, progress: float) -> float:
