@@ -30,17 +30,18 @@ from typing import Any
 import cv2
 import numpy as np
 
+from dnirender.train.data.filters import along, blur, contours, kuwahara, luma, quiet, ramp, tangents
 from dnirender.train.data.photos import Image
 
 Color = tuple[float, float, float]
-LUMA = np.array(((0.299, 0.587, 0.114),), np.float32)  # BT.601: weights of sRGB values, not of light
 PERIOD = 32  # pixels, of the paper
 KNEE = 20.0  # one over the width of the knee below the white of the paper
-WAVES = ((4, 4, 0.68, 0.10), (5, -3, 0.34, 0.08))
-"""Of hatching: waves per period along x and y; tone at which the lines begin, and at which they are widest."""
+WAVES = ((4, 3), (4, -3))  # of hatching: per period along x and y
+BEGIN, WIDEST, COVER = 0.36, 0.12, 0.62  # tones at which hatching begins and is widest; the share it covers there
 MARKS = ("grain", "strokes", "lines", "granulation", "pooling")
 """What the pencil and the brush put on a photograph: half-way three quarters of it, ahead of the tones."""
-WIDEST = 0.62  # share of the paper that one direction of hatching covers at most
+DIRECTIONS = ((1, 0), (2, 1), (1, 1), (1, 2), (0, 1), (-1, 2), (-1, 1), (-2, 1))  # x, y, of the strokes of the pencil
+HAND = -math.pi / 4  # the direction of strokes where the picture has none: up to the right
 
 
 @dataclass(frozen=True)
@@ -49,21 +50,22 @@ class Drawing:
 
     `flat` is the share of the patches in place of the picture. `light` is the factor of the tones (sRGB values), less
     towards the knee; the `darkest` tone is that of black. `saturation` is a factor of the chroma. `grain` and `strokes`
-    are how much the tooth of the paper and slanting strokes darken and lighten middle tones. Colors go from `shade` to
-    `paper`.
+    are how much the tooth of the paper and strokes along the shapes darken and lighten middle tones. Colors go from
+    `shade` to `paper`.
 
     `lines` is how dark contours are, `least` the D of the faintest, `coarse` the weight of the coarser of their two
     scales, `softness` the D at which they are at 3/4, `line` their color.
 
-    `ink` is the share of ink in place of the tone, `hard` the sharpness of its edges. `wet` is the share of the larger
-    patches, `glaze` the height of soft steps of tone, `granulation` and `pooling` how much pigment gathers in the
-    paper's tooth and on the dark side of edges.
+    `ink` is the share of ink in place of the tone, `hard` the sharpness of its edges. `wet` is the share of the washes,
+    `glaze` the height of the steps of tone between layers of paint, `granulation` and `pooling` how much pigment
+    gathers in the paper's tooth and along edges.
     """
 
     flat: float = 0.0
     light: float = 1.0
     darkest: float = 0.0
     saturation: float = 1.0
+    cool: float = 0.0
     grain: float = 0.0
     strokes: float = 0.0
     shade: Color = (0, 0, 0)
@@ -83,19 +85,22 @@ class Drawing:
 
 PHOTO = Drawing(least=0.15)  # so the strongest contours are drawn first
 PENCIL = Drawing(
-    flat=0.7,
+    flat=0.9,
     light=1.25,
-    darkest=0.1,
+    darkest=0.11,
     saturation=0.0,
-    grain=0.06,
-    strokes=0.085,
+    cool=0.5,
+    grain=0.025,
+    strokes=0.062,
     paper=(0.99, 0.985, 0.97),
-    lines=1.0,
+    lines=0.9,
     softness=0.05,
+    line=(0.13, 0.13, 0.14),
 )
 INK = Drawing(
     flat=1.0,
     saturation=0.0,
+    cool=0.4,
     shade=(0.055, 0.06, 0.09),
     paper=(0.985, 0.975, 0.945),
     coarse=0.9,
@@ -106,17 +111,18 @@ INK = Drawing(
 WATERCOLOR = Drawing(
     flat=1.0,
     light=1.2,
-    darkest=0.1,
-    saturation=1.3,
+    darkest=0.12,
+    saturation=1.25,
     paper=(0.995, 0.99, 0.98),
     lines=0.85,
-    coarse=0.2,
+    coarse=0.3,
+    least=0.015,
     softness=0.10,
     line=(0.22, 0.16, 0.14),
-    wet=0.8,
-    glaze=0.01,
-    granulation=0.16,
-    pooling=3.0,
+    wet=0.55,
+    glaze=0.025,
+    granulation=0.05,
+    pooling=1.5,
 )
 PATH = (PHOTO, PENCIL, INK, WATERCOLOR)
 NAMES = ("photo", "pencil", "ink", "watercolour")
@@ -127,8 +133,10 @@ class Study:
     """A picture (h w 3, sRGB 0..1) and what `draw` needs to know about it.
 
     patches, washes: h w 3, the picture in flat patches, small and larger ones.
-    fine, coarse: h w, contours D at two scales, about -1..1.
+    fine, coarse, bold: h w, contours D at three scales, about -1..1.
+    plain, falling: h w, 0..1, 1 where hardly a contour is near, and where shapes fall to the right.
     tooth: h w, the height of the paper, mean 0 and deviation 1.
+    strokes: h w, the same of strokes along the shapes.
     hatching: of every one of `WAVES` h w, 0..1, 0 in the middle of a line.
     """
 
@@ -137,7 +145,11 @@ class Study:
     washes: Image
     fine: Image
     coarse: Image
+    bold: Image
+    plain: Image
+    falling: Image
     tooth: Image
+    strokes: Image
     hatching: Sequence[Image]
 
 
@@ -155,30 +167,80 @@ def mixed(mix: Sequence[float]) -> Drawing:
 
 def study(picture: Image) -> Study:
     """Measures h w 3 sRGB 0..1. Its top left pixel lies at the top left of a period of the paper."""
-    quiet = _quiet(luma(picture))
-    patches = _kuwahara(_kuwahara(picture, 1.2, 2), 1.5, 3)
-    contours = cv2.merge((_contours(quiet, 0.9), _contours(quiet, 2.0)))
-    fine, coarse = cv2.split(_along(contours, *_tangents(quiet)))
-    rows, cols = (-(-side // PERIOD) for side in picture.shape[:2])
-    tooth, *hatching = (np.tile(p, (rows, cols))[: picture.shape[0], : picture.shape[1]] for p in paper())
-    washes = _kuwahara(patches, 2.2, 4)
-    return Study(picture, patches, washes, fine, coarse, tooth, hatching)
+    size = picture.shape[:2]
+    y = quiet(luma(picture))
+    patches = kuwahara(kuwahara(picture, 1.2, 2), 1.5, 3)
+    scales = cv2.merge((contours(y, 0.9), contours(y, 2.0), contours(y, 3.6)))
+    fine, coarse, bold = cv2.split(along(scales, *tangents(y)))
+    plain = 1 - ramp(blur(np.maximum(abs(fine), abs(coarse)), 5.0), 0.02, 0.06)
+    tooth, *waves = (tiled(p, size) for p in paper())
+    double = directions(y)
+    falling = ramp(np.sin(double), 0.1, 0.6)
+    return Study(picture, patches, washed(patches), fine, coarse, bold, plain, falling, tooth, shaded(double), waves)
+
+
+def washed(patches: Image) -> Image:
+    """The patches in large washes with firm borders, h w 3."""
+    return kuwahara(kuwahara(kuwahara(kuwahara(patches, 2.0, 4), 2.5, 5), 2.0, 4), 1.2, 2)
+
+
+def directions(y: Image) -> Image:
+    """Twice the angle at which the hand draws, h w: along the shapes of the luminance `y`, or else `HAND`."""
+    tx, ty = tangents(blur(y, 1.5), 7.0)
+    double = 2 * np.arctan2(ty, tx)
+    sure = ramp(np.hypot(tx, ty), 0.35, 0.75)
+    return np.arctan2(
+        sure * np.sin(double) + (1 - sure) * math.sin(2 * HAND), sure * np.cos(double) + (1 - sure) * math.cos(2 * HAND)
+    )
+
+
+def shaded(double: Image) -> Image:
+    """Strokes at half the angles `double`, h w, mean 0 and deviation 1."""
+    total, power = np.zeros_like(double), np.zeros_like(double)
+    for (right, below), texture in zip(DIRECTIONS, strokes(), strict=True):
+        near = np.maximum(np.cos(double - 2 * math.atan2(below, right)), 0) ** 5
+        total += near * tiled(texture, double.shape)
+        power += near * near
+    return total / np.sqrt(power)
+
+
+def tiled(texture: Image, size: tuple[int, ...]) -> Image:
+    rows, cols = (-(-side // PERIOD) for side in size)
+    return np.tile(texture, (rows, cols))[: size[0], : size[1]]
 
 
 @lru_cache(maxsize=1)
 def paper() -> tuple[Image, ...]:
     """One period of the paper, each PERIOD PERIOD: its tooth, and the waves of hatching."""
-    noise = np.random.default_rng(3).normal(size=(PERIOD, PERIOD))
     frequency = np.hypot(np.fft.fftfreq(PERIOD)[:, None], np.fft.fftfreq(PERIOD))
-    band = np.exp(-((frequency / 0.36) ** 2)) * (1 - np.exp(-((frequency / 0.16) ** 2)))
-    tooth = np.fft.ifft2(np.fft.fft2(noise) * band).real
+    tooth = _noise(3, np.exp(-((frequency / 0.36) ** 2)) * (1 - np.exp(-((frequency / 0.16) ** 2))))
     y, x = np.mgrid[:PERIOD, :PERIOD] / PERIOD
     waves: list[Image] = []
-    for across, down, _, _ in WAVES:
+    for across, down in WAVES:
         turn = 2 * math.pi
         phase = across * x + down * y + 0.03 * np.sin(turn * (x - y)) + 0.02 * np.sin(turn * (2 * x - y) + 1)
         waves.append(np.abs(2 * (phase % 1) - 1).astype(np.float32))
-    return (tooth / tooth.std()).astype(np.float32), *waves
+    return tooth, *waves
+
+
+@lru_cache(maxsize=1)
+def strokes() -> tuple[Image, ...]:
+    """Strokes of the pencil in every one of `DIRECTIONS`, each PERIOD PERIOD."""
+    fy, fx = np.fft.fftfreq(PERIOD)[:, None], np.fft.fftfreq(PERIOD)
+    textures: list[Image] = []
+    for k, (x, y) in enumerate(DIRECTIONS):
+        lengthwise, across = (part / math.hypot(x, y) for part in (fx * x + fy * y, fy * x - fx * y))
+        band = np.exp(-(((abs(across) - 0.22) / 0.1) ** 2) - (lengthwise / 0.03) ** 2)
+        gaps = np.exp(0.4 * _noise(5 + k, band))
+        textures.append((gaps - gaps.mean()) / gaps.std())
+    return tuple(textures)
+
+
+def _noise(seed: int, band: Image) -> Image:
+    """PERIOD PERIOD of the spectrum `band`, mean 0 and deviation 1."""
+    noise = np.random.default_rng(seed).normal(size=(PERIOD, PERIOD))
+    texture = np.fft.ifft2(np.fft.fft2(noise) * band).real
+    return ((texture - texture.mean()) / texture.std()).astype(np.float32)
 
 
 def draw(sheet: Study, medium: Drawing) -> Image:
@@ -188,10 +250,12 @@ def draw(sheet: Study, medium: Drawing) -> Image:
     base = cv2.addWeighted(sheet.picture, 1 - medium.flat, sheet.patches, medium.flat, 0)
     base = cv2.addWeighted(base, 1 - medium.wet, sheet.washes, medium.wet, 0)
     y = luma(base)
-    chroma = medium.saturation * (base - y[..., None])
+    bled = blur(sheet.washes - luma(sheet.washes)[..., None], 1.5)
+    chroma = medium.saturation * cv2.addWeighted(base - y[..., None], 1 - medium.wet, bled, medium.wet, 0)
+    y = y + medium.cool * _cool(base)
     contour = _cored(sheet.fine + medium.coarse * sheet.coarse, medium.least)
     tone = _tone(sheet, medium, y)
-    tone = tone + medium.ink * (_ink(sheet, medium, luma(sheet.patches), contour) - tone)
+    tone = tone + medium.ink * (_ink(sheet, medium, y, contour) - tone)
     color = np.clip(tone[..., None] + chroma, 0, 1)
     color = _paint(color, sheet, medium)
     shade, white, line = (np.array(c, np.float32) for c in (medium.shade, medium.paper, medium.line))
@@ -200,37 +264,40 @@ def draw(sheet: Study, medium: Drawing) -> Image:
     return np.clip(color + cover[..., None] * (line - color), 0, 1)
 
 
-def luma(picture: Image) -> Image:
-    """h w 3 to h w."""
-    return cv2.transform(picture, LUMA)
+def _cool(picture: Image) -> Image:
+    """By how much green or blue is above red, h w."""
+    red, green, blue = cv2.split(picture)
+    return np.maximum(np.maximum(green, blue) - red, 0)
 
 
 def _tone(sheet: Study, medium: Drawing, y: Image) -> Image:
     """The tones before ink, paint and lines, h w."""
     if medium.glaze:
-        turn = 2 * math.pi / math.log(1.3)
-        y = y * (1 - medium.glaze * np.sin(turn * np.log(y + 0.05)))
+        y = y * (1 - medium.glaze * _steps(np.log(y + 0.05) / math.log(1.5)))
     bright = medium.light * y
     knee = 1 - np.logaddexp(0, KNEE * (1 - bright)) / KNEE
     tone = y + min(1.0, (medium.light - 1) / 0.1) * (knee - y)
     tone = np.sqrt(np.sqrt(np.maximum(tone, 0) ** 4 + medium.darkest**4)) if medium.darkest else tone
-    middle = np.clip(4 * tone * (1 - tone), 0, 1)
-    strokes = 2 * sheet.hatching[0] - 1 + _ramp(tone, 0.5, 0.2) * (2 * sheet.hatching[1] - 1)
-    return tone + middle * (medium.grain * sheet.tooth + medium.strokes * strokes)
+    middle = np.clip(5 * tone**1.5 * (1 - tone), 0, 1)
+    return tone + middle * (medium.grain * sheet.tooth + medium.strokes * sheet.strokes)
+
+
+def _steps(x: Image) -> Image:
+    """-1..1: a wave of period 1 that falls slowly and rises fast, so steps of tone with a darker edge."""
+    turn = 2 * math.pi
+    return np.sin(turn * x + 0.6 * np.sin(turn * x))
 
 
 def _ink(sheet: Study, medium: Drawing, patch: Image, contour: Image) -> Image:
     """Paper 1, ink 0, h w."""
     soft = 1 - medium.hard
     floor = 0.02 + 0.5 * soft
-    free = np.minimum(
-        _covered(patch - 0.15 + 2.2 * contour, floor), _covered(3 * (contour + 0.032), 0.02 + 0.15 * soft)
-    )
-    tone = patch + contour
-    for (_, _, begin, widest), wave in zip(WAVES, sheet.hatching, strict=True):
-        width = WIDEST * np.clip((begin - tone) / (begin - widest), 0, 1)
-        lines = _covered(wave - width, floor)
-        free = np.minimum(free, 1 - (1 - lines) * _ramp(width, 0.02, 0.09))
+    bold = contour + 0.5 * _cored(sheet.bold, 0.02)
+    free = np.minimum(_covered(patch - 0.15 + 1.2 * bold, floor), _covered(3 * (bold + 0.036), 0.02 + 0.15 * soft))
+    width = COVER * sheet.plain * np.clip((BEGIN - patch) / (BEGIN - WIDEST), 0, 1)
+    for share, wave in zip((1 - sheet.falling, sheet.falling), sheet.hatching, strict=True):
+        lines = _covered(wave - width * share, floor)
+        free = np.minimum(free, 1 - (1 - lines) * ramp(width * share, 0.04, 0.12))
     return free
 
 
@@ -246,7 +313,7 @@ def _paint(color: Image, sheet: Study, medium: Drawing) -> Image:
     if not medium.granulation + medium.pooling:
         return color
     tone = luma(color)
-    edge = np.maximum(_blur(tone, 2.0) - _blur(tone, 0.7), 0) / (tone + 0.25)
+    edge = np.maximum(blur(tone, 3.0) - blur(tone, 0.7), 0) / (tone + 0.2)
     density = medium.granulation * sheet.tooth + medium.pooling * np.tanh(5 * edge)
     return np.clip(color - (color - color * color) * density[..., None], 0, 1)
 
@@ -254,77 +321,3 @@ def _paint(color: Image, sheet: Study, medium: Drawing) -> Image:
 def _cored(contour: Image, least: float) -> Image:
     """What is fainter than `least` is noise."""
     return contour - np.clip(contour, -least, least)
-
-
-def _quiet(y: Image) -> Image:
-    """Luminance without noise: the guided filter of He et al. 2013 with itself as guide, radius 2, eps 0.02^2."""
-    mean = cv2.blur(y, (5, 5))
-    variance = cv2.blur(y * y, (5, 5)) - mean * mean
-    slope = variance / (variance + 4e-4)
-    return cv2.blur(slope, (5, 5)) * y + cv2.blur(mean - slope * mean, (5, 5))
-
-
-def _kuwahara(picture: Image, sigma: float, radius: int) -> Image:
-    """The Kuwahara filter with smooth weights: means over `sigma` at eight places `radius` pixels away."""
-    y = luma(picture)
-    mean, square = _blur(picture, sigma), _blur(y * y, sigma)
-    weight = 1 / (1 + (400 * np.maximum(square - luma(mean) ** 2, 0)) ** 3) + 1e-8
-    ring = _ring(radius)
-    total, weights = (cv2.filter2D(part, -1, ring) for part in (mean * weight[..., None], weight))
-    return np.divide(total, weights[..., None])
-
-
-def _ring(radius: int) -> Image:
-    """A kernel that sums eight places around the pixel."""
-    kernel = np.zeros((2 * radius + 1, 2 * radius + 1), np.float32)
-    for k in range(8):
-        angle = k * math.pi / 4
-        kernel[radius + round(radius * math.sin(angle)), radius + round(radius * math.cos(angle))] = 1
-    return kernel
-
-
-def _contours(y: Image, sigma: float) -> Image:
-    """D: negative on the dark side of edges."""
-    around = _blur(y, 1.6 * sigma)
-    return (_blur(y, sigma) - around) / (around + 0.12)
-
-
-def _tangents(y: Image) -> tuple[Image, Image]:
-    """The direction x, y along the edges at every pixel, as long as it is sure: 0..1."""
-    dx, dy = (cv2.Sobel(y, cv2.CV_32F, *order, scale=1 / 8) for order in ((1, 0), (0, 1)))
-    tensor = _blur(cv2.merge((dx * dx, dx * dy, dy * dy)), 2.5)
-    xx, xy, yy = cv2.split(tensor)
-    sure = np.sqrt((xx - yy) ** 2 + 4 * xy * xy) / (xx + yy + 1e-4)
-    angle = 0.5 * np.arctan2(2 * xy, xx - yy)
-    return -np.sin(angle) * sure, np.cos(angle) * sure
-
-
-def _along(x: Image, tx: Image, ty: Image, step: float = 2.0, taps: int = 4, sigma: float = 4.5) -> Image:
-    """h w c smoothed along the curves that follow the tangents, by a Gaussian over `taps` steps to both sides."""
-    rows, cols = np.indices(x.shape[:2], np.float32)
-    total, weights = x, 1.0
-    for side in (1, -1):
-        there, way = (cols, rows), (side * tx, side * ty)
-        for k in range(1, taps + 1):
-            there = there[0] + step * way[0], there[1] + step * way[1]
-            weight = math.exp(-0.5 * (k * step / sigma) ** 2)
-            total = cv2.scaleAdd(_at(x, there), weight, total)
-            weights += weight
-            dx, dy = cv2.split(_at(cv2.merge((tx, ty)), there))
-            sign = np.where(dx * way[0] + dy * way[1] < 0, np.float32(-1), np.float32(1))  # a tangent has no sense
-            way = sign * dx, sign * dy
-    return np.divide(total, weights)
-
-
-def _at(x: Image, place: tuple[Image, Image]) -> Image:
-    return cv2.remap(x, *place, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REFLECT_101)
-
-
-def _blur(x: Image, sigma: float) -> Image:
-    return cv2.GaussianBlur(x, (0, 0), sigma)
-
-
-def _ramp(x: Image, low: float, high: float) -> Image:
-    """Smoothstep: 0 below `low`, 1 above `high`."""
-    t = np.clip((x - low) / (high - low), 0, 1)
-    return t * t * (3 - 2 * t)

@@ -22,7 +22,7 @@ from torch import Generator, Tensor, nn
 from dnirender.errors import TrainingError
 from dnirender.networks.architectures.gain import GrainedConv
 from dnirender.networks.architectures.relight import RelightNet
-from dnirender.train.data.drawing import NAMES, PERIOD, draw, mixed, paper, study
+from dnirender.train.data.drawing import NAMES, PERIOD, draw, mixed, paper, strokes, study
 from dnirender.train.data.photos import exposure, load_photos, noise, pick, uniform, view
 from dnirender.train.data.relighting import to_linear, to_srgb
 from dnirender.train.losses import charbonnier, noise_sensitivity
@@ -103,8 +103,8 @@ def drawn(picture: Tensor, mix: Mix) -> Tensor:
 
 
 def _starting_grain(channels: int) -> Tensor:
-    """Random mixtures of the paper's tooth and waves, pixel-unshuffled: channels PERIOD/2 PERIOD/2."""
-    waves = F.pixel_unshuffle(torch.from_numpy(np.stack(paper()))[:, None], 2).flatten(0, 1)
+    """Random mixtures of the paper's tooth and waves and of the strokes, pixel-unshuffled: channels PERIOD/2 PERIOD/2."""
+    waves = F.pixel_unshuffle(torch.from_numpy(np.stack((*paper(), *strokes())))[:, None], 2).flatten(0, 1)
     waves = (waves - waves.mean()) / waves.std((1, 2), keepdim=True)
     mixtures = torch.randn(channels, len(waves)) / len(waves) ** 0.5
     return ROUGH * torch.einsum("cw,whv->chv", mixtures, waves)
