@@ -43,7 +43,7 @@ models: files report_files family groups combining similarity inspection rescali
     analysis analysis_report
 jobs: disk_space workspace options constant_rate job mixtures sampling clip_keyframes frame_selection plan verify_images verify fingerprint pace repair alpha_maps prepare compose notebook contact_sheet preview pipeline finish
     estimate render background frames benchmark
-train: losses subspace family_space features recipe report task loop data.photos data.relighting data.drawing data.scenes.canvas
+train: losses subspace family_space features recipe report task loop data.photos data.relighting data.filters data.drawing data.scenes.canvas
     data.scenes.lights data.scenes.photographs data.scenes.houses data.scenes.objects data.scenes.street data.augment data.batches data.subjects
     tasks.relight tasks.sketch tasks.style tasks.detail tasks.focus tasks.denoise add_endpoint
 cli: start signals default_command app presets options output info verify train model align check sheet render bench main

@@ -30,7 +30,7 @@ from dnirender.train.subspace import Weights
 
 SHEET_SIDE = 240
 MANTISSA = 7  # bits
-INT8 = ("paint",)  # whose renders it changes by less than the eye sees, and which is half as large
+INT8 = ("paint", "relight")  # whose renders it changes by less than the eye sees, and which is half as large
 PLOT = (960, 540)
 NOT_PLOTTED = ("step", "seconds", "part")
 INKS = ((40, 40, 40), (196, 78, 62), (62, 122, 196), (90, 160, 80), (190, 140, 40), (140, 90, 180))

@@ -5,18 +5,22 @@ the paper, whose grain and hatching repeat every `PERIOD` pixels and stay where 
 that depends on the medium is a `Drawing`; between two media its numbers are interpolated, so that half-way lies a
 drawing and not a crossfade. Of a picture the model measures, once for all media (`Study`):
 
-- patches: the picture in flat patches with sharp borders, by two passes of a Kuwahara filter with smooth weights
-  (Papari et al. 2007, "Artistic edge and corner enhancing smoothing"), p = sum_k w_k m_k / sum_k w_k over the Gaussian
-  means m_k of eight places around the pixel, w_k = 1 / (1 + (20 s_k)^6) of the deviations s_k there;
-- contours: differences of Gaussians D = (G_s - G_1.6s) * y / (G_1.6s * y + 0.12) of the luminance at two scales s,
+- patches and washes: the picture in flat patches with sharp borders, small and larger ones, by passes of a Kuwahara
+  filter with smooth weights (Papari et al. 2007, "Artistic edge and corner enhancing smoothing"),
+  p = sum_k w_k m_k / sum_k w_k over the Gaussian means m_k of eight places around the pixel,
+  w_k = 1 / (1 + (20 s_k)^6) of the deviations s_k there;
+- contours: differences of Gaussians D = (G_s - G_1.6s) * y / (G_1.6s * y + 0.12) of the luminance at three scales s,
   smoothed along the curved tangents of the structure tensor (Kang et al., "Coherent line drawing", NPAR 2007;
-  Kyprianidis and Dollner 2008): negative on the dark side of an edge.
+  Kyprianidis and Dollner 2008): negative on the dark side of an edge;
+- the direction in which the hand draws: along the shapes, and up to the right where there are none.
 
 Ink covers a pixel where the lowest of several fields is below zero, with a hard edge (XDoG, Winnemoller et al.,
-Computers & Graphics 2012): tone + sharpening D - black for flat blacks, D + line for contours, and one wave for each
-direction of hatching, whose lines grow wider as the tone falls (a screen as in Ostromoukhov, "Digital facial
-engraving", SIGGRAPH 1999). Pencil and watercolour brighten every tone by the same factor, up to a knee near the white
-of the paper, so dark skin stays as much darker than light skin as it is. Paint changes a color C by its density d to
+Computers & Graphics 2012): tone + sharpening D - black for flat blacks, D + line for contours, and a wave for hatching,
+whose lines grow wider as the tone falls (a screen as in Ostromoukhov, "Digital facial engraving", SIGGRAPH 1999). Only
+dark areas without contours are hatched: however small the picture is, detail is drawn by its contours. The strokes of
+the pencil follow the shapes. Pencil and watercolour brighten every tone by the same factor, up to a knee near the white
+of the paper, so dark skin stays as much darker than light skin as it is; pencil and ink leave green and blue lighter.
+The chroma of watercolour is that of the washes and runs a little. Paint changes a color C by its density d to
 C - (C - C^2)(d - 1) (Bousseau et al., "Interactive watercolor rendering with temporal coherence and abstraction", NPAR
 2006).
 """
@@ -49,9 +53,9 @@ class Drawing:
     """One medium. Colors are sRGB; shares are 0..1.
 
     `flat` is the share of the patches in place of the picture. `light` is the factor of the tones (sRGB values), less
-    towards the knee; the `darkest` tone is that of black. `saturation` is a factor of the chroma. `grain` and `strokes`
-    are how much the tooth of the paper and strokes along the shapes darken and lighten middle tones. Colors go from
-    `shade` to `paper`.
+    towards the knee; the `darkest` tone is that of black. `saturation` is a factor of the chroma; `cool` is how much
+    lighter green and blue are than gray. `grain` and `strokes` are how much the tooth of the paper and strokes along
+    the shapes darken and lighten middle tones. Colors go from `shade` to `paper`.
 
     `lines` is how dark contours are, `least` the D of the faintest, `coarse` the weight of the coarser of their two
     scales, `softness` the D at which they are at 3/4, `line` their color.

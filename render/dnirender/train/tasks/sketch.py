@@ -103,7 +103,7 @@ def drawn(picture: Tensor, mix: Mix) -> Tensor:
 
 
 def _starting_grain(channels: int) -> Tensor:
-    """Random mixtures of the paper's tooth and waves and of the strokes, pixel-unshuffled: channels PERIOD/2 PERIOD/2."""
+    """Random mixtures of the paper's tooth and waves and the strokes, pixel-unshuffled: channels PERIOD/2 PERIOD/2."""
     waves = F.pixel_unshuffle(torch.from_numpy(np.stack((*paper(), *strokes())))[:, None], 2).flatten(0, 1)
     waves = (waves - waves.mean()) / waves.std((1, 2), keepdim=True)
     mixtures = torch.randn(channels, len(waves)) / len(waves) ** 0.5
