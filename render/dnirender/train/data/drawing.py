@@ -42,6 +42,7 @@ PERIOD = 32  # pixels, of the paper
 KNEE = 20.0  # one over the width of the knee below the white of the paper
 WAVES = ((4, 3), (4, -3))  # of hatching: per period along x and y
 BEGIN, WIDEST, COVER = 0.36, 0.12, 0.62  # tones at which hatching begins and is widest; the share it covers there
+LAYER = 1.33  # ratio of the tones of two layers of paint
 MARKS = ("grain", "strokes", "lines", "granulation", "pooling")
 """What the pencil and the brush put on a photograph: half-way three quarters of it, ahead of the tones."""
 DIRECTIONS = ((1, 0), (2, 1), (1, 1), (1, 2), (0, 1), (-1, 2), (-1, 1), (-2, 1))  # x, y, of the strokes of the pencil
@@ -61,7 +62,7 @@ class Drawing:
     scales, `softness` the D at which they are at 3/4, `line` their color.
 
     `ink` is the share of ink in place of the tone, `hard` the sharpness of its edges. `wet` is the share of the washes,
-    `glaze` the height of the steps of tone between layers of paint, `granulation` and `pooling` how much pigment
+    `glaze` how flat the layers of paint are, `granulation` and `pooling` how much pigment
     gathers in the paper's tooth and along edges.
     """
 
@@ -124,7 +125,7 @@ WATERCOLOR = Drawing(
     softness=0.10,
     line=(0.22, 0.16, 0.14),
     wet=0.55,
-    glaze=0.025,
+    glaze=0.036,
     granulation=0.05,
     pooling=1.5,
 )
@@ -256,6 +257,7 @@ def draw(sheet: Study, medium: Drawing) -> Image:
     y = luma(base)
     bled = blur(sheet.washes - luma(sheet.washes)[..., None], 1.5)
     chroma = medium.saturation * cv2.addWeighted(base - y[..., None], 1 - medium.wet, bled, medium.wet, 0)
+    chroma = chroma * (1 + 5 * medium.glaze * _layers(y))[..., None]
     y = y + medium.cool * _cool(base)
     contour = _cored(sheet.fine + medium.coarse * sheet.coarse, medium.least)
     tone = _tone(sheet, medium, y)
@@ -277,7 +279,7 @@ def _cool(picture: Image) -> Image:
 def _tone(sheet: Study, medium: Drawing, y: Image) -> Image:
     """The tones before ink, paint and lines, h w."""
     if medium.glaze:
-        y = y * (1 - medium.glaze * _steps(np.log(y + 0.05) / math.log(1.5)))
+        y = y * (1 - medium.glaze * _layers(y))
     bright = medium.light * y
     knee = 1 - np.logaddexp(0, KNEE * (1 - bright)) / KNEE
     tone = y + min(1.0, (medium.light - 1) / 0.1) * (knee - y)
@@ -286,10 +288,10 @@ def _tone(sheet: Study, medium: Drawing, y: Image) -> Image:
     return tone + middle * (medium.grain * sheet.tooth + medium.strokes * sheet.strokes)
 
 
-def _steps(x: Image) -> Image:
-    """-1..1: a wave of period 1 that falls slowly and rises fast, so steps of tone with a darker edge."""
-    turn = 2 * math.pi
-    return np.sin(turn * x + 0.6 * np.sin(turn * x))
+def _layers(y: Image) -> Image:
+    """-1..1, a wave over the tone: layers of paint, each flat and with a firm edge, h w."""
+    turn = 2 * math.pi / math.log(LAYER) * np.log(y + 0.05)
+    return np.sin(turn + 0.5 * np.sin(turn))
 
 
 def _ink(sheet: Study, medium: Drawing, patch: Image, contour: Image) -> Image:
@@ -313,13 +315,15 @@ def _covered(field: Image, floor: float) -> Image:
 
 
 def _paint(color: Image, sheet: Study, medium: Drawing) -> Image:
-    """Pigment gathers in the tooth of the paper and along the dark side of edges."""
+    """Pigment gathers in the tooth of the paper and along the dark side of edges, and leaves highlights bare."""
     if not medium.granulation + medium.pooling:
         return color
     tone = luma(color)
-    edge = np.maximum(blur(tone, 3.0) - blur(tone, 0.7), 0) / (tone + 0.2)
-    density = medium.granulation * sheet.tooth + medium.pooling * np.tanh(5 * edge)
-    return np.clip(color - (color - color * color) * density[..., None], 0, 1)
+    near, far = (np.maximum(blur(tone, sigma) - blur(tone, 0.7), 0) / (tone + 0.2) for sigma in (2.0, 5.0))
+    density = medium.granulation * sheet.tooth + medium.pooling * np.tanh(6 * near + 1.5 * far)
+    color = np.clip(color - (color - color * color) * density[..., None], 0, 1)
+    bare = medium.wet * ramp(tone, 0.88, 0.95)
+    return color + bare[..., None] * (1 - color)
 
 
 def _cored(contour: Image, least: float) -> Image:
