@@ -116,7 +116,7 @@ INK = Drawing(
 WATERCOLOR = Drawing(
     flat=1.0,
     light=1.2,
-    darkest=0.12,
+    darkest=0.1,
     saturation=1.25,
     paper=(0.995, 0.99, 0.98),
     lines=0.85,
@@ -125,7 +125,7 @@ WATERCOLOR = Drawing(
     softness=0.10,
     line=(0.22, 0.16, 0.14),
     wet=0.55,
-    glaze=0.036,
+    glaze=0.027,
     granulation=0.05,
     pooling=1.5,
 )
@@ -257,7 +257,7 @@ def draw(sheet: Study, medium: Drawing) -> Image:
     y = luma(base)
     bled = blur(sheet.washes - luma(sheet.washes)[..., None], 1.5)
     chroma = medium.saturation * cv2.addWeighted(base - y[..., None], 1 - medium.wet, bled, medium.wet, 0)
-    chroma = chroma * (1 + 5 * medium.glaze * _layers(y))[..., None]
+    chroma = chroma * (1 + 6.5 * medium.glaze * _layers(y))[..., None]
     y = y + medium.cool * _cool(base)
     contour = _cored(sheet.fine + medium.coarse * sheet.coarse, medium.least)
     tone = _tone(sheet, medium, y)
