@@ -119,14 +119,14 @@ WATERCOLOR = Drawing(
     darkest=0.1,
     saturation=1.25,
     paper=(0.995, 0.99, 0.98),
-    lines=0.85,
-    coarse=0.3,
-    least=0.015,
-    softness=0.10,
+    lines=0.88,
+    coarse=0.6,
+    least=0.012,
+    softness=0.06,
     line=(0.22, 0.16, 0.14),
-    wet=0.55,
+    wet=0.45,
     glaze=0.027,
-    granulation=0.05,
+    granulation=0.06,
     pooling=1.5,
 )
 PATH = (PHOTO, PENCIL, INK, WATERCOLOR)
@@ -267,7 +267,7 @@ def draw(sheet: Study, medium: Drawing) -> Image:
     shade, white, line = (np.array(c, np.float32) for c in (medium.shade, medium.paper, medium.line))
     color = shade + color * (white - shade)
     cover = medium.lines * np.tanh(np.maximum(-contour, 0) / medium.softness)
-    return np.clip(color + cover[..., None] * (line - color), 0, 1)
+    return np.clip(color + cover[..., None] * np.minimum(line - color, 0), 0, 1)
 
 
 def _cool(picture: Image) -> Image:
