@@ -1,18 +1,17 @@
 """The path of one frame.
 
-decode (thread 1) -> resize, batch by alpha, engine (thread 2, with workers or CUDA streams) -> compose the panels,
-convert to the encoder's pixel format (thread 3) -> encode to a segment file (calling thread).
+decode (thread 1) -> resize, batch by alpha, engine (thread 2, with workers or CUDA streams) -> steady, if the job asks
+for it (thread 3) -> compose the panels, convert to the encoder's pixel format (thread 4) -> encode to a segment file
+(calling thread).
 """
 
 from __future__ import annotations
 
 import itertools
-from collections.abc import Generator, Iterable, Iterator, Sequence
-from contextlib import closing, contextmanager
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import closing
 from dataclasses import replace
 from typing import Any
-
-import cv2
 
 from dnirender.concurrency import prefetch
 from dnirender.engine.frame_work import Renders, render_works
@@ -25,6 +24,8 @@ from dnirender.jobs.prepare import PreparedJob
 from dnirender.jobs.workspace import Segment
 from dnirender.masks.alpha_map import Plane
 from dnirender.media import resize
+from dnirender.media.opencv import opencv_threads
+from dnirender.media.steadying import WINDOW, Steadier
 from dnirender.progress import ProgressTracker
 
 DECODED_AHEAD, RENDERED_AHEAD, CONVERTED_AHEAD = 4, 2, 2
@@ -35,14 +36,17 @@ def render_segments(prepared: PreparedJob, missing: Sequence[Segment], progress:
     plan, output = prepared.plan, prepared.output
     numbers = [number for segment in missing for number in segment.numbers]
     distinct = plan.without_repeats(numbers)
+    steadies = is_steadied(plan)
+    needed = with_frames_before(plan, distinct) if steadies else distinct
     total = len(plan.selection.indices)
     finished = total - len(numbers)
     progress.enter("rendering", finished, total)
     with (
-        _opencv_threads(1 if prepared.engine.device.type == "cpu" else None),
-        closing(prefetch(_decode(plan, distinct), DECODED_AHEAD, "decode")) as decoded,
+        opencv_threads(1 if prepared.engine.device.type == "cpu" else None),
+        closing(prefetch(_decode(plan, needed), DECODED_AHEAD, "decode")) as decoded,
         closing(prefetch(_render(prepared, decoded), RENDERED_AHEAD, "render")) as rendered,
-        closing(prefetch(_compose(prepared, numbers, rendered), CONVERTED_AHEAD, "convert")) as images,
+        closing(prefetch(_steady(plan, needed, distinct, rendered) if steadies else rendered, 1, "steady")) as steadied,
+        closing(prefetch(_compose(prepared, numbers, steadied), CONVERTED_AHEAD, "convert")) as images,
     ):
         for segment in missing:
             with output.open_segment(prepared.workspace.folder / segment.name) as encode:
@@ -52,6 +56,21 @@ def render_segments(prepared: PreparedJob, missing: Sequence[Segment], progress:
                     progress.wrote(finished, total, plan.main(plan.selection.alphas[number]))
                 if plan.source.concealed_frames:
                     prepared.workspace.update(concealed_frames=sorted(plan.source.concealed_frames))
+
+
+def is_steadied(plan: Plan) -> bool:
+    """Whether renders are blended along the motion of the source. A still picture has none."""
+    effect, panels = plan.job.preset.effect, plan.job.preset.layout.panels
+    return effect.steady > 0 and "render" in panels and not plan.source.metadata.still
+
+
+def with_frames_before(plan: Plan, numbers: Sequence[int]) -> list[int]:
+    """`numbers` of frames in the render, none of which repeats one, and those of the frames that steadying needs."""
+    indices = plan.selection.indices
+    order = plan.without_repeats(range(len(indices)))
+    places = {indices[number]: place for place, number in enumerate(order)}
+    ends = [places[indices[number]] for number in numbers]
+    return [order[place] for place in sorted({p for end in ends for p in range(max(0, end - WINDOW), end + 1)})]
 
 
 def _decode(plan: Plan, numbers: Sequence[int]) -> Iterator[tuple[Frame, tuple[Plane, ...]]]:
@@ -75,6 +94,18 @@ def _render(
         yield work.frame, work.renders
 
 
+def _steady(
+    plan: Plan, needed: Sequence[int], wanted: Sequence[int], rendered: Iterable[tuple[Frame, Renders]]
+) -> Iterator[tuple[Frame, Renders]]:
+    """Steadies the render of each frame `needed`; yields those that are `wanted`."""
+    steadier, is_wanted = Steadier(plan.job.preset.effect.steady), set(wanted)
+    for number, (frame, renders) in zip(needed, rendered, strict=True):
+        alpha = plan.selection.alphas[number]
+        image = steadier(frame.image, renders["render"] if "render" in renders else renders[alpha], alpha)
+        if number in is_wanted:
+            yield frame, {**renders, "render": image}
+
+
 def _compose(prepared: PreparedJob, numbers: Sequence[int], rendered: Iterable[tuple[Frame, Renders]]) -> Iterator[Any]:
     """Lays out the panels of each frame and converts the result for the encoder."""
     compose, indices, current = make_composer(prepared), prepared.plan.selection.indices, iter(rendered)
@@ -90,15 +121,3 @@ def _next_image(images: Iterator[Any], number: int) -> Any:
     if (image := next(images, None)) is None:
         raise RenderError(f"frame {number} of the render is missing; nothing was published")
     return image
-
-
-@contextmanager
-def _opencv_threads(count: int | None) -> Generator[None]:
-    """Limits OpenCV's threads: if all cores are busy anyway, they spend a tenth of all CPU time waiting."""
-    before = cv2.getNumThreads()
-    if count:
-        cv2.setNumThreads(count)
-    try:
-        yield
-    finally:
-        cv2.setNumThreads(before)
