@@ -1,6 +1,7 @@
 """Laws of rendering on a GPU: the order of its streams by stand-ins, so that no GPU is needed, and its results by one."""
 
 import contextlib
+from concurrent.futures import ThreadPoolExecutor
 from types import SimpleNamespace
 
 import numpy as np
@@ -11,7 +12,7 @@ from dnirender.engine.cuda import CUDAExecutor, InFlightBatch
 from dnirender.engine.engine import Engine
 from dnirender.engine.executor import count_weight_writes
 from dnirender.engine.torch_model import TorchModel
-from support.toys import NEIGHBORS, alone, batches, close, cpu, flat, pictures, toy
+from support.toys import NEIGHBORS, Toy, alone, batches, close, cpu, flat, pictures, toy
 
 CPU = torch.device("cpu")
 needs_cuda = pytest.mark.skipif(not torch.cuda.is_available(), reason="there is no GPU here")
@@ -240,3 +241,62 @@ def test_many_batches_on_cuda_never_mix():
     for one, other, job in zip(first, second, jobs, strict=True):
         assert np.array_equal(one, other)
         assert np.array_equal(one, alone.render(job.frames[0].image, job.alpha))
+
+
+@needs_cuda
+@pytest.mark.parametrize("size", [(1, 1), (5, 4), (31, 67)])
+@pytest.mark.parametrize("tile", [None, 32])
+def test_odd_sizes_and_tiles_on_cuda(size, tile):
+    alphas = [(1 - t, t) for t in np.linspace(0, 1, 6).tolist()]
+    jobs = batches(pictures(6, *size), alphas, 1)
+    engine = Engine(*toy(), device="cuda", dtype="fp32", tile=tile)
+    engine.autotune(*size, 6)
+    assert (engine.tile is None) == (tile is None or tile >= max(size))
+    for one, other in zip(flat(cpu(*toy())(jobs)), flat(engine(jobs)), strict=True):
+        close(one, other, 1)
+
+
+class Waiting(Toy):
+    """Waits for the device, which cannot be recorded."""
+
+    def forward(self, x):
+        return super().forward(x) + float(x.mean().item() < -1)
+
+
+@needs_cuda
+def test_networks_that_cannot_be_recorded_are_rendered_on_cuda():
+    alphas = [(1 - t, t) for t in np.linspace(0, 1, 8).tolist()]
+    jobs = batches(pictures(8), alphas, 1)
+    engine = Engine(*toy(module=Waiting), device="cuda", dtype="fp32")
+    for one, other in zip(flat(cpu(*toy())(jobs)), flat(engine(jobs)), strict=True):
+        close(one, other, 1)
+
+
+@needs_cuda
+def test_without_memory_on_cuda_batches_then_tiles_shrink_and_no_frame_is_lost():
+    torch.cuda.empty_cache()
+    _, total = torch.cuda.mem_get_info()
+    images, alphas = pictures(8, 256, 256), [(1 - t, t) for t in np.linspace(0, 1, 2).tolist()] * 4
+    jobs = batches(images, alphas, 4)
+    expected = flat(cpu(*toy())(jobs))
+    engine = Engine(*toy(), device="cuda", dtype="fp32")
+    torch.cuda.set_per_process_memory_fraction((torch.cuda.memory_reserved() + (12 << 20)) / total)
+    try:
+        got = flat(engine(jobs))
+    finally:
+        torch.cuda.set_per_process_memory_fraction(1.0)
+    assert engine.planner.max_frames is not None or engine.tile is not None
+    for one, other in zip(expected, got, strict=True):
+        close(one, other, 1)
+
+
+@needs_cuda
+def test_two_threads_on_one_gpu_do_not_disturb_each_other():
+    alphas = [(1 - t, t) for t in np.random.default_rng(0).random(30).tolist()]
+    jobs = batches(pictures(30, 40, 40), alphas, 1)
+    engines = [Engine(*toy(), device="cuda", dtype="fp32") for _ in range(2)]
+    with ThreadPoolExecutor(2) as pool:
+        first, second = pool.map(lambda engine: flat(engine(jobs)), engines)
+    for one, other, expected in zip(first, second, flat(cpu(*toy())(jobs)), strict=True):
+        assert np.array_equal(one, other)
+        close(one, expected, 1)

@@ -24,34 +24,38 @@ class Streams:
 
 
 class InFlightBatch:
-    """Tensors and events of one batch in flight. Pinned buffers are reused as long as the shape of batches stays."""
+    """Tensors and events of one batch in flight.
+
+    The pinned buffer of pixels is reused as long as the shape of batches stays. Those of results are new for each
+    batch, as the images that are passed on share their memory; PyTorch uses it again once they are gone.
+    """
 
     pixels: Tensor
     rendered: Tensor
     sums: Tensor
+    pinned_rendered: Tensor
+    pinned_sums: Tensor
 
     def __init__(self) -> None:
         self.uploaded, self.computed, self.downloaded = (torch.cuda.Event() for _ in range(3))
-        self.pinned_pixels = self.pinned_rendered = self.pinned_sums = torch.empty(0)
+        self.pinned_pixels = torch.empty(0)
 
     def copy_to_pinned(self, batch: Batch) -> Tensor:
         """The frames as pixels [n, h, w, 3] in pinned memory."""
         images = [as_tensor(frame.image) for frame in batch.frames]
-        self.pinned_pixels = _pinned(self.pinned_pixels, (len(images), *images[0].shape), images[0].dtype)
+        shape, dtype = (len(images), *images[0].shape), images[0].dtype
+        if self.pinned_pixels.shape != shape or self.pinned_pixels.dtype != dtype:
+            self.pinned_pixels = torch.empty(shape, dtype=dtype, pin_memory=True)
         for target, image in zip(self.pinned_pixels, images, strict=True):
             target.copy_(image)
         return self.pinned_pixels
 
     def start_download(self) -> None:
-        self.pinned_rendered = _pinned(self.pinned_rendered, self.rendered.shape, self.rendered.dtype)
-        self.pinned_sums = _pinned(self.pinned_sums, self.sums.shape, self.sums.dtype)
+        self.pinned_rendered, self.pinned_sums = (
+            torch.empty(tensor.shape, dtype=tensor.dtype, pin_memory=True) for tensor in (self.rendered, self.sums)
+        )
         self.pinned_rendered.copy_(self.rendered, non_blocking=True)
         self.pinned_sums.copy_(self.sums, non_blocking=True)
-
-
-def _pinned(buffer: Tensor, shape: tuple[int, ...], dtype: torch.dtype) -> Tensor:
-    reusable = buffer.shape == shape and buffer.dtype == dtype
-    return buffer if reusable else torch.empty(shape, dtype=dtype, pin_memory=True)
 
 
 class CUDAExecutor:
@@ -120,6 +124,5 @@ class CUDAExecutor:
 
 def _collect(batch: Batch, in_flight: InFlightBatch) -> RenderedBatch:
     in_flight.downloaded.synchronize()
-    images = in_flight.pinned_rendered.clone()  # the pinned buffer is used for the next batch but one
     finite = tuple(math.isfinite(total) for total in in_flight.pinned_sums.tolist())
-    return RenderedBatch(batch, tuple(image.numpy() for image in images), finite)
+    return RenderedBatch(batch, tuple(image.numpy() for image in in_flight.pinned_rendered), finite)
