@@ -1,8 +1,6 @@
 """Laws of rendering on a GPU: the order of its streams by stand-ins, so that no GPU is needed, and its results by one."""
 
-import contextlib
 from concurrent.futures import ThreadPoolExecutor
-from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -12,6 +10,7 @@ from dnirender.engine.cuda import CUDAExecutor, InFlightBatch
 from dnirender.engine.engine import Engine
 from dnirender.engine.executor import count_weight_writes
 from dnirender.engine.torch_model import TorchModel
+from support.cuda import gpu_stand_in
 from support.toys import NEIGHBORS, Toy, alone, batches, close, cpu, flat, pictures, toy
 
 CPU = torch.device("cpu")
@@ -19,55 +18,9 @@ needs_cuda = pytest.mark.skipif(not torch.cuda.is_available(), reason="there is 
 ALPHAS = [(1.0, 0.0), (0.5, 0.5), (0.5, 0.5), (1.0, 0.0), (1.0, 0.0), (0.0, 1.0), (0.0, 1.0)]
 
 
-class Clock:
-    """Stand-ins for streams and events that run everything at once, on the CPU, but know what a GPU would only guarantee
-    to have happened: operations of the same stream, and those before an event that the stream, or the host, waited for.
-
-    `happened` notes an operation on the current stream; `expect` fails where it is not certain that an operation has
-    happened before.
-    """
-
-    def __init__(self):
-        self.host, self.count = set(), 0
-        self.current = SimpleNamespace(known=set())
-
-    def stream(self, _):
-        stream = SimpleNamespace(known=set(self.host))
-        stream.wait_event = lambda event: stream.known.update(event.known)
-        return stream
-
-    def event(self):
-        event = SimpleNamespace(known=set())
-        event.record = lambda: setattr(event, "known", set(self.current.known) | self.host)
-        event.synchronize = lambda: self.host.update(event.known)
-        return event
-
-    @contextlib.contextmanager
-    def use(self, stream):
-        before, self.current = self.current, stream
-        yield
-        self.current = before
-
-    def happened(self, name):
-        self.count += 1
-        self.current.known.add((name, self.count))
-        return name, self.count
-
-    def expect(self, operation, why):
-        assert operation is None or operation in self.current.known | self.host, why
-
-
 @pytest.fixture
 def clock(monkeypatch):
-    clock = Clock()
-    monkeypatch.setattr(torch.cuda, "synchronize", lambda _: clock.host.update(clock.current.known))
-    monkeypatch.setattr(torch.cuda, "Event", clock.event)
-    monkeypatch.setattr(torch.cuda, "Stream", clock.stream)
-    monkeypatch.setattr(torch.cuda, "stream", clock.use)
-    monkeypatch.setattr(torch.cuda, "current_stream", lambda _: clock.current)
-    empty = torch.empty
-    monkeypatch.setattr(torch, "empty", lambda *a, **k: empty(*a, **{**k, "pin_memory": False}))
-    return clock
+    return gpu_stand_in(monkeypatch)[0]
 
 
 def models(count=2, number=2):

@@ -10,43 +10,15 @@ from dnirender.engine.memory import MemoryPlanner
 from dnirender.engine.memory_retry import MemoryRetry
 from dnirender.engine.torch_model import TorchModel
 from dnirender.networks.weights import MixedWeights, WeightPath
+from support.cuda import gpu_stand_in
 from support.toys import NEIGHBORS, Toy, pictures, toy
 
 ALPHAS = [(1.0, 0.0), (0.5, 0.5), (0.25, 0.75), (0.25, 0.75), (0.0, 1.0), (1.0, 0.0)]
 
 
-class Recorder:
-    """Stand-in for `record`: a replay runs again and writes into the tensors of the first result. `refuses`: an error
-    that recording raises."""
-
-    def __init__(self):
-        self.recorded = self.replayed = 0
-        self.refuses = None
-
-    def __call__(self, run, *_):
-        if self.refuses is not None:
-            raise self.refuses
-        self.recorded += 1
-        result = run()
-
-        def replay():
-            self.replayed += 1
-            with pytest.MonkeyPatch.context() as patch:
-                patch.setattr(MixedWeights, "write", lambda *_: None)  # what Python does is not replayed
-                for target, value in zip(result or (), run() or (), strict=True):
-                    target.copy_(value)
-
-        for tensor in result or ():
-            tensor.zero_()  # nothing is computed while recording
-        return replay, result
-
-
 @pytest.fixture
 def recorder(monkeypatch):
-    recorder = Recorder()
-    monkeypatch.setattr(cuda_graphs, "record", recorder)
-    monkeypatch.setattr(torch.cuda, "graph_pool_handle", lambda: (0, 1))
-    return recorder
+    return gpu_stand_in(monkeypatch)[1]
 
 
 def model(count=2, dtype="fp32"):
@@ -108,6 +80,7 @@ def test_without_memory_graphs_are_dropped_and_no_frame_is_lost(recorder, monkey
 
     monkeypatch.setattr(Toy, "forward", small)
     got = [limited(pixels, alpha)[0] for alpha in ALPHAS[:3]]
+    assert all(count == 1 for count, *_ in replayed._render._graphs)
     assert all(torch.equal(a, b) for a, b in zip(expected, got, strict=True))
 
 

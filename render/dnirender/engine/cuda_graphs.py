@@ -18,7 +18,7 @@ from dnirender.frames import Alpha
 from dnirender.networks.weights import MixedWeights
 
 MAX_GRAPHS = 4  # per model, of as many shapes of pixels: each has memory of its own
-Pool = tuple[int, int]
+Pool = Any  # what torch.cuda.graph_pool_handle returns
 Replay = Callable[[], object]
 T = TypeVar("T")
 
@@ -42,17 +42,46 @@ def graphed(models: Sequence[Model]) -> list[GraphedModel]:
     return [GraphedModel(model, pool) for model in models]
 
 
-class GraphedModel:
-    """A `Model` (see executor.py) that records a graph of `model` for each shape of pixels, and one of its mixture.
+class Graphed:
+    """A function of a tensor to several, which records a graph for each shape of it.
 
-    The first batch of a shape runs without one, which sets up the libraries; the second one is recorded; it and those
+    The first call of a shape runs without one, which sets up the libraries; the second one is recorded; it and those
     that follow are replayed. What cannot be recorded, and more than MAX_GRAPHS shapes, runs without.
     """
 
-    def __init__(self, model: Model, pool: Pool | None = None) -> None:
-        self._model, self._pool = model, pool
-        self._graphs: dict[tuple[object, ...], _GraphedRender | None] = {}
+    def __init__(self, run: Callable[[Tensor], tuple[Tensor, ...]], pool: Pool | None = None) -> None:
+        self._run, self._pool = run, pool
+        self._graphs: dict[tuple[object, ...], tuple[Tensor, Replay, tuple[Tensor, ...]] | None] = {}
         self._seen: set[tuple[object, ...]] = set()
+
+    @torch.inference_mode()
+    def __call__(self, x: Tensor) -> tuple[Tensor, ...]:
+        shape = (*x.shape, x.dtype)
+        try:
+            if shape in self._seen and shape not in self._graphs and len(self._graphs) < MAX_GRAPHS:
+                self._graphs[shape] = _unless_refused(lambda: self._record(x.clone()))
+            self._seen.add(shape)
+            graph = self._graphs.get(shape)
+            if graph is None:
+                return self._run(x)
+            target, replay, results = graph
+            target.copy_(x)
+            replay()
+            return tuple(result.clone() for result in results)
+        except torch.OutOfMemoryError:
+            self._graphs.clear()  # their memory is needed, and smaller pieces have another shape
+            raise
+
+    def _record(self, x: Tensor) -> tuple[Tensor, Replay, tuple[Tensor, ...]]:
+        return (x, *record(lambda: self._run(x), x.device, self._pool))
+
+
+class GraphedModel:
+    """A `Model` (see executor.py) that is `Graphed`, and its mixture."""
+
+    def __init__(self, model: Model, pool: Pool | None = None) -> None:
+        self._model, self._alpha = model, Alpha()
+        self._render = Graphed(lambda pixels: self._model(pixels, self._alpha), pool)
         for weights in model.weights:
             weights.mix_in_place = weights.mix_in_place or _unless_refused(lambda weights=weights: _GraphedMix(weights))
 
@@ -60,20 +89,12 @@ class GraphedModel:
     def weights(self) -> tuple[MixedWeights, ...]:
         return self._model.weights
 
-    @torch.inference_mode()
     def __call__(self, pixels: Tensor, alpha: Alpha) -> tuple[Tensor, Tensor]:
         for weights in self.weights:
             weights.write(alpha)
-        shape = (*pixels.shape, pixels.dtype)
-        try:
-            if shape in self._seen and shape not in self._graphs and len(self._graphs) < MAX_GRAPHS:
-                self._graphs[shape] = _unless_refused(lambda: _GraphedRender(self._model, pixels, alpha, self._pool))
-            self._seen.add(shape)
-            graph = self._graphs.get(shape)
-            return self._model(pixels, alpha) if graph is None else graph(pixels)
-        except torch.OutOfMemoryError:
-            self._graphs.clear()  # their memory is needed, and smaller pieces have another shape
-            raise
+        self._alpha = alpha
+        rendered, sums = self._render(pixels)
+        return rendered, sums
 
 
 def _unless_refused(make: Callable[[], T]) -> T | None:
@@ -84,20 +105,6 @@ def _unless_refused(make: Callable[[], T]) -> T | None:
         if is_out_of_memory(error):
             raise
         return None
-
-
-class _GraphedRender:
-    """A network's render of pixels of one shape."""
-
-    def __init__(self, model: Model, pixels: Tensor, alpha: Alpha, pool: Pool | None) -> None:
-        self._pixels = pixels.clone()
-        self._replay, self._result = record(lambda: model(self._pixels, alpha), pixels.device, pool)
-
-    def __call__(self, pixels: Tensor) -> tuple[Tensor, Tensor]:
-        self._pixels.copy_(pixels)
-        self._replay()
-        rendered, sums = self._result
-        return rendered.clone(), sums.clone()
 
 
 class _GraphedMix:
