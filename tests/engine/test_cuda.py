@@ -10,7 +10,7 @@ from dnirender.engine.cuda import CUDAExecutor, InFlightBatch
 from dnirender.engine.engine import Engine
 from dnirender.engine.executor import count_weight_writes
 from dnirender.engine.torch_model import TorchModel
-from support.cuda import gpu_stand_in
+from support.gpu_stand_in import gpu_stand_in
 from support.toys import NEIGHBORS, Toy, alone, batches, close, cpu, flat, pictures, toy
 
 CPU = torch.device("cpu")

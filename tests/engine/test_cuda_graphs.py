@@ -10,7 +10,7 @@ from dnirender.engine.memory import MemoryPlanner
 from dnirender.engine.memory_retry import MemoryRetry
 from dnirender.engine.torch_model import TorchModel
 from dnirender.networks.weights import MixedWeights, WeightPath
-from support.cuda import gpu_stand_in
+from support.gpu_stand_in import gpu_stand_in
 from support.toys import NEIGHBORS, Toy, pictures, toy
 
 ALPHAS = [(1.0, 0.0), (0.5, 0.5), (0.25, 0.75), (0.25, 0.75), (0.0, 1.0), (1.0, 0.0)]

@@ -20,7 +20,7 @@ from dnirender.media.colorspace import ColorSpec, rgb_to_planes
 from dnirender.media.pixel_formats import _planes, planar_format, to_frame
 from dnirender.media.planar import PlanarImage
 from support.clips import decoded, make_clip, paint, preset_of
-from support.cuda import gpu_stand_in
+from support.gpu_stand_in import gpu_stand_in
 
 FFV1 = {"codec": "ffv1"}
 KEYS = {"timeline": {"keyframes": "0:0, end:1"}}
