@@ -11,7 +11,7 @@ import itertools
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import closing
 from dataclasses import replace
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from dnirender.concurrency import prefetch
 from dnirender.engine.frame_work import Renders, render_works
@@ -25,8 +25,12 @@ from dnirender.jobs.workspace import Segment
 from dnirender.masks.alpha_map import Plane
 from dnirender.media import resize
 from dnirender.media.opencv import opencv_threads
+from dnirender.media.planar import PlanarFormat, as_planar
 from dnirender.media.steadying import WINDOW, Steadier
 from dnirender.progress import ProgressTracker
+
+if TYPE_CHECKING:
+    from dnirender.engine.engine import Engine
 
 DECODED_AHEAD, RENDERED_AHEAD, CONVERTED_AHEAD = 4, 2, 2
 
@@ -42,8 +46,8 @@ def render_segments(prepared: PreparedJob, missing: Sequence[Segment], progress:
     finished = total - len(numbers)
     progress.enter("rendering", finished, total)
     with (
-        opencv_threads(1 if prepared.engine.device.type == "cpu" else None),
-        closing(prefetch(_decode(plan, needed), DECODED_AHEAD, "decode")) as decoded,
+        opencv_threads(None if is_on_gpu(prepared.engine) else 1),
+        closing(prefetch(_decode(plan, needed, _planar_format(prepared)), DECODED_AHEAD, "decode")) as decoded,
         closing(prefetch(_render(prepared, decoded), RENDERED_AHEAD, "render")) as rendered,
         closing(prefetch(_steady(plan, needed, distinct, rendered) if steadies else rendered, 1, "steady")) as steadied,
         closing(prefetch(_compose(prepared, numbers, steadied), CONVERTED_AHEAD, "convert")) as images,
@@ -73,11 +77,31 @@ def with_frames_before(plan: Plan, numbers: Sequence[int]) -> list[int]:
     return [order[place] for place in sorted({p for end in ends for p in range(max(0, end - WINDOW), end + 1)})]
 
 
-def _decode(plan: Plan, numbers: Sequence[int]) -> Iterator[tuple[Frame, tuple[Plane, ...]]]:
-    """The frames of the source, by their numbers in the render, with their masks."""
+def _planar_format(prepared: PreparedJob) -> PlanarFormat | None:
+    """The encoder's planes, where a GPU makes them of the source's: nothing between needs colors, which are converted
+    there faster and are twice the bytes."""
+    plan, preset = prepared.plan, prepared.plan.job.preset
+    is_plain = preset.layout.panels == ("render",) and not preset.effect.keep_colors and not plan.is_mapped
+    is_plain = is_plain and not is_steadied(plan)
+    has_size = plan.size == (plan.source.metadata.width, plan.source.metadata.height)
+    return prepared.output.planar_format if is_on_gpu(prepared.engine) and is_plain and has_size else None
+
+
+def is_on_gpu(engine: Engine) -> bool:
+    """Whether the networks run on a GPU, which also converts colors."""
+    return engine.device.type == "cuda"
+
+
+def _decode(
+    plan: Plan, numbers: Sequence[int], planar: PlanarFormat | None
+) -> Iterator[tuple[Frame, tuple[Plane, ...]]]:
+    """The frames of the source, by their numbers in the render, with their masks; as planes, where the renders of those
+    may be `planar`."""
     indices = [plan.selection.indices[number] for number in numbers]
     masks = plan.masking.read(indices) if plan.masking else itertools.repeat(())
-    return zip(plan.source.frames(indices), masks, strict=False)
+    if planar is None:
+        return zip(plan.source.frames(indices), masks, strict=False)
+    return zip(as_planar(plan.source.planar_frames(indices), planar), masks, strict=False)
 
 
 def _render(
