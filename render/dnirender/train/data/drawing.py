@@ -271,9 +271,9 @@ def draw(sheet: Study, medium: Drawing) -> Image:
 
 
 def _cool(picture: Image) -> Image:
-    """By how much green or blue is above red, h w."""
+    """By how much green or blue is above red, at most 0.3, h w."""
     red, green, blue = cv2.split(picture)
-    return np.maximum(np.maximum(green, blue) - red, 0)
+    return 0.3 * np.tanh(np.maximum(np.maximum(green, blue) - red, 0) / 0.3)
 
 
 def _tone(sheet: Study, medium: Drawing, y: Image) -> Image:
