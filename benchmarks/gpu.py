@@ -55,7 +55,7 @@ SECTIONS = {"tests": 0.3, "exact": 0.3, "model": 0.35, "frames": 0.3, "film": 0.
 """The part of the time that is left when a section begins that it may take."""
 NAMES = (*PRESETS, COMPACT, RRDB)
 MIN_COMPILING = 40  # seconds that must be left
-TESTS = [f"tests/engine/test_{name}.py" for name in ("cuda", "cuda_graphs", "color")]
+TESTS = [*(f"tests/engine/test_{name}.py" for name in ("cuda", "cuda_graphs", "color")), "tests/jobs/test_devices.py"]
 SIZES = {"640x360": (360, 640), "1080p": (1080, 1920), "2160p": (2160, 3840)}
 ENLARGED = {"320x180": (180, 320), "960x540": (540, 960)}  # of networks that make them four times as large
 TINY = {"64x48": (48, 64)}
