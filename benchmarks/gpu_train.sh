@@ -4,6 +4,9 @@
 #     benchmarks/gpu_train.sh SECONDS OUT NAME [options of dnirender train]
 #     benchmarks/gpu_train.sh 420 "$OUT" painters --device cuda --batch 24 --length 0.5
 #
+# .gpu/data has what the recipe names: photos/free, for painters also styles and perceptual, for detail perceptual; what is
+# missing is named.
+#
 # OUT gets log.jsonl and NAME.tar with the preset and its weights; or, where the time is over before, the checkpoint in
 # parts of 15 MiB. With these in .gpu/, the same command goes on from there.
 set -euo pipefail
