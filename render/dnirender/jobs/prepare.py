@@ -138,9 +138,8 @@ def prepare(
     if manifest:
         plan = replace(plan, job=plan.job.override(**manifest.engine))
     repair = plan.job.preset.effect.repair  # of this source
-    settings = {key: value for key, value in manifest.engine.items() if key != "levels"} if manifest else {}
-    if manifest:
-        settings["device"] = plan.job.engine.devices[0]
+    found = {**manifest.engine, "device": plan.job.engine.devices[0]} if manifest else {}
+    settings = {key: value for key, value in found.items() if key != "levels"}
     if engine is None or repair or (manifest and settings != engine_settings(engine)):
         engine = _load_engine(plan.job.override(repair=repair and measure), manifest)
     names = plan.job.engine.devices[1:] if measure else ()
