@@ -17,11 +17,11 @@ from dnirender.errors import TimelineError, UsageError
 from dnirender.frames import Alpha, Frame, Image
 from dnirender.jobs.alpha_maps import AlphaMaps
 from dnirender.jobs.job import Job, Keyframes, make_job
-from dnirender.jobs.mixtures import open_front, outside_alpha, ways_of
+from dnirender.jobs.mixtures import masking_of, open_front, outside_alpha, ways_of
 from dnirender.jobs.plan import one_hot
 from dnirender.jobs.prepare import LEVELS_SIDE, load_engine
 from dnirender.masks.fronts import Front
-from dnirender.masks.masking import Masking, open_masking
+from dnirender.masks.masking import Masking
 from dnirender.media.luma import with_chroma
 from dnirender.media.resize import middle
 from dnirender.media.steadying import Steadier
@@ -66,7 +66,7 @@ def render_frames(
         )
     engine = load_engine(job)
     effect = job.preset.effect
-    masking = open_masking(job.preset.mask, job.mask_arrays, job.preset.endpoints, outside_alpha(job), None)
+    masking = masking_of(job, None)
     front, alphas = open_front(job), _alphas(job, Fraction(fps), count)
     pairs = zip(frames, alphas, strict=False)  # alphas never end where the number of frames is not known
     seen = deque[Alpha]()

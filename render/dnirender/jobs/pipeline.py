@@ -126,10 +126,10 @@ def _render(
     """Resizes each frame and renders all that its panels need; yields them in order."""
     plan = prepared.plan
     frames = ((replace(frame, image=resize.resize_to(frame.image, *plan.size)), masks) for frame, masks in decoded)
-    if not plan.forwards:
-        yield from ((frame, {}) for frame, _ in frames)
-        return
     works = itertools.starmap(make_works(plan, prepared.engine, plan.job.preset.layout.panels), frames)
+    if not plan.forwards:
+        yield from ((work.frame, work.renders) for work in works)
+        return
     for work in render_works(prepared.engine, works, plan.job.engine.batch or 1):
         yield work.frame, work.renders
 
