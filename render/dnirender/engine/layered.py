@@ -38,8 +38,8 @@ class LayeredRenderer:
     def __init__(self, engine: Engine) -> None:
         if engine.planner.receptive_radius is None:
             raise UsageError(
-                "layers=True: every pixel of this network depends on all of the picture; leave it out, and soft edges "
-                "are made of renders"
+                "mask_layers=True: every pixel of this network depends on all of the picture; leave it out, and soft "
+                "edges are made of renders"
             )
         self._path, self._device = engine.path, engine.device
         self._network = replace(engine.network, call=call_module, shuffle_factors=None)
@@ -114,12 +114,15 @@ class _Shares:
         shape, (height, width) = outputs[0].shape, self._planes.shape[2:]
         if len(shape) != 4 or shape[sides[0]] * width != shape[sides[1]] * height:
             raise ModelError(
-                f"layers=True: a layer makes {list(shape)} of a picture of {width}x{height}, no picture of its aspect "
-                "ratio; leave layers out"
+                f"mask_layers=True: a layer makes {list(shape)} of a picture of {width}x{height}, no picture of its "
+                "aspect ratio; leave it out"
             )
         shares = self._at(shape[sides[0]], shape[sides[1]])
         shares = shares if sides == (2, 3) else shares.permute(0, 2, 3, 1)
-        return torch.stack([share * output for share, output in zip(shares, outputs, strict=True)]).sum(0)
+        mixed = shares[0] * outputs[0]
+        for share, output in zip(shares[1:], outputs[1:], strict=True):
+            mixed.addcmul_(share, output)
+        return mixed
 
     def _at(self, height: int, width: int) -> Tensor:
         if (height, width) not in self._sized:

@@ -305,7 +305,8 @@ def _is_free(prepared: PreparedJob, name: Path) -> bool:
 
 def with_levels(plan: Plan, engine: Engine) -> Plan:
     """The plan with as many levels at soft edges as its frames need, measured on two of them."""
-    if not plan.is_mapped or not plan.forwards or plan.job.preset.mask.levels is not None:
+    settings = plan.job.preset.mask
+    if not plan.is_mapped or not plan.forwards or settings.layers or settings.levels is not None:
         return plan
     from dnirender.jobs.alpha_maps import needed_levels
 
