@@ -100,6 +100,11 @@ class MaskSettings(Section):
         False, description="At soft edges mix inside of every layer of the network, instead of between renders."
     )
 
+    @property
+    def needs_levels(self) -> bool:
+        """Whether the number of mixtures at soft edges is still to be measured."""
+        return self.levels is None and not self.layers
+
     @model_validator(mode="after")
     def _has_one_way(self) -> MaskSettings:
         if self.layers and self.levels is not None:
