@@ -63,7 +63,7 @@ class Endpoint(Section):
     @field_validator("name")
     @classmethod
     def _not_reserved(cls, name: str) -> str:
-        if name in ("source", "render", "crossfade"):
+        if name in ("source", "render", "crossfade", "mask"):
             raise ValueError(f"{name!r} is the name of a panel; choose another")
         if parse_number(name) is not None:
             raise ValueError(f"{name!r} is a number, and keyframes would read it as one; choose another")
@@ -162,7 +162,7 @@ class Layout(Section):
         ("render",),
         min_length=1,
         max_length=16,
-        description="Panels, separated by commas: source, render, crossfade, names of endpoints.",
+        description="Panels, separated by commas: source, render, crossfade, mask, names of endpoints.",
     )
     labels: bool = Field(True, description="Write each panel's name into it.")
     width: Annotated[Side | None, Flag("input", text=int | None)] = Field(
