@@ -30,9 +30,9 @@ ANIMATIONS = {
                        " 4.8s:olive_trees@smooth", 360, 10),
     "painters_cycle": ("painters-cycle", CAT, None, 300, 10),
     "drawing": ("sketchbook", CAT, "0:photo, 1.2s:pencil@smooth, 1.6s:pencil, 2.8s:ink@smooth, 3.2s:ink,"
-                " 4.4s:watercolour@smooth, 5.2s:watercolour", 360, 10),
+                " 4.4s:watercolour@smooth, 5.2s:watercolour", 280, 8),
     "drawn_street": ("sketchbook", None, "0:photo, 1.4s:pencil@smooth, 3s:ink@smooth, 4.6s:watercolour@smooth",
-                     400, 10),
+                     400, 7),
     "focus_pull": ("focus", FLOWER, "0:deep, 1s:deep, 2.4s:shallow@smooth, 4s:shallow", 400, 10),
 }  # fmt: skip
 SHEETS = {  # name: preset, source (None: the sample), frames, values, width
@@ -52,7 +52,7 @@ SHEETS = {  # name: preset, source (None: the sample), frames, values, width
         "0.5*great_wave+0.5*the_scream,the_scream,0.5*the_scream+0.5*water_lilies,water_lilies",
         360,
     ),
-    "sketchbook_sheet": ("sketchbook", COFFEE, "0", "photo,0.17,pencil,0.5,ink,0.83,watercolour", 480),
+    "sketchbook_sheet": ("sketchbook", COFFEE, "0", "photo,0.17,pencil,0.5,ink,0.83,watercolour", 400),
     "focus_sheet": ("focus", FLOWER, "120", "deep,0.25,0.5,0.75,shallow", 480),
 }
 
