@@ -20,6 +20,7 @@ the script without a GPU. Times of the network alone are medians of five, by eve
 import argparse
 import contextlib
 import copy
+import functools
 import hashlib
 import os
 import platform
@@ -204,7 +205,7 @@ class Bench:
     def tests(self):
         self.report.table("Tests", "file", "result")
         seconds, root = max(5, self.left), Path(__file__).parents[1]
-        command = [sys.executable, "-m", "pytest", "-q", "-rfE", "-p", "no:cacheprovider", *TESTS]
+        command = [sys.executable, "-m", "pytest", "-q", "-rfE", "-W", "default", "-p", "no:cacheprovider", *TESTS]
         try:
             done = subprocess.run(command, capture_output=True, text=True, timeout=seconds, cwd=root, check=False)
         except subprocess.TimeoutExpired:
@@ -321,10 +322,11 @@ class Bench:
 
     def memory_rows(self, subject, size):
         images = [np.roll(calibration_image(*size), 7 * k, 1) for k in range(4)]
-        engine, still, seconds = self.engine(subject, "bf16"), next(subject.alphas()), 0.1 if self.tiny else 0.4
+        still, seconds = next(subject.alphas()), 0.1 if self.tiny else 0.4
+        make_engine = functools.cache(lambda: self.engine(subject, "bf16"))
 
         def measured(alphas, frames):
-            batch = tuple(Frame(number, 0, images[number % 4]) for number in range(frames))
+            engine, batch = make_engine(), tuple(Frame(number, 0, images[number % 4]) for number in range(frames))
             for _ in engine([Batch(batch, next(alphas))] * 3):
                 pass
             began = time.perf_counter()
