@@ -148,7 +148,7 @@ def find_recipe(recipe: Path) -> Path:
 
 def make_task(recipe: Recipe, data: Path, features: Path, work: Path) -> Task:
     """The task of the recipe's kind. TrainingError: data are missing."""
-    missing = [data / folder for folder in recipe.photos if not (data / folder).is_dir()]
+    missing = [data / folder for folder in (*recipe.photos, *recipe.styles) if not (data / folder).is_dir()]
     if missing:
         raise TrainingError(f"{missing[0]}: no such folder of photographs; --data DIR names the folder that it is in")
     unseen = [data / picture for picture in recipe.show if not (data / picture).is_file()]
@@ -158,6 +158,10 @@ def make_task(recipe: Recipe, data: Path, features: Path, work: Path) -> Task:
         from dnirender.train.tasks.style import Style
 
         return Style(recipe, data, features)
+    if recipe.kind == "adain":
+        from dnirender.train.tasks.adain import AdaIN
+
+        return AdaIN(recipe, data, features)
     if recipe.kind == "relight":
         from dnirender.train.tasks.relight import Relight
 

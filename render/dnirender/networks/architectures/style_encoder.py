@@ -1,0 +1,97 @@
+"""Arbitrary style by adaptive instance normalization (Huang & Belongie, ICCV 2017): an encoder of styles for PaintNet.
+
+A convolution of PaintNet is followed by y = gamma IN(f) + beta. Here gamma and beta of all its norms come from a
+picture of a style: a small encoder without norms, the mean and the deviation over space of its features, and a linear
+map of these to a code and of the code to gamma and beta, as in Ghiasi et al. (BMVC 2017). So a style is a code, and the
+network between two styles has the gamma and beta between theirs.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+from torch.func import functional_call
+
+from dnirender.networks.architectures.gain import UnshuffledConv, unshuffle
+from dnirender.networks.architectures.paint import PaintNet
+
+WIDTHS = (24, 48, 96, 96)  # channels at 1/2, 1/4, 1/8 and 1/16
+CODE = 64
+MULTIPLE = 16  # of the sides of a style picture
+EPS = 1e-4
+CENTER, SPREAD = 0.45, 0.25  # about the mean and deviation of pictures
+AFFINE = (".norm.weight", ".norm.bias")
+
+
+class StyleEncoder(nn.Module):
+    """Pictures n 3 h w, RGB 0..1, sides multiples of 16, to `affines` numbers each, n affines."""
+
+    def __init__(self, affines: int, widths: Sequence[int] = WIDTHS, code: int = CODE) -> None:
+        super().__init__()
+        half, *others = widths
+        self.stem = UnshuffledConv(half, 1)
+        inputs = [half, *others[:-1]]
+        self.down = nn.ModuleList(
+            nn.Conv2d(before, after, 3, 2, padding=1) for before, after in zip(inputs, others, strict=True)
+        )
+        self.code = nn.Linear(2 * sum(widths), code)
+        self.affine = nn.Linear(code, affines)
+
+    def features(self, x: Tensor) -> list[Tensor]:
+        """After each convolution, the finest first."""
+        x = ((x - CENTER) / SPREAD).to(self.code.weight.dtype)
+        found = [F.relu(self.stem(unshuffle(x).permute(0, 3, 1, 2)))]
+        for layer in self.down:
+            found.append(F.relu(layer(found[-1])))
+        return found
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.affine(self.code_of(self.features(x)))
+
+    def code_of(self, features: Sequence[Tensor]) -> Tensor:
+        """The code of a style, n code, from the mean and the deviation of the features over space."""
+        statistics = [
+            value for f in features for value in (f.float().mean((2, 3)), (f.float().var((2, 3)) + EPS).sqrt())
+        ]
+        return F.relu(self.code(torch.cat(statistics, 1)))
+
+
+class StyleNet(nn.Module):
+    """A PaintNet `paint`, and the `encoder` that gives it gamma and beta; those of `paint` are the photograph's."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.paint = PaintNet()
+        self.encoder = StyleEncoder(sum(value.numel() for value in affines(self.paint).values()))
+        nn.init.normal_(self.encoder.affine.weight, std=0.01)
+        nn.init.zeros_(self.encoder.affine.bias)
+
+    def forward(self, x: Tensor, styles: Tensor | None = None, mix: Tensor | None = None) -> Tensor:
+        """n 3 h w to the same, in g groups of one mixture each: `mix` is g 1+s, the shares of the untouched picture
+        and of the s pictures `styles`. Without these, the encoder's features of x, flat, one after the other."""
+        if styles is None or mix is None:
+            return torch.cat([f.flatten(1) for f in self.encoder.features(x)], 1)
+        found = torch.cat([torch.zeros_like(self.encoder.affine.bias)[None], self.encoder(styles)])
+        own = affines(self.paint)
+        outs: list[Tensor] = []
+        for part, shares in zip(x.chunk(len(mix)), mix, strict=True):
+            added = split(shares @ found.float(), own)
+            weights = {name: value + added[name] for name, value in own.items()}
+            for name, value in self.paint.last.named_parameters(prefix="last"):
+                weights[name] = value * (1 - shares[0])
+            outs.append(functional_call(self.paint, weights, (part,)))
+        return torch.cat(outs)
+
+
+def affines(paint: nn.Module) -> dict[str, Tensor]:
+    """gamma and beta of all norms, by name, in order."""
+    return {name: value for name, value in paint.named_parameters() if name.endswith(AFFINE)}
+
+
+def split(values: Tensor, like: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """One vector as tensors of the names and sizes of `like`."""
+    parts = values.split([value.numel() for value in like.values()])
+    return dict(zip(like, parts, strict=True))

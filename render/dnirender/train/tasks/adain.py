@@ -1,0 +1,178 @@
+"""Any style: a network that paints like any picture, from gamma and beta that an encoder finds in that picture.
+
+The loss is that of the painters (`tasks/style.py`), with another style in every group of a batch, and
+
+    + distillation sum_l |h_l(e_l(s)) - phi_l(s)|^2 / |phi_l(s)|^2
+
+for the encoder's features e of the style pictures s, which heads h of one pixel map to those of VGG19. Styles are crops
+of pictures in other colors, photographs, and photographs drawn by rule.
+"""
+
+from __future__ import annotations
+
+import math
+from pathlib import Path
+
+import torch
+from torch import Generator, Tensor, nn
+
+from dnirender.networks.architectures.style_encoder import WIDTHS, StyleNet
+from dnirender.train.adain_space import AdaINSpace
+from dnirender.train.data.photos import load_photos, pick, uniform, view
+from dnirender.train.data.style_pictures import drawn, recolored
+from dnirender.train.features import Features, Moments, distilled_vgg19
+from dnirender.train.losses import (
+    blotchiness,
+    lattice,
+    noise_sensitivity,
+    periodicity,
+    plainness,
+    relative_error,
+    total_variation,
+)
+from dnirender.train.recipe import Recipe, choose
+from dnirender.train.task import Apply, Task
+from dnirender.train.tasks.style import SHIFT, resized
+
+SETTINGS = {
+    "content": 3.0, "style": 11.0, "variation": 0.3, "steadiness": 2.0, "grid": 1000.0, "texture": 4.0,
+    "blotches": 60.0, "distillation": 0.3,
+    "noise": 0.02,  # at most, added to the input
+    "rescaling": 0.35,  # of the pictures before they are looked at, by exp(-r)..exp(r)
+    "side": 256.0,  # of the style pictures, in pixels
+    "paintings": 0.6, "drawings": 0.25,  # shares of the styles; the others are photographs
+    "recolored": 0.4,  # share of the styles in other colors
+}  # fmt: skip
+GROUPS = 2  # of a batch, with a style each
+FAINT = 0.25  # of a photograph's moments, in the measure of the error: styles without contrast weigh less
+PURE, TO_PHOTO = 0.5, 0.3  # shares of the groups in one style, and between that and the photograph
+DISTILLED = (32, 64, 128)  # channels of relu2_1, 3_1 and 4_1
+
+
+class AdaIN(Task):
+    """The training of `kind: adain`."""
+
+    architecture = "paint"
+
+    def __init__(self, recipe: Recipe, data: Path, features: Path) -> None:
+        super().__init__(recipe)
+        self.settings = choose(recipe.settings, SETTINGS, "adain")
+        self.side = int(self.settings["side"])
+        self.photos = load_photos([data / folder for folder in recipe.photos], recipe.training.crop, recipe.held_out)
+        self.paintings = [load_photos([data / folder], self.side, recipe.held_out) for folder in recipe.styles]
+        self.phi: Features = distilled_vgg19(features)
+        self._folder = features
+        self.extra = nn.ModuleList(nn.Conv2d(ours, theirs, 1) for ours, theirs in zip(WIDTHS, DISTILLED, strict=False))
+
+    def network(self) -> nn.Module:
+        return StyleNet()
+
+    def space(self, net: nn.Module) -> AdaINSpace:
+        return AdaINSpace(net)
+
+    def batch(self, mix: tuple[float, ...], rng: Generator) -> tuple[Tensor, ...]:  # noqa: ARG002 - drawn here
+        """Crops, and those of the first group moved by `move` pixels, both with noise; the style pictures; the shares
+        of the photograph and of the styles in every group; then `move`, a dice and a scale."""
+        crop, count = self.recipe.training.crop, self.recipe.training.batch
+        room = crop + SHIFT
+        wide = torch.stack([view(self.photos[pick(rng, len(self.photos))], room, rng) for _ in range(count)])
+        y, x = (pick(rng, SHIFT + 1) for _ in range(2))
+        sigma = self.settings["noise"] * uniform(rng)
+        moved = wide[: count // GROUPS, :, y : y + crop, x : x + crop]
+        seen = [part + sigma * torch.randn(part.shape, generator=rng) for part in (wide[..., :crop, :crop], moved)]
+        styles = torch.stack([self._style(rng) for _ in range(GROUPS)])
+        shares = torch.tensor([self._shares(group, rng) for group in range(GROUPS)])
+        scale = math.exp(self.settings["rescaling"] * (2 * uniform(rng) - 1))
+        numbers = (torch.tensor(v) for v in ((y, x), uniform(rng), scale))
+        return (*(part.clamp(0, 1) for part in seen), styles, shares, *numbers)
+
+    def _style(self, rng: Generator) -> Tensor:
+        """3 side side."""
+        kind = uniform(rng)
+        if kind < self.settings["paintings"]:
+            folder = self.paintings[pick(rng, len(self.paintings))]
+            picture = view(folder[pick(rng, len(folder))], self.side, rng)
+        else:
+            photo = self.photos[pick(rng, len(self.photos))]
+            by_rule = kind < self.settings["paintings"] + self.settings["drawings"]
+            picture = drawn(photo, self.side, rng) if by_rule else view(photo, self.side, rng)
+        return recolored(picture, rng) if uniform(rng) < self.settings["recolored"] else picture
+
+    def _shares(self, group: int, rng: Generator) -> list[float]:
+        kind, share = uniform(rng), uniform(rng)
+        mix = [0.0] * (1 + GROUPS)
+        if kind < PURE:
+            share = 1.0
+        mix[1 + group] = share
+        mix[0 if kind < PURE + TO_PHOTO else 1 + (group + 1) % GROUPS] += 1 - share
+        return mix
+
+    def loss(self, apply: Apply, mix: tuple[float, ...], batch: tuple[Tensor, ...]) -> dict[str, Tensor]:  # noqa: ARG002
+        picture, moved, styles, shares, move, dice, scale = batch
+        settings = self.settings
+        out = apply(picture, styles, shares)
+        with torch.autocast(picture.device.type, torch.bfloat16):
+            found = self.phi(resized(out, float(scale)))
+            with torch.no_grad():
+                before = self.phi(resized(picture, float(scale)))
+                wanted = self.phi(styles)
+        terms = {
+            "content": settings["content"] * relative_error(found[-1], before[-1]),
+            "style": settings["style"] * self._style_error(found, before, wanted, shares),
+            "variation": settings["variation"] * total_variation(out),
+            "grid": settings["grid"] * lattice(out),
+            "texture": settings["texture"] * self._texture_error(out, picture, styles, shares),
+            "blotches": settings["blotches"] * blotchiness(out, picture),
+            "distillation": settings["distillation"] * self._distillation(apply, styles, wanted),
+        }
+        if dice < 0.5:
+            first = apply(moved, styles, shares[:1])
+            terms["steadiness"] = 2 * settings["steadiness"] * noise_sensitivity(out[: len(moved)], first, move)
+        return terms
+
+    def _style_error(self, found: list[Tensor], before: list[Tensor], styles: list[Tensor], shares: Tensor) -> Tensor:
+        """The distance of the moments of every group from those aimed at, summed over the levels."""
+        total = found[0].new_zeros((), dtype=torch.float32)
+        for f, b, s in zip(found, before, styles, strict=True):
+            goals = [Moments.of(style[None]) for style in s]
+            for one, own, mix in zip(f.chunk(len(shares)), b.chunk(len(shares)), shares.tolist(), strict=True):
+                photo = Moments.pooled(own)
+                wanted = Moments.mixed((share, goal) for share, goal in zip(mix, [photo, *goals], strict=True) if share)
+                got = Moments.pooled(one)
+                for name in ("mean", "covariance"):
+                    aim, ours = getattr(wanted, name), getattr(got, name)
+                    size = aim.square().sum() + FAINT * getattr(photo, name).square().sum()
+                    total = total + (1 + FAINT) * (ours - aim).square().sum() / size / 2 / len(shares)
+        return total
+
+    def _texture_error(self, out: Tensor, picture: Tensor, styles: Tensor, shares: Tensor) -> Tensor:
+        """How much more periodic plain places are painted than the styles are."""
+        own = periodicity(picture).chunk(len(shares))
+        goals = [periodicity(style[None]).mean() for style in styles]
+        wanted = torch.cat(
+            [
+                mix[0] * photo + sum(share * goal for share, goal in zip(mix[1:], goals, strict=True))
+                for photo, mix in zip(own, shares.tolist(), strict=True)
+            ]
+        )
+        return (plainness(picture) * torch.relu(periodicity(out) - wanted)).mean()
+
+    def _distillation(self, apply: Apply, styles: Tensor, wanted: list[Tensor]) -> Tensor:
+        """How far the encoder's features of the styles are from those of VGG19, by the heads."""
+        ours = apply(styles)
+        total = styles.new_zeros(())
+        for head, goal, f in zip(self.extra, wanted[1:], split_features(ours, self.side), strict=True):
+            total = total + relative_error(head(f), goal)
+        return total
+
+    def to(self, device: torch.device) -> None:
+        super().to(device)
+        self.phi = distilled_vgg19(self._folder, device)
+
+
+def split_features(flat: Tensor, side: int) -> list[Tensor]:
+    """The features that `StyleNet` gives for style pictures alone, as maps, but those at 1/16."""
+    sides = [side >> level for level in range(1, len(WIDTHS) + 1)]
+    parts = flat.split([width * side**2 for width, side in zip(WIDTHS, sides, strict=True)], 1)
+    maps = [part.unflatten(1, (width, side, side)) for part, width, side in zip(parts, WIDTHS, sides, strict=True)]
+    return maps[: len(DISTILLED)]
