@@ -15,7 +15,8 @@ import typer
 from dnirender.cli.app import app as commands
 from dnirender.cli.default_command import DefaultCommand
 from dnirender.errors import OutputError, PresetError, TrainingError, UsageError
-from dnirender.preset import Preset, preset_folder
+from dnirender.preset import Preset
+from dnirender.preset_files import preset_folder
 from dnirender.train.recipe import Recipe
 
 if TYPE_CHECKING:
@@ -74,7 +75,7 @@ def recipe_command(
     _check_target(output / f"{family}.yaml", overwrite, path)
     folder = work or Path(f"{family}.training")
     task = make_task(plan, data, features or data / "perceptual", folder)
-    endpoints = _trained(task, folder, device, threads, start=starting_weights(plan))
+    endpoints = task.finished(_trained(task, folder, device, threads, start=starting_weights(plan)))
 
     from dnirender.train import report
 

@@ -26,7 +26,7 @@ from dnirender.jobs.sampling import open_input, sample_frames
 from dnirender.jobs.workspace import Manifest, Segment, Workspace, short_hash, split
 from dnirender.layout.panels import compare_size
 from dnirender.media.resize import middle, resize_to
-from dnirender.preset import preset_folder
+from dnirender.preset_files import preset_folder
 from dnirender.progress import ProgressTracker
 from dnirender.version import __version__
 
@@ -59,6 +59,7 @@ def load_engine(job: Job, *, fresh: bool = False) -> Engine:
             settings.family,
             settings.files,
             settings.levels,
+            settings.styles,
             weights_key=settings.weights_key,
             groups=groups,
             deploy=not measures,

@@ -64,13 +64,16 @@ def write_family(
 
 
 def write_weights(target: Path, weights: Weights, about: Mapping[str, str]) -> None:
-    """One safetensors file: convolutions as int8 if their architecture is in `INT8`, all else as float16, `rounded`."""
+    """One safetensors file: convolutions and linear maps as int8 if their architecture is in `INT8`, all else as
+    float16, `rounded`."""
     stored: dict[str, Tensor] = {}
     for name, value in weights.items():
         value = value.detach().cpu()
-        if value.ndim == 4 and about.get("architecture") in INT8:
+        if value.ndim >= 2 and about.get("architecture") in INT8:
             scale = value.float().flatten(1).abs().amax(1) / 127
-            stored[name] = (value / scale.clamp(min=1e-30).view(-1, 1, 1, 1)).round().to(torch.int8).contiguous()
+            stored[name] = (
+                (value / scale.clamp(min=1e-30).view(-1, *[1] * (value.ndim - 1))).round().to(torch.int8).contiguous()
+            )
             stored[f"{name}{SCALE}"] = scale
         else:
             stored[name] = rounded(value)
@@ -124,7 +127,7 @@ def contact_sheet(
 ) -> None:
     """Writes a JPEG: one column per endpoint and per middle of two; per photo a row, and below it its crossfades."""
     network = preset.network
-    engine = Engine(*load_family(network.family, network.files, network.levels))
+    engine = Engine(*load_family(network.family, network.files, network.levels, network.styles))
     alphas = _along(len(preset.endpoints))
     rows: list[list[Image]] = []
     labels: list[str] = []

@@ -12,7 +12,7 @@ from dnirender.frames import Image
 from dnirender.train.adain_space import AdaINSpace
 from dnirender.train.family_space import FamilySpace
 from dnirender.train.recipe import Recipe
-from dnirender.train.subspace import Mix, Subspace
+from dnirender.train.subspace import Mix, Subspace, Weights
 
 Apply = Callable[..., Tensor]
 """The network with the current weights, of its inputs; the result is float32 and not clamped."""
@@ -56,6 +56,10 @@ class Task:
     def loss(self, apply: Apply, mix: Mix, batch: tuple[Tensor, ...]) -> dict[str, Tensor]:
         """The terms of the loss, weighted: their sum is minimized."""
         raise NotImplementedError
+
+    def finished(self, endpoints: list[Weights]) -> list[Weights]:
+        """What is written of the trained endpoints."""
+        return endpoints
 
     def state(self) -> dict[str, Any]:
         """Additional state of a checkpoint."""

@@ -22,6 +22,7 @@ WIDTHS = (24, 48, 96, 96)  # channels at 1/2, 1/4, 1/8 and 1/16
 CODE = 64
 MULTIPLE = 16  # of the sides of a style picture
 EPS = 1e-4
+AMPLIFIED = 4.0  # gamma and beta have further to go than weights, and Adam moves all numbers alike
 CENTER, SPREAD = 0.45, 0.25  # about the mean and deviation of pictures
 AFFINE = (".norm.weight", ".norm.bias")
 
@@ -40,6 +41,15 @@ class StyleEncoder(nn.Module):
         self.code = nn.Linear(2 * sum(widths), code)
         self.affine = nn.Linear(code, affines)
 
+    @classmethod
+    def of(cls, state: Mapping[str, Tensor]) -> StyleEncoder:
+        """The encoder of a state dict. KeyError, RuntimeError: it is of another network."""
+        count = sum(name.startswith("down.") and name.endswith(".bias") for name in state)
+        widths = [state[f"{layer}.bias"].numel() for layer in ("stem", *(f"down.{k}" for k in range(count)))]
+        encoder = cls(state["affine.bias"].numel(), widths, state["code.bias"].numel())
+        encoder.load_state_dict(dict(state))
+        return encoder.eval()
+
     def features(self, x: Tensor) -> list[Tensor]:
         """After each convolution, the finest first."""
         x = ((x - CENTER) / SPREAD).to(self.code.weight.dtype)
@@ -49,7 +59,11 @@ class StyleEncoder(nn.Module):
         return found
 
     def forward(self, x: Tensor) -> Tensor:
-        return self.affine(self.code_of(self.features(x)))
+        return self.affines_of(self.code_of(self.features(x)))
+
+    def affines_of(self, code: Tensor) -> Tensor:
+        """What n codes add to gamma and beta."""
+        return AMPLIFIED * self.affine(code)
 
     def code_of(self, features: Sequence[Tensor]) -> Tensor:
         """The code of a style, n code, from the mean and the deviation of the features over space."""
@@ -66,7 +80,7 @@ class StyleNet(nn.Module):
         super().__init__()
         self.paint = PaintNet()
         self.encoder = StyleEncoder(sum(value.numel() for value in affines(self.paint).values()))
-        nn.init.normal_(self.encoder.affine.weight, std=0.01)
+        nn.init.normal_(self.encoder.affine.weight, std=0.003)
         nn.init.zeros_(self.encoder.affine.bias)
 
     def forward(self, x: Tensor, styles: Tensor | None = None, mix: Tensor | None = None) -> Tensor:

@@ -62,7 +62,9 @@ def strokes(picture: MatLike, rng: np.random.Generator) -> MatLike:
         ys, xs = rng.integers(0, side, (2, min(count, 4000)))
         angles = direction[ys, xs] + rng.normal(0, 0.25, len(ys))
         ends = 0.5 * length * np.stack([np.cos(angles), np.sin(angles)], 1)
-        shades = np.clip(picture[ys, xs] + rng.normal(0, spread / 2, (len(ys), 1)) + rng.normal(0, spread / 2, (len(ys), 3)), 0, 255)
+        shades = np.clip(
+            picture[ys, xs] + rng.normal(0, spread / 2, (len(ys), 1)) + rng.normal(0, spread / 2, (len(ys), 3)), 0, 255
+        )
         for x, y, (dx, dy), shade in zip(xs, ys, ends, shades, strict=True):
             start, end = (int(x - dx), int(y - dy)), (int(x + dx), int(y + dy))
             cv2.line(out, start, end, shade.tolist(), thickness, cv2.LINE_AA)

@@ -16,6 +16,7 @@ from pathlib import Path
 import torch
 from torch import Generator, Tensor, nn
 
+from dnirender.families.adain import STYLES, code_of, read_style
 from dnirender.networks.architectures.style_encoder import WIDTHS, StyleNet
 from dnirender.train.adain_space import AdaINSpace
 from dnirender.train.data.photos import load_photos, pick, uniform, view
@@ -31,21 +32,22 @@ from dnirender.train.losses import (
     total_variation,
 )
 from dnirender.train.recipe import Recipe, choose
+from dnirender.train.subspace import Mix, Weights
 from dnirender.train.task import Apply, Task
 from dnirender.train.tasks.style import SHIFT, resized
 
 SETTINGS = {
-    "content": 3.0, "style": 11.0, "variation": 0.3, "steadiness": 2.0, "grid": 1000.0, "texture": 4.0,
-    "blotches": 60.0, "distillation": 0.3,
+    "content": 2.0, "style": 11.0, "variation": 0.3, "steadiness": 2.0, "grid": 1000.0, "texture": 4.0,
+    "blotches": 25.0, "distillation": 0.3,
     "noise": 0.02,  # at most, added to the input
     "rescaling": 0.35,  # of the pictures before they are looked at, by exp(-r)..exp(r)
-    "side": 256.0,  # of the style pictures, in pixels
+    "side": 192.0,  # of the style pictures, in pixels
     "paintings": 0.6, "drawings": 0.25,  # shares of the styles; the others are photographs
     "recolored": 0.4,  # share of the styles in other colors
 }  # fmt: skip
-GROUPS = 2  # of a batch, with a style each
+GROUPS = 4  # of a batch, with a style each
 FAINT = 0.25  # of a photograph's moments, in the measure of the error: styles without contrast weigh less
-PURE, TO_PHOTO = 0.5, 0.3  # shares of the groups in one style, and between that and the photograph
+PURE, TO_PHOTO = 0.6, 0.25  # shares of the groups in one style, and between that and the photograph
 DISTILLED = (32, 64, 128)  # channels of relu2_1, 3_1 and 4_1
 
 
@@ -61,7 +63,7 @@ class AdaIN(Task):
         self.photos = load_photos([data / folder for folder in recipe.photos], recipe.training.crop, recipe.held_out)
         self.paintings = [load_photos([data / folder], self.side, recipe.held_out) for folder in recipe.styles]
         self.phi: Features = distilled_vgg19(features)
-        self._folder = features
+        self._folder, self._data = features, data
         self.extra = nn.ModuleList(nn.Conv2d(ours, theirs, 1) for ours, theirs in zip(WIDTHS, DISTILLED, strict=False))
 
     def network(self) -> nn.Module:
@@ -70,7 +72,7 @@ class AdaIN(Task):
     def space(self, net: nn.Module) -> AdaINSpace:
         return AdaINSpace(net)
 
-    def batch(self, mix: tuple[float, ...], rng: Generator) -> tuple[Tensor, ...]:  # noqa: ARG002 - drawn here
+    def batch(self, mix: Mix, rng: Generator) -> tuple[Tensor, ...]:  # noqa: ARG002 - drawn here
         """Crops, and those of the first group moved by `move` pixels, both with noise; the style pictures; the shares
         of the photograph and of the styles in every group; then `move`, a dice and a scale."""
         crop, count = self.recipe.training.crop, self.recipe.training.batch
@@ -107,15 +109,15 @@ class AdaIN(Task):
         mix[0 if kind < PURE + TO_PHOTO else 1 + (group + 1) % GROUPS] += 1 - share
         return mix
 
-    def loss(self, apply: Apply, mix: tuple[float, ...], batch: tuple[Tensor, ...]) -> dict[str, Tensor]:  # noqa: ARG002
+    def loss(self, apply: Apply, mix: Mix, batch: tuple[Tensor, ...]) -> dict[str, Tensor]:  # noqa: ARG002
         picture, moved, styles, shares, move, dice, scale = batch
         settings = self.settings
         out = apply(picture, styles, shares)
         with torch.autocast(picture.device.type, torch.bfloat16):
-            found = self.phi(resized(out, float(scale)))
+            found = self._looked_at(resized(out, float(scale)))
             with torch.no_grad():
-                before = self.phi(resized(picture, float(scale)))
-                wanted = self.phi(styles)
+                before = self._looked_at(resized(picture, float(scale)))
+                wanted = self._looked_at(styles)
         terms = {
             "content": settings["content"] * relative_error(found[-1], before[-1]),
             "style": settings["style"] * self._style_error(found, before, wanted, shares),
@@ -129,6 +131,10 @@ class AdaIN(Task):
             first = apply(moved, styles, shares[:1])
             terms["steadiness"] = 2 * settings["steadiness"] * noise_sensitivity(out[: len(moved)], first, move)
         return terms
+
+    def _looked_at(self, x: Tensor) -> list[Tensor]:
+        """The colors themselves, and the features of VGG19."""
+        return [x, *self.phi(x)]
 
     def _style_error(self, found: list[Tensor], before: list[Tensor], styles: list[Tensor], shares: Tensor) -> Tensor:
         """The distance of the moments of every group from those aimed at, summed over the levels."""
@@ -161,9 +167,17 @@ class AdaIN(Task):
         """How far the encoder's features of the styles are from those of VGG19, by the heads."""
         ours = apply(styles)
         total = styles.new_zeros(())
-        for head, goal, f in zip(self.extra, wanted[1:], split_features(ours, self.side), strict=True):
+        for head, goal, f in zip(self.extra, wanted[2:], split_features(ours, self.side), strict=True):
             total = total + relative_error(head(f), goal)
         return total
+
+    def finished(self, endpoints: list[Weights]) -> list[Weights]:
+        """The network, with the codes of the recipe's pictures by the names of their endpoints."""
+        weights = {name: value.detach().cpu() for name, value in endpoints[0].items()}
+        for goal in self.recipe.endpoints:
+            if goal.image is not None:
+                weights[f"{STYLES}{goal.name}"] = code_of(weights, read_style(self._data / goal.image))
+        return [weights] * len(endpoints)
 
     def to(self, device: torch.device) -> None:
         super().to(device)
