@@ -78,6 +78,7 @@ def tiles(picture: MatLike, rng: np.random.Generator) -> MatLike:
     seeds = np.full((side, side), 255, np.uint8)
     seeds[tuple(rng.integers(0, side, (2, count)))] = 0
     away, labels = cv2.distanceTransformWithLabels(seeds, cv2.DIST_L2, 5, labelType=cv2.DIST_LABEL_PIXEL)
+    labels = np.asarray(labels, np.int64)
     colors = np.zeros((labels.max() + 1, 3), np.float32)
     colors[labels[seeds == 0]] = picture[seeds == 0]
     colors += rng.normal(0, rng.uniform(0, 30), colors.shape)

@@ -45,7 +45,7 @@ SETTINGS = {
     "paintings": 0.6, "drawings": 0.25,  # shares of the styles; the others are photographs
     "recolored": 0.4,  # share of the styles in other colors
 }  # fmt: skip
-GROUPS = 4  # of a batch, with a style each
+GROUPS = 2  # of a batch, with a style each
 FAINT = 0.25  # of a photograph's moments, in the measure of the error: styles without contrast weigh less
 PURE, TO_PHOTO = 0.6, 0.25  # shares of the groups in one style, and between that and the photograph
 DISTILLED = (32, 64, 128)  # channels of relu2_1, 3_1 and 4_1
@@ -64,7 +64,8 @@ class AdaIN(Task):
         self.paintings = [load_photos([data / folder], self.side, recipe.held_out) for folder in recipe.styles]
         self.phi: Features = distilled_vgg19(features)
         self._folder, self._data = features, data
-        self.extra = nn.ModuleList(nn.Conv2d(ours, theirs, 1) for ours, theirs in zip(WIDTHS, DISTILLED, strict=False))
+        self._heads = [nn.Conv2d(ours, theirs, 1) for ours, theirs in zip(WIDTHS, DISTILLED, strict=False)]
+        self.extra = nn.ModuleList(self._heads)
 
     def network(self) -> nn.Module:
         return StyleNet()
@@ -167,7 +168,7 @@ class AdaIN(Task):
         """How far the encoder's features of the styles are from those of VGG19, by the heads."""
         ours = apply(styles)
         total = styles.new_zeros(())
-        for head, goal, f in zip(self.extra, wanted[2:], split_features(ours, self.side), strict=True):
+        for head, goal, f in zip(self._heads, wanted[2:], split_features(ours, self.side), strict=True):
             total = total + relative_error(head(f), goal)
         return total
 
