@@ -27,7 +27,7 @@ base: version errors options concurrency cache files frames progress
 timeline: easing simplification expression keyframes mixture parser audio cuts noise interpolation timeline pace tracks wipe
 preset: yaml_file timeline_settings mask_settings preset_files preset_styles network_settings preset
 sound: spectrum beats loudness
-media: truncation colorspace channels timecode containers resize luma noise pixel_formats images
+media: truncation colorspace planar channels timecode containers resize luma noise pixel_formats images
 decoding: timestamps deinterlace image_header metadata reorder concealment packets tonemap scan source still webp video open clip sound cuts
 networks: pixel_shuffle signatures wrappers onnx_weights checkpoint architectures.gain architectures.unet architectures.focus architectures.adapters architectures.denoise architectures.compact architectures.paint architectures.style_encoder architectures.relight
     architectures.ada_resnet architectures.transformer_net architectures.dynamic_net architectures.fast_style_transfer architectures.fast_neural_style
@@ -37,8 +37,8 @@ layout: drawing charts contact_sheet alpha_track panels
 masks: alpha_map regions edges files fronts masking
 encoding: provenance image_record segment_file transcode stream_plan stream_copy sink encoders size_estimate image_sequence animation video boomerang
     output
-engine: arrays calibration device measurements torch_model executor memory_usage receptive_field tiling memory memory_retry
-    fp32_retry openvino parallel cpu cuda configuration backend_trial autotune engine frame_work levels
+engine: arrays color calibration device measurements torch_model executor memory_usage receptive_field tiling memory memory_retry
+    fp32_retry openvino parallel cpu cuda_graphs cuda configuration backend_trial autotune engine frame_work levels
 models: files report_files family groups combining similarity inspection rescaling channels alignment packs onnx_export sweep finetuning aligning compatibility check_report
     analysis analysis_report
 jobs: disk_space workspace options constant_rate job mixtures sampling clip_keyframes frame_selection plan verify_images verify fingerprint pace repair alpha_maps prepare compose notebook contact_sheet preview pipeline finish

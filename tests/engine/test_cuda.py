@@ -1,7 +1,6 @@
 """Laws of rendering on a GPU: the order of its streams by stand-ins, so that no GPU is needed, and its results by one."""
 
-import contextlib
-from types import SimpleNamespace
+from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pytest
@@ -11,62 +10,17 @@ from dnirender.engine.cuda import CUDAExecutor, InFlightBatch
 from dnirender.engine.engine import Engine
 from dnirender.engine.executor import count_weight_writes
 from dnirender.engine.torch_model import TorchModel
-from support.toys import NEIGHBORS, alone, batches, close, cpu, flat, pictures, toy
+from support.gpu_stand_in import gpu_stand_in
+from support.toys import NEIGHBORS, Toy, alone, batches, close, cpu, flat, pictures, toy
 
 CPU = torch.device("cpu")
 needs_cuda = pytest.mark.skipif(not torch.cuda.is_available(), reason="there is no GPU here")
 ALPHAS = [(1.0, 0.0), (0.5, 0.5), (0.5, 0.5), (1.0, 0.0), (1.0, 0.0), (0.0, 1.0), (0.0, 1.0)]
 
 
-class Clock:
-    """Stand-ins for streams and events that run everything at once, on the CPU, but know what a GPU would only guarantee
-    to have happened: operations of the same stream, and those before an event that the stream, or the host, waited for.
-
-    `happened` notes an operation on the current stream; `expect` fails where it is not certain that an operation has
-    happened before.
-    """
-
-    def __init__(self):
-        self.host, self.count = set(), 0
-        self.current = SimpleNamespace(known=set())
-
-    def stream(self, _):
-        stream = SimpleNamespace(known=set(self.host))
-        stream.wait_event = lambda event: stream.known.update(event.known)
-        return stream
-
-    def event(self):
-        event = SimpleNamespace(known=set())
-        event.record = lambda: setattr(event, "known", set(self.current.known) | self.host)
-        event.synchronize = lambda: self.host.update(event.known)
-        return event
-
-    @contextlib.contextmanager
-    def use(self, stream):
-        before, self.current = self.current, stream
-        yield
-        self.current = before
-
-    def happened(self, name):
-        self.count += 1
-        self.current.known.add((name, self.count))
-        return name, self.count
-
-    def expect(self, operation, why):
-        assert operation is None or operation in self.current.known | self.host, why
-
-
 @pytest.fixture
 def clock(monkeypatch):
-    clock = Clock()
-    monkeypatch.setattr(torch.cuda, "synchronize", lambda _: clock.host.update(clock.current.known))
-    monkeypatch.setattr(torch.cuda, "Event", clock.event)
-    monkeypatch.setattr(torch.cuda, "Stream", clock.stream)
-    monkeypatch.setattr(torch.cuda, "stream", clock.use)
-    monkeypatch.setattr(torch.cuda, "current_stream", lambda _: clock.current)
-    empty = torch.empty
-    monkeypatch.setattr(torch, "empty", lambda *a, **k: empty(*a, **{**k, "pin_memory": False}))
-    return clock
+    return gpu_stand_in(monkeypatch)[0]
 
 
 def models(count=2, number=2):
@@ -240,3 +194,62 @@ def test_many_batches_on_cuda_never_mix():
     for one, other, job in zip(first, second, jobs, strict=True):
         assert np.array_equal(one, other)
         assert np.array_equal(one, alone.render(job.frames[0].image, job.alpha))
+
+
+@needs_cuda
+@pytest.mark.parametrize("size", [(1, 1), (5, 4), (31, 67)])
+@pytest.mark.parametrize("tile", [None, 32])
+def test_odd_sizes_and_tiles_on_cuda(size, tile):
+    alphas = [(1 - t, t) for t in np.linspace(0, 1, 6).tolist()]
+    jobs = batches(pictures(6, *size), alphas, 1)
+    engine = Engine(*toy(), device="cuda", dtype="fp32", tile=tile)
+    engine.autotune(*size, 6)
+    assert (engine.tile is None) == (tile is None or tile >= max(size))
+    for one, other in zip(flat(cpu(*toy())(jobs)), flat(engine(jobs)), strict=True):
+        close(one, other, 1)
+
+
+class Waiting(Toy):
+    """Waits for the device, which cannot be recorded."""
+
+    def forward(self, x):
+        return super().forward(x) + float(x.mean().item() < -1)
+
+
+@needs_cuda
+def test_networks_that_cannot_be_recorded_are_rendered_on_cuda():
+    alphas = [(1 - t, t) for t in np.linspace(0, 1, 8).tolist()]
+    jobs = batches(pictures(8), alphas, 1)
+    engine = Engine(*toy(module=Waiting), device="cuda", dtype="fp32")
+    for one, other in zip(flat(cpu(*toy())(jobs)), flat(engine(jobs)), strict=True):
+        close(one, other, 1)
+
+
+@needs_cuda
+def test_without_memory_on_cuda_batches_then_tiles_shrink_and_no_frame_is_lost():
+    torch.cuda.empty_cache()
+    _, total = torch.cuda.mem_get_info()
+    images, alphas = pictures(8, 256, 256), [(1 - t, t) for t in np.linspace(0, 1, 2).tolist()] * 4
+    jobs = batches(images, alphas, 4)
+    expected = flat(cpu(*toy())(jobs))
+    engine = Engine(*toy(), device="cuda", dtype="fp32")
+    torch.cuda.set_per_process_memory_fraction((torch.cuda.memory_reserved() + (12 << 20)) / total)
+    try:
+        got = flat(engine(jobs))
+    finally:
+        torch.cuda.set_per_process_memory_fraction(1.0)
+    assert engine.planner.max_frames is not None or engine.tile is not None
+    for one, other in zip(expected, got, strict=True):
+        close(one, other, 1)
+
+
+@needs_cuda
+def test_two_threads_on_one_gpu_do_not_disturb_each_other():
+    alphas = [(1 - t, t) for t in np.random.default_rng(0).random(30).tolist()]
+    jobs = batches(pictures(30, 40, 40), alphas, 1)
+    engines = [Engine(*toy(), device="cuda", dtype="fp32") for _ in range(2)]
+    with ThreadPoolExecutor(2) as pool:
+        first, second = pool.map(lambda engine: flat(engine(jobs)), engines)
+    for one, other, expected in zip(first, second, flat(cpu(*toy())(jobs)), strict=True):
+        assert np.array_equal(one, other)
+        close(one, expected, 1)

@@ -26,6 +26,10 @@ class Source:
         """
         raise NotImplementedError
 
+    def planar_frames(self, indices: Sequence[int]) -> Iterator[Frame]:
+        """`frames`, whose images may be a `PlanarImage` where the source has such planes."""
+        return self.frames(indices)
+
     def concealment_warnings(self) -> tuple[str, ...]:
         """Warnings about concealed frames; complete once all frames have been yielded."""
         if not self.concealed_frames:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import itertools
 from bisect import bisect_left
-from collections.abc import Generator, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterator, Sequence
 from dataclasses import replace
 from fractions import Fraction
 from pathlib import Path
@@ -32,7 +32,7 @@ from dnirender.errors import MediaError
 from dnirender.files import error_text
 from dnirender.frames import Frame, Image, Opacity, to_uint8, to_uint16
 from dnirender.media.containers import open_container
-from dnirender.media.pixel_formats import depth_of, has_opacity, is_yuv, opacity_of, to_rgb
+from dnirender.media.pixel_formats import depth_of, has_opacity, is_yuv, opacity_of, to_planar, to_rgb
 
 SEEK_MARGIN = Fraction(10)  # seconds; longer than the keyframe interval of broadcasts
 
@@ -87,6 +87,14 @@ class VideoDecoder(Source):
         return cls(path, metadata, coded, parity, ignore_errors=ignore_errors)
 
     def frames(self, indices: Sequence[int]) -> Iterator[Frame]:
+        return self._frames(indices, self._to_image)
+
+    def planar_frames(self, indices: Sequence[int]) -> Iterator[Frame]:
+        metadata, coded = self.metadata, self._coded
+        as_coded = metadata.color == coded.color and not (metadata.rotation or metadata.mirrored or metadata.opacity)
+        return self._frames(indices, self._to_planar if as_coded else self._to_image)
+
+    def _frames(self, indices: Sequence[int], convert: Callable[[VideoFrame], Image]) -> Iterator[Frame]:
         targets = iter(indices)
         target = next(targets, None)
         if target is None:
@@ -97,8 +105,8 @@ class VideoDecoder(Source):
                     continue
                 if index in self._lost:
                     self.concealed_frames.add(index)
-                image = self._to_image(frame)
-                yield Frame(index, self.metadata.pts[index], image, self._opacity(frame, image))
+                image = convert(frame)
+                yield Frame(index, self.metadata.pts[index], image, _opacity(frame, image, self.metadata))
                 target = next(targets, None)
                 if target is None:
                     return
@@ -206,25 +214,16 @@ class VideoDecoder(Source):
 
     def _to_image(self, frame: VideoFrame) -> Image:
         metadata = self._coded
-        image = self._upright(to_rgb(frame, metadata.color, self.path))
+        image = _upright(to_rgb(frame, metadata.color, self.path), self.metadata)
         if self.metadata.color != metadata.color:
             return tonemap.tone_map(
                 image, metadata.color, metadata.mastering_peak or tonemap.DEFAULT_PEAK, self.metadata.depth
             )
         return image
 
-    def _opacity(self, frame: VideoFrame, image: Image) -> Opacity | None:
-        """The alpha of a frame; None for videos without. Frames without (empty ones in some GIFs) are opaque."""
-        if not self.metadata.opacity:
-            return None
-        if not has_opacity(frame.format):
-            return np.full(image.shape[:2], np.iinfo(image.dtype).max, image.dtype)
-        opacity = self._upright(opacity_of(frame))
-        return to_uint8(opacity) if image.dtype == np.uint8 else to_uint16(opacity)
-
-    def _upright(self, coded: Image) -> Image:
-        rotated = np.rot90(coded, self.metadata.rotation // 90)
-        return np.ascontiguousarray(rotated[:, ::-1] if self.metadata.mirrored else rotated)
+    def _to_planar(self, frame: VideoFrame) -> Image:
+        image = to_planar(frame, self._coded.color)
+        return self._to_image(frame) if image is None else cast(Image, image)
 
     def _decoding_error(self, num_decoded: int, error: Exception | None = None) -> MediaError:
         pts = self.metadata.pts
@@ -236,6 +235,21 @@ class VideoDecoder(Source):
             f"({seconds:.1f} of {float(self.metadata.duration):.1f} s){reason}; {hint}"
             "ignore_errors=True repeats the frame before each that is lost"
         )
+
+
+def _opacity(frame: VideoFrame, image: Image, metadata: VideoMetadata) -> Opacity | None:
+    """The alpha of a frame; None for videos without. Frames without (empty ones in some GIFs) are opaque."""
+    if not metadata.opacity:
+        return None
+    if not has_opacity(frame.format):
+        return np.full(image.shape[:2], np.iinfo(image.dtype).max, image.dtype)
+    opacity = _upright(opacity_of(frame), metadata)
+    return to_uint8(opacity) if image.dtype == np.uint8 else to_uint16(opacity)
+
+
+def _upright(coded: Image, metadata: VideoMetadata) -> Image:
+    rotated = np.rot90(coded, metadata.rotation // 90)
+    return np.ascontiguousarray(rotated[:, ::-1] if metadata.mirrored else rotated)
 
 
 def _is_compatible(form: VideoFormat, metadata: VideoMetadata) -> bool:

@@ -37,7 +37,8 @@ from dnirender.encoding.video import VideoSink
 from dnirender.files import disk_errors
 from dnirender.frames import Image
 from dnirender.media.containers import CONTAINERS, container_of
-from dnirender.media.pixel_formats import carries_opacity
+from dnirender.media.pixel_formats import carries_opacity, planar_format
+from dnirender.media.planar import PlanarFormat
 from dnirender.preset import Encoding
 
 PNG = 2.0  # bytes per pixel, to the order of magnitude
@@ -109,6 +110,14 @@ class Output:
             return round(COPIES * encoded_bytes(self.spec, count))
         width, height = self.request.size  # segments are PNG
         return round(COPIES * width * height * count * PNG)
+
+    @property
+    def planar_format(self) -> PlanarFormat | None:
+        """The planes of the encoder, which images may have already that `convert` gets; None where they must be RGB."""
+        spec, request = self.spec, self.request
+        if spec is None or request.boomerang or request.has_opacity or self.size != request.size:
+            return None
+        return planar_format(spec.pix_fmt, spec.width, spec.height, spec.color)
 
     def convert(self, image: Image) -> Image | VideoFrame:
         """Converts a rendered image to what `open_segment` writes. See `Sink.convert`."""

@@ -4,15 +4,19 @@ from __future__ import annotations
 
 import math
 from collections import deque
-from collections.abc import Generator, Iterable, Sequence
+from collections.abc import Callable, Generator, Iterable, Sequence
+from typing import cast
 
 import torch
 from torch import Tensor
 
+from dnirender.engine.color import from_rgb, to_rgb
+from dnirender.engine.cuda_graphs import Graphed
 from dnirender.engine.executor import Model, RenderedBatch
 from dnirender.engine.memory import render_errors
 from dnirender.engine.torch_model import as_tensor
-from dnirender.frames import Alpha, Batch
+from dnirender.frames import Alpha, Batch, Image
+from dnirender.media.planar import PlanarFormat, PlanarImage
 from dnirender.networks.weights import MixedWeights
 
 
@@ -24,47 +28,72 @@ class Streams:
 
 
 class InFlightBatch:
-    """Tensors and events of one batch in flight. Pinned buffers are reused as long as the shape of batches stays."""
+    """Tensors and events of one batch in flight.
 
-    pixels: Tensor
+    The pinned buffer of frames is reused as long as the shape of batches stays. Those of results are new for each
+    batch, as the images that are passed on share their memory; PyTorch uses it again once they are gone. `form` is the
+    format of frames that came as planes, `rendered_form` that in which their renders go.
+    """
+
+    uploaded_frames: Tensor
     rendered: Tensor
     sums: Tensor
+    pinned_rendered: Tensor
+    pinned_sums: Tensor
+    form: PlanarFormat | None = None
+    rendered_form: PlanarFormat | None = None
 
     def __init__(self) -> None:
         self.uploaded, self.computed, self.downloaded = (torch.cuda.Event() for _ in range(3))
-        self.pinned_pixels = self.pinned_rendered = self.pinned_sums = torch.empty(0)
+        self.pinned_frames = torch.empty(0)
 
     def copy_to_pinned(self, batch: Batch) -> Tensor:
-        """The frames as pixels [n, h, w, 3] in pinned memory."""
-        images = [as_tensor(frame.image) for frame in batch.frames]
-        self.pinned_pixels = _pinned(self.pinned_pixels, (len(images), *images[0].shape), images[0].dtype)
-        for target, image in zip(self.pinned_pixels, images, strict=True):
+        """The frames in pinned memory, as pixels [n, h, w, 3] or samples of planes [n, form.size]."""
+        self.form, self.rendered_form = _formats(batch)
+        images = [_samples(frame.image) if self.form else as_tensor(frame.image) for frame in batch.frames]
+        shape, dtype = (len(images), *images[0].shape), images[0].dtype
+        if self.pinned_frames.shape != shape or self.pinned_frames.dtype != dtype:
+            self.pinned_frames = torch.empty(shape, dtype=dtype, pin_memory=True)
+        for target, image in zip(self.pinned_frames, images, strict=True):
             target.copy_(image)
-        return self.pinned_pixels
+        return self.pinned_frames
 
     def start_download(self) -> None:
-        self.pinned_rendered = _pinned(self.pinned_rendered, self.rendered.shape, self.rendered.dtype)
-        self.pinned_sums = _pinned(self.pinned_sums, self.sums.shape, self.sums.dtype)
+        self.pinned_rendered, self.pinned_sums = (
+            torch.empty(tensor.shape, dtype=tensor.dtype, pin_memory=True) for tensor in (self.rendered, self.sums)
+        )
         self.pinned_rendered.copy_(self.rendered, non_blocking=True)
         self.pinned_sums.copy_(self.sums, non_blocking=True)
 
+    def images(self) -> tuple[Image, ...]:
+        """The results, once they are downloaded."""
+        images, form = [rendered.numpy() for rendered in self.pinned_rendered], self.rendered_form
+        return tuple(cast(Image, PlanarImage(image, form)) if form else image for image in images)
 
-def _pinned(buffer: Tensor, shape: tuple[int, ...], dtype: torch.dtype) -> Tensor:
-    reusable = buffer.shape == shape and buffer.dtype == dtype
-    return buffer if reusable else torch.empty(shape, dtype=dtype, pin_memory=True)
+
+def _formats(batch: Batch) -> tuple[PlanarFormat | None, PlanarFormat | None]:
+    """Those of frames that are all planar and alike, and of their renders."""
+    images: list[object] = [frame.image for frame in batch.frames]
+    formats = {(image.form, image.rendered) if isinstance(image, PlanarImage) else (None, None) for image in images}
+    return formats.pop() if len(formats) == 1 else (None, None)
+
+
+def _samples(image: Image) -> Tensor:
+    return as_tensor(cast(PlanarImage, image).samples)
 
 
 class CUDAExecutor:
     """An executor that has two batches in flight, so that the device always has work.
 
     `models` are two copies of one network on `device`, each with weights of its own: those of the next batch are
-    written into one copy while the other one computes.
+    written into one copy while the other one computes. Frames that are planes are converted on the device.
     """
 
     def __init__(self, models: Sequence[Model], device: torch.device) -> None:
         self._models = list(models)  # the one that was used last comes first
         self._device = device
         self._last_use: dict[Model, torch.cuda.Event] = {}
+        self._conversions: dict[tuple[object, PlanarFormat], Graphed] = {}
 
     @property
     def weights(self) -> tuple[MixedWeights, ...]:
@@ -93,18 +122,31 @@ class CUDAExecutor:
         """Nothing here waits for the device. `in_flight` keeps every tensor alive until the batch is collected."""
         pinned = in_flight.copy_to_pinned(batch)
         with torch.cuda.stream(streams.upload):
-            in_flight.pixels = pinned.to(self._device, non_blocking=True)
+            in_flight.uploaded_frames = pinned.to(self._device, non_blocking=True)
             model = self._model_for(batch.alpha)
             in_flight.uploaded.record()
         with torch.cuda.stream(streams.compute):
             streams.compute.wait_event(in_flight.uploaded)
-            in_flight.rendered, in_flight.sums = model(in_flight.pixels, batch.alpha)
+            pixels = self._converted(to_rgb, in_flight.uploaded_frames, in_flight.form)
+            rendered, in_flight.sums = model(pixels, batch.alpha)
+            in_flight.rendered = self._converted(from_rgb, rendered, in_flight.rendered_form)
             in_flight.computed.record()
             self._last_use[model] = in_flight.computed
         with torch.cuda.stream(streams.download):
             streams.download.wait_event(in_flight.computed)
             in_flight.start_download()
             in_flight.downloaded.record()
+
+    def _converted(
+        self, convert: Callable[[Tensor, PlanarFormat], Tensor], batch: Tensor, form: PlanarFormat | None
+    ) -> Tensor:
+        """The batch, converted frame by frame: a smaller batch needs no other graph and less memory."""
+        if form is None:
+            return batch
+        if (convert, form) not in self._conversions:
+            self._conversions[convert, form] = Graphed(lambda frame: (convert(frame, form),))
+        frames = [self._conversions[convert, form](frame)[0] for frame in batch.split(1)]
+        return frames[0] if len(frames) == 1 else torch.cat(frames)
 
     def _model_for(self, alpha: Alpha) -> Model:
         """The model that has theta(alpha). Where alpha changes, it is written into the model that was not used last:
@@ -120,6 +162,5 @@ class CUDAExecutor:
 
 def _collect(batch: Batch, in_flight: InFlightBatch) -> RenderedBatch:
     in_flight.downloaded.synchronize()
-    images = in_flight.pinned_rendered.clone()  # the pinned buffer is used for the next batch but one
     finite = tuple(math.isfinite(total) for total in in_flight.pinned_sums.tolist())
-    return RenderedBatch(batch, tuple(image.numpy() for image in images), finite)
+    return RenderedBatch(batch, in_flight.images(), finite)

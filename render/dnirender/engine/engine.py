@@ -19,6 +19,7 @@ from dnirender.engine.backend_trial import Enter, Workload, seconds_per_frame
 from dnirender.engine.configuration import configure, endpoint_alphas
 from dnirender.engine.cpu import CPUExecutor, CPUWorker
 from dnirender.engine.cuda import CUDAExecutor
+from dnirender.engine.cuda_graphs import graphed
 from dnirender.engine.device import choose_device
 from dnirender.engine.executor import Executor, Model, count_weight_writes
 from dnirender.engine.fp32_retry import Fp32Renderer, Fp32Retry
@@ -95,7 +96,7 @@ class Engine:
         """An executor of these models that survives what can be survived: running out of memory by rendering smaller
         pieces, frames that overflow by rendering them in fp32."""
         render_fp32 = None if self.dtype == "fp32" else self._fp32
-        limited = [MemoryRetry(model, self.planner) for model in models]
+        limited = [MemoryRetry(model, self.planner) for model in (graphed(models) if self._on_cuda else models)]
         if self._on_cuda:
             return Fp32Retry(CUDAExecutor(limited, self.device), render_fp32)
         return CPUExecutor([Fp32Retry(CPUWorker(model), render_fp32) for model in limited], self.threads)

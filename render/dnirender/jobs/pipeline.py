@@ -10,7 +10,7 @@ import itertools
 from collections.abc import Generator, Iterable, Iterator, Sequence
 from contextlib import closing, contextmanager
 from dataclasses import replace
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import cv2
 
@@ -25,7 +25,11 @@ from dnirender.jobs.prepare import PreparedJob
 from dnirender.jobs.workspace import Segment
 from dnirender.masks.alpha_map import Plane
 from dnirender.media import resize
+from dnirender.media.planar import PlanarFormat, as_planar
 from dnirender.progress import ProgressTracker
+
+if TYPE_CHECKING:
+    from dnirender.engine.engine import Engine
 
 DECODED_AHEAD, RENDERED_AHEAD, CONVERTED_AHEAD = 4, 2, 2
 
@@ -39,8 +43,8 @@ def render_segments(prepared: PreparedJob, missing: Sequence[Segment], progress:
     finished = total - len(numbers)
     progress.enter("rendering", finished, total)
     with (
-        _opencv_threads(1 if prepared.engine.device.type == "cpu" else None),
-        closing(prefetch(_decode(plan, distinct), DECODED_AHEAD, "decode")) as decoded,
+        _opencv_threads(None if is_on_gpu(prepared.engine) else 1),
+        closing(prefetch(_decode(plan, distinct, _planar_format(prepared)), DECODED_AHEAD, "decode")) as decoded,
         closing(prefetch(_render(prepared, decoded), RENDERED_AHEAD, "render")) as rendered,
         closing(prefetch(_compose(prepared, numbers, rendered), CONVERTED_AHEAD, "convert")) as images,
     ):
@@ -54,11 +58,30 @@ def render_segments(prepared: PreparedJob, missing: Sequence[Segment], progress:
                     prepared.workspace.update(concealed_frames=sorted(plan.source.concealed_frames))
 
 
-def _decode(plan: Plan, numbers: Sequence[int]) -> Iterator[tuple[Frame, tuple[Plane, ...]]]:
-    """The frames of the source, by their numbers in the render, with their masks."""
+def _planar_format(prepared: PreparedJob) -> PlanarFormat | None:
+    """The encoder's planes, where a GPU makes them of the source's: nothing between needs colors, which are converted
+    there faster and are twice the bytes."""
+    plan, preset = prepared.plan, prepared.plan.job.preset
+    is_plain = preset.layout.panels == ("render",) and not preset.effect.keep_colors and not plan.is_mapped
+    has_size = plan.size == (plan.source.metadata.width, plan.source.metadata.height)
+    return prepared.output.planar_format if is_on_gpu(prepared.engine) and is_plain and has_size else None
+
+
+def is_on_gpu(engine: Engine) -> bool:
+    """Whether the networks run on a GPU, which also converts colors."""
+    return engine.device.type == "cuda"
+
+
+def _decode(
+    plan: Plan, numbers: Sequence[int], planar: PlanarFormat | None
+) -> Iterator[tuple[Frame, tuple[Plane, ...]]]:
+    """The frames of the source, by their numbers in the render, with their masks; as planes, where the renders of those
+    may be `planar`."""
     indices = [plan.selection.indices[number] for number in numbers]
     masks = plan.masking.read(indices) if plan.masking else itertools.repeat(())
-    return zip(plan.source.frames(indices), masks, strict=False)
+    if planar is None:
+        return zip(plan.source.frames(indices), masks, strict=False)
+    return zip(as_planar(plan.source.planar_frames(indices), planar), masks, strict=False)
 
 
 def _render(

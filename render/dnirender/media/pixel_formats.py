@@ -17,6 +17,7 @@ from av.video.frame import VideoFrame
 from dnirender.errors import MediaError
 from dnirender.frames import Image, Opacity, to_uint8, to_uint16
 from dnirender.media.colorspace import ColorSpec, Plane, planes_to_rgb, rgb_to_planes
+from dnirender.media.planar import SAMPLINGS, PlanarFormat, PlanarImage
 
 SAMPLING_NAMES = {(2, 2): "420", (2, 1): "422", (1, 1): "444", (4, 1): "411", (1, 2): "440", (4, 4): "410"}
 
@@ -63,6 +64,27 @@ def to_rgb(frame: VideoFrame, color: ColorSpec, path: Path) -> Image:
     return planes_to_rgb(_planes(frame, depth)[:count], depth, color)
 
 
+def to_planar(frame: VideoFrame, color: ColorSpec) -> PlanarImage | None:
+    """The planes of a decoded frame as they are; None for frames without three of them, one for each component."""
+    form = planar_format(frame.format.name, frame.width, frame.height, color)
+    if form is None:
+        return None
+    image = PlanarImage(np.empty(form.size, form.dtype), form)
+    for target, plane in zip(image.planes, frame.planes, strict=True):
+        target[:] = _rows(cast(Any, plane), form.dtype)[: target.shape[0], : target.shape[1]]
+    return image
+
+
+def planar_format(pix_fmt: str, width: int, height: int, color: ColorSpec) -> PlanarFormat | None:
+    """The planes of frames of format `pix_fmt`; None if it has others."""
+    form = VideoFormat(pix_fmt)
+    sampling, depth = sampling_of(form), depth_of(form)
+    if sampling not in SAMPLINGS or not 8 <= depth <= 16:
+        return None
+    is_plain = _planar_equivalent(form) == pix_fmt and len(form.components) == 3
+    return PlanarFormat(height, width, sampling, depth, color) if is_plain else None
+
+
 def has_opacity(form: VideoFormat) -> bool:
     """Whether the format can store alpha, in a component or in its palette."""
     return form.has_palette or any(component.is_alpha for component in form.components)
@@ -88,11 +110,14 @@ def carries_opacity(pix_fmt: str) -> bool:
     return has_opacity(form) and len(form.components) == 4
 
 
-def to_frame(image: Image, pix_fmt: str, color: ColorSpec) -> VideoFrame:
+def to_frame(image: Image | PlanarImage, pix_fmt: str, color: ColorSpec) -> VideoFrame:
     """Converts an RGB image to a frame of format `pix_fmt`, tagged with its matrix and range.
 
     A fourth channel is stored as alpha if the format has it, else dropped. Without a fourth channel, alpha is opaque.
+    An image that has the planes of `planar_format(pix_fmt, ...)` is not converted.
     """
+    if isinstance(image, PlanarImage):
+        return _from_planar(image, pix_fmt)
     form = av.VideoFormat(pix_fmt)
     with_alpha = image.shape[2] == 4 and carries_opacity(pix_fmt)
     image = image if with_alpha else np.ascontiguousarray(image[..., :3])
@@ -105,6 +130,16 @@ def to_frame(image: Image, pix_fmt: str, color: ColorSpec) -> VideoFrame:
     _fill(frame, [*planes[: len(frame.planes)], *([_reduce_depth(image[..., 3], depth)] if with_alpha else [])])
     if planar.name != pix_fmt:
         frame = frame.reformat(format=pix_fmt)
+    return _tagged(frame, color)
+
+
+def _from_planar(image: PlanarImage, pix_fmt: str) -> VideoFrame:
+    frame = VideoFrame(image.form.width, image.form.height, pix_fmt)
+    _fill(frame, image.planes)
+    return _tagged(frame, image.form.color)
+
+
+def _tagged(frame: VideoFrame, color: ColorSpec) -> VideoFrame:
     frame.colorspace, frame.color_range = color.matrix, 2 if color.full_range else 1
     return frame
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import difflib
 import itertools
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
 from typing import Protocol
@@ -169,8 +169,11 @@ class MixedWeights:
     """The mixed weights theta(alpha): `flat` [P] in `dtype`, on the device of the path.
 
     `write` changes the values in place, so that addresses stay valid. `alpha` is the current mix, None before the first
-    write; `weight_writes` counts the changes.
+    write; `weight_writes` counts the changes. `mix_in_place` replaces `path.mix` into `flat` where all layers have the
+    same coefficients and nothing is repaired.
     """
+
+    mix_in_place: Callable[[Alpha], None] | None = None
 
     def __init__(self, path: WeightPath, dtype: torch.dtype = torch.float32) -> None:
         self.path = path
@@ -195,7 +198,10 @@ class MixedWeights:
         if alpha == self.alpha and self._repair is self.path.repair:
             return False
         with torch.inference_mode():
-            self.path.mix(alpha, self.flat)
+            if self.mix_in_place is not None and len(alpha) == len(names) and self.path.repair is None:
+                self.mix_in_place(alpha)
+            else:
+                self.path.mix(alpha, self.flat)
         self.alpha, self._repair = alpha, self.path.repair
         self.weight_writes += 1
         return True
