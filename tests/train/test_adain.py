@@ -94,7 +94,7 @@ def test_groups_are_in_one_style_or_between_two_ends(studio):
     torch.testing.assert_close(mixes.sum(1), torch.ones(len(mixes)))
     ends = [tuple(mix.nonzero().flatten().tolist()) for mix in mixes]
     assert {len(e) for e in ends} == {1, 2}
-    assert sum(0 in e for e in ends) in range(20, 70)
+    assert 0.1 < sum(0 in e for e in ends) / len(ends) < 0.45
     for k, e in enumerate(ends):
         assert set(e) <= {0, 1 + k % GROUPS, 1 + (k + 1) % GROUPS}
 
