@@ -118,6 +118,7 @@ def test_the_style_error_is_least_at_the_style(studio):
     assert error(styles.flip(0)) < 1e-4
     shares = torch.tensor([[1.0] + [0.0] * GROUPS] * GROUPS)
     assert error(pictures) < 1e-6
+    assert error(styles) > 0.1
 
 
 def test_features_are_the_encoders_own(studio):
