@@ -4,8 +4,12 @@ The loss is that of the painters (`tasks/style.py`), with another style in every
 
     + distillation sum_l |h_l(e_l(s)) - phi_l(s)|^2 / |phi_l(s)|^2
 
-for the encoder's features e of the style pictures s, which heads h of one pixel map to those of VGG19. Styles are crops
-of pictures in other colors, photographs, and photographs drawn by rule.
+    + peaks sum_k mean max(0, |z_k| - 3)^2
+
+for the encoder's features e of the style pictures s, which heads h of one pixel map to those of VGG19, and the normalized
+features z of the painter at 1/8 and 1/4. A network with instance norms likes to put one blob of huge features where
+nothing is to be seen, which makes all others small (as Karras et al., CVPR 2020, found); in the output it is a gray disc.
+Styles are crops of pictures in other colors, photographs, and photographs drawn by rule.
 """
 
 from __future__ import annotations
@@ -17,7 +21,8 @@ import torch
 from torch import Generator, Tensor, nn
 
 from dnirender.families.adain import STYLES, code_of, read_style
-from dnirender.networks.architectures.style_encoder import WIDTHS, StyleNet
+from dnirender.networks.architectures.paint import InstanceNorm
+from dnirender.networks.architectures.style_encoder import EPS, WIDTHS, StyleNet
 from dnirender.train.adain_space import AdaINSpace
 from dnirender.train.data.photos import load_photos, pick, uniform, view
 from dnirender.train.data.style_pictures import drawn, recolored
@@ -38,7 +43,7 @@ from dnirender.train.tasks.style import SHIFT, resized
 
 SETTINGS = {
     "content": 2.0, "style": 11.0, "variation": 0.3, "steadiness": 2.0, "grid": 1000.0, "texture": 4.0,
-    "blotches": 25.0, "distillation": 0.3,
+    "blotches": 50.0, "distillation": 0.1, "peaks": 5.0,
     "noise": 0.02,  # at most, added to the input
     "rescaling": 0.35,  # of the pictures before they are looked at, by exp(-r)..exp(r)
     "side": 192.0,  # of the style pictures, in pixels
@@ -48,6 +53,8 @@ SETTINGS = {
 GROUPS = 2  # of a batch, with a style each
 FAINT = 0.25  # of a photograph's moments, in the measure of the error: styles without contrast weigh less
 PURE, TO_PHOTO = 0.6, 0.25  # shares of the groups in one style, and between that and the photograph
+PEAK = 3.0  # deviations
+WATCHED = ("deeper.norm", "deep.", "up.norm", "after.")  # norms whose outputs have no peaks
 DISTILLED = (32, 64, 128)  # channels of relu2_1, 3_1 and 4_1
 
 
@@ -64,11 +71,16 @@ class AdaIN(Task):
         self.paintings = [load_photos([data / folder], self.side, recipe.held_out) for folder in recipe.styles]
         self.phi: Features = distilled_vgg19(features)
         self._folder, self._data = features, data
+        self._normalized: list[Tensor] = []
         self._heads = [nn.Conv2d(ours, theirs, 1) for ours, theirs in zip(WIDTHS, DISTILLED, strict=False)]
         self.extra = nn.ModuleList(self._heads)
 
     def network(self) -> nn.Module:
-        return StyleNet()
+        net = StyleNet()
+        for name, layer in net.paint.named_modules():
+            if isinstance(layer, InstanceNorm) and name.startswith(WATCHED):
+                layer.register_forward_hook(lambda *found: self._normalized.append(found[-1]))
+        return net
 
     def space(self, net: nn.Module) -> AdaINSpace:
         return AdaINSpace(net)
@@ -113,7 +125,9 @@ class AdaIN(Task):
     def loss(self, apply: Apply, mix: Mix, batch: tuple[Tensor, ...]) -> dict[str, Tensor]:  # noqa: ARG002
         picture, moved, styles, shares, move, dice, scale = batch
         settings = self.settings
+        self._normalized.clear()
         out = apply(picture, styles, shares)
+        peaks = self._peaks(out)
         with torch.autocast(picture.device.type, torch.bfloat16):
             found = self._looked_at(resized(out, float(scale)))
             with torch.no_grad():
@@ -128,10 +142,20 @@ class AdaIN(Task):
             "blotches": settings["blotches"] * blotchiness(out, picture),
             "distillation": settings["distillation"] * self._distillation(apply, styles, wanted),
         }
+        terms["peaks"] = settings["peaks"] * peaks
         if dice < 0.5:
             first = apply(moved, styles, shares[:1])
             terms["steadiness"] = 2 * settings["steadiness"] * noise_sensitivity(out[: len(moved)], first, move)
         return terms
+
+    def _peaks(self, out: Tensor) -> Tensor:
+        """How far single places of the normalized features are from the others, summed over the norms."""
+        total = out.new_zeros(())
+        for f in self._normalized:
+            spread, mean = torch.std_mean(f.float(), (2, 3), keepdim=True)
+            z = (f.float() - mean) / (spread + EPS)
+            total = total + (z.abs() - PEAK).clamp(min=0).square().mean() * len(f) / len(out)
+        return total
 
     def _looked_at(self, x: Tensor) -> list[Tensor]:
         """The colors themselves, and the features of VGG19."""
