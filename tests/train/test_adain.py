@@ -121,6 +121,25 @@ def test_the_style_error_is_least_at_the_style(studio):
     assert error(styles) > 0.1
 
 
+def test_one_place_far_from_all_others_is_a_peak_in_every_norm_of_the_painter(studio):
+    task = task_of(studio)
+    run = loop.Run(task, CPU)
+    batch = task.batch((1.0, 0.0), torch.Generator().manual_seed(0))
+    terms = run.step(task.recipe.stages[0], 0.0, loop.Example((1.0, 0.0), batch, torch.zeros(1)))
+    assert terms["peaks"] > 0
+    assert len({value.shape for value in task._normalized}) == 2  # at 1/8 and 1/4
+    out, smooth = torch.zeros(1, 3, 8, 8), torch.rand(1, 4, 16, 16)
+    spiked = smooth.clone()
+    spiked[..., 5:8, 5:8] += 9
+    found = []
+    for value in (smooth, spiked, 7 * spiked + 3):
+        task._normalized[:] = [value]
+        found.append(float(task._peaks(out)))
+    assert found[0] == 0
+    assert found[1] > 0.01
+    assert found[2] == pytest.approx(found[1], rel=0.01)
+
+
 def test_features_are_the_encoders_own(studio):
     task = task_of(studio)
     net = task.network()
