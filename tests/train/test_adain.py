@@ -127,7 +127,7 @@ def test_one_place_far_from_all_others_is_a_peak_in_every_norm_of_the_painter(st
     batch = task.batch((1.0, 0.0), torch.Generator().manual_seed(0))
     terms = run.step(task.recipe.stages[0], 0.0, loop.Example((1.0, 0.0), batch, torch.zeros(1)))
     assert terms["peaks"] > 0
-    assert len({value.shape for value in task._normalized}) == 2  # at 1/8 and 1/4
+    assert {value.shape[-1] for value in task._normalized} == {64 // 8, 64 // 4}
     out, smooth = torch.zeros(1, 3, 8, 8), torch.rand(1, 4, 16, 16)
     spiked = smooth.clone()
     spiked[..., 5:8, 5:8] += 9

@@ -8,8 +8,8 @@ The loss is that of the painters (`tasks/style.py`), with another style in every
 
 for the encoder's features e of the style pictures s, which heads h of one pixel map to those of VGG19, and the
 normalized features z of the painter at 1/8 and 1/4. A network with instance norms likes to put one blob of huge
-features where nothing is to be seen, which makes all others small (Karras et al., CVPR 2020); in the output it is a gray
-disc. Styles are crops of pictures in other colors, photographs, and photographs drawn by rule.
+features where nothing is to be seen, which makes all others small (Karras et al., CVPR 2020); in the output it is a
+gray disc. Styles are crops of pictures in other colors, photographs, and photographs drawn by rule.
 """
 
 from __future__ import annotations
