@@ -22,7 +22,6 @@ WIDTHS = (24, 48, 96, 96)  # channels at 1/2, 1/4, 1/8 and 1/16
 CODE = 64
 MULTIPLE = 16  # of the sides of a style picture
 EPS = 1e-4
-AMPLIFIED = 4.0  # gamma and beta have further to go than weights, and Adam moves all numbers alike
 CENTER, SPREAD = 0.45, 0.25  # about the mean and deviation of pictures
 AFFINE = (".norm.weight", ".norm.bias")
 
@@ -63,14 +62,14 @@ class StyleEncoder(nn.Module):
 
     def affines_of(self, code: Tensor) -> Tensor:
         """What n codes add to gamma and beta."""
-        return AMPLIFIED * self.affine(code)
+        return self.affine(code)
 
     def code_of(self, features: Sequence[Tensor]) -> Tensor:
         """The code of a style, n code, from the mean and the deviation of the features over space."""
         statistics = [
             value for f in features for value in (f.float().mean((2, 3)), (f.float().var((2, 3)) + EPS).sqrt())
         ]
-        return F.relu(self.code(torch.cat(statistics, 1)))
+        return self.code(torch.cat(statistics, 1))
 
 
 class StyleNet(nn.Module):
@@ -80,7 +79,7 @@ class StyleNet(nn.Module):
         super().__init__()
         self.paint = PaintNet()
         self.encoder = StyleEncoder(sum(value.numel() for value in affines(self.paint).values()))
-        nn.init.normal_(self.encoder.affine.weight, std=0.003)
+        nn.init.normal_(self.encoder.affine.weight, std=0.01)
         nn.init.zeros_(self.encoder.affine.bias)
 
     def forward(self, x: Tensor, styles: Tensor | None = None, mix: Tensor | None = None) -> Tensor:
