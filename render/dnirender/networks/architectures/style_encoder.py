@@ -22,6 +22,7 @@ WIDTHS = (24, 48, 96, 96)  # channels at 1/2, 1/4, 1/8 and 1/16
 CODE = 64
 MULTIPLE = 16  # of the sides of a style picture
 EPS = 1e-4
+FAINT = 1e-3  # a deviation that says nothing
 CENTER, SPREAD = 0.45, 0.25  # about the mean and deviation of pictures
 AFFINE = (".norm.weight", ".norm.bias")
 
@@ -65,11 +66,26 @@ class StyleEncoder(nn.Module):
         return self.affine(code)
 
     def code_of(self, features: Sequence[Tensor]) -> Tensor:
-        """The code of a style, n code, from the mean and the deviation of the features over space."""
-        statistics = [
-            value for f in features for value in (f.float().mean((2, 3)), (f.float().var((2, 3)) + EPS).sqrt())
-        ]
-        return self.code(torch.cat(statistics, 1))
+        """The code of a style, n code: linear in the statistics of its features."""
+        return self.code(statistics(features))
+
+    @torch.no_grad()
+    def begin_codes(self, found: Tensor) -> None:
+        """Sets the codes to the first principal components of the statistics of n styles, with deviation 1, so that
+        training begins with numbers that tell styles apart."""
+        mean, spread = found.mean(0), found.std(0) + FAINT
+        _, _, axes = torch.linalg.svd((found - mean) / spread, full_matrices=False)
+        count = min(len(axes), self.code.out_features)
+        weight = axes[:count] / spread
+        weight /= ((found - mean) @ weight.T).std(0).clamp(min=FAINT)[:, None]
+        self.code.weight[:count] = weight
+        self.code.bias[:count] = -weight @ mean
+
+
+def statistics(features: Sequence[Tensor]) -> Tensor:
+    """The means and the deviations of n feature maps over space, n numbers, one after the other."""
+    pairs = ((f.float().mean((2, 3)), (f.float().var((2, 3)) + EPS).sqrt()) for f in features)
+    return torch.cat([value for pair in pairs for value in pair], 1)
 
 
 class StyleNet(nn.Module):

@@ -20,9 +20,9 @@ from pathlib import Path
 import torch
 from torch import Generator, Tensor, nn
 
-from dnirender.families.adain import STYLES, code_of, read_style
+from dnirender.families.adain import ENCODER, STYLES, code_of, read_style
 from dnirender.networks.architectures.paint import InstanceNorm
-from dnirender.networks.architectures.style_encoder import EPS, WIDTHS, StyleNet
+from dnirender.networks.architectures.style_encoder import EPS, WIDTHS, StyleNet, statistics
 from dnirender.train.adain_space import AdaINSpace
 from dnirender.train.data.photos import load_photos, pick, uniform, view
 from dnirender.train.data.style_pictures import drawn, recolored
@@ -37,6 +37,7 @@ from dnirender.train.losses import (
     total_variation,
 )
 from dnirender.train.recipe import Recipe, choose
+from dnirender.train.report import quantized
 from dnirender.train.subspace import Mix, Weights
 from dnirender.train.task import Apply, Task
 from dnirender.train.tasks.style import SHIFT, resized
@@ -53,6 +54,7 @@ SETTINGS = {
 GROUPS = 2  # of a batch, with a style each
 FAINT = 0.25  # of a photograph's moments, in the measure of the error: styles without contrast weigh less
 PURE, TO_PHOTO = 0.6, 0.25  # shares of the groups in one style, and between that and the photograph
+FIRST_STYLES = 200  # that the codes begin with
 PEAK = 3.0  # deviations
 WATCHED = ("deeper.norm", "deep.", "up.norm", "after.")  # norms whose outputs have no peaks
 DISTILLED = (32, 64, 128)  # channels of relu2_1, 3_1 and 4_1
@@ -80,6 +82,10 @@ class AdaIN(Task):
         for name, layer in net.paint.named_modules():
             if isinstance(layer, InstanceNorm) and name.startswith(WATCHED):
                 layer.register_forward_hook(lambda *found: self._normalized.append(found[-1]))
+        rng = Generator().manual_seed(self.recipe.training.seed)
+        with torch.no_grad():
+            styles = (self._style(rng)[None] for _ in range(FIRST_STYLES))
+            net.encoder.begin_codes(torch.cat([statistics(net.encoder.features(style)) for style in styles]))
         return net
 
     def space(self, net: nn.Module) -> AdaINSpace:
@@ -197,8 +203,13 @@ class AdaIN(Task):
         return total
 
     def finished(self, endpoints: list[Weights]) -> list[Weights]:
-        """The network, with the codes of the recipe's pictures by the names of their endpoints."""
+        """The network, with the codes of the recipe's pictures by the names of their endpoints, as they are with the
+        int8 encoder that is written."""
         weights = {name: value.detach().cpu() for name, value in endpoints[0].items()}
+        for name, value in weights.items():
+            if name.startswith(ENCODER) and value.ndim == 4:
+                codes, scale = quantized(value)
+                weights[name] = codes * scale.view(-1, 1, 1, 1)
         for goal in self.recipe.endpoints:
             if goal.image is not None:
                 weights[f"{STYLES}{goal.name}"] = code_of(weights, read_style(self._data / goal.image))
