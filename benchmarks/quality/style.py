@@ -76,14 +76,17 @@ def half_ways(render, between, eye, pictures, names):
 
 def encoding_seconds(state, files):
     """CPU seconds from a file to the weights of its endpoint, the least of five, mean over the files."""
-    torch.set_num_threads(1)
 
     def once(path):
         began = time.process_time()
         endpoint(state, code_of(state, read_style(path)))
         return time.process_time() - began
 
-    return mean(min(once(path) for _ in range(5)) for path in files)
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    found = mean(min(once(path) for _ in range(5)) for path in files)
+    torch.set_num_threads(threads)
+    return found
 
 
 def sheet(pictures, names, renders, target, side=300):
