@@ -81,7 +81,7 @@ class AdaIN(Task):
         net = StyleNet()
         for name, layer in net.paint.named_modules():
             if isinstance(layer, InstanceNorm) and name.startswith(WATCHED):
-                layer.register_forward_hook(lambda *found: self._normalized.append(found[-1]))
+                layer.register_forward_hook(self._note)
         rng = Generator().manual_seed(self.recipe.training.seed)
         with torch.no_grad():
             styles = (self._style(rng)[None] for _ in range(FIRST_STYLES))
@@ -153,6 +153,9 @@ class AdaIN(Task):
             first = apply(moved, styles, shares[:1])
             terms["steadiness"] = 2 * settings["steadiness"] * noise_sensitivity(out[: len(moved)], first, move)
         return terms
+
+    def _note(self, _layer: nn.Module, _inputs: tuple[Tensor, ...], output: Tensor) -> None:
+        self._normalized.append(output)
 
     def _peaks(self, out: Tensor) -> Tensor:
         """How far single places of the normalized features are from the others, summed over the norms."""
