@@ -2,9 +2,8 @@
 
 The loss is that of the painters (`tasks/style.py`), with another style in every group of a batch, and
 
-    + distillation sum_l |h_l(e_l(s)) - phi_l(s)|^2 / |phi_l(s)|^2
-
-    + peaks sum_k mean max(0, |z_k| - 3)^2
+    + distillation sum_l |h_l(e_l(s)) - phi_l(s)|^2 / |phi_l(s)|^2 + peaks sum_k mean max(0, |z_k| - 3)^2
+    + relief mean(exp(-|grad x| / `SMOOTH`) |grad y|)
 
 for the encoder's features e of the style pictures s, which heads h of one pixel map to those of VGG19, and the
 normalized features z of the painter at 1/8 and 1/4. A network with instance norms likes to put one blob of huge
@@ -18,6 +17,7 @@ import math
 from pathlib import Path
 
 import torch
+import torch.nn.functional as F
 from torch import Generator, Tensor, nn
 
 from dnirender.families.adain import ENCODER, STYLES, code_of, read_style
@@ -44,7 +44,7 @@ from dnirender.train.tasks.style import SHIFT, resized
 
 SETTINGS = {
     "content": 2.0, "style": 11.0, "variation": 0.3, "steadiness": 2.0, "grid": 1000.0, "texture": 4.0,
-    "blotches": 50.0, "distillation": 0.1, "peaks": 5.0,
+    "blotches": 50.0, "distillation": 0.1, "peaks": 5.0, "relief": 20.0,
     "noise": 0.02,  # at most, added to the input
     "rescaling": 0.35,  # of the pictures before they are looked at, by exp(-r)..exp(r)
     "side": 192.0,  # of the style pictures, in pixels
@@ -53,7 +53,9 @@ SETTINGS = {
 }  # fmt: skip
 GROUPS = 2  # of a batch, with a style each
 FAINT = 0.25  # of a photograph's moments, in the measure of the error: styles without contrast weigh less
+LEVELS = (1.0, 0.5, 0.5, 1.5, 1.5)  # weights of colors and features in the error of the style: strokes before dots
 PURE, TO_PHOTO = 0.6, 0.25  # shares of the groups in one style, and between that and the photograph
+SMOOTH = 0.04  # of 0..1
 FIRST_STYLES = 200  # that the codes begin with
 PEAK = 3.0  # deviations
 WATCHED = ("deeper.norm", "deep.", "up.norm", "after.")  # norms whose outputs have no peaks
@@ -148,7 +150,7 @@ class AdaIN(Task):
             "blotches": settings["blotches"] * blotchiness(out, picture),
             "distillation": settings["distillation"] * self._distillation(apply, styles, wanted),
         }
-        terms["peaks"] = settings["peaks"] * peaks
+        terms |= {"peaks": settings["peaks"] * peaks, "relief": settings["relief"] * relief(out, picture)}
         if dice < 0.5:
             first = apply(moved, styles, shares[:1])
             terms["steadiness"] = 2 * settings["steadiness"] * noise_sensitivity(out[: len(moved)], first, move)
@@ -173,7 +175,7 @@ class AdaIN(Task):
     def _style_error(self, found: list[Tensor], before: list[Tensor], styles: list[Tensor], shares: Tensor) -> Tensor:
         """The distance of the moments of every group from those aimed at, summed over the levels."""
         total = found[0].new_zeros((), dtype=torch.float32)
-        for f, b, s in zip(found, before, styles, strict=True):
+        for weight, f, b, s in zip(LEVELS, found, before, styles, strict=True):
             goals = [Moments.of(style[None]) for style in s]
             for one, own, mix in zip(f.chunk(len(shares)), b.chunk(len(shares)), shares.tolist(), strict=True):
                 photo = Moments.pooled(own)
@@ -182,7 +184,7 @@ class AdaIN(Task):
                 for name in ("mean", "covariance"):
                     aim, ours = getattr(wanted, name), getattr(got, name)
                     size = aim.square().sum() + FAINT * getattr(photo, name).square().sum()
-                    total = total + (1 + FAINT) * (ours - aim).square().sum() / size / 2 / len(shares)
+                    total = total + weight * (1 + FAINT) * (ours - aim).square().sum() / size / 2 / len(shares)
         return total
 
     def _texture_error(self, out: Tensor, picture: Tensor, styles: Tensor, shares: Tensor) -> Tensor:
@@ -221,6 +223,16 @@ class AdaIN(Task):
     def to(self, device: torch.device) -> None:
         super().to(device)
         self.phi = distilled_vgg19(self._folder, device)
+
+
+def relief(out: Tensor, picture: Tensor) -> Tensor:
+    """How much neighboring pixels of `out` differ where those of `picture` do not, both n 3 h w: there any texture
+    looks like relief. The weight is exp(-s / `SMOOTH`) with the largest difference s in the 7 x 7 pixels around."""
+    total = out.new_zeros(())
+    for axis in (2, 3):
+        nearby = F.max_pool2d(picture.diff(dim=axis).abs().amax(1, keepdim=True), 7, 1, padding=3)
+        total = total + (torch.exp(-nearby / SMOOTH) * out.diff(dim=axis).abs()).mean()
+    return total
 
 
 def split_features(flat: Tensor, side: int) -> list[Tensor]:
