@@ -22,7 +22,7 @@ from dnirender.networks.checkpoint import load_state_dict
 from dnirender.train import loop
 from dnirender.train.data.style_pictures import drawn, recolored
 from dnirender.train.recipe import Recipe
-from dnirender.train.tasks.adain import DISTILLED, GROUPS, AdaIN, split_features
+from dnirender.train.tasks.adain import DISTILLED, GROUPS, AdaIN, relief, split_features
 from support.clips import feature_network
 
 CPU = torch.device("cpu")
@@ -142,6 +142,12 @@ def test_one_place_far_from_all_others_is_a_peak_in_every_norm_of_the_painter(st
     assert found[0] == 0
     assert found[1] > 0.01
     assert found[2] == pytest.approx(found[1], rel=0.01)
+
+
+def test_relief_is_texture_where_the_picture_is_smooth():
+    smooth, rough = torch.full((1, 3, 16, 16), 0.5), torch.rand(1, 3, 16, 16)
+    assert relief(rough, smooth) > 10 * relief(rough, rough)
+    assert relief(smooth, smooth) == 0
 
 
 def test_codes_begin_as_numbers_that_tell_styles_apart():
