@@ -370,3 +370,21 @@ def test_masks(script, data, tmp_path, monkeypatch):
     [row] = json.loads((tmp_path / "out.json").read_text("utf-8"))
     assert row["levels"] >= 2 and row["ratios"]["halves"] > 0
     assert (tmp_path / "out.md").read_text("utf-8").count("\n") == 3
+
+
+def test_resnet_denoise(script, tmp_path, capsys):
+    resnet = script("resnet_denoise")
+    (tmp_path / "photos").mkdir()
+    for number, image in enumerate(noisy(2)):
+        write_png(tmp_path / "photos" / f"{number}.png", image)
+    chosen = SimpleNamespace(data=tmp_path, work=tmp_path / "work", blocks=[1], steps=1, seed=0, batch=1, crop=32)
+    chosen.rate, chosen.photos, chosen.held_out = 1e-3, ["photos"], []
+    resnet.draw_losses(resnet.table(chosen, noisy(1, (48, 32))), tmp_path / "losses.png")
+    rows = [line.split("|") for line in capsys.readouterr().out.splitlines() if line.startswith("| ")]
+    assert [row[4].strip() for row in rows] == ["FTN begins as", "none", *resnet.STARTS]
+
+
+def test_quality_of_steady(script, capsys):
+    steady, engine = script("quality/steady"), engine_of("painters")
+    steady.table(engine, Preset.load("painters").endpoints, ["starry_night"], {"clip": noisy(6)})
+    assert "| clip | starry_night | " in capsys.readouterr().out

@@ -27,14 +27,14 @@ base: version errors options concurrency cache files frames progress
 timeline: easing simplification expression keyframes mixture parser audio cuts noise interpolation timeline pace tracks wipe
 preset: yaml_file timeline_settings mask_settings preset_files preset_styles network_settings preset
 sound: spectrum beats loudness
-media: truncation colorspace planar channels timecode containers resize luma noise pixel_formats images
+media: truncation colorspace planar channels timecode containers opencv motion steadying resize luma noise pixel_formats images
 decoding: timestamps deinterlace image_header metadata reorder concealment packets tonemap scan source still webp video open clip sound cuts
-networks: pixel_shuffle signatures wrappers onnx_weights checkpoint architectures.gain architectures.unet architectures.focus architectures.adapters architectures.denoise architectures.compact architectures.paint architectures.style_encoder architectures.relight
+networks: pixel_shuffle signatures wrappers onnx_weights checkpoint architectures.gain architectures.unet architectures.focus architectures.segment architectures.adapters architectures.denoise architectures.compact architectures.paint architectures.style_encoder architectures.relight
     architectures.ada_resnet architectures.transformer_net architectures.dynamic_net architectures.fast_style_transfer architectures.fast_neural_style
-    architectures.conditional_style architectures.resnet_generator architectures.unet_generator architectures.dncnn network registry detected weights repair loading reestimation modules
+    architectures.conditional_style architectures.resnet_generator architectures.unet_generator architectures.dncnn network registry detected weights repair loading reestimation modules segmentation
 families: adafm ftn dynamic_net cfsnet adain loading
 layout: drawing charts contact_sheet alpha_track panels
-masks: alpha_map regions edges files fronts masking
+masks: alpha_map regions edges files tracking found fronts masking
 encoding: provenance image_record segment_file transcode stream_plan stream_copy sink encoders size_estimate image_sequence animation video boomerang
     output
 engine: arrays color calibration device measurements torch_model executor memory_usage receptive_field tiling memory memory_retry
@@ -51,7 +51,7 @@ cli: start signals default_command app presets options output info verify train 
 
 # Third-party libraries and the rooms, or modules, that may import them.
 HOMES = {
-    "numpy": "base sound media decoding families.adain layout masks encoding jobs engine models train",
+    "numpy": "base sound media decoding networks.segmentation families.adain layout masks encoding jobs engine models train",
     "av": "media decoding encoding jobs",
     "cv2": "media decoding layout masks encoding networks jobs train",
     "torch": "networks families models engine train cli.train",

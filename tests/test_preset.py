@@ -156,7 +156,7 @@ FLOATS = [(Preset, place) for place in float_fields(Preset)] + [(Recipe, place) 
 
 def test_all_numbers_with_fractions_are_known():
     assert {place for model, place in FLOATS if model is Preset} == {
-        ("effect", "strength"), ("animation", "fps"), ("timeline", "beat_attack"), ("timeline", "beat_decay"),
+        ("effect", "strength"), ("effect", "steady"), ("animation", "fps"), ("timeline", "beat_attack"), ("timeline", "beat_decay"),
         ("network", "endpoints", "position"), ("network", "endpoints", "level"),
         ("mask", "range_softness"), ("mask", "grow"), ("mask", "feather"),
     }  # fmt: skip

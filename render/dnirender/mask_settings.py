@@ -16,6 +16,8 @@ from dnirender.timeline_settings import Section
 MAX_MASKS = 16
 MAX_LEVELS = 65
 GROUP = "masks"
+FOUND = {":subject": "subject", ":sky": "sky"}
+"""What may stand in place of a mask's file, and what is then found in the clip."""
 
 _NAMED = re.compile(r"(\w[\w.-]*)=(.+)", re.S)
 
@@ -56,13 +58,17 @@ class MaskSettings(Section):
         (),
         max_length=MAX_MASKS,
         description="A picture, clip or sequence (%04d.png): the timeline where it is white, the outside where it is "
-        "black. Repeat with an endpoint's name for the place of each.",
+        "black. Repeat with an endpoint's name for the place of each; :subject and :sky are found in the clip.",
     )
     outside: Annotated[str | None, Flag(GROUP, metavar="VALUE")] = Field(
         None,
         description="The mixture where masks are black, such as a name or 0.3*golden+0.7*night.  "
         "[default: the first endpoint]",
     )
+    subject: Annotated[bool, Flag(GROUP)] = Field(
+        False, description="A mask from the clip itself: its main subject, such as a person."
+    )
+    sky: Annotated[bool, Flag(GROUP)] = Field(False, description="A mask from the clip itself: the sky.")
     luma: Annotated[str | None, Flag(GROUP, metavar="LOW..HIGH")] = Field(
         None, description="A mask from the clip itself: white where its luma is in this range of 0..1."
     )
@@ -120,7 +126,12 @@ class MaskSettings(Section):
     @property
     def is_used(self) -> bool:
         """Whether there is a mask."""
-        return bool(self.files or self.luma is not None or self.depth is not None)
+        return bool(self.files or self.found or self.luma is not None or self.depth is not None)
+
+    @property
+    def found(self) -> tuple[str, ...]:
+        """What is to be found in the clip."""
+        return tuple(name for name in FOUND.values() if getattr(self, name))
 
 
 class WipeSettings(Section):

@@ -16,7 +16,7 @@ from dnirender.timeline.easing import parse_number
 from dnirender.timeline.expression import VARIABLES
 from dnirender.timeline_settings import Section
 
-PANELS = ("source", "render", "crossfade")
+PANELS = ("source", "render", "crossfade", "mask")
 
 
 class Endpoint(Section):

@@ -47,6 +47,9 @@ class Effect(Section):
     keep_colors: Annotated[bool, Flag("effect")] = Field(
         False, description="Take only the luma from the networks, and the chroma from the source."
     )
+    steady: Annotated[float, Field(ge=0, le=1), Flag("effect", text=float | None)] = Field(
+        0.0, description="Blend each frame with the four before it along the motion, against flicker; 1 is the most."
+    )
     repair: Annotated[bool, Flag("effect")] = Field(
         False, description="Correct mixtures that are darker or fainter than their ends, as measured on the source."
     )
@@ -62,7 +65,7 @@ class Layout(Section):
         ("render",),
         min_length=1,
         max_length=16,
-        description="Panels, separated by commas: source, render, crossfade, names of endpoints.",
+        description="Panels, separated by commas: source, render, crossfade, mask, names of endpoints.",
     )
     labels: bool = Field(True, description="Write each panel's name into it.")
     width: Annotated[Side | None, Flag("input", text=int | None)] = Field(

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from dnirender.errors import PresetError
-from dnirender.mask_settings import MaskSettings, WipeSettings, split_mask
+from dnirender.mask_settings import FOUND, MaskSettings, WipeSettings, split_mask
 from dnirender.options import MAX_SHOWN
 
 WEIGHTS_ADVICE = "put the weights there, or render them as endpoints of your own"
@@ -26,8 +26,10 @@ def masks_beside(mask: MaskSettings, preset: Path) -> dict[str, Any]:
     """The fields of a section with files, which lie beside the preset or below, as absolute paths."""
     files = list[str]()
     for number, (name, file) in enumerate(map(split_mask, mask.files)):
-        check_below(Path(file), f"{preset}: mask.files[{number}]", MASK_ADVICE)
-        files.append(f"{name}={(preset.parent / file).resolve()}" if name else str((preset.parent / file).resolve()))
+        if file not in FOUND:
+            check_below(Path(file), f"{preset}: mask.files[{number}]", MASK_ADVICE)
+            file = str((preset.parent / file).resolve())
+        files.append(f"{name}={file}" if name else file)
     if mask.depth is None:
         return {"files": tuple(files)}
     check_below(Path(mask.depth), f"{preset}: mask.depth", MASK_ADVICE)

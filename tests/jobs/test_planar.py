@@ -112,7 +112,9 @@ def test_the_path_of_a_gpu_is_the_path_of_the_cpu_within_a_code(
         assert np.abs(image.astype(int) - wanted).max() <= 4  # a code of each plane is up to two of a color
 
 
-@pytest.mark.parametrize("options", [{"width": 48}, {"panels": ("source", "render")}, {"keep_colors": True}])
+@pytest.mark.parametrize(
+    "options", [{"width": 48}, {"panels": ("source", "render")}, {"keep_colors": True}, {"steady": 0.5}]
+)
 def test_what_needs_colors_gets_colors(tmp_path, clip, endpoints, planar, options):
     prepared = prepared_job(tmp_path, endpoints, "out", clip, **options)
     assert pipeline._planar_format(prepared) is None

@@ -270,9 +270,12 @@ def test_a_sheet_of_small_pictures_shows_their_very_pixels_in_8_bits():
 @pytest.mark.parametrize(
     ("panels", "message"),
     [
-        (["source", "sorce"], "panels: unknown panel 'sorce'; choose from source, render, crossfade, day, night."),
-        (["Render"], "panels: unknown panel 'Render'; choose from source, render, crossfade, day, night."),
-        ([], "panels: empty; choose from source, render, crossfade, day, night."),
+        (
+            ["source", "sorce"],
+            "panels: unknown panel 'sorce'; choose from source, render, crossfade, mask, day, night.",
+        ),
+        (["Render"], "panels: unknown panel 'Render'; choose from source, render, crossfade, mask, day, night."),
+        ([], "panels: empty; choose from source, render, crossfade, mask, day, night."),
     ],
 )
 def test_unknown_panels_are_named(panels, message):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
@@ -25,6 +26,12 @@ class Source:
         added to `concealed_frames`.
         """
         raise NotImplementedError
+
+    def again(self) -> Source:
+        """The same source for another reader, whose concealed frames count by themselves."""
+        other = copy.copy(self)
+        other.concealed_frames = set()
+        return other
 
     def planar_frames(self, indices: Sequence[int]) -> Iterator[Frame]:
         """`frames`, whose images may be a `PlanarImage` where the source has such planes."""

@@ -4,13 +4,17 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
 
 from dnirender.engine.frame_work import Cutter, FrameWork
 from dnirender.engine.levels import choose_levels
 from dnirender.frames import Alpha, Frame, Image
 from dnirender.jobs.plan import Plan
+from dnirender.layout.panels import MASK
 from dnirender.masks.alpha_map import AlphaMap, Plane, constant, in_pixels, mix, spread
+from dnirender.masks.edges import as_picture
 from dnirender.masks.fronts import Front
 from dnirender.masks.masking import Masking
 from dnirender.timeline.interpolation import Way
@@ -20,7 +24,7 @@ if TYPE_CHECKING:
     from dnirender.engine.engine import Engine
 
 MAX_WAYS = 6  # between mixtures, on which levels are measured: the longest ones
-MAPPED = ("render", "crossfade")
+MAPPED = ("render", "crossfade", MASK)
 """The panels that show alpha over the picture."""
 
 
@@ -43,6 +47,8 @@ def make_works(plan: Plan, engine: Engine, panels: Sequence[str]) -> Callable[[F
         maps = AlphaMaps(plan.masking, plan.front, alpha, way, frame, planes, cutter.scale)
         if "render" in panels:
             result.add_map("render", maps.mixed(preset.mask.levels or 2), cutter)
+        if MASK in panels:
+            result.renders[MASK] = maps.shown(frame.image.dtype)
         if "crossfade" in panels:
             result.add_map("crossfade", maps.crossfaded(len(preset.endpoints)), cutter)
         return result
@@ -77,6 +83,10 @@ class AlphaMaps:
             rest = self._alpha[len(alphas[0]) :]  # of groups of layers with a track of their own
             found = spread(self._progress, nodes, [alpha + rest for alpha in alphas])
         return self._masking.masked(found, self._covers, levels) if self._masking else found
+
+    def shown(self, dtype: np.dtype[Any]) -> Image:
+        """The mask as a picture [h, w, 3] of a dtype: read back as a file, it is the same mask."""
+        return as_picture(self._covers[0], dtype)
 
     def crossfaded(self, num_endpoints: int) -> AlphaMap:
         """What is possible without mixing weights: with a wipe, the front between the renders of the two keys; else

@@ -25,7 +25,10 @@ def make_composer(prepared: PreparedJob) -> Callable[[int, Frame, Renders], Imag
     matrix = prepared.plan.source.metadata.color.matrix
 
     def recolor(frame: Frame, renders: Renders) -> Renders:
-        return {key: with_chroma(image, frame.image, matrix) for key, image in renders.items()}
+        return {
+            key: image if key == panels.MASK else with_chroma(image, frame.image, matrix)
+            for key, image in renders.items()
+        }
 
     return lambda number, frame, renders: draw(number, frame, recolor(frame, renders))
 

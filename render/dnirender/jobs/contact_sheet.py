@@ -11,16 +11,20 @@ from typing import Any
 
 from dnirender.decoding.metadata import VideoMetadata
 from dnirender.errors import UsageError
-from dnirender.frames import Alpha, Batch, Image
+from dnirender.frames import Alpha, Batch, Frame, Image
 from dnirender.jobs.frame_selection import find_frame, select_frames
 from dnirender.jobs.job import Job, make_job
-from dnirender.jobs.mixtures import parse_mixture
+from dnirender.jobs.mixtures import masking_of, parse_mixture
 from dnirender.jobs.notebook import image_html
 from dnirender.jobs.options import SHEET_FRAMES, SHEET_OPTIONS
 from dnirender.jobs.plan import check_target, scaled_size
 from dnirender.jobs.prepare import load_engine
 from dnirender.jobs.sampling import open_input
 from dnirender.layout import contact_sheet
+from dnirender.layout.panels import MASK
+from dnirender.masks.alpha_map import Plane
+from dnirender.masks.edges import as_picture
+from dnirender.masks.masking import Masking
 from dnirender.media import resize
 from dnirender.media.images import is_still, write_png
 from dnirender.media.luma import with_chroma
@@ -88,6 +92,8 @@ def make_sheet(
 ) -> Sheet:
     """The frames at `positions` of the source of `job` under each of `values`; written to its output where `write`.
 
+    Masks are shown in columns before the others, which are rendered without them.
+
     Without values there is a column for every endpoint and one half-way between any two neighbors. Where layers have
     tracks of their own, a last column shows each frame as it will be rendered.
     """
@@ -102,7 +108,7 @@ def make_sheet(
     texts = ["0"] if is_still(job.input) else positions
     numbers = [find_frame("frames", str(text).strip(), metadata.seconds) for text in texts]
     indices = sorted({min(number, len(metadata.pts) - 1) for number in numbers})
-    size = scaled_size(job, metadata)
+    size, masking = scaled_size(job, metadata), masking_of(job, source)
     columns = dict.fromkeys(indices, alphas)
     if job.preset.timeline.tracks:
         rendered = join_alphas(select_frames(job, metadata).tracks)
@@ -121,12 +127,24 @@ def make_sheet(
         matrix = metadata.color.matrix
         pairs = zip(frames, rows, strict=True)
         rows = [[with_chroma(image, frame.image, matrix) for image in row] for frame, row in pairs]
+    if masking:
+        shown = zip(frames, masking.read(indices), rows, strict=True)
+        rows = [[*_masks(masking, frame, planes), *row] for frame, planes, row in shown]
+        names = ["" if place is None else f" {job.preset.endpoints[place]}" for place in masking.places]
+        titles = [*(f"{MASK}{name}" for name in names), *titles]
     labels = [_label(index, metadata) for index in indices]
     width = max(contact_sheet.SHEET_WIDTH, MIN_COLUMN * len(titles))
     image = contact_sheet.sheet(rows, labels, titles, title, width)
     if write:
         write_png(job.output, image)
     return Sheet(image, job.output if write else None, engine.decision)
+
+
+def _masks(masking: Masking, frame: Frame, planes: Sequence[Plane]) -> list[Image]:
+    """The masks of a frame as pictures of its size."""
+    height, width = frame.image.shape[:2]
+    covers = masking.covers(planes, frame.image, width, height)
+    return [as_picture(cover, frame.image.dtype) for cover in covers]
 
 
 def _endpoints_and_halfways(endpoints: Sequence[str]) -> list[str]:

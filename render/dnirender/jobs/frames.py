@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+from collections import deque
 from collections.abc import Iterable, Iterator, Sized
 from fractions import Fraction
 from pathlib import Path
@@ -16,13 +17,14 @@ from dnirender.errors import TimelineError, UsageError
 from dnirender.frames import Alpha, Frame, Image
 from dnirender.jobs.alpha_maps import AlphaMaps
 from dnirender.jobs.job import Job, Keyframes, make_job
-from dnirender.jobs.mixtures import open_front, outside_alpha, ways_of
+from dnirender.jobs.mixtures import masking_of, open_front, outside_alpha, ways_of
 from dnirender.jobs.plan import one_hot
 from dnirender.jobs.prepare import LEVELS_SIDE, load_engine
 from dnirender.masks.fronts import Front
-from dnirender.masks.masking import Masking, open_masking
+from dnirender.masks.masking import Masking
 from dnirender.media.luma import with_chroma
 from dnirender.media.resize import middle
+from dnirender.media.steadying import Steadier
 from dnirender.preset import DEFAULT_PRESET, Preset
 from dnirender.timeline.interpolation import Way
 from dnirender.timeline.tracks import join_alphas, resolve_all
@@ -64,11 +66,15 @@ def render_frames(
         )
     engine = load_engine(job)
     effect = job.preset.effect
-    masking = open_masking(job.preset.mask, job.mask_arrays, job.preset.endpoints, outside_alpha(job), None)
+    masking = masking_of(job, None)
     front, alphas = open_front(job), _alphas(job, Fraction(fps), count)
     pairs = zip(frames, alphas, strict=False)  # alphas never end where the number of frames is not known
-    works = render_works(engine, _works(job, engine, masking, front, pairs), 1)
+    seen = deque[Alpha]()
+    works = render_works(engine, _works(job, engine, masking, front, pairs, seen), 1)
     rendered = ((work.frame, image) for work in works for image in work.renders.values())
+    if effect.steady:
+        steadier = Steadier(effect.steady)
+        rendered = ((frame, steadier(frame.image, image, seen.popleft())) for frame, image in rendered)
     return (with_chroma(image, frame.image) if effect.keep_colors else image for frame, image in rendered)
 
 
@@ -78,11 +84,14 @@ def _works(
     masking: Masking | None,
     front: Front | None,
     pairs: Iterable[tuple[Image, tuple[Alpha, Way | None]]],
+    seen: deque[Alpha],
 ) -> Iterator[FrameWork]:
-    """What is to be rendered of each frame; levels at soft edges are measured on the first one."""
+    """What is to be rendered of each frame, whose alpha is put into `seen`; levels at soft edges are measured on the
+    first one."""
     cutter, levels = Cutter(engine) if masking or front else None, job.preset.mask.levels
     for number, (image, (alpha, way)) in enumerate(pairs):
         work = FrameWork(Frame(number, number, _checked(number, image)))
+        seen.append(alpha)
         if cutter is None:
             work.add_whole(alpha)
         else:

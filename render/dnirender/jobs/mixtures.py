@@ -6,11 +6,14 @@ from collections.abc import Sequence
 from dataclasses import replace
 from fractions import Fraction
 
+from dnirender.decoding.source import Source
 from dnirender.errors import UsageError
 from dnirender.frames import Alpha
 from dnirender.jobs.job import Job
+from dnirender.layout.panels import MASK
 from dnirender.mask_settings import split_mask
 from dnirender.masks.fronts import Front
+from dnirender.masks.masking import Masking, open_masking
 from dnirender.preset import Preset
 from dnirender.timeline.interpolation import Way
 from dnirender.timeline.keyframes import weaken
@@ -32,6 +35,23 @@ def outside_alpha(job: Job) -> Alpha:
     first = tuple(float(number == 0) for number in range(len(preset.endpoints)))
     alpha = first if text is None else weaken(parse_mixture("outside", text, preset), preset.effect.strength)
     return alpha * (1 + len(preset.timeline.tracks))
+
+
+def masking_of(job: Job, source: Source | None) -> Masking | None:
+    """The masks of a job on its source, which is None where frames come from memory; None without any. Raises what
+    `open_masking` raises."""
+    preset = job.preset
+    return open_masking(preset.mask, job.mask_arrays, preset.endpoints, outside_alpha(job), source)
+
+
+def check_mask_panel(job: Job, masking: Masking | None) -> None:
+    """Raises UsageError if a panel is to show a mask, and there is none, or more than one."""
+    if MASK not in job.preset.layout.panels:
+        return
+    if masking is None:
+        raise UsageError(f"panels: {MASK!r} shows a mask, and there is none; give one, such as subject=True")
+    if len(masking.places) > 1:
+        raise UsageError(f"panels: {MASK!r} shows one mask, got {len(masking.places)}; give one, without a name")
 
 
 def open_front(job: Job) -> Front | None:

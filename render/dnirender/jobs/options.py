@@ -172,6 +172,8 @@ SHEET_OPTIONS = (
         "width",
         "height",
     ),
+    *("mask", "subject", "sky", "luma", "depth", "depth_range", "range_softness"),
+    *("mask_channel", "mask_invert", "mask_grow", "mask_feather"),
     *(name for name, (group, _) in JOB_OPTIONS.items() if group == "engine" and name != "batch"),
     "overwrite",
 )

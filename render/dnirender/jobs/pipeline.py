@@ -1,18 +1,17 @@
 """The path of one frame.
 
-decode (thread 1) -> resize, batch by alpha, engine (thread 2, with workers or CUDA streams) -> compose the panels,
-convert to the encoder's pixel format (thread 3) -> encode to a segment file (calling thread).
+decode (thread 1) -> resize, batch by alpha, engine (thread 2, with workers or CUDA streams) -> steady, if the job asks
+for it (thread 3) -> compose the panels, convert to the encoder's pixel format (thread 4) -> encode to a segment file
+(calling thread).
 """
 
 from __future__ import annotations
 
 import itertools
-from collections.abc import Generator, Iterable, Iterator, Sequence
-from contextlib import closing, contextmanager
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import closing
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
-
-import cv2
 
 from dnirender.concurrency import prefetch
 from dnirender.engine.frame_work import Renders, render_works
@@ -25,7 +24,9 @@ from dnirender.jobs.prepare import PreparedJob
 from dnirender.jobs.workspace import Segment
 from dnirender.masks.alpha_map import Plane
 from dnirender.media import resize
+from dnirender.media.opencv import opencv_threads
 from dnirender.media.planar import PlanarFormat, as_planar
+from dnirender.media.steadying import WINDOW, Steadier
 from dnirender.progress import ProgressTracker
 
 if TYPE_CHECKING:
@@ -39,14 +40,17 @@ def render_segments(prepared: PreparedJob, missing: Sequence[Segment], progress:
     plan, output = prepared.plan, prepared.output
     numbers = [number for segment in missing for number in segment.numbers]
     distinct = plan.without_repeats(numbers)
+    steadies = is_steadied(plan)
+    needed = with_frames_before(plan, distinct) if steadies else distinct
     total = len(plan.selection.indices)
     finished = total - len(numbers)
     progress.enter("rendering", finished, total)
     with (
-        _opencv_threads(None if is_on_gpu(prepared.engine) else 1),
-        closing(prefetch(_decode(plan, distinct, _planar_format(prepared)), DECODED_AHEAD, "decode")) as decoded,
+        opencv_threads(None if is_on_gpu(prepared.engine) else 1),
+        closing(prefetch(_decode(plan, needed, _planar_format(prepared)), DECODED_AHEAD, "decode")) as decoded,
         closing(prefetch(_render(prepared, decoded), RENDERED_AHEAD, "render")) as rendered,
-        closing(prefetch(_compose(prepared, numbers, rendered), CONVERTED_AHEAD, "convert")) as images,
+        closing(prefetch(_steady(plan, needed, distinct, rendered) if steadies else rendered, 1, "steady")) as steadied,
+        closing(prefetch(_compose(prepared, numbers, steadied), CONVERTED_AHEAD, "convert")) as images,
     ):
         for segment in missing:
             with output.open_segment(prepared.workspace.folder / segment.name) as encode:
@@ -58,11 +62,27 @@ def render_segments(prepared: PreparedJob, missing: Sequence[Segment], progress:
                     prepared.workspace.update(concealed_frames=sorted(plan.source.concealed_frames))
 
 
+def is_steadied(plan: Plan) -> bool:
+    """Whether renders are blended along the motion of the source. A still picture has none."""
+    effect, panels = plan.job.preset.effect, plan.job.preset.layout.panels
+    return effect.steady > 0 and "render" in panels and not plan.source.metadata.still
+
+
+def with_frames_before(plan: Plan, numbers: Sequence[int]) -> list[int]:
+    """`numbers` of frames in the render, none of which repeats one, and those of the frames that steadying needs."""
+    indices = plan.selection.indices
+    order = plan.without_repeats(range(len(indices)))
+    places = {indices[number]: place for place, number in enumerate(order)}
+    ends = [places[indices[number]] for number in numbers]
+    return [order[place] for place in sorted({p for end in ends for p in range(max(0, end - WINDOW), end + 1)})]
+
+
 def _planar_format(prepared: PreparedJob) -> PlanarFormat | None:
     """The encoder's planes, where a GPU makes them of the source's: nothing between needs colors, which are converted
     there faster and are twice the bytes."""
     plan, preset = prepared.plan, prepared.plan.job.preset
     is_plain = preset.layout.panels == ("render",) and not preset.effect.keep_colors and not plan.is_mapped
+    is_plain = is_plain and not is_steadied(plan)
     has_size = plan.size == (plan.source.metadata.width, plan.source.metadata.height)
     return prepared.output.planar_format if is_on_gpu(prepared.engine) and is_plain and has_size else None
 
@@ -90,12 +110,24 @@ def _render(
     """Resizes each frame and renders all that its panels need; yields them in order."""
     plan = prepared.plan
     frames = ((replace(frame, image=resize.resize_to(frame.image, *plan.size)), masks) for frame, masks in decoded)
-    if not plan.forwards:
-        yield from ((frame, {}) for frame, _ in frames)
-        return
     works = itertools.starmap(make_works(plan, prepared.engine, plan.job.preset.layout.panels), frames)
+    if not plan.forwards:
+        yield from ((work.frame, work.renders) for work in works)
+        return
     for work in render_works(prepared.engine, works, plan.job.engine.batch or 1):
         yield work.frame, work.renders
+
+
+def _steady(
+    plan: Plan, needed: Sequence[int], wanted: Sequence[int], rendered: Iterable[tuple[Frame, Renders]]
+) -> Iterator[tuple[Frame, Renders]]:
+    """Steadies the render of each frame `needed`; yields those that are `wanted`."""
+    steadier, is_wanted = Steadier(plan.job.preset.effect.steady), set(wanted)
+    for number, (frame, renders) in zip(needed, rendered, strict=True):
+        alpha = plan.selection.alphas[number]
+        image = steadier(frame.image, renders["render"] if "render" in renders else renders[alpha], alpha)
+        if number in is_wanted:
+            yield frame, {**renders, "render": image}
 
 
 def _compose(prepared: PreparedJob, numbers: Sequence[int], rendered: Iterable[tuple[Frame, Renders]]) -> Iterator[Any]:
@@ -113,15 +145,3 @@ def _next_image(images: Iterator[Any], number: int) -> Any:
     if (image := next(images, None)) is None:
         raise RenderError(f"frame {number} of the render is missing; nothing was published")
     return image
-
-
-@contextmanager
-def _opencv_threads(count: int | None) -> Generator[None]:
-    """Limits OpenCV's threads: if all cores are busy anyway, they spend a tenth of all CPU time waiting."""
-    before = cv2.getNumThreads()
-    if count:
-        cv2.setNumThreads(count)
-    try:
-        yield
-    finally:
-        cv2.setNumThreads(before)

@@ -26,11 +26,11 @@ from dnirender.jobs.clip_keyframes import resolve_clip_keyframes
 from dnirender.jobs.constant_rate import constant_timing
 from dnirender.jobs.frame_selection import Selection, boomerang_order, rendered_range, select_frames, timing_and_range
 from dnirender.jobs.job import Job
-from dnirender.jobs.mixtures import open_front, outside_alpha, ways_of
+from dnirender.jobs.mixtures import check_mask_panel, masking_of, open_front, ways_of
 from dnirender.jobs.workspace import was_delivered
-from dnirender.layout.panels import check_panels
+from dnirender.layout.panels import MASK, check_panels
 from dnirender.masks.fronts import Front
-from dnirender.masks.masking import Masking, open_masking
+from dnirender.masks.masking import Masking
 from dnirender.media.containers import CONTAINERS
 from dnirender.media.images import is_still
 from dnirender.media.pixel_formats import depth_of_name
@@ -134,8 +134,9 @@ class Plan:
 
     @property
     def has_opacity(self) -> bool:
-        """Whether the composed images have an alpha channel: comparisons of several panels have none."""
-        return self.source.metadata.opacity and len(self.job.preset.layout.panels) == 1
+        """Whether the composed images have an alpha channel: comparisons of several panels and masks have none."""
+        panels = self.job.preset.layout.panels
+        return self.source.metadata.opacity and len(panels) == 1 and panels != (MASK,)
 
     @property
     def distinct_alphas(self) -> int:
@@ -166,7 +167,7 @@ class Plan:
                 wanted.append(alpha)
             elif panel == "crossfade":
                 wanted.extend(one_hot(i, len(endpoints)) for i, weight in enumerate(self.main(alpha)) if weight)
-            elif panel != "source":
+            elif panel not in ("source", MASK):
                 wanted.append(one_hot(endpoints.index(panel), len(endpoints)))
         return tuple(dict.fromkeys(wanted))
 
@@ -218,7 +219,8 @@ def make_plan(job: Job) -> Plan:
     streams = _streams(job, metadata)
     warnings = list(metadata.warnings)
     warnings += [str(stream) for stream in streams if stream.action != "copy" and stream.reason not in EXPECTED]
-    masking, front = _open_masking(job, metadata), open_front(job)
+    masking, front = masking_of(job, source), open_front(job)
+    check_mask_panel(job, masking)
     found = resolve_clip_keyframes(job, source, *rendered_range(job, metadata.seconds), scaled_size(job, metadata))
     job = found.job
     selection = select_frames(job, metadata)
@@ -307,11 +309,6 @@ def _open(job: Job) -> Source:
             f"keyframes: the last key is at frame {count - 1}; a still is held for {MAX_STILL_FRAMES} frames at most"
         )
     return open_source(job.input, still_frames=count, still_rate=rate, ignore_errors=options.ignore_errors)
-
-
-def _open_masking(job: Job, metadata: VideoMetadata) -> Masking | None:
-    preset = job.preset
-    return open_masking(preset.mask, job.mask_arrays, preset.endpoints, outside_alpha(job), metadata)
 
 
 def _hdr(job: Job) -> str:

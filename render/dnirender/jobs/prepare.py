@@ -290,7 +290,7 @@ def _is_free(prepared: PreparedJob, name: Path) -> bool:
 
 def with_levels(plan: Plan, engine: Engine) -> Plan:
     """The plan with as many levels at soft edges as its frames need, measured on two of them."""
-    if not plan.is_mapped or plan.job.preset.mask.levels is not None:
+    if not plan.is_mapped or not plan.forwards or plan.job.preset.mask.levels is not None:
         return plan
     from dnirender.jobs.alpha_maps import needed_levels
 

@@ -16,7 +16,8 @@ from dnirender.layout.alpha_track import AlphaTrack
 from dnirender.layout.drawing import draw_label, new_canvas
 from dnirender.media.resize import resize_to
 
-PANELS = ("source", "render", "crossfade")
+MASK = "mask"
+PANELS = ("source", "render", "crossfade", MASK)
 """Panels available for every preset, in addition to one per endpoint."""
 
 

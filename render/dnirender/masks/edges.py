@@ -1,8 +1,9 @@
-"""The edges of a mask: cleaned, inverted, grown, feathered; and ranges of luma or depth as masks."""
+"""The edges of a mask: brought to the picture's, cleaned, inverted, grown, feathered; ranges of luma or depth."""
 
 from __future__ import annotations
 
 import math
+from typing import Any
 
 import cv2
 import numpy as np
@@ -11,6 +12,7 @@ from dnirender.frames import Image
 from dnirender.masks.alpha_map import Plane
 
 NOISE = 0.01  # as near to black or white is black or white: encoders of video leave as much
+GUIDE, GUIDE_RADIUS, GUIDE_NOISE = 640, 8, 4e-4  # long side and radius in pixels, variance of luma 0..1 that is noise
 TEN_TO_NINETY = 2.563  # standard deviations from 10 to 90 % of a blurred edge
 
 
@@ -37,6 +39,41 @@ def fitted(mask: Plane, width: int, height: int) -> Plane:
 def cleaned(mask: Plane) -> Plane:
     """The mask with NOISE removed from black and white, and in 0..1."""
     return np.clip((mask - np.float32(NOISE)) * np.float32(1 / (1 - 2 * NOISE)), 0, 1)
+
+
+def guided(mask: Plane, image: Image) -> Plane:
+    """A mask of a smaller size in that of the image [h, w, 3], its edges those of the image's luma.
+
+    A fast guided filter (He and Sun, 2015): in windows of a picture of GUIDE pixels the mask is a line in the luma, and
+    the lines are applied to the luma in full size.
+    """
+    guide = gray(image)
+    height, width = guide.shape
+    scale = min(1.0, GUIDE / max(height, width))
+    small = fitted(guide, max(1, round(width * scale)), max(1, round(height * scale)))
+    size = (small.shape[1], small.shape[0])
+    rough = cv2.resize(mask, size, interpolation=cv2.INTER_LINEAR)
+    window = (2 * GUIDE_RADIUS + 1, 2 * GUIDE_RADIUS + 1)
+    mean, level = cv2.blur(small, window), cv2.blur(rough, window)
+    slope = cv2.blur(small * rough, window) - mean * level
+    slope /= cv2.blur(small * small, window) - mean * mean + np.float32(GUIDE_NOISE)
+    offset = cv2.blur(level - slope * mean, window)
+    slope = cv2.blur(slope, window)
+    lines = (cv2.resize(plane, (width, height), interpolation=cv2.INTER_LINEAR) for plane in (slope, offset))
+    slope, offset = lines
+    return np.asarray(np.clip(slope * guide + offset, 0, 1), np.float32)
+
+
+def uncleaned(mask: Plane) -> Plane:
+    """The inverse of `cleaned` for masks in 0..1."""
+    between = np.float32(NOISE) + mask * np.float32(1 - 2 * NOISE)
+    return np.asarray(np.where((mask > 0) & (mask < 1), between, mask), np.float32)
+
+
+def as_picture(mask: Plane, dtype: np.dtype[Any]) -> Image:
+    """A mask as a picture [h, w, 3] of a dtype, from which `gray` and `cleaned` make the same mask."""
+    codes = np.rint(uncleaned(mask) * np.float32(np.iinfo(dtype).max)).astype(dtype)
+    return np.repeat(codes[..., None], 3, 2)
 
 
 def in_range(values: Plane, low: float, high: float, softness: float) -> Plane:

@@ -8,12 +8,14 @@ from dataclasses import dataclass
 import numpy as np
 
 from dnirender.decoding.metadata import VideoMetadata
+from dnirender.decoding.source import Source
 from dnirender.errors import UsageError
 from dnirender.frames import Alpha, Image
-from dnirender.mask_settings import MaskSettings, split_mask
+from dnirender.mask_settings import FOUND, MaskSettings, split_mask
 from dnirender.masks.alpha_map import AlphaMap, Plane, constant, over
 from dnirender.masks.edges import cleaned, fitted, gray, in_range, shaped
 from dnirender.masks.files import ArrayMask, MaskSource, open_mask
+from dnirender.masks.found import FoundMask
 from dnirender.timeline.tracks import split_alpha
 
 Arrays = Mapping[str, object]
@@ -25,13 +27,15 @@ class Masking:
     """The masks of a clip.
 
     places: what each mask places: the number of an endpoint, or None for all of the timeline
-    sources: the masks, as many, or none where luma and depth alone are the mask
+    sources: the masks, as many, or none where what follows alone is the mask
+    found: where the subject or the sky is
     outside: the mixture where they are black, with the coefficients of groups of layers, where there are any
     """
 
     settings: MaskSettings
     places: tuple[int | None, ...]
     sources: tuple[MaskSource, ...]
+    found: MaskSource | None
     depth: MaskSource | None
     outside: Alpha
     num_endpoints: int
@@ -39,17 +43,21 @@ class Masking:
     @property
     def identity(self) -> str:
         """Tells the content of the files from that of any others."""
-        depth = [f"depth {self.depth.identity}"] if self.depth else []
-        return " ".join([f"{self.places}", *(source.identity for source in self.sources), *depth])
+        names = ("found", self.found), ("depth", self.depth)
+        common = [f"{name} {source.identity}" for name, source in names if source]
+        return " ".join([f"{self.places}", *(source.identity for source in self.sources), *common])
 
     @property
     def warnings(self) -> list[str]:
-        sources = [*self.sources, *((self.depth,) if self.depth else ())]
-        return [source.warning for source in sources if source.warning]
+        return [source.warning for source in self._all if source.warning]
+
+    @property
+    def _all(self) -> list[MaskSource]:
+        return [*self.sources, *(source for source in (self.found, self.depth) if source)]
 
     def read(self, indices: Sequence[int]) -> Iterator[tuple[Plane, ...]]:
-        """The masks of the clip's frames at `indices`, then the depth, as they are in their files."""
-        sources = [*self.sources, *((self.depth,) if self.depth else ())]
+        """The masks of the clip's frames at `indices`, then what was found, then the depth, in sizes of their own."""
+        sources = self._all
         return zip(*(source.masks(indices) for source in sources), strict=True) if sources else (() for _ in indices)
 
     def covers(self, planes: Sequence[Plane], image: Image, width: int, height: int) -> list[Plane]:
@@ -60,6 +68,8 @@ class Masking:
         if settings.luma_range is not None:
             luma = in_range(gray(image), *settings.luma_range, settings.range_softness)
             common.append(fitted(luma, width, height))
+        if self.found is not None:
+            common.append(fitted(planes[len(self.sources)], width, height))
         if self.depth is not None:
             depth = fitted(planes[-1], width, height)
             depths = settings.depths
@@ -113,12 +123,13 @@ def open_masking(
     arrays: Arrays,
     endpoints: Sequence[str],
     outside: Alpha,
-    clip: VideoMetadata | None,
+    source: Source | None,
 ) -> Masking | None:
-    """The masks of a clip; None without any. `arrays` take the place of `files`. `clip` is None where frames come from
-    memory: then files are not possible. Raises UsageError, MediaError."""
+    """The masks of a clip; None without any. `arrays` take the place of `files`. `source` is None where frames come
+    from memory: then files are not possible, and nothing is found in them. Raises UsageError, MediaError."""
     if not (settings.is_used or arrays):
         return None
+    clip = source.metadata if source else None
     names, sources = list[str](), list[MaskSource]()
     for name, array in arrays.items():
         names.append(name)
@@ -127,17 +138,27 @@ def open_masking(
         for text in settings.files:
             name, file = split_mask(text)
             names.append(name)
-            sources.append(open_mask("mask", file, settings.channel, _needed("mask", clip)))
+            if file in FOUND:
+                sources.append(FoundMask(_sought(f"mask={file!r}", source), (FOUND[file],)))
+            else:
+                sources.append(open_mask("mask", file, settings.channel, _needed("mask", clip)))
     depth = settings.depth
     depth_source = open_mask("depth", depth, settings.channel, _needed("depth", clip)) if depth is not None else None
+    found = FoundMask(_sought(settings.found[0], source), settings.found) if settings.found else None
     places = _places(names, endpoints) if names else (None,)
-    return Masking(settings, places, tuple(sources), depth_source, outside, len(endpoints))
+    return Masking(settings, places, tuple(sources), found, depth_source, outside, len(endpoints))
 
 
 def _needed(option: str, clip: VideoMetadata | None) -> VideoMetadata:
     if clip is None:
         raise UsageError(f"{option}: expected arrays, as frames from memory have no file beside them")
     return clip
+
+
+def _sought(option: str, source: Source | None) -> Source:
+    if source is None:
+        raise UsageError(f"{option}: is found in a clip, and frames in memory are none; render a file or give a mask")
+    return source
 
 
 def _places(names: Sequence[str], endpoints: Sequence[str]) -> tuple[int | None, ...]:

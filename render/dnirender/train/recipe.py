@@ -31,7 +31,7 @@ class EndpointTarget(_Model):
         448, description="style: the painting's short side; larger for larger strokes."
     )
     weight: Weight = Field(1.0, description="style: factor of the style loss.")
-    sigma: Annotated[float, Field(gt=0, le=128)] | None = Field(
+    sigma: Annotated[float, Field(gt=0, le=255)] | None = Field(
         None, description="denoise: the standard deviation of the noise, of 255."
     )
     start: str | None = Field(None, description="Endpoint of `start` that it starts from.  [default: of the same name]")

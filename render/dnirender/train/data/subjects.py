@@ -88,25 +88,25 @@ def _example(
 ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
     chance = uniform(rng)
     if chance < scenes:
-        picture = _view(pool.scenes[pick(rng, len(pool.scenes))], window, 0.5, rng)
+        picture = part_of(pool.scenes[pick(rng, len(pool.scenes))], window, 0.5, rng)
         none = torch.zeros(1, *window)
         return picture, none, none, torch.ones(1, 1, 1)
     if chance < scenes + composites:
-        back = _toned(_view(pool.scenes[pick(rng, len(pool.scenes))], window, 0.35, rng), rng)
+        back = toned(part_of(pool.scenes[pick(rng, len(pool.scenes))], window, 0.35, rng), rng)
         if uniform(rng) < 0.4:
-            back = _soft(back, 0.5 + 3.5 * uniform(rng))
+            back = soft(back, 0.5 + 3.5 * uniform(rng))
         picture, mask = back, torch.zeros(1, *window)
         for _ in range(2 if uniform(rng) < 0.2 else 1):
-            layer = _placed(pool.cutouts[pick(rng, len(pool.cutouts))], window, rng)
-            picture = torch.lerp(picture, _toned(layer[:3], rng), layer[3:])
+            layer = placed(pool.cutouts[pick(rng, len(pool.cutouts))], window, rng)
+            picture = torch.lerp(picture, toned(layer[:3], rng), layer[3:])
             mask = mask + (1 - mask) * layer[3:]
     else:
-        layers = _view(pool.subjects[pick(rng, len(pool.subjects))], window, 0.45, rng)
-        picture, mask = _toned(layers[:3], rng), layers[3:]
+        layers = part_of(pool.subjects[pick(rng, len(pool.subjects))], window, 0.45, rng)
+        picture, mask = toned(layers[:3], rng), layers[3:]
     return picture, mask, ground(mask), (mask.mean() > SEEN).float().view(1, 1, 1)
 
 
-def _toned(picture: Tensor, rng: Generator) -> Tensor:
+def toned(picture: Tensor, rng: Generator) -> Tensor:
     """3 h w with other tones and colors for three of four: neither tells a subject from what is behind it."""
     if uniform(rng) < 0.25:
         return picture
@@ -129,7 +129,7 @@ def ground(mask: Tensor) -> Tensor:
     return (AT_FEET + (1 - AT_FEET) * t * t * (3 - 2 * t)).view(1, rows, 1).expand_as(mask)
 
 
-def _view(photo: Tensor, window: tuple[int, int], least: float, rng: Generator) -> Tensor:
+def part_of(photo: Tensor, window: tuple[int, int], least: float, rng: Generator) -> Tensor:
     """A random part of c h w bytes, flipped or not, c *window float 0..1: `least` to all of the largest that fits."""
     rows, cols = photo.shape[-2:]
     factor = min(rows / window[0], cols / window[1]) * (least + (1 - least) * uniform(rng) ** 0.7)
@@ -140,7 +140,7 @@ def _view(photo: Tensor, window: tuple[int, int], least: float, rng: Generator) 
     return part.flip(2) if uniform(rng) < 0.5 else part
 
 
-def _placed(cutout: Tensor, window: tuple[int, int], rng: Generator) -> Tensor:
+def placed(cutout: Tensor, window: tuple[int, int], rng: Generator) -> Tensor:
     """A cut-out, 4 h w bytes, somewhere in a window, 4 *window float 0..1; where it is cut by the edge of its
     photograph it is cut by that of the window."""
     mask = cutout[3] > 127
@@ -180,7 +180,7 @@ def _offset(length: int, room: int, first: bool, last: bool, rng: Generator) -> 
     return low + pick(rng, high - low + 1)
 
 
-def _soft(picture: Tensor, sigma: float) -> Tensor:
+def soft(picture: Tensor, sigma: float) -> Tensor:
     pixels = to_linear(picture).permute(1, 2, 0).numpy()
     return to_srgb(to_tensor(cv2.GaussianBlur(pixels, (0, 0), sigma))[0])
 
