@@ -130,6 +130,39 @@ def test_speed(speed, data, tmp_path, tables, rows):
     assert all(table["title"] in page for table in found)
 
 
+@pytest.mark.parametrize("section", ["tests", "exact", "model", "frames", "film", "compile"])
+def test_gpu(script, tmp_path, monkeypatch, section):
+    gpu = script("gpu")
+    done = SimpleNamespace(stdout="FAILED one\n1 failed, 2 passed in 3 s\n", stderr="")
+    for name, value in {"NAMES": ("detail",), "SMALL_X4": (16, 24), "MIN_COMPILING": 0}.items():
+        monkeypatch.setattr(gpu, name, value)
+    monkeypatch.setattr(gpu.Timer, "seconds", lambda _, call: (call(), 1.0)[1])
+    monkeypatch.setattr(gpu.subprocess, "run", lambda *_, **__: done)
+    monkeypatch.setattr(gpu.torch, "compile", lambda module, **_: module)
+    monkeypatch.setattr(gpu.Bench, "tiles", lambda *_: (0.0, 0, "", "yes"))
+    words = ["gpu.py", "--device", "cpu", "--tiny", "--sections", section, "--out", str(tmp_path / "gpu")]
+    monkeypatch.setattr(sys, "argv", words)
+    gpu.main()
+    page = (tmp_path / "gpu.md").read_text("utf-8")
+    rows = {"tests": "| FAILED one; 1 failed, 2 passed", "compile": "| detail | 64x48 | bf16, compiled | 1e+03 |"}
+    rows |= {"exact": "200 frames three times |  |  | equal | equal |", "model": "alpha changing | 1e+03 |"}
+    rows |= {
+        "frames": "| detail | 64x48 | alpha changing, single frames |",
+        "film": "| plain loop, fp32, alpha changing |",
+    }
+    assert rows[section] in page
+    assert section == "film" or not any(word in page for word in ("Error", "| NO |", "no time", "stopped"))
+
+
+def test_gpu_stops_in_time_and_keeps_what_it_has(script, tmp_path, monkeypatch):
+    gpu = script("gpu")
+    words = ["gpu.py", "--device", "cpu", "--tiny", "--seconds", "0", "--sections", "model,film"]
+    monkeypatch.setattr(sys, "argv", [*words, "--out", str(tmp_path / "gpu")])
+    gpu.main()
+    page = (tmp_path / "gpu.md").read_text("utf-8")
+    assert "Measured here: bf16" in page and "no time left" in page and "film: 0 s" in page
+
+
 def test_encoding(script, data, tmp_path, monkeypatch):
     encoding = script("encoding")
     monkeypatch.setattr(encoding, "WIDTHS", {"detail": 32})

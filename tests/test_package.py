@@ -38,7 +38,7 @@ masks: alpha_map regions edges files tracking found fronts masking
 encoding: provenance image_record segment_file transcode stream_plan stream_copy sink encoders size_estimate image_sequence animation video boomerang
     output
 engine: arrays color calibration device measurements torch_model executor memory_usage receptive_field tiling memory memory_retry
-    fp32_retry openvino parallel cpu cuda_graphs cuda configuration backend_trial autotune engine frame_work levels
+    fp32_retry openvino parallel cpu cuda_graphs cuda configuration backend_trial autotune engine layered frame_work levels
 models: files report_files family groups combining similarity inspection rescaling channels alignment packs onnx_export sweep finetuning aligning compatibility check_report
     analysis analysis_report
 jobs: disk_space workspace options constant_rate job mixtures sampling clip_keyframes frame_selection plan verify_images verify fingerprint pace repair alpha_maps prepare compose notebook contact_sheet preview pipeline finish

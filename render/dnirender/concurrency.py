@@ -6,7 +6,7 @@ import contextlib
 import gc
 import queue
 import threading
-from collections.abc import Generator, Iterable
+from collections.abc import Generator, Iterable, Sequence
 from typing import Any, TypeVar, cast
 
 T = TypeVar("T")
@@ -34,6 +34,12 @@ def prefetch(items: Iterable[T], depth: int, name: str = "prefetch") -> Generato
     order. When the consumer stops early, the worker stops after its current item. A generator is closed on the worker
     thread, so resources are released by the thread that opened them.
     """
+    return merge([items], depth, name)
+
+
+def merge(sources: Sequence[Iterable[T]], depth: int, name: str = "merge") -> Generator[T]:
+    """`prefetch` of several sources, each on a worker thread of its own: those of one source in order, all of them as
+    they come. An exception of one stops the others."""
     ready: queue.Queue[Any] = queue.Queue(maxsize=depth)
     stop = threading.Event()
 
@@ -44,7 +50,7 @@ def prefetch(items: Iterable[T], depth: int, name: str = "prefetch") -> Generato
                 return True
         return False
 
-    def work() -> None:
+    def work(items: Iterable[T]) -> None:
         final: object = _END
         try:
             with contextlib.ExitStack() as stack:
@@ -57,13 +63,20 @@ def prefetch(items: Iterable[T], depth: int, name: str = "prefetch") -> Generato
             final = error
         put(final)
 
-    worker = threading.Thread(target=work, name=name, daemon=True)
-    worker.start()
+    workers = [threading.Thread(target=work, args=(items,), name=name, daemon=True) for items in sources]
+    for worker in workers:
+        worker.start()
+    running = len(workers)
     try:
-        while (item := ready.get()) is not _END:
+        while running:
+            item = ready.get()
             if isinstance(item, BaseException):
                 raise item
-            yield cast("tuple[T]", item)[0]
+            if item is _END:
+                running -= 1
+            else:
+                yield cast("tuple[T]", item)[0]
     finally:
         stop.set()
-        worker.join()
+        for worker in workers:
+            worker.join()

@@ -96,6 +96,20 @@ class MaskSettings(Section):
         description="Mixtures rendered from one side of a soft edge to the other.  [default: as many as keep the mean "
         "error below 1 of 255]",
     )
+    layers: Annotated[bool, Flag(GROUP, option="mask_layers")] = Field(
+        False, description="At soft edges mix inside of every layer of the network, instead of between renders."
+    )
+
+    @property
+    def needs_levels(self) -> bool:
+        """Whether the number of mixtures at soft edges is still to be measured."""
+        return self.levels is None and not self.layers
+
+    @model_validator(mode="after")
+    def _has_one_way(self) -> MaskSettings:
+        if self.layers and self.levels is not None:
+            raise ValueError("layers and levels are two ways to make soft edges; leave one out")
+        return self
 
     @model_validator(mode="before")
     @classmethod

@@ -130,14 +130,14 @@ def test_subject_and_sky_place_endpoints_or_are_one_mask(tmp_path, clip, preset)
             (paint(300).astype(int) - image)[rows][paint(300)[rows] > 150].mean() for rows in (slice(32), slice(40, 64))
         ]
 
-    (both, *_) = render(clip, preset, tmp_path / "a.mkv", subject=True, sky=True)
-    (sky, *_) = render(clip, preset, tmp_path / "b.mkv", sky=True)
-    (named, *_) = render(clip, preset, tmp_path / "c.mkv", mask=["night=:sky"])
+    (both, *_) = render(clip, preset, tmp_path / "a.mkv", end=1, subject=True, sky=True)
+    (sky, *_) = render(clip, preset, tmp_path / "b.mkv", end=1, sky=True)
+    (named, *_) = render(clip, preset, tmp_path / "c.mkv", end=1, mask=["night=:sky"])
     np.testing.assert_array_equal(named, sky)
     upper, lower = darkness(sky)
     assert upper > 60 and lower < 12
     assert darkness(both)[0] >= upper and darkness(both)[1] > 40
-    (two, *_) = render(clip, preset, tmp_path / "d.mkv", mask=["night=:sky", "dusk=:subject"])
+    (two, *_) = render(clip, preset, tmp_path / "d.mkv", end=1, mask=["night=:sky", "dusk=:subject"])
     assert darkness(two)[0] > 30 and 5 < darkness(two)[1] < 40
 
 

@@ -300,3 +300,26 @@ def test_on_the_command_line(tmp_path, clip, half, capsys):
     alpha = [str(clip), *models, "--mask", str(half), "--mask-channel", "alpha", "-o", str(tmp_path / "w.mkv")]
     assert main(alpha) == 2
     assert "got none; --mask-channel gray takes its luma" in capsys.readouterr().err
+
+
+def test_layers_mix_inside_the_network(tmp_path, clip, preset):
+    ramp = np.tile(np.linspace(0, 1, 96, dtype=np.float32), (64, 1))
+    options = {"mask": ramp}
+    layered = render(clip, preset, tmp_path / "a.mkv", mask_layers=True, **options)
+    fine = render(clip, preset, tmp_path / "b.mkv", levels=17, **options)
+    assert np.mean([np.abs(a.astype(int) - b).mean() for a, b in zip(layered, fine, strict=True)]) < 1
+    assert any(not np.array_equal(a, b) for a, b in zip(layered, fine, strict=True))
+    sides = [render(clip, preset, tmp_path / f"{name}.mkv", keyframes=f"0:{name}") for name in ("day", "night")]
+    for made, day, night in zip(layered, *sides, strict=True):
+        assert np.abs(made[:, :1].astype(int) - day[:, :1]).max() <= 2
+        assert np.abs(made[:, -1:].astype(int) - night[:, -1:]).max() <= 2
+    parts = render(clip, preset, tmp_path / "c.mkv", mask_layers=True, segment_frames=1, **options)
+    assert all(np.array_equal(a, b) for a, b in zip(layered, parts, strict=True))
+    pictures = [image for _, image in decoded(clip)]
+    memory = render_frames(pictures, "0:night", preset=preset, mask=ramp, mask_layers=True, **EXACT)
+    assert all(np.abs(a.astype(int) - b).max() <= 1 for a, b in zip(memory, layered, strict=True))
+
+
+def test_layers_and_levels_are_two_ways(clip, preset, tmp_path):
+    with pytest.raises(UsageError, match="leave one out"):
+        render(clip, preset, tmp_path / "a.mkv", mask_layers=True, levels=3, mask=np.ones((64, 96)))

@@ -5,9 +5,13 @@ from types import SimpleNamespace
 
 import pytest
 import torch
+from safetensors.torch import load_file
+from torch._subclasses.fake_tensor import FakeTensorMode
+from torch.utils._python_dispatch import _disable_current_modes
 
 from dnirender.engine import cuda_graphs
 from dnirender.networks.weights import MixedWeights
+from dnirender.train import features, loop, losses
 
 
 class Clock:
@@ -89,3 +93,44 @@ def gpu_stand_in(monkeypatch):
     monkeypatch.setattr(cuda_graphs, "record", recorder)
     monkeypatch.setattr(torch.cuda, "graph_pool_handle", lambda: (0, 1))
     return clock, recorder
+
+
+def step_on_gpu(task):
+    """One step of a training with tensors of which only shapes, dtypes and devices are known, on a GPU that need not be
+    there. An operation on tensors of different devices fails, as on a real one; there are no gradients."""
+    generator = torch.Generator().manual_seed(0)
+    stage, number = task.recipe.stages[-1], len(task.recipe.endpoints)
+    mix = (0.5, 0.5, *[0.0] * (number - 2))
+    losses._rings()  # has values
+    example = loop.Example(mix, task.batch(mix, generator), generator.get_state())
+    with pytest.MonkeyPatch.context() as patch:
+        for name, value in {"item": 1.0, "__float__": 1.0, "__bool__": True, "tolist": [4, 4]}.items():
+            patch.setattr(torch.Tensor, name, lambda *_, value=value: value)
+        patch.setattr(torch.nn.Module, "to", _moved)
+        patch.setattr(torch.Tensor, "backward", lambda *_: None)  # needs a GPU
+        patch.setattr(features, "load_file", _loaded)
+        patch.setattr(torch, "autocast", lambda *_: contextlib.nullcontext())
+        with FakeTensorMode(allow_non_fake_inputs=True):
+            run = loop.Run(task, torch.device("cuda"))
+            terms = run.step(stage, 0.5, example)
+    assert {tensor.device.type for tensor in (*run.space.tensors(), *run.mean)} == {"cuda"}
+    return terms
+
+
+def _loaded(path):
+    """Files have values."""
+    with _disable_current_modes():
+        return load_file(path)
+
+
+def _moved(module, *device, memory_format=None):
+    """`Module.to`, which refuses tensors without values."""
+    for part in module.modules():
+        for tensors in (part._parameters, part._buffers):
+            for name, old in tensors.items():
+                if old is not None and (memory_format is None or old.dim() == 4):
+                    new = old.detach().to(
+                        *device, **({} if memory_format is None else {"memory_format": memory_format})
+                    )
+                    tensors[name] = torch.nn.Parameter(new) if tensors is part._parameters else new
+    return module

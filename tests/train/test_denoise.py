@@ -19,6 +19,7 @@ from dnirender.train import loop, report
 from dnirender.train.data.photos import reduced_view
 from dnirender.train.recipe import Recipe
 from dnirender.train.tasks.denoise import noisy
+from support.gpu_stand_in import step_on_gpu
 
 FAMILIES = ["dni", "adafm", "ftn", "dynamic", "cfs"]
 STAGES = [{"train": "base", "endpoint": "low", "steps": 2}, {"train": "endpoints", "steps": 3}]
@@ -147,3 +148,8 @@ def test_reduced_views_are_squares_of_the_photograph():
         part = reduced_view(photo, 32, rng)
         assert part.shape == (3, 32, 32)
         assert part.min() >= 0 and part.max() <= 1
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_a_step_on_a_gpu_leaves_nothing_on_the_cpu(data, family):
+    assert step_on_gpu(task_of(data, family))

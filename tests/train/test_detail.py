@@ -14,6 +14,7 @@ from dnirender.networks.loading import load
 from dnirender.train.recipe import Recipe
 from dnirender.train.report import write_weights
 from dnirender.train.tasks.detail import Detail, critic, halved, relativistic
+from support.gpu_stand_in import step_on_gpu
 
 
 def test_halving_keeps_a_constant_and_rounds_to_bytes():
@@ -79,3 +80,7 @@ def test_its_weights_are_ours_and_what_everyone_else_reads(task, tmp_path):
     theirs = spandrel.ModelLoader().load_from_file(file)
     assert theirs.architecture.name == "RealESRGAN Compact" and theirs.scale == 2
     np.testing.assert_array_equal(loaded.module(x).detach(), theirs.model(x).detach())
+
+
+def test_a_step_on_a_gpu_leaves_nothing_on_the_cpu(task):
+    assert step_on_gpu(task)

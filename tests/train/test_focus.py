@@ -18,6 +18,7 @@ from dnirender.train.data import subjects
 from dnirender.train.loop import train
 from dnirender.train.recipe import Recipe
 from dnirender.train.tasks.focus import Focus
+from support.gpu_stand_in import step_on_gpu
 
 NAMES = ("deep", "shallow")
 WEIGHTS = preset_folder() / "weights" / "focus"
@@ -131,3 +132,7 @@ def test_the_shipped_deep_is_the_picture_itself(dtype):
     preset = Preset.load("focus")
     engine = Engine(*load({e.name: e.weights for e in preset.network.endpoints}), device="cpu", dtype=dtype)
     np.testing.assert_array_equal(engine.render(portrait(), (1.0, 0.0)), portrait())
+
+
+def test_a_step_on_a_gpu_leaves_nothing_on_the_cpu(task):
+    assert step_on_gpu(task)

@@ -18,6 +18,7 @@ from dnirender.train.data import augment, batches
 from dnirender.train.data.relighting import Scene, describe, light, luminance, relight, to_linear, to_srgb
 from dnirender.train.recipe import Recipe
 from dnirender.train.tasks.relight import Relight, under
+from support.gpu_stand_in import step_on_gpu
 
 ALPHAS = [k / 10 for k in range(11)]
 PRESETS = Path(__file__).parents[2] / "presets"
@@ -311,3 +312,7 @@ def test_the_shipped_endpoints_are_small_and_half_precision():
     for name in NAMES:
         assert (WEIGHTS / f"{name}.safetensors").stat().st_size < 1_000_000
         assert {v.dtype for v in shipped(name).values()} == {torch.float16}
+
+
+def test_a_step_on_a_gpu_leaves_nothing_on_the_cpu(tmp_path, few_scenes):
+    assert step_on_gpu(Relight(training(), tmp_path, tmp_path))

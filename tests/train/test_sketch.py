@@ -15,6 +15,7 @@ from dnirender.train.data.relighting import to_linear
 from dnirender.train.losses import LUMA
 from dnirender.train.recipe import Recipe
 from dnirender.train.tasks.sketch import Sketch
+from support.gpu_stand_in import step_on_gpu
 
 MEDIA = {"pencil": PENCIL, "ink": INK, "watercolour": WATERCOLOR}
 ENDS = np.eye(4).tolist()
@@ -170,3 +171,7 @@ def test_the_network_is_the_picture_itself_at_the_start(task):
 def test_other_endpoints_are_refused(tmp_path):
     with pytest.raises(TrainingError, match="sketch draws photo, pencil, ink, watercolour"):
         Sketch(recipe(("photo", "ink")), tmp_path)
+
+
+def test_a_step_on_a_gpu_leaves_nothing_on_the_cpu(task):
+    assert set(step_on_gpu(task)) >= {"values"}

@@ -28,6 +28,7 @@ from dnirender.train.subspace import Subspace
 from dnirender.train.task import Task
 from dnirender.train.tasks.style import Style
 from support.clips import feature_network
+from support.gpu_stand_in import step_on_gpu
 
 CPU = torch.device("cpu")
 
@@ -482,3 +483,16 @@ def test_a_painter_is_rebuilt_from_its_weights():
     assert not list(net.buffers())
     with pytest.raises(KeyError):
         paint.from_state_dict({"stem.weight": x})
+
+
+def test_a_step_on_a_gpu_leaves_nothing_on_the_cpu(studio):
+    assert step_on_gpu(Style(Recipe.checked(STYLE, "tiny"), studio / "data", studio / "data" / "perceptual"))
+
+
+def test_a_recipe_may_be_trained_longer_and_in_other_batches(studio, capsys):
+    assert main(["train", "tiny.yaml", "--data", "data", "--batch", "3", "--length", "0.5"]) == 0
+    with safe_open(studio / "tiny" / "weights" / "tiny" / "one.safetensors", "pt") as file:
+        assert file.metadata()["steps"] == str(sum(round(stage["steps"] / 2) for stage in STYLE["stages"]))
+    family = Recipe.checked(STYLE, "tiny").scaled(length=0.001)
+    assert [stage.steps for stage in family.stages] == [1] * len(family.stages)
+    assert Recipe.checked(STYLE, "tiny").scaled(batch=7).training.batch == 7

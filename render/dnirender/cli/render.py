@@ -289,7 +289,7 @@ def _plan_summary(prepared: PreparedJob, elapsed: float) -> dict[str, Any]:
         "size": f"{output.size[0]}x{output.size[1]}",
         "codec": output.codec,
         "pix_fmt": output.spec.pix_fmt if output.spec else "",
-        "device": str(prepared.engine.device),
+        "device": prepared.devices,
         "dtype": prepared.engine.dtype,
         "backend": prepared.engine.backend,
         "streams": [str(stream) for stream in plan.streams],

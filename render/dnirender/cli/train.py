@@ -65,11 +65,15 @@ def recipe_command(
     features: FeaturesOption = None,
     device: Device = "auto",
     threads: Threads = None,
+    batch: Annotated[
+        int | None, typer.Option(min=1, max=1024, help="Pictures per step.  [default: the recipe's]")
+    ] = None,
+    length: Annotated[float, typer.Option(min=0.001, max=1000, help="Steps of every stage, as a factor.")] = 1.0,
     overwrite: Overwrite = False,
 ) -> None:
     """Train the family of endpoints of RECIPE.yaml. The same command resumes after an interruption."""
     path = find_recipe(recipe)
-    plan = Recipe.load(path)
+    plan = Recipe.load(path).scaled(batch, length)
     family = path.stem
     output = output or Path(family)
     _check_target(output / f"{family}.yaml", overwrite, path)
@@ -207,9 +211,11 @@ def _trained(task: Task, work: Path, device: str, threads: int | None, **how: An
     work.mkdir(parents=True, exist_ok=True)
     if threads is not None:
         torch.set_num_threads(threads)
+    place = choose_device(device)
+    torch.backends.cudnn.benchmark = place.type == "cuda"  # the sizes stay
     with _Interrupts() as interrupts:
         try:
-            return loop.train(task, work, choose_device(device), stop=lambda _: interrupts.wanted, **how)
+            return loop.train(task, work, place, stop=lambda _: interrupts.wanted, **how)
         except KeyboardInterrupt:
             typer.echo(f"stopped; the checkpoint is in {work}, and the same command resumes", err=True)
             raise

@@ -17,6 +17,7 @@ from dnirender.masks.regions import Box, Surroundings, cover
 
 if TYPE_CHECKING:
     from dnirender.engine.engine import Engine
+    from dnirender.engine.layered import LayeredRenderer
 
 Renders = dict[Alpha | str, Image]
 """The renders of one frame: of the whole picture by alpha, of mixtures over the picture by a name."""
@@ -86,6 +87,13 @@ class FrameWork:
             crop = np.ascontiguousarray(image[outer.rows, outer.columns])
             self._tasks.append(Task(replace(self.frame, image=crop, opacity=None), layer.alpha, put_part))
             self.missing += 1
+
+    def add_layered(self, name: str, alpha_map: AlphaMap, renderer: LayeredRenderer) -> None:
+        """The picture under the mixtures of a map, rendered at once by mixing inside of the layers."""
+        if alpha_map.is_constant:
+            self.add_whole(alpha_map.layers[0].alpha, name)
+        else:
+            self.renders[name] = renderer(self.frame, alpha_map)
 
     def _add_whole(self, alpha: Alpha, put: Callable[[Image], None]) -> None:
         self._wholes.setdefault(alpha, []).append(put)

@@ -13,6 +13,7 @@ from dnirender.engine.levels import choose_levels
 from dnirender.frames import Alpha, Frame, Image
 from dnirender.jobs.plan import Plan
 from dnirender.layout.panels import MASK
+from dnirender.mask_settings import MaskSettings
 from dnirender.masks.alpha_map import AlphaMap, Plane, constant, in_pixels, mix, spread
 from dnirender.masks.edges import as_picture
 from dnirender.masks.fronts import Front
@@ -22,6 +23,7 @@ from dnirender.timeline.tracks import join_alphas
 
 if TYPE_CHECKING:
     from dnirender.engine.engine import Engine
+    from dnirender.engine.layered import LayeredRenderer
 
 MAX_WAYS = 6  # between mixtures, on which levels are measured: the longest ones
 MAPPED = ("render", "crossfade", MASK)
@@ -34,6 +36,7 @@ def make_works(plan: Plan, engine: Engine, panels: Sequence[str]) -> Callable[[F
     preset, first = plan.job.preset, plan.selection.indices[0]
     alphas = join_alphas(plan.selection.tracks)
     cutter = Cutter(engine) if plan.is_mapped else None
+    layered = layered_renderer(plan.job.preset.mask, engine) if plan.is_mapped else None
 
     def work(frame: Frame, planes: Sequence[Plane]) -> FrameWork:
         alpha, result = alphas[frame.index - first], FrameWork(frame)
@@ -46,7 +49,7 @@ def make_works(plan: Plan, engine: Engine, panels: Sequence[str]) -> Callable[[F
         way = plan.ways[frame.index - first] if plan.front else None
         maps = AlphaMaps(plan.masking, plan.front, alpha, way, frame, planes, cutter.scale)
         if "render" in panels:
-            result.add_map("render", maps.mixed(preset.mask.levels or 2), cutter)
+            maps.add_render(result, preset.mask.levels or 2, cutter, layered)
         if MASK in panels:
             result.renders[MASK] = maps.shown(frame.image.dtype)
         if "crossfade" in panels:
@@ -54,6 +57,15 @@ def make_works(plan: Plan, engine: Engine, panels: Sequence[str]) -> Callable[[F
         return result
 
     return work
+
+
+def layered_renderer(settings: MaskSettings, engine: Engine) -> LayeredRenderer | None:
+    """What mixes inside of the layers, if the masks' settings ask for it. UsageError: the network cannot."""
+    if not settings.layers:
+        return None
+    from dnirender.engine.layered import LayeredRenderer
+
+    return LayeredRenderer(engine)
 
 
 class AlphaMaps:
@@ -87,6 +99,13 @@ class AlphaMaps:
     def shown(self, dtype: np.dtype[Any]) -> Image:
         """The mask as a picture [h, w, 3] of a dtype: read back as a file, it is the same mask."""
         return as_picture(self._covers[0], dtype)
+
+    def add_render(self, work: FrameWork, levels: int, cutter: Cutter, layered: LayeredRenderer | None) -> None:
+        """Adds the render under the mixed map to a frame's, by `levels` or inside of the layers."""
+        if layered is None:
+            work.add_map("render", self.mixed(levels), cutter)
+        else:
+            work.add_layered("render", self.mixed(2), layered)
 
     def crossfaded(self, num_endpoints: int) -> AlphaMap:
         """What is possible without mixing weights: with a wipe, the front between the renders of the two keys; else

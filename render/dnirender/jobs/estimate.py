@@ -66,7 +66,7 @@ def _details(prepared: PreparedJob) -> dict[str, Any]:
     source = plan.source.metadata
     options = {name: value for name, value in spec.options.items() if name != "crf"} if spec else {}
     return {
-        "device": str(engine.device),
+        "device": prepared.devices,
         "dtype": engine.dtype,
         "threads": engine.threads,
         "batch": plan.job.engine.batch,

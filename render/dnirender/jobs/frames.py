@@ -15,7 +15,7 @@ from dnirender.engine.frame_work import Cutter, FrameWork, render_works
 from dnirender.engine.levels import choose_levels
 from dnirender.errors import TimelineError, UsageError
 from dnirender.frames import Alpha, Frame, Image
-from dnirender.jobs.alpha_maps import AlphaMaps
+from dnirender.jobs.alpha_maps import AlphaMaps, layered_renderer
 from dnirender.jobs.job import Job, Keyframes, make_job
 from dnirender.jobs.mixtures import masking_of, open_front, outside_alpha, ways_of
 from dnirender.jobs.plan import one_hot
@@ -88,7 +88,9 @@ def _works(
 ) -> Iterator[FrameWork]:
     """What is to be rendered of each frame, whose alpha is put into `seen`; levels at soft edges are measured on the
     first one."""
-    cutter, levels = Cutter(engine) if masking or front else None, job.preset.mask.levels
+    settings, is_mapped = job.preset.mask, bool(masking or front)
+    cutter, levels = Cutter(engine) if is_mapped else None, 2 if settings.layers else settings.levels
+    layered = layered_renderer(settings, engine) if is_mapped else None
     for number, (image, (alpha, way)) in enumerate(pairs):
         work = FrameWork(Frame(number, number, _checked(number, image)))
         seen.append(alpha)
@@ -103,7 +105,7 @@ def _works(
             )
             planes = next(masking.read([number])) if masking else ()
             maps = AlphaMaps(masking, front, alpha, way, work.frame, planes, cutter.scale)
-            work.add_map("render", maps.mixed(levels), cutter)
+            maps.add_render(work, levels, cutter, layered)
         yield work
 
 

@@ -88,7 +88,9 @@ class EngineOptions(Options):
     """What runs the networks. `tile` is a side or (height, width) in source pixels."""
 
     device: Annotated[str, Flag("speed")] = Field(
-        default="auto", description="cpu, cuda, cuda:N, or auto for a GPU if there is one."
+        default="auto",
+        description="cpu, cuda, cuda:N, or auto for a GPU if there is one. With several, as cuda:0,cuda:1, each takes "
+        "segments of its own.",
     )
     dtype: Annotated[Literal["auto", "fp32", "bf16", "fp16"], Flag("speed")] = Field(
         default="auto", description="Precision of the networks; auto measures the error of bf16 and fp16."
@@ -108,6 +110,11 @@ class EngineOptions(Options):
     tile: Annotated[Tile | None, BeforeValidator(_tile), Flag("speed", text=int | None)] = Field(
         default=None, description="Side of tiles, in source pixels.  [default: no tiles, unless memory needs them]"
     )
+
+    @property
+    def devices(self) -> tuple[str, ...]:
+        """The names in `device`."""
+        return tuple(name.strip() for name in self.device.split(","))
 
 
 class ResumeOptions(Options):

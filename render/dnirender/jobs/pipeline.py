@@ -2,18 +2,18 @@
 
 decode (thread 1) -> resize, batch by alpha, engine (thread 2, with workers or CUDA streams) -> steady, if the job asks
 for it (thread 3) -> compose the panels, convert to the encoder's pixel format (thread 4) -> encode to a segment file
-(calling thread).
+(calling thread, or one for each device).
 """
 
 from __future__ import annotations
 
 import itertools
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Generator, Iterable, Iterator, Sequence
 from contextlib import closing
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
-from dnirender.concurrency import prefetch
+from dnirender.concurrency import merge, prefetch
 from dnirender.engine.frame_work import Renders, render_works
 from dnirender.errors import RenderError
 from dnirender.frames import Frame
@@ -36,28 +36,44 @@ DECODED_AHEAD, RENDERED_AHEAD, CONVERTED_AHEAD = 4, 2, 2
 
 
 def render_segments(prepared: PreparedJob, missing: Sequence[Segment], progress: ProgressTracker) -> None:
-    """Renders the segments that are missing. The threads work ahead across the ends of segments."""
+    """Renders the segments that are missing. Each engine of the job takes every so-many-th of them, on threads of its
+    own if there are several."""
+    plan, engines = prepared.plan, prepared.engines
+    total = len(plan.selection.indices)
+    finished = total - sum(len(segment.numbers) for segment in missing)
+    progress.enter("rendering", finished, total)
+    shares = [missing[first :: len(engines)] for first in range(len(engines))]
+    rendering = [
+        _write_segments(replace(prepared, engine=engine), share)
+        for engine, share in zip(engines, shares, strict=True)
+        if share
+    ]
+    written = rendering[0] if len(rendering) == 1 else merge(rendering, 1, "segments")
+    with opencv_threads(None if is_on_gpu(prepared.engine) else 1), closing(written):
+        for number in written:
+            finished += 1
+            progress.wrote(finished, total, plan.main(plan.selection.alphas[number]))
+
+
+def _write_segments(prepared: PreparedJob, segments: Sequence[Segment]) -> Generator[int]:
+    """Renders segments, and yields the number of every frame that is written. The threads work ahead across the ends of
+    segments."""
     plan, output = prepared.plan, prepared.output
-    numbers = [number for segment in missing for number in segment.numbers]
+    numbers = [number for segment in segments for number in segment.numbers]
     distinct = plan.without_repeats(numbers)
     steadies = is_steadied(plan)
     needed = with_frames_before(plan, distinct) if steadies else distinct
-    total = len(plan.selection.indices)
-    finished = total - len(numbers)
-    progress.enter("rendering", finished, total)
     with (
-        opencv_threads(None if is_on_gpu(prepared.engine) else 1),
         closing(prefetch(_decode(plan, needed, _planar_format(prepared)), DECODED_AHEAD, "decode")) as decoded,
         closing(prefetch(_render(prepared, decoded), RENDERED_AHEAD, "render")) as rendered,
         closing(prefetch(_steady(plan, needed, distinct, rendered) if steadies else rendered, 1, "steady")) as steadied,
         closing(prefetch(_compose(prepared, numbers, steadied), CONVERTED_AHEAD, "convert")) as images,
     ):
-        for segment in missing:
+        for segment in segments:
             with output.open_segment(prepared.workspace.folder / segment.name) as encode:
                 for number in segment.numbers:
                     encode(number, _next_image(images, number))
-                    finished += 1
-                    progress.wrote(finished, total, plan.main(plan.selection.alphas[number]))
+                    yield number
                 if plan.source.concealed_frames:
                     prepared.workspace.update(concealed_frames=sorted(plan.source.concealed_frames))
 

@@ -42,8 +42,8 @@ CUDA_BATCH = 4  # on the CPU, 1 is faster: activations stay in the caches
 
 
 def load_engine(job: Job, *, fresh: bool = False) -> Engine:
-    """The networks of the job's preset on its device. `fresh` uses nothing that was measured before. Raises ModelError,
-    UsageError."""
+    """The networks of the job's preset on its device, the first one if there are several. `fresh` uses nothing that was
+    measured before. Raises ModelError, UsageError."""
     with collector_paused():
         from dnirender.engine.device import one_thread
         from dnirender.engine.engine import Engine
@@ -77,7 +77,7 @@ def load_engine(job: Job, *, fresh: bool = False) -> Engine:
     return Engine(
         network,
         path,
-        device=options.device,
+        device=options.devices[0],
         dtype=options.dtype,
         backend=options.backend,
         threads=options.threads,
@@ -97,6 +97,7 @@ class PreparedJob:
 
     segments: all segments of the render, finished or not
     warnings: those of the plan and of the output
+    others: the same networks on the other devices of the job
     """
 
     plan: Plan
@@ -105,6 +106,17 @@ class PreparedJob:
     workspace: Workspace
     segments: tuple[Segment, ...]
     warnings: tuple[str, ...]
+    others: tuple[Engine, ...] = ()
+
+    @property
+    def engines(self) -> tuple[Engine, ...]:
+        """One for each device."""
+        return self.engine, *self.others
+
+    @property
+    def devices(self) -> str:
+        """The devices, as the option names them."""
+        return ",".join(str(engine.device) for engine in self.engines)
 
     @property
     def resumed(self) -> int:
@@ -127,9 +139,12 @@ def prepare(
     if manifest:
         plan = replace(plan, job=plan.job.override(**manifest.engine))
     repair = plan.job.preset.effect.repair  # of this source
-    settings = {key: value for key, value in manifest.engine.items() if key != "levels"} if manifest else {}
+    found = {**manifest.engine, "device": plan.job.engine.devices[0]} if manifest else {}
+    settings = {key: value for key, value in found.items() if key != "levels"}
     if engine is None or repair or (manifest and settings != engine_settings(engine)):
         engine = _load_engine(plan.job.override(repair=repair and measure), manifest)
+    names = plan.job.engine.devices[1:] if measure else ()
+    others = tuple(_load_engine(plan.job.override(device=name, dtype=engine.dtype), manifest) for name in names)
     plan = at_even_pace(plan, engine, manifest.paced_keyframes if manifest else "", progress)
     if plan.job.engine.batch is None:
         batch = CUDA_BATCH if engine.device.type == "cuda" else 1
@@ -145,7 +160,8 @@ def prepare(
         warnings.append(tight)
     segments: tuple[Segment, ...] = ()
     if measure:
-        autotune(engine, plan, progress)
+        for each in (engine, *others):
+            autotune(each, plan, progress)
         plan = with_levels(plan, engine)
         segments = manifest.segments if manifest else split(num_frames, _segment_length(plan, engine))
     else:
@@ -156,7 +172,7 @@ def prepare(
             "segments are not used, and are deleted when this job is published"
             for names in workspace.others()
         ]
-    return PreparedJob(plan, engine, output, workspace, segments, tuple(warnings))
+    return PreparedJob(plan, engine, output, workspace, segments, tuple(warnings), others)
 
 
 def _path_warnings(plan: Plan, engine: Engine) -> list[str]:
@@ -290,7 +306,7 @@ def _is_free(prepared: PreparedJob, name: Path) -> bool:
 
 def with_levels(plan: Plan, engine: Engine) -> Plan:
     """The plan with as many levels at soft edges as its frames need, measured on two of them."""
-    if not plan.is_mapped or not plan.forwards or plan.job.preset.mask.levels is not None:
+    if not plan.is_mapped or not plan.forwards or not plan.job.preset.mask.needs_levels:
         return plan
     from dnirender.jobs.alpha_maps import needed_levels
 
@@ -303,7 +319,8 @@ def with_levels(plan: Plan, engine: Engine) -> Plan:
 def resume_settings(prepared: PreparedJob) -> dict[str, Any]:
     """The options that a resumed job must have, so that its segments match."""
     levels = prepared.plan.job.preset.mask.levels
-    return {**engine_settings(prepared.engine), **({} if levels is None else {"levels": levels})}
+    settings = {**engine_settings(prepared.engine), "device": prepared.devices}
+    return {**settings, **({} if levels is None else {"levels": levels})}
 
 
 def engine_settings(engine: Engine) -> dict[str, Any]:

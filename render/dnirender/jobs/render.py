@@ -81,7 +81,8 @@ def run(
     large results and about partial results. Raises RenderError.
     """
     plan, engine, progress = prepared.plan, prepared.engine, progress or ProgressTracker()
-    began, written_before, retried_before = time.perf_counter(), engine.weight_writes, len(engine.fp32_frames)
+    began, written_before = time.perf_counter(), _weight_writes(prepared)
+    retried_before = [len(each.fp32_frames) for each in prepared.engines]
     autotune(engine, plan)  # another job may have used the engine since
     try:
         with prepared.workspace as workspace:
@@ -99,7 +100,8 @@ def run(
     seconds, rendered = time.perf_counter() - began, sum(len(segment.numbers) for segment in missing)
     remember_run(prepared, progress, rendered)
     warnings = list(prepared.warnings)
-    if retried := engine.fp32_frames[retried_before:]:
+    before = zip(prepared.engines, retried_before, strict=True)
+    if retried := sorted(index for each, count in before for index in each.fp32_frames[count:]):
         warnings.append(f"{len(retried)} frames overflowed in {engine.dtype} and were rendered in fp32: {retried[:5]}")
     constant = plan.selection.constant_rate
     return Report(
@@ -109,18 +111,22 @@ def run(
         resumed=len(plan.selection.indices) - rendered,
         seconds=round(seconds, 3),
         fps=round(rendered / seconds, 3),
-        device=str(engine.device),
+        device=prepared.devices,
         dtype=engine.dtype,
         backend=engine.backend,
         workers=engine.workers,
         tile=engine.tile,
-        weight_writes=engine.weight_writes - written_before,
+        weight_writes=_weight_writes(prepared) - written_before,
         streams=tuple(str(stream) for stream in plan.streams),
         warnings=(*warnings, *plan.source.concealment_warnings()),
         phases={phase: round(taken, 3) for phase, taken in progress.seconds.items()},
         repeated=constant.repeated if constant else 0,
         dropped=constant.dropped if constant else 0,
     )
+
+
+def _weight_writes(prepared: PreparedJob) -> int:
+    return sum(engine.weight_writes for engine in prepared.engines)
 
 
 def render(

@@ -14,6 +14,7 @@ import json
 import os
 import shutil
 import sys
+import threading
 import zlib
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
@@ -123,6 +124,7 @@ class Workspace:
         self.folder = target.with_name(f"{_stem(target)}.{short_hash(job)}.parts")
         self._lock_path = target.with_name(f"{_stem(target)}.lock")
         self._lock = FileLock(self._lock_path, timeout=0)
+        self._updating = threading.Lock()
 
     @property
     def manifest(self) -> Manifest | None:
@@ -162,9 +164,10 @@ class Workspace:
         return found
 
     def update(self, **changes: Any) -> None:
-        """Changes fields of the manifest on disk."""
-        if (found := self.manifest) is not None:
-            replace(found, **changes).write(self.folder)
+        """Changes fields of the manifest on disk; from any thread."""
+        with self._updating:
+            if (found := self.manifest) is not None:
+                replace(found, **changes).write(self.folder)
 
     def record_outputs(self, files: Sequence[tuple[Path, Path]]) -> None:
         """Records the complete files, as (file, target), that are about to be renamed to their targets."""

@@ -33,8 +33,9 @@ class FamilySpace:
 
     def __init__(self, net: DenoiseNet, family: str, kernel: int = 1) -> None:
         names = [name for name, _ in net.named_parameters()]
+        device = next(net.parameters()).device
         state = dict(TUNABLE[family](net, kernel).named_parameters())
-        trained = {name: value.detach().clone().requires_grad_() for name, value in state.items()}
+        trained = {name: value.detach().to(device, copy=True).requires_grad_() for name, value in state.items()}
         self.family = family
         self.base = {name: trained[name] for name in names}
         self.deltas: list[Weights] = [{}, {name: value for name, value in trained.items() if name not in self.base}]
@@ -42,7 +43,8 @@ class FamilySpace:
     def network(self) -> nn.Module:
         """The module that runs with the weights of `at`."""
         with torch.no_grad():
-            return denoise.from_state_dict(self.at((1.0, 0.0)))
+            weights = self.at((1.0, 0.0))
+            return denoise.from_state_dict(weights).to(next(iter(weights.values())).device)
 
     def tensors(self) -> list[Tensor]:
         """All trained tensors, in a fixed order."""

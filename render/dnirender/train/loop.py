@@ -72,7 +72,8 @@ class Run:
             with torch.autocast(self.device.type, torch.bfloat16):
                 return functional_call(self.net, weights, inputs).float()
 
-        terms = self.task.loss(apply, example.mix, tuple(t.to(self.device) for t in example.batch))
+        batch = tuple(t.to(self.device, non_blocking=True) if t.dim() > 1 else t for t in example.batch)
+        terms = self.task.loss(apply, example.mix, batch)
         self.adam.zero_grad()
         torch.stack(list(terms.values())).sum().backward()
         self._freeze(stage)
@@ -180,7 +181,7 @@ def train(
     with tqdm(initial=run.done, total=recipe.steps, smoothing=0.02, unit="step", dynamic_ncols=True) as bar:
         for stage in recipe.stages:
             last = first + stage.steps
-            with contextlib.closing(prefetch(_examples(task, stage, rng), 3)) as examples:
+            with contextlib.closing(prefetch(_examples(task, stage, rng, device), 3)) as examples:
                 while first <= run.done < last:
                     example = next(examples)
                     place = (run.done - first) / stage.steps if stage is recipe.stages[-1] else 0.0
@@ -223,10 +224,13 @@ def draw_mix(task: Task, stage: Stage, rng: Generator) -> Mix:
     return tuple(mix)
 
 
-def _examples(task: Task, stage: Stage, rng: Generator) -> Iterator[Example]:
+def _examples(task: Task, stage: Stage, rng: Generator, device: torch.device) -> Iterator[Example]:
     while True:
         mix = draw_mix(task, stage, rng)
-        yield Example(mix, task.batch(mix, rng), rng.get_state())
+        batch = task.batch(mix, rng)
+        if device.type == "cuda":
+            batch = tuple(t.pin_memory() for t in batch)
+        yield Example(mix, batch, rng.get_state())
 
 
 def _settle(run: Run) -> None:

@@ -1,5 +1,7 @@
 """Losses that several kinds of training share."""
 
+import functools
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor
@@ -56,14 +58,22 @@ def periodicity(x: Tensor) -> Tensor:
     values = _windows(luma(x))
     hann = torch.hann_window(WINDOW, periodic=False, device=x.device)
     values = (values - values.mean((-2, -1), keepdim=True)) * hann[:, None] * hann
-    frequency = torch.hypot(torch.fft.fftfreq(WINDOW)[:, None], torch.fft.rfftfreq(WINDOW)).to(x.device)
-    texture = (frequency > LOWEST) & (frequency < 0.5)
-    power = torch.fft.rfft2(values).abs().square()[..., texture] + FAINT
-    rings = F.one_hot(((frequency[texture] - LOWEST) / RING).long()).float()
+    places, frequency, rings = (tensor.to(x.device) for tensor in _rings())
+    power = torch.fft.rfft2(values).abs().square().flatten(-2)[..., places] + FAINT
     sizes, total = rings.sum(0), power @ rings
     concentration = torch.log(sizes * (power.square() @ rings) / total.square())
-    weights = total * (rings.T @ frequency[texture] / sizes).square()
+    weights = total * (rings.T @ frequency / sizes).square()
     return (weights * concentration).sum(-1) / weights.sum(-1)
+
+
+@functools.cache
+def _rings() -> tuple[Tensor, Tensor, Tensor]:
+    """Of the frequencies that are texture: their places in a flattened spectrum, themselves, and their rings, one-hot.
+    On the CPU, as finding them on a GPU would wait for it."""
+    frequency = torch.hypot(torch.fft.fftfreq(WINDOW)[:, None], torch.fft.rfftfreq(WINDOW)).flatten()
+    places = ((frequency > LOWEST) & (frequency < 0.5)).nonzero()[:, 0]
+    frequency = frequency[places]
+    return places, frequency, F.one_hot(((frequency - LOWEST) / RING).long()).float()
 
 
 def plainness(x: Tensor, slope: float = 0.03) -> Tensor:

@@ -141,6 +141,12 @@ class Recipe(_Model):
             return None
         return tuple(round((sigma - sigmas[0]) / (sigmas[-1] - sigmas[0]), 6) for sigma in sigmas)
 
+    def scaled(self, batch: int | None = None, length: float = 1.0) -> Self:
+        """The recipe with other batches, and with `length` times as many steps in every stage."""
+        training = self.training if batch is None else self.training.model_copy(update={"batch": batch})
+        stages = [stage.model_copy(update={"steps": max(1, round(stage.steps * length))}) for stage in self.stages]
+        return self.model_copy(update={"training": training, "stages": tuple(stages)})
+
     @property
     def names(self) -> tuple[str, ...]:
         return tuple(goal.name for goal in self.endpoints)

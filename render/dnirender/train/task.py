@@ -50,7 +50,8 @@ class Task:
         return [(k, k + 1) for k in range(len(self.recipe.endpoints) - 1)]
 
     def batch(self, mix: Mix, rng: Generator) -> tuple[Tensor, ...]:
-        """Inputs, targets and whatever else the loss needs; called on a CPU thread of its own."""
+        """Inputs, targets and whatever else the loss needs; called on a CPU thread of its own. Numbers and pairs of
+        numbers stay on the CPU, where the loss reads them; all else moves to the device."""
         raise NotImplementedError
 
     def loss(self, apply: Apply, mix: Mix, batch: tuple[Tensor, ...]) -> dict[str, Tensor]:

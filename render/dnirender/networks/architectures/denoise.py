@@ -36,6 +36,9 @@ class ResidualBlock(nn.Module):
 class NoiseHead(nn.Conv2d):
     """Last layer: 3x3, to the noise of every value, n h w 12, pixel-unshuffled; stored in torch's channel order."""
 
+    channels_last = True
+    """What it makes is n h w c."""
+
     def __init__(self, features: int) -> None:
         super().__init__(features, CHANNELS * SIDE**2, 3, padding=1)
 

@@ -63,6 +63,9 @@ class GainHead(nn.Conv2d):
     added afterwards, so that no runtime has to split or permute the output.
     """
 
+    channels_last = True
+    """What it makes is n h w c."""
+
     def __init__(self, inputs: int, padding: int) -> None:
         super().__init__(inputs, 2 * CHANNELS * SIDE**2, 3, padding=padding)
 
