@@ -3,7 +3,7 @@
 # Python 3.12 on x86-64 with torch, numpy, OpenCV, typer, tqdm, safetensors, filelock and pytest.
 #
 #     benchmarks/gpu_pack.sh           with PyAV: for benchmarks/gpu.py
-#     benchmarks/gpu_pack.sh train     without: 3 MB, for trainings
+#     benchmarks/gpu_pack.sh train     without: 2 MiB, for trainings
 #
 # There:  python3 -m tarfile -e .gpu/site.tar.xz . && export PYTHONPATH=$PWD/.gpu/site:$PWD/render
 set -euo pipefail

@@ -1,16 +1,22 @@
 """Laws of recorded graphs: by a stand-in that keeps the addresses of what it recorded, as a graph does."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
+from torch import nn
 
 from dnirender.engine import cuda_graphs
 from dnirender.engine.cuda_graphs import MAX_GRAPHS, GraphedModel, graphed
 from dnirender.engine.memory import MemoryPlanner
 from dnirender.engine.memory_retry import MemoryRetry
 from dnirender.engine.torch_model import TorchModel
+from dnirender.networks.loading import load
+from dnirender.networks.network import Network
 from dnirender.networks.weights import MixedWeights, WeightPath
-from support.gpu_stand_in import gpu_stand_in
+from dnirender.preset import Preset, preset_folder
+from support.gpu_stand_in import gpu_stand_in, render_on_gpu
 from support.toys import NEIGHBORS, Toy, pictures, toy
 
 ALPHAS = [(1.0, 0.0), (0.5, 0.5), (0.25, 0.75), (0.25, 0.75), (0.0, 1.0), (1.0, 0.0)]
@@ -117,3 +123,22 @@ def test_a_model_is_recorded_once_for_all_executors(recorder):
     before = recorder.recorded
     GraphedModel(one)
     assert recorder.recorded == before  # its mixture has a graph already
+
+
+SHIPPED = sorted(path.stem for path in preset_folder().glob("*.yaml"))
+
+
+@pytest.mark.parametrize("dtype", [torch.uint8, torch.uint16])
+@pytest.mark.parametrize("name", SHIPPED)
+def test_nothing_keeps_a_shipped_network_from_being_recorded(name, dtype):
+    network, _ = load({end.name: end.weights for end in Preset.load(name).network.endpoints[:2]})
+    pixels = torch.zeros((2, 67, 45, 3), dtype=dtype)
+    assert render_on_gpu(network, pixels) == ((2, 67 * network.scale, 45 * network.scale, 3), dtype)
+
+
+def test_nor_one_that_sees_luma_alone():
+    network = Network("gray", nn.Conv2d(1, 1, 3, padding=1))
+    network = replace(network, channels=1, luma=True)
+    assert render_on_gpu(network, torch.zeros((1, 9, 9, 3), dtype=torch.uint8)) == ((1, 9, 9, 3), torch.uint8)
+    with pytest.raises(AssertionError, match="makes a tensor on"):
+        render_on_gpu(replace(network, call=lambda module, x: module(x) + torch.tensor(0.5)), image())

@@ -1,13 +1,15 @@
 """Stand-ins for a GPU, on the CPU, that keep to what one guarantees and to nothing else."""
 
 import contextlib
+import copy
 from types import SimpleNamespace
 
 import pytest
 import torch
 from safetensors.torch import load_file
 from torch._subclasses.fake_tensor import FakeTensorMode
-from torch.utils._python_dispatch import _disable_current_modes
+from torch.utils._python_dispatch import TorchDispatchMode, _disable_current_modes
+from torch.utils._pytree import tree_leaves
 
 from dnirender.engine import cuda_graphs
 from dnirender.networks.weights import MixedWeights
@@ -29,6 +31,7 @@ class Clock:
     def stream(self, _):
         stream = SimpleNamespace(known=set(self.host))
         stream.wait_event = lambda event: stream.known.update(event.known)
+        stream.synchronize = lambda: self.host.update(stream.known)
         return stream
 
     def event(self):
@@ -81,7 +84,7 @@ class Recorder:
 def gpu_stand_in(monkeypatch):
     """A clock and a recorder, in the place of what torch.cuda and `cuda_graphs.record` do."""
     clock = Clock()
-    monkeypatch.setattr(torch.cuda, "synchronize", lambda _: clock.host.update(clock.current.known))
+    monkeypatch.setattr(torch.cuda, "default_stream", clock.stream)
     monkeypatch.setattr(torch.cuda, "Event", clock.event)
     monkeypatch.setattr(torch.cuda, "Stream", clock.stream)
     monkeypatch.setattr(torch.cuda, "stream", clock.use)
@@ -115,6 +118,28 @@ def step_on_gpu(task):
             terms = run.step(stage, 0.5, example)
     assert {tensor.device.type for tensor in (*run.space.tensors(), *run.mean)} == {"cuda"}
     return terms
+
+
+class OnTheGPU(TorchDispatchMode):
+    """Fails where an operation makes a tensor elsewhere, to be copied to the GPU: that cannot be recorded."""
+
+    def __torch_dispatch__(self, func, types, args=(), kwargs=None):
+        result = func(*args, **(kwargs or {}))
+        places = {tensor.device.type for tensor in tree_leaves(result) if isinstance(tensor, torch.Tensor)}
+        assert places <= {"cuda"}, f"{func} makes a tensor on {places}"
+        return result
+
+
+def render_on_gpu(network, pixels):
+    """Renders uint8 pixels n h w 3 of which only the shape counts, as for `step_on_gpu`; returns a shape and a dtype.
+    What waits for the GPU fails too."""
+    with FakeTensorMode(allow_non_fake_inputs=True):
+        module = _moved(copy.deepcopy(network.module).eval(), "cuda")
+        pixels = pixels.to("cuda")
+        with torch.inference_mode(), OnTheGPU():
+            rendered, sums = network.render(module, pixels)
+    assert rendered.device.type == sums.device.type == "cuda"
+    return tuple(rendered.shape), rendered.dtype
 
 
 def _loaded(path):

@@ -26,6 +26,10 @@ class Streams:
     def __init__(self, device: torch.device) -> None:
         self.upload, self.compute, self.download = (torch.cuda.Stream(device) for _ in range(3))
 
+    def synchronize(self) -> None:
+        for stream in (self.upload, self.compute, self.download):
+            stream.synchronize()
+
 
 class InFlightBatch:
     """Tensors and events of one batch in flight.
@@ -101,7 +105,8 @@ class CUDAExecutor:
 
     def __call__(self, batches: Iterable[Batch]) -> Generator[RenderedBatch]:
         """Batch k is submitted before batch k - 1 is waited for."""
-        torch.cuda.synchronize(self._device)  # the modules were made on the default stream
+        # Waiting for the whole device is not allowed while another thread records a graph.
+        torch.cuda.default_stream(self._device).synchronize()  # on which the modules were made
         streams = Streams(self._device)
         free = deque([InFlightBatch(), InFlightBatch()])
         submitted: deque[tuple[Batch, InFlightBatch]] = deque()
@@ -116,7 +121,7 @@ class CUDAExecutor:
             for batch, in_flight in submitted:
                 yield _collect(batch, in_flight)
         finally:
-            torch.cuda.synchronize(self._device)  # buffers are freed only when nothing on the device uses them
+            streams.synchronize()  # buffers are freed only when nothing on the device uses them
 
     def _submit(self, batch: Batch, in_flight: InFlightBatch, streams: Streams) -> None:
         """Nothing here waits for the device. `in_flight` keeps every tensor alive until the batch is collected."""

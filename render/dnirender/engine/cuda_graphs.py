@@ -6,6 +6,7 @@ serves every alpha; the mixture is a graph too, which reads the coefficients fro
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable, Sequence
 from typing import Any, TypeVar
 
@@ -23,15 +24,17 @@ Replay = Callable[[], object]
 T = TypeVar("T")
 
 
+RECORDING = threading.Lock()
+"""One graph at a time in a process."""
+
+
 def record(run: Callable[[], Any], device: torch.device, pool: Pool | None = None) -> tuple[Replay, Any]:
     """A function that launches on the current stream all that `run` launches, and the result of `run`, whose tensors
     each replay fills anew. `run` was called before, so that libraries are set up. RuntimeError: it waits for the
     device, or does something else that cannot be recorded."""
-    graph = torch.cuda.CUDAGraph()
-    with (
-        torch.cuda.device(device),
-        torch.cuda.graph(graph, pool=pool, stream=torch.cuda.Stream(device), capture_error_mode="thread_local"),
-    ):
+    graph, stream = torch.cuda.CUDAGraph(), torch.cuda.Stream(device)
+    before = torch.cuda.stream(torch.cuda.current_stream(device))  # which torch.cuda.graph does not restore on errors
+    with RECORDING, before, torch.cuda.graph(graph, pool=pool, stream=stream, capture_error_mode="thread_local"):
         result = run()
     return graph.replay, result
 

@@ -12,7 +12,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from dnirender.errors import ModelError
-from dnirender.networks.pixel_shuffle import CHANNELS, pixel_shuffle, pixel_unshuffle
+from dnirender.networks.pixel_shuffle import CHANNELS, constants, pixel_shuffle, pixel_unshuffle
 
 MAX_VALUES = {torch.uint8: 255.0, torch.uint16: 65535.0, torch.int32: 65535.0}
 OPENCV_DEPTHS = {torch.uint8: cv2.CV_8U, torch.uint16: cv2.CV_16U}
@@ -128,7 +128,7 @@ class Network:
     def _forward_luma(self, module: nn.Module, x: Tensor, dtype: torch.dtype) -> Tensor:
         """`_forward_nhwc` of a network that sees the luma alone."""
         n, height, width, _ = x.shape
-        luma = (x * torch.tensor(LUMA, device=x.device)).sum(3)[:, None]
+        luma = (x * constants(LUMA, x)).sum(3)[:, None]
         y = self.call(module, luma if self.fp32_input else luma.to(dtype))
         self._check_shape(y, (n, 1, height * self.scale, width * self.scale))
         colors = x.permute(0, 3, 1, 2) - luma
@@ -181,6 +181,8 @@ def pad_reflect(images: Tensor, height: int, width: int) -> Tensor:
 
     Contiguous. Does not synchronize with the GPU.
     """
+    if images.dtype == torch.uint16:  # which not every device selects from
+        return pad_reflect(images.view(torch.int16), height, width).view(torch.uint16)
     for axis, size in (1, height), (2, width):
         length = images.shape[axis]
         if size > length:

@@ -8,6 +8,8 @@ that reads or writes such images.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import torch
 from torch import Tensor
 
@@ -46,3 +48,9 @@ def _swap_block_axes(rows: Tensor) -> Tensor:
     if rows.dtype == torch.uint8 and rows.shape[4] % 2 == 0:
         return rows.contiguous().view(torch.int16).transpose(2, 3).contiguous().view(torch.uint8)
     return rows.transpose(2, 3).contiguous()
+
+
+def constants(values: Sequence[float], like: Tensor) -> Tensor:
+    """The values as a tensor of the dtype and on the device of `like`. They are not copied there, which a CUDA graph
+    could not record."""
+    return torch.stack([like.new_full((), value) for value in values])

@@ -14,6 +14,7 @@ from torch import Tensor, nn
 
 from dnirender.networks.architectures import transformer_net
 from dnirender.networks.architectures.adapters import TuningBlock
+from dnirender.networks.pixel_shuffle import constants
 
 MULTIPLE, MINIMUM = transformer_net.MULTIPLE, transformer_net.MINIMUM
 MEAN, DEVIATION = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
@@ -34,7 +35,7 @@ class DynamicNet(nn.Module):
             self.add_module(name, nn.ModuleDict(blocks))
 
     def forward(self, x: Tensor) -> Tensor:
-        mean, deviation = (x.new_tensor(values).view(3, 1, 1) for values in (MEAN, DEVIATION))
+        mean, deviation = (constants(values, x).view(3, 1, 1) for values in (MEAN, DEVIATION))
         main, h = self.main, (x - mean) / deviation
         h = F.relu(main.in1(main.conv1(h.to(main.conv1.conv2d.weight.dtype))))
         h = F.relu(main.in2(main.conv2(h)))

@@ -20,6 +20,7 @@ from torch import Tensor, nn
 
 from dnirender.networks.architectures.gain import UnshuffledConv
 from dnirender.networks.architectures.unet import WIDTHS, UNet, widths_of, with_weights
+from dnirender.networks.pixel_shuffle import constants
 
 DILATIONS = (1, 2, 4, 8)  # at 1/32: whether there is a subject must be seen from everywhere
 RADIUS = 16.0
@@ -99,7 +100,7 @@ def lens(x: Tensor, logits: Tensor, radius: Tensor) -> Tensor:
 def _doubled(x: Tensor) -> Tensor:
     """n 3 h w, bilinearly enlarged to n 3 2h 2w, but pixel-unshuffled: n h w 12. It is one convolution."""
     near, far = 0.75, 0.25
-    line = torch.tensor(((far, near, 0.0), (0.0, near, far)), dtype=x.dtype, device=x.device)
+    line = constants((far, near, 0.0, 0.0, near, far), x).view(2, 3)
     kernels = (line[:, None, :, None] * line[None, :, None, :]).flatten(0, 1)  # 4 3 3, row by row
     colors = torch.eye(3, dtype=x.dtype, device=x.device)
     weight = (kernels[:, None, None] * colors[None, :, :, None, None]).flatten(0, 1)
