@@ -17,12 +17,13 @@ from dnirender.cli.train import make_task
 from dnirender.errors import PresetError
 from dnirender.families.adain import code_of, read_style
 from dnirender.media.images import write_png
+from dnirender.networks.architectures.paint import PaintNet
 from dnirender.networks.architectures.style_encoder import StyleEncoder, statistics
 from dnirender.networks.checkpoint import load_state_dict
 from dnirender.train import loop
 from dnirender.train.data.style_pictures import drawn, recolored
 from dnirender.train.recipe import Recipe
-from dnirender.train.tasks.adain import DISTILLED, GROUPS, AdaIN, relief, split_features
+from dnirender.train.tasks.adain import DISTILLED, GROUPS, AdaIN, even, relief, split_features
 from support.clips import feature_network
 
 CPU = torch.device("cpu")
@@ -148,6 +149,26 @@ def test_relief_is_texture_where_the_picture_is_smooth():
     smooth, rough = torch.full((1, 3, 16, 16), 0.5), torch.rand(1, 3, 16, 16)
     assert relief(rough, smooth) > 10 * relief(rough, rough)
     assert relief(smooth, smooth) == 0
+
+
+def test_an_even_head_gives_smooth_places_no_lattice():
+    net = PaintNet((4, 4, 4), (1, 1, 1))
+    x, flat = torch.zeros(1, 3, 32, 32), torch.rand(1, 4, 18, 18).mean((2, 3), keepdim=True).expand(1, 4, 18, 18)
+    for value in net.last.parameters():
+        nn.init.normal_(value)
+
+    def lattice_of():
+        gain, offset = net.last(flat)
+        return max(float(part.unflatten(-1, (4, 3)).std(-2).max()) for part in (gain, offset))
+
+    with torch.no_grad():
+        assert lattice_of() > 0.1
+        mean = net.last.weight.sum((2, 3)).view(6, 4, -1).mean(1)
+        for value in net.last.parameters():
+            value.copy_(even(value))
+        assert lattice_of() < 1e-5
+        torch.testing.assert_close(net.last.weight.sum((2, 3)).view(6, 4, -1).mean(1), mean)
+    assert net(x).shape == x.shape
 
 
 def test_codes_begin_as_numbers_that_tell_styles_apart():

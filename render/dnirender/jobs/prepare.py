@@ -54,14 +54,13 @@ def load_engine(job: Job, *, fresh: bool = False) -> Engine:
     if measures and job.preset.effect.repair:
         raise UsageError("bn='reestimate': expected no repair=True, as both correct the spread of mixed layers")
     with one_thread():
-        groups = tuple(job.preset.timeline.tracks)
         network, path = load_family(
             settings.family,
             settings.files,
             settings.levels,
             settings.styles,
             weights_key=settings.weights_key,
-            groups=groups,
+            groups=tuple(job.preset.timeline.tracks),
             deploy=not measures,
         )
     if measures:

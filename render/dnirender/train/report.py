@@ -31,7 +31,7 @@ from dnirender.train.subspace import Weights
 SHEET_SIDE = 240
 MANTISSA = 7  # bits
 INT8 = ("paint",)  # whose renders it changes by less than the eye sees, and which is half as large
-EXACT = ("encoder.code.", "styles.")  # large numbers whose difference is what counts
+EXACT = ("encoder.code.", "styles.", "paint.last.")  # where sums of numbers have to be exact
 PLOT = (960, 540)
 NOT_PLOTTED = ("step", "seconds", "part")
 INKS = ((40, 40, 40), (196, 78, 62), (62, 122, 196), (90, 160, 80), (190, 140, 40), (140, 90, 180))
@@ -71,7 +71,7 @@ def write_weights(target: Path, weights: Weights, about: Mapping[str, str]) -> N
     for name, value in weights.items():
         value = value.detach().cpu()
         if name.startswith(EXACT):
-            stored[name] = value.half() if value.ndim > 1 else value.float()
+            stored[name] = (value.half() if value.ndim > 1 else value.float()).contiguous()
         elif value.ndim >= 2 and about.get("architecture") in INT8:
             stored[name], stored[f"{name}{SCALE}"] = quantized(value)
         else:

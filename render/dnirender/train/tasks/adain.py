@@ -21,6 +21,7 @@ import torch.nn.functional as F
 from torch import Generator, Tensor, nn
 
 from dnirender.families.adain import ENCODER, STYLES, code_of, read_style
+from dnirender.networks.architectures.gain import SIDE
 from dnirender.networks.architectures.paint import InstanceNorm
 from dnirender.networks.architectures.style_encoder import EPS, WIDTHS, StyleNet, statistics
 from dnirender.train.adain_space import AdaINSpace
@@ -208,9 +209,10 @@ class AdaIN(Task):
         return total
 
     def finished(self, endpoints: list[Weights]) -> list[Weights]:
-        """The network, with the codes of the recipe's pictures by the names of their endpoints, as they are with the
-        int8 encoder that is written."""
+        """The network without a lattice on smooth places, with the codes of the recipe's pictures by the names of
+        their endpoints, as they are with the int8 encoder that is written."""
         weights = {name: value.detach().cpu() for name, value in endpoints[0].items()}
+        weights |= {name: even(weights[name]) for name in ("paint.last.weight", "paint.last.bias")}
         for name, value in weights.items():
             if name.startswith(ENCODER) and value.ndim == 4:
                 codes, scale = quantized(value)
@@ -223,6 +225,14 @@ class AdaIN(Task):
     def to(self, device: torch.device) -> None:
         super().to(device)
         self.phi = distilled_vgg19(self._folder, device)
+
+
+def even(head: Tensor) -> Tensor:
+    """The weight or bias of a `GainHead` with which the four pixels of a 2 x 2 block get the same of constant features:
+    what the sum of a kernel differs from the mean of the four is taken from its values alike."""
+    blocks = head.reshape(-1, SIDE**2, *head.shape[1:])
+    sums = blocks.mean((3, 4), keepdim=True) if head.ndim == 4 else blocks
+    return (blocks - sums + sums.mean(1, keepdim=True)).reshape(head.shape)
 
 
 def relief(out: Tensor, picture: Tensor) -> Tensor:
