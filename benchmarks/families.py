@@ -27,7 +27,7 @@ from dnirender.families.loading import ENDPOINTS, load_family
 from dnirender.networks.architectures import denoise
 from dnirender.networks.architectures.adapters import set_level
 from dnirender.networks.checkpoint import load_state_dict
-from dnirender.preset import preset_folder
+from dnirender.preset_files import preset_folder
 from dnirender.train import loop, report
 from dnirender.train.family_space import TUNABLE
 from dnirender.train.recipe import Recipe

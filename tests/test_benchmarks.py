@@ -22,6 +22,7 @@ from dnirender.media.images import write_png
 from dnirender.models import finetuning, sweep
 from dnirender.networks import load
 from dnirender.networks.architectures.denoise import DenoiseNet
+from dnirender.networks.checkpoint import load_state_dict
 from support.clips import REPO, make_clip, paint, preset_of, tiny_endpoints
 from support.states import dncnn
 
@@ -285,6 +286,39 @@ def test_quality_of_painters(script):
     assert set(painters.flicker_table(render, names, {"clip": noisy(2)})["clip"]) >= set(names)
     with np.errstate(all="ignore"):
         painters.texture_table(render, names, [np.full((96, 128, 3), 90, np.uint8) + sources[0] % 3])
+
+
+def test_quality_of_any_style(script, tmp_path, capsys):
+    """With an eye that sees the mean color alone, for which a style is met where the color is."""
+    style, names = script("quality/style"), ["starry_night", "great_wave"]
+    goals = [np.zeros(3), np.full(3, 255.0)]
+    eye = SimpleNamespace(
+        style=lambda image, k: float(np.square(image.mean((0, 1)) - goals[k]).sum()) + 1e-6,
+        content=lambda image, picture: float(np.abs(image.astype(float) - picture).mean()),
+    )
+
+    def render(picture, k):
+        return np.full_like(picture, goals[k][0])
+
+    def between(picture, a, b):
+        return np.full_like(picture, 128)
+
+    rows = style.distances(render, eye, noisy(2), names)
+    assert [round(row["reach"], 3) for row in rows.values()] == [1, 1]
+    style.PAIRS = (tuple(names),)
+    halves = style.half_ways(render, between, eye, noisy(1), names)
+    assert halves["starry_night - great_wave"][0] == pytest.approx(halves["starry_night - great_wave"][1], rel=0.02)
+    flat = {"blotches": [0, 0], "peak": [0, 0], "grid": [0, 0], "bold": 0}
+    ours = {"distances": rows, "texture": dict.fromkeys(names, flat), "flicker": {"clip": dict.fromkeys(names, 1.0)}}
+    style.HELD_OUT = ("great_wave",)
+    style.report({"ours": ours, "encoding": 0.1, "half_ways": halves})
+    assert "mean of those held out, ours: reach 100.0 %" in capsys.readouterr().out
+    style.sheet(noisy(1), names, [render, render], tmp_path / "sheet.jpg")
+    assert (tmp_path / "sheet.jpg").stat().st_size > 1000
+    preset = Preset.load("style")
+    state = load_state_dict(preset.network.endpoints[0].weights).state
+    write_png(tmp_path / "my.png", noisy(1)[0])
+    assert style.encoding_seconds(state, [tmp_path / "my.png"]) > 0
 
 
 def test_quality_of_the_night(script, tmp_path, monkeypatch):

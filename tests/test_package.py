@@ -25,11 +25,11 @@ MODULES["__init__"] = PACKAGE / "__init__.py"
 ORDER = """
 base: version errors options concurrency cache files frames progress
 timeline: easing simplification expression keyframes mixture parser audio cuts noise interpolation timeline pace tracks wipe
-preset: yaml_file timeline_settings mask_settings preset_files preset
+preset: yaml_file timeline_settings mask_settings preset_files preset_styles network_settings preset
 sound: spectrum beats loudness
 media: truncation colorspace planar channels timecode containers opencv motion steadying resize luma noise pixel_formats images
 decoding: timestamps deinterlace image_header metadata reorder concealment packets tonemap scan source still webp video open clip sound cuts
-networks: pixel_shuffle signatures wrappers onnx_weights checkpoint architectures.gain architectures.unet architectures.focus architectures.segment architectures.adapters architectures.denoise architectures.compact architectures.paint architectures.relight
+networks: pixel_shuffle signatures wrappers onnx_weights checkpoint architectures.gain architectures.unet architectures.focus architectures.segment architectures.adapters architectures.denoise architectures.compact architectures.paint architectures.style_encoder architectures.relight
     architectures.ada_resnet architectures.transformer_net architectures.dynamic_net architectures.fast_style_transfer architectures.fast_neural_style
     architectures.conditional_style architectures.resnet_generator architectures.unet_generator architectures.dncnn network registry detected weights repair loading reestimation modules segmentation
 families: adafm ftn dynamic_net cfsnet adain loading
@@ -43,15 +43,15 @@ models: files report_files family groups combining similarity inspection rescali
     analysis analysis_report
 jobs: disk_space workspace options constant_rate job mixtures sampling clip_keyframes frame_selection plan verify_images verify fingerprint pace repair alpha_maps prepare compose notebook contact_sheet preview pipeline finish
     estimate render background frames benchmark
-train: losses subspace family_space features recipe report task loop data.photos data.relighting data.filters data.drawing data.scenes.canvas
+train: losses subspace family_space adain_space features recipe report task loop data.photos data.style_pictures data.relighting data.filters data.drawing data.scenes.canvas
     data.scenes.lights data.scenes.photographs data.scenes.houses data.scenes.objects data.scenes.street data.augment data.batches data.subjects
-    tasks.relight tasks.sketch tasks.style tasks.detail tasks.focus tasks.denoise add_endpoint
+    tasks.relight tasks.sketch tasks.style tasks.adain tasks.detail tasks.focus tasks.denoise add_endpoint
 cli: start signals default_command app presets options output info verify train model align check sheet render bench main
 """
 
 # Third-party libraries and the rooms, or modules, that may import them.
 HOMES = {
-    "numpy": "base sound media decoding networks.segmentation layout masks encoding jobs engine models train",
+    "numpy": "base sound media decoding networks.segmentation families.adain layout masks encoding jobs engine models train",
     "av": "media decoding encoding jobs",
     "cv2": "media decoding layout masks encoding networks jobs train",
     "torch": "networks families models engine train cli.train",

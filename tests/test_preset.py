@@ -9,7 +9,8 @@ import pytest
 from pydantic import BaseModel
 
 from dnirender.errors import PresetError, UsageError
-from dnirender.preset import Preset, preset_folder, preset_names, schema
+from dnirender.preset import Preset, preset_names, schema
+from dnirender.preset_files import preset_folder
 from dnirender.train.recipe import Recipe
 
 ENDPOINTS = "network: {endpoints: [{name: day, weights: day.pth}, {name: night, weights: sub/night.pth}]}\n"

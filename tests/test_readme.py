@@ -51,6 +51,8 @@ def folder(tmp_path, monkeypatch):
         (tmp_path / name).parent.mkdir(exist_ok=True)
         write_png(tmp_path / f"{name}.png", np.random.default_rng(0).integers(0, 255, (96, 128, 3), np.uint8))
     (tmp_path / "painting.png").rename(tmp_path / "my.jpg")
+    write_png(tmp_path / "painting.png", paint(7))
+    (tmp_path / "painting.png").rename(tmp_path / "other.jpg")
     feature_network(tmp_path / "features")
     preset = next(text for _, language, text in SNIPPETS if language == "yaml")
     (tmp_path / "mine.yaml").write_text(preset, "utf-8")

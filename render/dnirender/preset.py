@@ -7,22 +7,27 @@ from __future__ import annotations
 
 import difflib
 import json
-import os
 import warnings
 from collections.abc import Mapping
 from functools import cached_property
-from itertools import pairwise
 from pathlib import Path
-from typing import Annotated, Any, Literal, Self, cast
+from typing import Annotated, Any, Literal, cast
 
-from pydantic import BaseModel, Field, ValidationError, field_validator, model_validator
+from pydantic import BaseModel, Field, ValidationError, model_validator
 
 from dnirender.errors import PresetError, with_notes
 from dnirender.mask_settings import MaskSettings, WipeSettings
+from dnirender.network_settings import Endpoint, NetworkSettings
 from dnirender.options import Flag, causes, first_error, offered, parse_pairs
-from dnirender.preset_files import WEIGHTS_ADVICE, check_below, masks_beside, wipe_beside
-from dnirender.timeline.easing import parse_number
-from dnirender.timeline.expression import VARIABLES
+from dnirender.preset_files import (
+    STYLE_ADVICE,
+    WEIGHTS_ADVICE,
+    check_below,
+    masks_beside,
+    preset_folder,
+    wipe_beside,
+)
+from dnirender.preset_styles import shipped_weights
 from dnirender.timeline.keyframes import Endpoints
 from dnirender.timeline_settings import Section, TimelineSettings
 from dnirender.yaml_file import read_yaml
@@ -31,108 +36,6 @@ DEFAULT_PRESET = "day-to-night"
 SCHEMA_LINE = "# yaml-language-server: $schema=schema.json\n"
 
 Side = Annotated[int, Field(ge=16, le=16384)]
-
-
-class Endpoint(Section):
-    """One network of the path."""
-
-    name: str = Field(pattern=r"^\w[\w.-]*$", max_length=64, description="What keyframes and panels call it.")
-    weights: Path = Field(description="A checkpoint (.safetensors, .pth, .pt), relative to the preset's folder.")
-    identity: bool = Field(
-        default=False, description="Whether it renders the picture itself, so that `strength` fades to it."
-    )
-
-    level: Annotated[float, Field(ge=-16, le=16)] | None = Field(
-        default=None,
-        description="Of a family other than dni: the level of the file at which it is this endpoint.  [default: 0 for "
-        "the first, 1 for the others]",
-    )
-    position: Annotated[float, Field(ge=0, le=1)] | None = Field(
-        default=None, description="Where a number finds it on the path from 0 to 1.  [default: evenly spaced]"
-    )
-
-    @field_validator("weights")
-    @classmethod
-    def _a_name(cls, weights: Path) -> Path:
-        try:
-            os.fsencode(weights)
-        except UnicodeEncodeError as error:  # YAML's \ud83c alone is half a letter
-            raise ValueError(f"{str(weights)!a} is no name that a file can have; write it as it is") from error
-        return weights
-
-    @field_validator("name")
-    @classmethod
-    def _not_reserved(cls, name: str) -> str:
-        if name in ("source", "render", "crossfade", "mask"):
-            raise ValueError(f"{name!r} is the name of a panel; choose another")
-        if parse_number(name) is not None:
-            raise ValueError(f"{name!r} is a number, and keyframes would read it as one; choose another")
-        if name in VARIABLES:
-            raise ValueError(f"{name!r} is a variable of expressions in keyframes; choose another")
-        return name
-
-
-class NetworkSettings(Section):
-    """The endpoints that are mixed."""
-
-    family: Literal["dni", "adafm", "ftn", "dynamic", "cfs"] = Field(
-        "dni", description="What the files are: networks fine-tuned from one another (dni), or tunable ones."
-    )
-    endpoints: tuple[Endpoint, ...] = Field(
-        min_length=2, max_length=64, description="In order of the path from 0 to 1."
-    )
-    weights_key: Annotated[
-        Annotated[str, Field(min_length=1, max_length=200)] | None,
-        Flag("effect", metavar="KEY", text=str | None),
-    ] = Field(
-        None,
-        description="Which weights of files that hold several, e.g. params or generator.  [default: EMA, if there]",
-    )
-    bn: Annotated[Literal["deployed", "reestimate"], Flag("effect")] = Field(
-        "deployed", description="BatchNorm of mixtures: that of the files, mixed, or measured on the clip."
-    )
-
-    @field_validator("endpoints")
-    @classmethod
-    def _unique(cls, endpoints: tuple[Endpoint, ...]) -> tuple[Endpoint, ...]:
-        names = [endpoint.name for endpoint in endpoints]
-        twice = next((name for name in names if names.count(name) > 1), None)
-        if twice is not None:
-            raise ValueError(f"two endpoints are called {twice!r}; names must differ")
-        _check_positions(endpoints)
-        return endpoints
-
-    @model_validator(mode="after")
-    def _levels_of_families(self) -> Self:
-        leveled = [endpoint.name for endpoint in self.endpoints if endpoint.level is not None]
-        if self.family == "dni" and leveled:
-            raise ValueError(f"{leveled[0]} has a level; expected none of family dni, whose files have none")
-        return self
-
-    @property
-    def files(self) -> dict[str, Path]:
-        """The weights files by endpoint."""
-        return {endpoint.name: endpoint.weights for endpoint in self.endpoints}
-
-    @property
-    def levels(self) -> dict[str, float]:
-        """The levels of the endpoints' files, for families that have any."""
-        defaults = [0.0, *[1.0] * (len(self.endpoints) - 1)]
-        return {
-            endpoint.name: default if endpoint.level is None else endpoint.level
-            for endpoint, default in zip(self.endpoints, defaults, strict=True)
-        }
-
-
-def _check_positions(endpoints: tuple[Endpoint, ...]) -> None:
-    positions = [endpoint.position for endpoint in endpoints if endpoint.position is not None]
-    if not positions:
-        return
-    if len(positions) < len(endpoints):
-        bare = next(endpoint.name for endpoint in endpoints if endpoint.position is None)
-        raise ValueError(f"{bare} has no position; give one to all endpoints, or to none")
-    if (positions[0], positions[-1]) != (0, 1) or any(one >= two for one, two in pairwise(positions)):
-        raise ValueError(f"positions must increase from 0 to 1, got {', '.join(f'{at:g}' for at in positions)}")
 
 
 class Effect(Section):
@@ -238,15 +141,22 @@ class Preset(Section):
         """A shipped preset by name, or any by path; weights become absolute. Raises PresetError."""
         path = find_preset(name_or_path)
         preset = cls.checked(read_yaml(path), str(path))
+        shipped = shipped_weights(preset_folder())
         for number, endpoint in enumerate(preset.network.endpoints):
-            check_below(endpoint.weights, f"{path}: network.endpoints[{number}].weights", WEIGHTS_ADVICE)
+            where = f"{path}: network.endpoints[{number}]"
+            if endpoint.weights != shipped:
+                check_below(endpoint.weights, f"{where}.weights", WEIGHTS_ADVICE)
+            if endpoint.style is not None:
+                check_below(endpoint.style, f"{where}.style", STYLE_ADVICE)
         return preset.override(
             {
                 "mask": masks_beside(preset.mask, path),
                 "wipe": wipe_beside(preset.wipe, path),
                 "network": {
                     "endpoints": [
-                        endpoint.model_dump() | {"weights": (path.parent / endpoint.weights).resolve()}
+                        endpoint.model_dump()
+                        | {"weights": (path.parent / endpoint.weights).resolve()}
+                        | ({"style": (path.parent / endpoint.style).resolve()} if endpoint.style else {})
                         for endpoint in preset.network.endpoints
                     ]
                 },
@@ -270,13 +180,6 @@ class Preset(Section):
             mixes = isinstance(old, dict) and isinstance(cast(object, fields), Mapping)
             data[section] = cast("dict[str, Any]", old) | dict(fields) if mixes else fields
         return self.checked(data, where)
-
-
-def preset_folder() -> Path:
-    """Where the shipped presets lie: inside the installed package, or beside the sources."""
-    here = Path(__file__).resolve().parent
-    packaged = here / "presets"
-    return packaged if packaged.is_dir() else here.parents[1] / "presets"
 
 
 def preset_names() -> list[str]:

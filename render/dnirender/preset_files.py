@@ -10,6 +10,7 @@ from dnirender.mask_settings import FOUND, MaskSettings, WipeSettings, split_mas
 from dnirender.options import MAX_SHOWN
 
 WEIGHTS_ADVICE = "put the weights there, or render them as endpoints of your own"
+STYLE_ADVICE = "put the picture there, or name it by the option style"
 MASK_ADVICE = "put the mask there, or name it by an option"
 
 
@@ -42,3 +43,10 @@ def wipe_beside(wipe: WipeSettings, preset: Path) -> dict[str, Any]:
         return {}
     check_below(Path(parsed.file), f"{preset}: wipe.front", MASK_ADVICE)
     return {"front": wipe.front.replace(parsed.file, str((preset.parent / parsed.file).resolve()), 1)}
+
+
+def preset_folder() -> Path:
+    """Where the shipped presets lie: inside the installed package, or beside the sources."""
+    here = Path(__file__).resolve().parent
+    packaged = here / "presets"
+    return packaged if packaged.is_dir() else here.parents[1] / "presets"

@@ -76,8 +76,10 @@ def test_levels_and_positions_are_part_of_what_frames_depend_on(tmp_path, module
 
 def test_the_page_shows_a_preset_and_a_recipe_that_are_valid(tmp_path):
     page = (REPO / "docs" / "families.md").read_text("utf-8")
-    preset, recipe = re.findall(r"```yaml\n(.*?)```", page, re.DOTALL)
+    preset, recipe, styles = re.findall(r"```yaml\n(.*?)```", page, re.DOTALL)
     (tmp_path / "preset.yaml").write_text(preset)
     (tmp_path / "recipe.yaml").write_text(recipe)
     assert Preset.load(tmp_path / "preset.yaml").network.levels == {"sigma15": 0, "sigma50": 1}
     assert Recipe.load(tmp_path / "recipe.yaml").family == "adafm"
+    (tmp_path / "styles.yaml").write_text(styles)
+    assert Preset.load(tmp_path / "styles.yaml").endpoints == ("photo", "my", "other")

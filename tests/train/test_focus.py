@@ -12,7 +12,8 @@ from dnirender.engine.engine import Engine
 from dnirender.errors import TrainingError
 from dnirender.media.images import write_png
 from dnirender.networks.loading import load
-from dnirender.preset import Preset, preset_folder
+from dnirender.preset import Preset
+from dnirender.preset_files import preset_folder
 from dnirender.train.data import subjects
 from dnirender.train.loop import train
 from dnirender.train.recipe import Recipe

@@ -28,8 +28,8 @@ if TYPE_CHECKING:
     from dnirender.frames import Alpha
     from dnirender.models.family import Family
     from dnirender.models.inspection import ModelDifference
+    from dnirender.network_settings import NetworkSettings
     from dnirender.networks.checkpoint import State
-    from dnirender.preset import NetworkSettings
 
 app = typer.Typer(
     cls=TyperGroup,
@@ -278,7 +278,7 @@ def _export_onnx(settings: NetworkSettings, weights_key: str | None, output: Pat
 
     check_onnx_target(output, overwrite=overwrite)
     key = weights_key or settings.weights_key
-    network, path = load_family(settings.family, settings.files, settings.levels, weights_key=key)
+    network, path = load_family(settings.family, settings.files, settings.levels, settings.styles, weights_key=key)
     error = export_onnx(network, path, output, overwrite=overwrite)
     checked = (
         "not checked, as onnxruntime is not installed" if error is None else f"differs by {error:.1e} in onnxruntime"

@@ -17,6 +17,7 @@ from dnirender.errors import UsageError
 from dnirender.jobs.options import JOB_OPTIONS, RENAMED
 from dnirender.options import parse_pairs
 from dnirender.preset import DEFAULT_PRESET, PRESET_OPTIONS, Preset
+from dnirender.preset_styles import STYLE_PRESET
 
 if TYPE_CHECKING:
     from dnirender.jobs.job import Job
@@ -109,8 +110,11 @@ def with_options(names: Collection[str]) -> Callable[[Callable[..., None]], Call
         @functools.wraps(command)
         def run(**values: Any) -> None:
             if chosen:
-                values["preset"] = choose_preset(values["preset"], values.pop("model"), values.pop("model_pack"))
-            options = {name: _parsed(name, values.pop(name)) for name in names}
+                style = _parsed("style", values.pop("style", None)) if "style" in names else None
+                named = values["preset"] or (STYLE_PRESET if style else None)
+                found = choose_preset(named, values.pop("model"), values.pop("model_pack"))
+                values["preset"] = found._replace(preset=with_styles(found.preset, style)) if style else found
+            options = {name: _parsed(name, values.pop(name)) for name in names if name in values}
             command(**values, options={name: value for name, value in options.items() if value is not None})
 
         parameters = [*own, *chosen, *(_parameter(name) for name in names)]
@@ -222,6 +226,11 @@ def choose_preset(preset: str | None, models: list[str] | None, pack: str | None
     name = f"{next(iter(files))}-{list(files)[-1]}"
     endpoints = [{"name": endpoint, "weights": Path(file).resolve()} for endpoint, file in files.items()]
     return ChosenPreset(name, Preset.checked({"name": name, "network": {"endpoints": endpoints}}, "--model"))
+
+
+def with_styles(preset: Preset, style: Collection[Path]) -> Preset:
+    """The preset with the styles of pictures as its endpoints."""
+    return preset.override({"network": {"style": style}})
 
 
 def build_job(source: Path, target: Path, preset: Preset, options: Mapping[str, Any]) -> Job:

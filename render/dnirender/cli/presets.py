@@ -7,7 +7,8 @@ from typing import Annotated
 import typer
 
 from dnirender.cli.app import app
-from dnirender.preset import Preset, find_preset, preset_folder, preset_names, schema
+from dnirender.preset import Preset, find_preset, preset_names, schema
+from dnirender.preset_files import preset_folder
 
 
 @app.command(name="presets")

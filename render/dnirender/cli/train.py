@@ -15,7 +15,8 @@ import typer
 from dnirender.cli.app import app as commands
 from dnirender.cli.default_command import DefaultCommand
 from dnirender.errors import OutputError, PresetError, TrainingError, UsageError
-from dnirender.preset import Preset, preset_folder
+from dnirender.preset import Preset
+from dnirender.preset_files import preset_folder
 from dnirender.train.recipe import Recipe
 
 if TYPE_CHECKING:
@@ -78,7 +79,7 @@ def recipe_command(
     _check_target(output / f"{family}.yaml", overwrite, path)
     folder = work or Path(f"{family}.training")
     task = make_task(plan, data, features or data / "perceptual", folder)
-    endpoints = _trained(task, folder, device, threads, start=starting_weights(plan))
+    endpoints = task.finished(_trained(task, folder, device, threads, start=starting_weights(plan)))
 
     from dnirender.train import report
 
@@ -152,7 +153,7 @@ def find_recipe(recipe: Path) -> Path:
 
 def make_task(recipe: Recipe, data: Path, features: Path, work: Path) -> Task:
     """The task of the recipe's kind. TrainingError: data are missing."""
-    missing = [data / folder for folder in recipe.photos if not (data / folder).is_dir()]
+    missing = [data / folder for folder in (*recipe.photos, *recipe.styles) if not (data / folder).is_dir()]
     if missing:
         raise TrainingError(f"{missing[0]}: no such folder of photographs; --data DIR names the folder that it is in")
     unseen = [data / picture for picture in recipe.show if not (data / picture).is_file()]
@@ -162,6 +163,10 @@ def make_task(recipe: Recipe, data: Path, features: Path, work: Path) -> Task:
         from dnirender.train.tasks.style import Style
 
         return Style(recipe, data, features)
+    if recipe.kind == "adain":
+        from dnirender.train.tasks.adain import AdaIN
+
+        return AdaIN(recipe, data, features)
     if recipe.kind == "relight":
         from dnirender.train.tasks.relight import Relight
 

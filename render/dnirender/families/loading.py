@@ -9,7 +9,7 @@ from pathlib import Path
 from torch import Tensor
 
 from dnirender.errors import ModelError
-from dnirender.families import adafm, cfsnet, dynamic_net, ftn
+from dnirender.families import adafm, adain, cfsnet, dynamic_net, ftn
 from dnirender.networks.checkpoint import State, load_state_dict
 from dnirender.networks.loading import STATE_DICT_ERRORS, load, load_checkpoints
 from dnirender.networks.network import Network
@@ -23,7 +23,13 @@ ENDPOINTS: dict[str, Callable[[State, float], dict[str, Tensor]]] = {
 }
 """By family: the weights of a tunable network at a level, for a network that has no level. All are linear in it."""
 
-ADDITIONS = {"adafm": ".transformer.", "ftn": ".transition.", "dynamic": "tuning_block", "cfs": "adaptive_alpha"}
+ADDITIONS = {
+    "adafm": ".transformer.",
+    "ftn": ".transition.",
+    "dynamic": "tuning_block",
+    "cfs": "adaptive_alpha",
+    "adain": "encoder.",
+}
 """What the names of tensors contain that a family adds."""
 
 
@@ -31,15 +37,17 @@ def load_family(
     family: str,
     files: Mapping[str, Path],
     levels: Mapping[str, float],
+    styles: Mapping[str, Path | None] | None = None,
     *,
     weights_key: str | None = None,
     groups: Sequence[str] = (),
     deploy: bool = True,
 ) -> tuple[Network, WeightPath]:
     """The network of endpoints of `family`, each a file at a level, and the path through their weights. Of `dni` there
-    are no levels. See `networks.loading.load`.
+    are no levels; of `adain` there are `styles` in their place: a picture, None for the style that the file has by
+    the endpoint's name, and no entry for the picture itself. See `networks.loading.load`.
 
-    ModelError: see `load`, or no file has the tensors of the family.
+    ModelError: see `load`, or no file has the tensors of the family. MediaError: a picture of a style cannot be read.
     """
     if family == "dni":
         return load(files, weights_key=weights_key, groups=groups, deploy=deploy)
@@ -52,7 +60,20 @@ def load_family(
         )
     for name, found in checkpoints.items():
         try:
-            checkpoints[name] = replace(found, state=ENDPOINTS[family](found.state, levels[name]))
+            if family == "adain":
+                state = _styled(found.state, name, styles or {})
+            else:
+                state = ENDPOINTS[family](found.state, levels[name])
+            checkpoints[name] = replace(found, state=state)
         except STATE_DICT_ERRORS as error:
             raise ModelError(f"{files[name]}: its tensors are not those of the family {family}: {error}") from error
     return load_checkpoints(dict(files), checkpoints, groups=groups, deploy=deploy)
+
+
+def _styled(state: State, name: str, styles: Mapping[str, Path | None]) -> dict[str, Tensor]:
+    """The weights of an endpoint of the family adain."""
+    if name not in styles:
+        return adain.endpoint(state, None)
+    picture = styles[name]
+    code = adain.code_of(state, adain.read_style(picture)) if picture else adain.stored_code(state, name)
+    return adain.endpoint(state, code)

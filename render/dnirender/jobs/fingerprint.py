@@ -37,6 +37,7 @@ def job_fingerprint(plan: Plan) -> Fingerprint:
     weights = {name: _content_hash(file) for name, file in preset.network.files.items()}
     places = ((one.name, one.level, one.position) for one in preset.network.endpoints)
     weights |= {f"{name} at": f"{where}" for name, *where in places if where != [None, None]}
+    weights |= {f"style of {name}": _content_hash(file) for name, file in preset.network.styles.items() if file}
     libraries = [f"{name}-{'.'.join(map(str, number))}" for name, number in av.library_versions.items()]
     libraries += [f"{name}-{_version(name)}" for name in LIBRARIES]
     options = {

@@ -20,6 +20,7 @@ from dnirender.jobs.options import (
     split_options,
 )
 from dnirender.preset import DEFAULT_PRESET, Preset
+from dnirender.preset_styles import STYLE_PRESET
 from dnirender.timeline.easing import Easing
 from dnirender.timeline.timeline import Timeline
 from dnirender.timeline.tracks import MAIN
@@ -85,10 +86,16 @@ def make_job(
     """A job with options by name, as on the command line with underscores; None means the default.
 
     `output` defaults to `<stem>.<preset>.mp4` in the current folder. `easing` may be a function from 0..1 to 0..1.
+    `style`, one picture or several, has the preset "style" where none is named.
     `mask` may be a file or an array, [h, w] or [n, h, w] in 0..1, a list of these, or a dict of them by endpoint.
     UsageError: an unknown option or a value out of range, by name, with what was expected. PresetError: the preset.
     """
+    style = options.pop("style", None)
+    if style and preset == DEFAULT_PRESET:
+        preset = STYLE_PRESET
     chosen = preset if isinstance(preset, Preset) else Preset.load(preset)
+    if style:
+        chosen = apply_to_preset(chosen, {"network": {"style": style}})
     name = Path(preset).stem if isinstance(preset, str | Path) else re.sub(r"[^\w.-]+", "-", chosen.name).lower()
     job = Job(Path(input), Path(output) if output is not None else default_output(Path(input), name), chosen)
     options, arrays = _split_masks(options, chosen.endpoints)

@@ -165,6 +165,7 @@ JOB_OPTIONS = {name: (group, found) for group, model in GROUPS.items() for name,
 """By option: the group, and (field's name, field, flag)."""
 SHEET_OPTIONS = (
     *(
+        "style",
         "weights_key",
         "strength",
         "keep_colors",

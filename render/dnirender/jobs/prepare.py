@@ -26,7 +26,7 @@ from dnirender.jobs.sampling import open_input, sample_frames
 from dnirender.jobs.workspace import Manifest, Segment, Workspace, short_hash, split
 from dnirender.layout.panels import compare_size
 from dnirender.media.resize import middle, resize_to
-from dnirender.preset import preset_folder
+from dnirender.preset_files import preset_folder
 from dnirender.progress import ProgressTracker
 from dnirender.version import __version__
 
@@ -54,13 +54,13 @@ def load_engine(job: Job, *, fresh: bool = False) -> Engine:
     if measures and job.preset.effect.repair:
         raise UsageError("bn='reestimate': expected no repair=True, as both correct the spread of mixed layers")
     with one_thread():
-        groups = tuple(job.preset.timeline.tracks)
         network, path = load_family(
             settings.family,
             settings.files,
             settings.levels,
+            settings.styles,
             weights_key=settings.weights_key,
-            groups=groups,
+            groups=tuple(job.preset.timeline.tracks),
             deploy=not measures,
         )
     if measures:

@@ -68,9 +68,9 @@ class Run:
             group["lr"] = rate * factor
         weights = self.weights(stage, example.mix)
 
-        def apply(x: Tensor) -> Tensor:
+        def apply(*inputs: Tensor) -> Tensor:
             with torch.autocast(self.device.type, torch.bfloat16):
-                return functional_call(self.net, weights, (x,)).float()
+                return functional_call(self.net, weights, inputs).float()
 
         batch = tuple(t.to(self.device, non_blocking=True) if t.dim() > 1 else t for t in example.batch)
         terms = self.task.loss(apply, example.mix, batch)

@@ -9,8 +9,9 @@ from typing import Annotated, Any, Literal, Self
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from dnirender.errors import PresetError
+from dnirender.network_settings import Endpoint
 from dnirender.options import first_error
-from dnirender.preset import Endpoint, read_renamed
+from dnirender.preset import read_renamed
 from dnirender.yaml_file import read_yaml
 
 Steps = Annotated[int, Field(ge=1, le=10_000_000)]
@@ -25,7 +26,7 @@ class EndpointTarget(_Model):
     """One endpoint and its target."""
 
     name: str = Field(max_length=64, description="What keyframes and panels will call it.")
-    image: Path | None = Field(None, description="style: the painting, relative to the data folder.")
+    image: Path | None = Field(None, description="style, adain: the painting, relative to the data folder.")
     size: Annotated[int, Field(ge=64, le=4096)] = Field(
         448, description="style: the painting's short side; larger for larger strokes."
     )
@@ -79,11 +80,14 @@ class Recipe(_Model):
 
     name: str = Field(min_length=1, max_length=100, description="For people.")
     about: str = Field("", max_length=2000)
-    kind: Literal["relight", "style", "sketch", "detail", "focus", "denoise"]
-    family: Literal["dni", "adafm", "ftn", "dynamic", "cfs"] = Field(
+    kind: Literal["relight", "style", "sketch", "detail", "focus", "denoise", "adain"]
+    family: Literal["dni", "adafm", "ftn", "dynamic", "cfs", "adain"] = Field(
         "dni", description="denoise: fine-tuned endpoints (dni), or two levels of a tunable network."
     )
     photos: tuple[Path, ...] = Field(min_length=1, description="Folders of photographs, relative to the data folder.")
+    styles: tuple[Path, ...] = Field(
+        (), description="adain: Folders of paintings and textures; one named twice is drawn from twice as often."
+    )
     held_out: tuple[str, ...] = Field((), description="Prefixes of the names of photographs that are not trained on.")
     endpoints: tuple[EndpointTarget, ...] = Field(
         min_length=2, max_length=64, description="In order of the path from 0 to 1."
@@ -108,9 +112,13 @@ class Recipe(_Model):
         for stage in self.stages:
             if stage.endpoint not in ((*names, None) if stage.train != "base" else names):
                 raise ValueError(f"{stage.train}: endpoint: expected one of {', '.join(names)}, got {stage.endpoint!r}")
-        if self.kind == "style" and (bare := [g.name for g in self.endpoints if g.image is None and not g.identity]):
+        if self.kind in ("style", "adain") and (
+            bare := [g.name for g in self.endpoints if g.image is None and not g.identity]
+        ):
             raise ValueError(f"{bare[0]}: expected an image, or identity: true")
-        if self.family != "dni" and (self.kind != "denoise" or len(self.endpoints) != 2):
+        if (self.kind == "adain") != (self.family == "adain") or (self.kind == "adain" and not self.styles):
+            raise ValueError("kind adain goes with family: adain and has styles, folders of paintings")
+        if self.family not in ("dni", "adain") and (self.kind != "denoise" or len(self.endpoints) != 2):
             raise ValueError(f"family: {self.family} has the kind denoise and two endpoints, levels 0 and 1")
         if self.kind == "denoise":
             self._check_sigmas()

@@ -31,6 +31,7 @@ from dnirender.train.subspace import Weights
 SHEET_SIDE = 240
 MANTISSA = 7  # bits
 INT8 = ("paint", "relight")  # whose renders it changes by less than the eye sees, and which is half as large
+EXACT = ("encoder.code.", "styles.", "paint.last.")  # where sums of numbers have to be exact
 PLOT = (960, 540)
 NOT_PLOTTED = ("step", "seconds", "part")
 INKS = ((40, 40, 40), (196, 78, 62), (62, 122, 196), (90, 160, 80), (190, 140, 40), (140, 90, 180))
@@ -64,17 +65,25 @@ def write_family(
 
 
 def write_weights(target: Path, weights: Weights, about: Mapping[str, str]) -> None:
-    """One safetensors file: convolutions as int8 if their architecture is in `INT8`, all else as float16, `rounded`."""
+    """One safetensors file: convolutions and linear maps as int8 if their architecture is in `INT8`, all else as
+    float16, `rounded`, but for `EXACT`."""
     stored: dict[str, Tensor] = {}
     for name, value in weights.items():
         value = value.detach().cpu()
-        if value.ndim == 4 and about.get("architecture") in INT8:
-            scale = value.float().flatten(1).abs().amax(1) / 127
-            stored[name] = (value / scale.clamp(min=1e-30).view(-1, 1, 1, 1)).round().to(torch.int8).contiguous()
-            stored[f"{name}{SCALE}"] = scale
+        if name.startswith(EXACT):
+            stored[name] = (value.half() if value.ndim > 1 else value.float()).contiguous()
+        elif value.ndim >= 2 and about.get("architecture") in INT8:
+            stored[name], stored[f"{name}{SCALE}"] = quantized(value)
         else:
             stored[name] = rounded(value)
     _write(target, save(stored, metadata=dict(about)))
+
+
+def quantized(value: Tensor) -> tuple[Tensor, Tensor]:
+    """int8, and a scale for each output channel."""
+    scale = value.float().flatten(1).abs().amax(1) / 127
+    by_channel = scale.clamp(min=1e-30).view(-1, *[1] * (value.ndim - 1))
+    return (value / by_channel).round().to(torch.int8).contiguous(), scale
 
 
 def rounded(x: Tensor) -> Tensor:
@@ -124,7 +133,7 @@ def contact_sheet(
 ) -> None:
     """Writes a JPEG: one column per endpoint and per middle of two; per photo a row, and below it its crossfades."""
     network = preset.network
-    engine = Engine(*load_family(network.family, network.files, network.levels))
+    engine = Engine(*load_family(network.family, network.files, network.levels, network.styles))
     alphas = _along(len(preset.endpoints))
     rows: list[list[Image]] = []
     labels: list[str] = []

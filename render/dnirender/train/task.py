@@ -9,12 +9,13 @@ import torch
 from torch import Generator, Tensor, nn
 
 from dnirender.frames import Image
+from dnirender.train.adain_space import AdaINSpace
 from dnirender.train.family_space import FamilySpace
 from dnirender.train.recipe import Recipe
-from dnirender.train.subspace import Mix, Subspace
+from dnirender.train.subspace import Mix, Subspace, Weights
 
-Apply = Callable[[Tensor], Tensor]
-"""The network with the current weights; the result is float32 and not clamped."""
+Apply = Callable[..., Tensor]
+"""The network with the current weights, of its inputs; the result is float32 and not clamped."""
 
 
 class Task:
@@ -35,7 +36,7 @@ class Task:
         """A fresh network, initialized from the global random state."""
         raise NotImplementedError
 
-    def space(self, net: nn.Module) -> Subspace | FamilySpace:
+    def space(self, net: nn.Module) -> Subspace | FamilySpace | AdaINSpace:
         """The trained weights of `net`, as it was initialized."""
         untouched = [k for k, goal in enumerate(self.recipe.endpoints) if goal.identity]
         return Subspace(net, len(self.recipe.endpoints), untouched)
@@ -56,6 +57,10 @@ class Task:
     def loss(self, apply: Apply, mix: Mix, batch: tuple[Tensor, ...]) -> dict[str, Tensor]:
         """The terms of the loss, weighted: their sum is minimized."""
         raise NotImplementedError
+
+    def finished(self, endpoints: list[Weights]) -> list[Weights]:
+        """What is written of the trained endpoints."""
+        return endpoints
 
     def state(self) -> dict[str, Any]:
         """Additional state of a checkpoint."""

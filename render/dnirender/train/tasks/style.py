@@ -102,9 +102,9 @@ class Style(Task):
         settings = self.settings
         out = apply(picture)
         with torch.autocast(picture.device.type, torch.bfloat16):
-            found = self.phi(_resized(out, float(scale)))
+            found = self.phi(resized(out, float(scale)))
             with torch.no_grad():
-                before = self.phi(_resized(picture, float(scale)))
+                before = self.phi(resized(picture, float(scale)))
         strength = sum(part * w for part, w in zip(mix, self._weights, strict=True))
         terms = {
             "content": settings["content"] * relative_error(found[-1], before[-1]),
@@ -169,8 +169,9 @@ def _painting(path: Path, size: int) -> Tensor:
     short = min(painting.shape[-2:])
     if short < SMALLEST:
         raise TrainingError(f"{path}: its short side is {short} pixels; a painting needs {SMALLEST} at least")
-    return _resized(painting, size / short)
+    return resized(painting, size / short)
 
 
-def _resized(x: Tensor, scale: float) -> Tensor:
+def resized(x: Tensor, scale: float) -> Tensor:
+    """n c h w at `scale` times its size."""
     return x if scale == 1 else F.interpolate(x, scale_factor=scale, mode="bicubic", antialias=True)
