@@ -31,8 +31,6 @@ ANIMATIONS = {
     "painters_cycle": ("painters-cycle", CAT, None, 300, 10),
     "drawing": ("sketchbook", CAT, "0:photo, 1.2s:pencil@smooth, 1.6s:pencil, 2.8s:ink@smooth, 3.2s:ink,"
                 " 4.4s:watercolour@smooth, 5.2s:watercolour", 280, 8),
-    "drawn_street": ("sketchbook", None, "0:photo, 1.4s:pencil@smooth, 3s:ink@smooth, 4.6s:watercolour@smooth",
-                     400, 7),
     "focus_pull": ("focus", FLOWER, "0:deep, 1s:deep, 2.4s:shallow@smooth, 4s:shallow", 400, 10),
 }  # fmt: skip
 SHEETS = {  # name: preset, source (None: the sample), frames, values, width
