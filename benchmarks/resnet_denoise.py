@@ -5,7 +5,7 @@
 Networks of 5, 10 and 16 residual blocks are trained for noise of 0.2 and 0.4 of white. From the one for 0.4, with its
 weights as they are, FTN learns noise of 0.5 to 0.6, three times: its transitions begin as the identity, with the
 random weights that PyTorch gives convolutions, and with ones in all weights, as in a public implementation. PSNR in dB
-on squares from the middle of DATA/eval/cbsd68; FTN at the best of 11 levels. WORK/resnet_denoise.png shows the losses.
+on squares from the middle of DATA/eval/cbsd68; FTN at the best of 11 levels. WORK/resnet_denoise.png shows its losses.
 """
 
 import argparse
@@ -102,7 +102,7 @@ def at_best_level(state, pictures, noise):
 
 
 def table(chosen, pictures):
-    """Prints the figures, one row for each depth and each way to begin; returns the logs by name."""
+    """Prints the figures, one row for each depth and each way to begin; returns the logs of FTN by both."""
     print("| blocks | noise 0.2 | noise 0.4 | FTN begins as | " + " | ".join(f"noise {s}" for s in ADAPTED) + " |")
     print("|" + "---|" * (4 + len(ADAPTED)))
     logs = {}
@@ -111,7 +111,7 @@ def table(chosen, pictures):
         for place, sigma in enumerate(TRAINED):
             stage = {"train": "base", "endpoint": f"sigma{place}", "steps": chosen.steps}
             name = f"{blocks} blocks, {sigma}"
-            state, logs[name] = trained(name, recipe("dni", TRAINED, [stage], chosen), chosen, blocks)
+            state, _ = trained(name, recipe("dni", TRAINED, [stage], chosen), chosen, blocks)
             states.append(state)
         own = [f"{decibels(state, pictures, sigma):.2f}" for state, sigma in zip(states, TRAINED, strict=True)]
         plain = [f"{decibels(states[1], pictures, sigma):.2f}" for sigma in ADAPTED]
@@ -119,7 +119,7 @@ def table(chosen, pictures):
         for start in STARTS:
             plan = recipe("ftn", (TRAINED[1], 0.55), [{"train": "endpoints", "steps": chosen.steps}], chosen)
             name = f"{blocks} blocks, FTN from {start}"
-            state, logs[name] = trained(name, plan, chosen, blocks, start, states[1])
+            state, logs[f"{blocks}, {start}"] = trained(name, plan, chosen, blocks, start, states[1])
             cells = [at_best_level(state, pictures, noise) for noise in ADAPTED]
             print(f"| {blocks} | | | {start} | {' | '.join(cells)} |", flush=True)
     return logs

@@ -14,7 +14,7 @@ from dnirender.frames import Image, to_uint8
 from dnirender.masks.alpha_map import Plane
 from dnirender.masks.edges import guided
 from dnirender.masks.tracking import REACH, Tracker
-from dnirender.preset import preset_folder
+from dnirender.preset_files import preset_folder
 
 CLASSES = ("subject", "sky")
 WEIGHTS = "weights/masks/segment.safetensors"

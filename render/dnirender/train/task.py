@@ -14,6 +14,9 @@ from dnirender.train.family_space import FamilySpace
 from dnirender.train.recipe import Recipe
 from dnirender.train.subspace import Mix, Subspace, Weights
 
+Space = Subspace | FamilySpace | AdaINSpace
+"""The trained weights of a task."""
+
 Apply = Callable[..., Tensor]
 """The network with the current weights, of its inputs; the result is float32 and not clamped."""
 
@@ -36,7 +39,7 @@ class Task:
         """A fresh network, initialized from the global random state."""
         raise NotImplementedError
 
-    def space(self, net: nn.Module) -> Subspace | FamilySpace | AdaINSpace:
+    def space(self, net: nn.Module) -> Space:
         """The trained weights of `net`, as it was initialized."""
         untouched = [k for k, goal in enumerate(self.recipe.endpoints) if goal.identity]
         return Subspace(net, len(self.recipe.endpoints), untouched)

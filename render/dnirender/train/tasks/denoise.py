@@ -20,8 +20,8 @@ from dnirender.train.data.photos import load_photos, pick, reduced_view
 from dnirender.train.family_space import FamilySpace
 from dnirender.train.losses import charbonnier
 from dnirender.train.recipe import Recipe, choose
-from dnirender.train.subspace import Mix, Subspace
-from dnirender.train.task import Apply, Task
+from dnirender.train.subspace import Mix
+from dnirender.train.task import Apply, Space, Task
 
 SETTINGS = {"error": 10.0, "kernel": 1.0}
 SMALL_ERROR = 0.02
@@ -46,7 +46,7 @@ class Denoise(Task):
     def network(self) -> nn.Module:
         return DenoiseNet()
 
-    def space(self, net: nn.Module) -> Subspace | FamilySpace:
+    def space(self, net: nn.Module) -> Space:
         family, kernel = self.recipe.family, int(self.settings["kernel"])
         return FamilySpace(cast(DenoiseNet, net), family, kernel) if family != "dni" else super().space(net)
 
