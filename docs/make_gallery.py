@@ -7,15 +7,20 @@ sources). Makes the images NAME, or all.
 """
 
 import argparse
+import tempfile
 from pathlib import Path
 
+import av
 import cv2
+import numpy as np
 
-from dnirender import Engine, Preset, networks, render
+import dnirender
+from dnirender import Engine, Preset, networks, render, render_frames
 from dnirender.jobs.contact_sheet import make_sheet
 from dnirender.jobs.job import make_job
 from dnirender.layout.contact_sheet import sheet
 from dnirender.media.images import read_image
+from dnirender.media.resize import limit_width
 
 HERE = Path(__file__).parent
 SAMPLE = HERE.parent / "samples" / "boulevard.mp4"
@@ -55,6 +60,12 @@ SHEETS = {  # name: preset, source (None: the sample), frames, values, width
 }
 
 
+ROAD = "clips/road.mp4"
+MASKED = {  # name: preset, source, keyframes, settings of the mask, last frame, width, frames per second
+    "painted_sky": ("painters", ROAD, "0:starry_night", {"sky": True, "feather": 8}, "2s", 280, 8),
+}
+STEADIED = {"steady": ("painters", FLOWER, "0:starry_night", 30, 150, 10)}  # the first frames as they are, and steadied
+
 CLOSE_UPS = {"detail": (CAT, 30, 60)}  # name: source, first row and column of the crop
 
 
@@ -67,6 +78,33 @@ def animate(name: str, data: Path) -> None:
     chosen = Preset.load(preset).override(changes)
     file = SAMPLE if source is None else data / source
     render(file, HERE / "gallery" / f"{name}.webp", preset=chosen, fps=rate, overwrite=True)
+
+
+def mask(name: str, data: Path) -> None:
+    """Writes one animated WebP of a masked render into the folder of the gallery."""
+    preset, source, keyframes, settings, end, width, rate = MASKED[name]
+    changes = {"layout": {"width": width}, "animation": {"width": width}, "mask": settings, "effect": {"steady": 0.8}}
+    chosen = Preset.load(preset).override(changes)
+    target = HERE / "gallery" / f"{name}.webp"
+    render(data / source, target, preset=chosen, keyframes=keyframes, end=end, fps=rate, overwrite=True)
+
+
+def steady(name: str, data: Path) -> None:
+    """Writes one animated WebP: the middle of a render as it is, beside the same steadied."""
+    preset, source, keyframes, count, width, rate = STEADIED[name]
+    frames = [frame.image for frame in dnirender.open(data / source)[:count]]
+    small = [limit_width(image, 2 * width) for image in frames]
+    made = [list(render_frames(small, keyframes, preset=preset, steady=strength)) for strength in (0, 1)]
+    pairs = [np.hstack([half[:, width // 2 : width // 2 + width] for half in pair]) for pair in zip(*made, strict=True)]
+    with tempfile.TemporaryDirectory() as folder:
+        clip = Path(folder, "pairs.mkv")
+        with av.open(str(clip), "w") as container:
+            stream = container.add_stream("ffv1", rate=30, width=2 * width, height=pairs[0].shape[0], pix_fmt="bgr0")
+            for image in pairs:
+                container.mux(stream.encode(av.VideoFrame.from_ndarray(image, "rgb24").reformat(format="bgr0")))
+            container.mux(stream.encode())
+        untouched = Preset.load("day-to-night").override({"animation": {"width": 2 * width}})
+        render(clip, HERE / "gallery" / f"{name}.webp", preset=untouched, keyframes="0:day", fps=rate, overwrite=True)
 
 
 def contact_sheet(name: str, data: Path) -> None:
@@ -106,7 +144,8 @@ def main() -> None:
         MAKERS[name](name, given.data)
 
 
-MAKERS = dict.fromkeys(ANIMATIONS, animate) | dict.fromkeys(SHEETS, contact_sheet) | dict.fromkeys(CLOSE_UPS, close_up)
+MAKERS = dict.fromkeys(ANIMATIONS, animate) | dict.fromkeys(MASKED, mask) | dict.fromkeys(STEADIED, steady)
+MAKERS |= dict.fromkeys(SHEETS, contact_sheet) | dict.fromkeys(CLOSE_UPS, close_up)
 
 if __name__ == "__main__":
     main()
