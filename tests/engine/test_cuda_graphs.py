@@ -12,7 +12,7 @@ from dnirender.engine.cuda_graphs import MAX_GRAPHS, GraphedModel, graphed
 from dnirender.engine.memory import MemoryPlanner
 from dnirender.engine.memory_retry import MemoryRetry
 from dnirender.engine.torch_model import TorchModel
-from dnirender.networks.loading import load
+from dnirender.families.loading import load_family
 from dnirender.networks.network import Network
 from dnirender.networks.weights import MixedWeights, WeightPath
 from dnirender.preset import Preset, preset_folder
@@ -131,7 +131,8 @@ SHIPPED = sorted(path.stem for path in preset_folder().glob("*.yaml"))
 @pytest.mark.parametrize("dtype", [torch.uint8, torch.uint16])
 @pytest.mark.parametrize("name", SHIPPED)
 def test_nothing_keeps_a_shipped_network_from_being_recorded(name, dtype):
-    network, _ = load({end.name: end.weights for end in Preset.load(name).network.endpoints[:2]})
+    shipped = Preset.load(name).network
+    network, _ = load_family(shipped.family, shipped.files, shipped.levels, shipped.styles)
     pixels = torch.zeros((2, 67, 45, 3), dtype=dtype)
     assert render_on_gpu(network, pixels) == ((2, 67 * network.scale, 45 * network.scale, 3), dtype)
 

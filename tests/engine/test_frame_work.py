@@ -6,9 +6,9 @@ import pytest
 from dnirender.engine import frame_work
 from dnirender.engine.frame_work import Cutter, FrameWork, render_works
 from dnirender.engine.levels import MAX_ERROR, choose_levels, level_error
+from dnirender.families.loading import load_family
 from dnirender.frames import Batch, Frame
 from dnirender.masks.alpha_map import constant, mix, over
-from dnirender.networks.loading import load
 from dnirender.preset import Preset, preset_names
 from support.toys import Toy, cpu, pictures, toy
 
@@ -35,8 +35,8 @@ def halves(height, width, scale, below=A, above=B):
 
 @pytest.mark.parametrize("name", [name for name in preset_names() if name != "painters-cycle"])
 def test_each_half_of_a_hard_mask_is_the_render_of_its_own_mixture_in_every_family(name):
-    preset = Preset.load(name)
-    network, path = load({endpoint.name: endpoint.weights for endpoint in preset.network.endpoints})
+    shipped = Preset.load(name).network
+    network, path = load_family(shipped.family, shipped.files, shipped.levels, shipped.styles)
     engine, count = cpu(network, path), len(path.names)
     (image,) = pictures(1, 96, 128)
     image = image // 4 + 90
