@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from dataclasses import dataclass
 from typing import Any, cast
 
@@ -16,6 +17,7 @@ Floats = npt.NDArray[np.float32]
 RETURNS = 0.01, 0.5  # how far flow there and back may end from where it began: share of its lengths, pixels; squared
 DIFFERENCE = 15  # of 255, between a pixel and the one that it came from, from which on it is another
 SMALLEST = 16  # pixels of a side below which there is no flow
+_ONE_AT_A_TIME = threading.Lock()  # masks and renders both set the number of OpenCV's threads, the process's own
 
 
 @dataclass(frozen=True)
@@ -79,5 +81,5 @@ def _gray(image: npt.NDArray[np.uint8]) -> npt.NDArray[np.uint8]:
 def _flows(before: npt.NDArray[np.uint8], now: npt.NDArray[np.uint8]) -> tuple[Floats, Floats]:
     """From `now` to `before`, and back."""
     dis = cv2.DISOpticalFlow.create(cv2.DISOPTICAL_FLOW_PRESET_MEDIUM)
-    with opencv_threads(1):
+    with _ONE_AT_A_TIME, opencv_threads(1):
         return dis.calc(now, before, None), dis.calc(before, now, None)  # pyright: ignore
