@@ -140,13 +140,14 @@ def main():
     parser.add_argument("--batch", type=int, default=4)
     parser.add_argument("--crop", type=int, default=192)
     parser.add_argument("--rate", type=float, default=1e-3, help="learning rate")
+    parser.add_argument("--every", type=int, default=2, help="one picture in so many, of the eight of painters.py")
     parser.add_argument("--shown", type=int, default=0, help="number of the picture on the sheet")
     parser.add_argument("--sheet", type=Path, metavar="FILE.jpg")
     chosen = parser.parse_args()
     shipped = Recipe.load(preset_folder() / "recipes" / "painters.yaml")
     chosen.photos, chosen.held_out, chosen.settings = [chosen.photos], shipped.held_out, shipped.settings
     paintings = [limit_width(read_image(chosen.data / "styles" / f"{name}.jpg")[0], PAINTING) for name in ENDS]
-    pictures = unseen(chosen.data)
+    pictures = unseen(chosen.data)[:: chosen.every]
     print(f"{len(pictures)} pictures, {chosen.steps} steps of {chosen.batch} crops, seed {chosen.seed}\n")
     report(measure(chosen, Eye(squeezenet(chosen.data / "perceptual"), paintings), pictures))
 
