@@ -11,7 +11,9 @@ from dnirender import Timeline, UsageError, render
 from dnirender.cli.main import main
 from dnirender.decoding.open import open_source
 from dnirender.encoding.image_record import append_record, read_record
+from dnirender.encoding.image_sequence import FORMATS
 from dnirender.jobs.job import make_job
+from dnirender.jobs.prepare import plan_unless_rendered
 from dnirender.jobs.verify import verify
 from dnirender.media.images import encode_image, read_image, write_png
 from support.clips import frame_number, leftovers, make_clip, paint, preset_of
@@ -44,6 +46,9 @@ def test_a_photograph_under_one_value_is_a_picture_of_its_size(tmp_path, photo, 
     image, expected = read_image(tmp_path / f"out{suffix}")[0], read_image(tmp_path / "n0.png")[0]
     assert report.frames == pattern.frames == 1
     assert image.shape == (64, 96, 3) and frame_number(image) == 7
+    assert np.array_equal(
+        image, cv2.imdecode(np.frombuffer(encode_image(expected, FORMATS[suffix]), np.uint8), 1)[..., ::-1]
+    )
     assert np.abs(image.astype(int) - expected).mean() <= {".png": 0, ".webp": 3}.get(suffix, 1)
     assert leftovers(tmp_path) == []
 
@@ -151,6 +156,13 @@ def test_photographs_and_clips_into_a_folder(here, capsys):
     assert capsys.readouterr().err.count("already rendered by this command") == 3
 
 
+def test_the_picture_of_another_job_is_replaced_by_a_picture(tmp_path, photo, endpoints):
+    options = {"preset": preset_of(endpoints), "overwrite": True}
+    render(photo, tmp_path / "out.webp", keyframes="0:0.5", **options)
+    plan = plan_unless_rendered(make_job(photo, tmp_path / "out.webp", keyframes="0:1", **options))
+    assert plan is not None and plan.job.one_frame and plan.job.encode.overwrite
+
+
 @pytest.mark.parametrize("suffix", SUFFIXES)
 @pytest.mark.parametrize("phase", ["rendering", "joining"])
 def test_whatever_stops_a_render_the_old_picture_stays(tmp_path, photo, endpoints, suffix, phase):
@@ -190,6 +202,7 @@ def test_a_record_of_any_length_fits_into_a_jpeg(tmp_path, photo, endpoints):
     before, long = bare.read_bytes(), read_record(target)[0].model_copy(update={"keyframes": "0:0," * 50_000})
     append_record(bare, long)
     found, crc32 = read_record(bare)
+    assert bare.read_bytes()[2:4] == b"\xff\xe0"  # the header of JFIF is first
     assert found.keyframes == long.keyframes and found.crc32 == crc32
     assert np.array_equal(read_image(bare)[0], cv2.imdecode(np.frombuffer(before, np.uint8), 1)[..., ::-1])
 

@@ -39,7 +39,7 @@ class Job:
 
     own_timeline: replaces the preset's if it cannot be written as text
     mask_arrays: replace the preset's masks, by the endpoints that they place, "" for all of the timeline
-    one_frame: whether one frame is rendered: a WebP is then a picture, and panels have no plot; `make_plan` finds it out
+    one_frame: whether one frame is rendered: a WebP is then a picture, and panels have no plot; `make_plan` sets it
     """
 
     input: Path
