@@ -5,9 +5,18 @@ finer head, but the stem is a pixel unshuffle instead of a 9x9 convolution at fu
 and 1/8 of the size, where strokes are made, and skip connections preserve contours. The head predicts a gain and an
 offset for every pixel and channel, `out = x * (1 + gain) + offset`: with a last layer of zeros it is exactly the
 identity, so that the original photograph can be an endpoint too.
+
+Instance normalisation divides by the deviation of the picture at hand, whatever it is: it makes strokes of the noise of
+a dark frame, and all of a picture changes when one bright spot leaves it. A layer with a `deviation` s, that of its
+channels over pictures of the training, divides by the root of the mean of both variances (shrinkage to a prior):
+
+    y = gain (x - mean) / sqrt((var + s^2) / 2) + shift
+
+It is computed as sqrt(2) gain (z - mean) / sqrt(var(z) + 1) + shift with z = x / s, by the runtimes' own instance
+normalisation; the convolution makes z, its weights divided by s.
 """
 
-from collections.abc import Mapping
+from collections.abc import Callable, Iterable, Mapping
 
 import torch
 import torch.nn.functional as F
@@ -20,6 +29,7 @@ BLOCKS = (2, 3, 1)  # residual blocks at 1/4, at 1/8, and at 1/4 again
 # The stem gets 8-bit codes around their middle: bfloat16 represents small integers exactly, but few n / 255. Instance
 # normalisation removes the constant.
 MAX_CODE, MID_CODE = 255.0, 128.0
+DEVIATION = ".deviation"  # how the names of the deviations in training end
 
 
 class ReplicatePad(torch.autograd.Function):
@@ -58,8 +68,10 @@ class Convolution(nn.Conv2d):
     def __init__(self, inputs: int, outputs: int, stride: int = 1) -> None:
         super().__init__(inputs, outputs, 3, stride, bias=False)
 
-    def forward(self, input: Tensor) -> Tensor:
-        return super().forward(_replicate_pad(input))
+    def forward(self, input: Tensor, scale: Tensor | None = None) -> Tensor:
+        """`scale` multiplies the output, a factor for each channel."""
+        weight = self.weight if scale is None else self.weight * scale[:, None, None, None]
+        return F.conv2d(_replicate_pad(input), weight, None, self.stride)
 
 
 class Stem(UnshuffledConv):
@@ -68,8 +80,9 @@ class Stem(UnshuffledConv):
     def __init__(self, outputs: int) -> None:
         super().__init__(outputs, 0, bias=False)
 
-    def forward(self, input: Tensor) -> Tensor:
-        return super().forward(_replicate_pad(input))
+    def forward(self, input: Tensor, scale: Tensor | None = None) -> Tensor:
+        """`scale` multiplies the output, a factor for each channel."""
+        return super().forward(_replicate_pad(input), scale)
 
 
 def _replicate_pad(x: Tensor) -> Tensor:
@@ -82,24 +95,35 @@ class InstanceNorm(nn.InstanceNorm2d):
     """Instance normalisation by `F.batch_norm` per image, which keeps channels_last; `F.instance_norm` does not."""
 
     def forward(self, input: Tensor) -> Tensor:
+        return self.normalise(input, self.weight)
+
+    def normalise(self, input: Tensor, gain: Tensor, eps: float | None = None) -> Tensor:
+        """`forward` with another gain for each channel, and another `eps`."""
+        eps = self.eps if eps is None else eps
         if torch.jit.is_tracing():  # pyright: ignore[reportPrivateImportUsage]
-            return super().forward(input)
-        images = [
-            F.batch_norm(one, None, None, self.weight, self.bias, training=True, eps=self.eps) for one in input.split(1)
-        ]
+            return F.instance_norm(input, None, None, gain, self.bias, eps=eps)
+        images = [F.batch_norm(one, None, None, gain, self.bias, training=True, eps=eps) for one in input.split(1)]
         return images[0] if len(images) == 1 else torch.cat(images)
 
 
 class Normalised(nn.Module):
-    """A convolution without bias, then instance normalisation with a gain and a shift per channel."""
+    """A convolution without bias, then instance normalisation with a gain and a shift per channel.
+
+    `deviation`, if there is one, is that of each channel of the convolution's output in training.
+    """
+
+    deviation: Tensor | None
 
     def __init__(self, conv: nn.Conv2d) -> None:
         super().__init__()
         self.conv = conv
         self.norm = InstanceNorm(conv.out_channels, affine=True)
+        self.register_buffer("deviation", None)
 
     def forward(self, x: Tensor) -> Tensor:
-        return self.norm(self.conv(x))
+        if self.deviation is None:
+            return self.norm(self.conv(x))
+        return self.norm.normalise(self.conv(x, 1 / self.deviation), self.norm.weight * 2**0.5, eps=1.0)
 
 
 class Block(nn.Module):
@@ -141,6 +165,10 @@ class PaintNet(GainNet):
         nn.init.zeros_(self.last.weight)
         nn.init.zeros_(self.last.bias)  # pyright: ignore[reportArgumentType] - it has a bias
 
+    def normalised(self) -> dict[str, Normalised]:
+        """Its layers with normalisation, by name."""
+        return {name: layer for name, layer in self.named_modules() if isinstance(layer, Normalised)}
+
     def forward_unshuffled(self, x: Tensor) -> Tensor:
         half = F.relu(self.stem((x * MAX_CODE - MID_CODE).to(self.last.weight.dtype).permute(0, 3, 1, 2)))
         quarter = F.relu(self.down(half))
@@ -166,9 +194,36 @@ def from_state_dict(state: Mapping[str, Tensor]) -> PaintNet:
     """
     widths = tuple(state[f"{layer}.conv.weight"].shape[0] for layer in ("stem", "down", "deeper"))
     blocks = tuple(len({name.split(".")[1] for name in state if name.startswith(f"{part}.")}) for part in BLOCK_LISTS)
-    net = PaintNet(widths, blocks).to(state["last.weight"].dtype)
-    net.load_state_dict(dict(state))
+    net = PaintNet(widths, blocks)
+    for name, layer in net.normalised().items():
+        if (deviation := state.get(f"{name}{DEVIATION}")) is not None:
+            layer.deviation = torch.ones_like(deviation)
+    net.to(state["last.weight"].dtype).load_state_dict(dict(state))
     return net
+
+
+def without_deviations(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """The weights alone, which a training goes on from."""
+    return {name: value for name, value in state.items() if not name.endswith(DEVIATION)}
+
+
+def with_deviations(state: Mapping[str, Tensor], pictures: Iterable[Tensor]) -> dict[str, Tensor]:
+    """A state dict with the `deviation` of every layer, in place of any that it has: the geometric mean over
+    `pictures`, each 1 3 h w, RGB 0..1, with the instance normalisation of each picture alone."""
+    weights = without_deviations(state)
+    net = from_state_dict({name: value.float() for name, value in weights.items()})
+    layers = net.normalised()
+    found: dict[str, list[Tensor]] = {name: [] for name in layers}
+
+    def watch(name: str) -> Callable[..., None]:
+        return lambda norm, inputs, _: found[name].append((inputs[0].var((0, 2, 3), correction=0) + norm.eps).log() / 2)
+
+    for name, layer in layers.items():
+        layer.norm.register_forward_hook(watch(name))
+    with torch.no_grad():
+        for picture in pictures:
+            net(picture)
+    return weights | {f"{name}{DEVIATION}": torch.stack(values).mean(0).exp() for name, values in found.items()}
 
 
 BLOCK_LISTS = ("before", "deep", "after")
