@@ -76,14 +76,14 @@ def painter():
     return net
 
 
-def test_a_layer_with_deviations_divides_by_the_mean_of_both_variances():
+def test_a_layer_with_deviations_divides_by_a_mean_of_both_variances():
     torch.manual_seed(0)
     layer, x = Normalised(Convolution(4, 6)).double(), torch.rand(2, 4, 9, 7, dtype=torch.double)
     torch.nn.init.normal_(layer.norm.weight)
     torch.nn.init.normal_(layer.norm.bias)
     layer.deviation = torch.rand(6, dtype=torch.double) + 0.1
     y = F.conv2d(F.pad(x, (1, 1, 1, 1), mode="replicate"), layer.conv.weight)
-    variance = (y.var((2, 3), correction=0) + layer.deviation**2) / 2
+    variance = 0.6 * y.var((2, 3), correction=0) + 0.4 * layer.deviation**2
     normal = (y - y.mean((2, 3), keepdim=True)) / variance.sqrt()[..., None, None]
     wanted = layer.norm.weight[:, None, None] * normal + layer.norm.bias[:, None, None]
     torch.testing.assert_close(layer(x), wanted)
@@ -115,4 +115,4 @@ def test_a_picture_that_fades_to_black_loses_its_strokes():
             return float((net(share * x) - share * x).std())
 
     assert strokes(net, 0.02) > 0.8 * strokes(net, 1)
-    assert strokes(damped, 0.02) < 0.3 * strokes(damped, 1)
+    assert strokes(damped, 0.02) < 0.6 * strokes(damped, 1)

@@ -8,12 +8,12 @@ identity, so that the original photograph can be an endpoint too.
 
 Instance normalisation divides by the deviation of the picture at hand, whatever it is: it makes strokes of the noise of
 a dark frame, and all of a picture changes when one bright spot leaves it. A layer with a `deviation` s, that of its
-channels over pictures of the training, divides by the root of the mean of both variances (shrinkage to a prior):
+channels over pictures of the training, divides by the root of a mean of both variances (shrinkage to a prior), p 0.4:
 
-    y = gain (x - mean) / sqrt((var + s^2) / 2) + shift
+    y = gain (x - mean) / sqrt((1 - p) var + p s^2) + shift
 
-It is computed as sqrt(2) gain (z - mean) / sqrt(var(z) + 1) + shift with z = x / s, by the runtimes' own instance
-normalisation; the convolution makes z, its weights divided by s.
+It is computed as gain / sqrt(1 - p) (z - mean) / sqrt(var(z) + p / (1 - p)) + shift with z = x / s, by the runtimes'
+own instance normalisation; the convolution makes z, its weights divided by s.
 """
 
 from collections.abc import Callable, Iterable, Mapping
@@ -29,6 +29,7 @@ BLOCKS = (2, 3, 1)  # residual blocks at 1/4, at 1/8, and at 1/4 again
 # The stem gets 8-bit codes around their middle: bfloat16 represents small integers exactly, but few n / 255. Instance
 # normalisation removes the constant.
 MAX_CODE, MID_CODE = 255.0, 128.0
+PRIOR = 0.4  # with less a fade from black is still painted with noise, with more strokes fade between paintings
 DEVIATION = ".deviation"  # how the names of the deviations in training end
 
 
@@ -123,7 +124,8 @@ class Normalised(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         if self.deviation is None:
             return self.norm(self.conv(x))
-        return self.norm.normalise(self.conv(x, 1 / self.deviation), self.norm.weight * 2**0.5, eps=1.0)
+        z, gain = self.conv(x, 1 / self.deviation), self.norm.weight * (1 - PRIOR) ** -0.5
+        return self.norm.normalise(z, gain, eps=PRIOR / (1 - PRIOR))
 
 
 class Block(nn.Module):
@@ -215,8 +217,11 @@ def with_deviations(state: Mapping[str, Tensor], pictures: Iterable[Tensor]) -> 
     layers = net.normalised()
     found: dict[str, list[Tensor]] = {name: [] for name in layers}
 
-    def watch(name: str) -> Callable[..., None]:
-        return lambda norm, inputs, _: found[name].append((inputs[0].var((0, 2, 3), correction=0) + norm.eps).log() / 2)
+    def watch(name: str) -> Callable[[InstanceNorm, tuple[Tensor, ...], Tensor], None]:
+        def measure(norm: InstanceNorm, inputs: tuple[Tensor, ...], _: Tensor) -> None:
+            found[name].append((inputs[0].var((0, 2, 3), correction=0) + norm.eps).log() / 2)
+
+        return measure
 
     for name, layer in layers.items():
         layer.norm.register_forward_hook(watch(name))
