@@ -1,10 +1,11 @@
 """Tunable networks compared on denoising: the same base, data, steps and seed.
 
-    python benchmarks/families.py --data DIR --work DIR [--base FILE] [--steps 1000] [--seed 0]
+    python benchmarks/families.py --data DIR --work DIR [--base FILE] [--steps 1000] [--seeds 0 1 2]
 
 From the base, a network for sigma 15, every family is trained for sigma 50 in `--steps` steps; the base stays as it is.
 Networks that are fine-tuned for each sigma in as many steps are the upper bound. PSNR as in quality/denoise.py, on
-squares from the middle of pictures of DATA/eval/cbsd68: of each family at the best of 11 levels. `blend` mixes the
+squares from the middle of pictures of DATA/eval/cbsd68: of each family at the best of 11 levels, which is the median
+over seeds. Of several seeds the figures are means, and in brackets the largest less the smallest. `blend` mixes the
 pixels of the ends of the fine-tuned pair. Smoothness: the largest step of the output over 10 equal steps of the level
 by the mean step (mean absolute differences, sigma 30); 1 is the smoothest. Cost: CPU seconds of the network as the
 paper runs it and as the engine does, by those of the base, the least of `ROUNDS` in alternation.
@@ -24,7 +25,7 @@ from denoise import SIGMAS, load_pictures, noisy, path_renders, psnr
 from dnirender import Engine, Preset
 from dnirender.cli.train import make_task
 from dnirender.families.loading import ENDPOINTS, load_family
-from dnirender.networks.architectures import denoise
+from dnirender.networks.architectures import denoise, paint
 from dnirender.networks.architectures.adapters import set_level
 from dnirender.networks.checkpoint import load_state_dict
 from dnirender.preset_files import preset_folder
@@ -41,6 +42,7 @@ FAMILIES = {
     "CFSNet": ("cfs", 1),
 }
 ENDS = ("sigma15", "sigma50")
+NETS = {denoise: denoise.DenoiseNet, paint: paint.PaintNet}
 ROUNDS = 21
 LEVELS = [n / 10 for n in range(11)]
 
@@ -56,17 +58,21 @@ def recipe(family, kernel, sigma, chosen):
     return Recipe.checked(data | {"training": settings}, "families")
 
 
-def trained(family, kernel, sigma, chosen):
-    """The engine's network and path of a trained family, and the seconds of the training."""
-    plan = recipe(family, kernel, sigma, chosen)
-    folder = chosen.work / f"{family}{kernel}-{sigma}"
+def trained(plan, folder, chosen, base):
+    """The engine's network and path of a trained family whose training begins at `base`, the seconds of the training,
+    and the files of its endpoints."""
     folder.mkdir(parents=True, exist_ok=True)
-    task = make_task(plan, chosen.data, Path(), folder)
-    base = load_state_dict(chosen.base).state
+    task = make_task(plan, chosen.data, chosen.data / "perceptual", folder)
     ends = loop.train(task, folder, torch.device("cpu"), start=lambda run: run.begin_at([base, base]))
     preset = Preset.load(report.write_family(plan, "x", ends, task.architecture, folder))
     seconds = float((folder / "log.jsonl").read_text().splitlines()[-1].rpartition(": ")[2].rstrip("}"))
-    return load_family(family, preset.network.files, preset.network.levels), seconds, preset.network.files
+    return load_family(plan.family, preset.network.files, preset.network.levels), seconds, preset.network.files
+
+
+def trained_denoiser(family, kernel, sigma, chosen):
+    """`trained` for `sigma`, in a folder of that seed."""
+    folder = chosen.work / f"seed{chosen.seed}" / f"{family}{kernel}-{sigma}"
+    return trained(recipe(family, kernel, sigma, chosen), folder, chosen, load_state_dict(chosen.base).state)
 
 
 def engine_of(found):
@@ -94,26 +100,29 @@ def last_end(engine, pictures, sigma):
     return np.mean([psnr(render, picture) for render, picture in zip(renders, pictures, strict=True)])
 
 
-def smoothness(engine, pictures):
-    steps = []
-    for seed, picture in enumerate(pictures):
-        renders = path_renders(engine, ENDS, noisy(picture, 30, seed), LEVELS)
-        moves = np.abs(np.diff(renders, axis=0)).mean(axis=(1, 2, 3))
-        steps.append(moves.max() / moves.mean())
-    return np.mean(steps)
+def smoothness_of(engine, pictures):
+    seen = (noisy(picture, 30, seed) for seed, picture in enumerate(pictures))
+    return np.mean([smoothness(path_renders(engine, ENDS, picture, LEVELS)) for picture in seen])
+
+
+def smoothness(renders):
+    """The largest step between neighbors of n h w 3 by the mean step."""
+    moves = np.abs(np.diff(np.asarray(renders, float), axis=0)).mean(axis=(1, 2, 3))
+    return moves.max() / moves.mean()
 
 
 @torch.inference_mode()
-def costs(family, kernel, file, side=192):
+def costs(family, kernel, file, architecture=denoise, side=192):
     """Seconds of the paper's module and of the engine's, by those of the base; and the share of parameters added."""
-    plain = denoise.DenoiseNet().eval()
+    make = NETS[architecture]
+    plain = make().eval()
     state = load_state_dict(file).state
     modules = [plain]
     if family != "dni":
-        tunable = TUNABLE[family](denoise.DenoiseNet(), kernel).eval()
+        tunable = TUNABLE[family](make(), kernel).eval()
         tunable.load_state_dict(state)
         set_level(tunable, 0.5)
-        modules += [tunable, denoise.from_state_dict(ENDPOINTS[family](state, 0.5)).eval()]
+        modules += [tunable, architecture.from_state_dict(ENDPOINTS[family](state, 0.5)).eval()]
     x = torch.rand(1, 3, side, side).contiguous(memory_format=torch.channels_last)
     modules = [module.to(memory_format=torch.channels_last) for module in modules]
     times = [[] for _ in modules]
@@ -128,27 +137,47 @@ def costs(family, kernel, file, side=192):
     return (*(least[1:] or [1.0, 1.0]), added)
 
 
+def spread(rows):
+    """Means over seeds and, where there are several, the largest less the smallest: texts, of [seed][column]."""
+    rows = np.array(rows, float)
+    ranges = rows.max(0) - rows.min(0)
+    return [f"{m:.2f}" + (f" ({r:.2f})" if len(rows) > 1 else "") for m, r in zip(rows.mean(0), ranges, strict=True)]
+
+
+def line(name, cells):
+    print(" | ".join([f"| {name}".rstrip(), *cells]) + " |", flush=True)
+
+
 def table(chosen, pictures, families=FAMILIES, sigmas=SIGMAS):
     """Prints the figures."""
-    print("| | " + " | ".join(f"sigma {sigma}" for sigma in sigmas) + " |\n|" + "---|" * (len(sigmas) + 1))
+    seeds = [argparse.Namespace(**{**vars(chosen), "seed": seed}) for seed in chosen.seeds]
+    line("", [f"sigma {sigma}" for sigma in sigmas])
+    print("|" + "---|" * (len(sigmas) + 1))
     facts = []
     for name, (family, kernel) in families.items():
-        found, seconds, files = trained(family, kernel, 50, chosen)
-        engine = engine_of(found)
-        best, blends = best_of_levels(engine, pictures, sigmas)
-        print(f"| {name} | " + " | ".join(f"{dB:.2f} at {level:.2f}" for dB, level in best) + " |", flush=True)
+        runs = [trained_denoiser(family, kernel, 50, seed) for seed in seeds]
+        engines = [engine_of(found) for found, _, _ in runs]
+        best, blends = zip(*(best_of_levels(engine, pictures, sigmas) for engine in engines), strict=True)
+        levels = np.median([row[:, 1] for row in best], axis=0)
+        line(name, [f"{dB}, {at:.2f}" for dB, at in zip(spread([row[:, 0] for row in best]), levels, strict=True)])
         if family == "dni":
-            print("| blend | " + " | ".join(f"{dB:.2f}" for dB in blends) + " |", flush=True)
-        facts.append((name, *costs(family, kernel, files[ENDS[-1]]), seconds, smoothness(engine, pictures)))
-    own = [last_end(engine_of(trained("dni", 1, sigma, chosen)[0]), pictures, sigma) for sigma in sigmas if sigma > 15]
+            line("blend", spread(blends))
+        smooth = [[smoothness_of(engine, pictures)] for engine in engines]
+        seconds = np.mean([seconds for _, seconds, _ in runs])
+        facts.append((name, *costs(family, kernel, runs[0][2][ENDS[-1]]), seconds, *spread(smooth)))
     start = engine_of(load_family("dni", dict.fromkeys(ENDS, chosen.base), {}))
     first = [last_end(start, pictures, 15)] if 15 in sigmas else []
-    print("| for each sigma | " + " | ".join(f"{dB:.2f}" for dB in [*first, *own]) + " |\n")
-    print(
-        "| | parameters added | cost as in the paper | cost here | seconds of training | smoothness |\n|" + "---|" * 6
-    )
+    higher = [sigma for sigma in sigmas if sigma > 15]
+    own = [
+        [*first, *(last_end(engine_of(trained_denoiser("dni", 1, sigma, s)[0]), pictures, sigma) for sigma in higher)]
+        for s in seeds
+    ]
+    line("for each sigma", spread(own))
+    print()
+    line("", ["parameters added", "cost as in the paper", "cost here", "seconds of training", "smoothness"])
+    print("|" + "---|" * 6)
     for name, paper, ours, added, seconds, smooth in facts:
-        print(f"| {name} | {100 * added:.1f} % | {paper:.2f} | {ours:.2f} | {seconds:.0f} | {smooth:.3f} |")
+        line(name, [f"{100 * added:.1f} %", f"{paper:.2f}", f"{ours:.2f}", f"{seconds:.0f}", smooth])
 
 
 def main():
@@ -159,7 +188,7 @@ def main():
     parser.add_argument("--base", type=Path, default=base, help="weights for sigma 15")
     parser.add_argument("--photos", type=Path, default="photos/cid22", help="a folder in the data folder")
     parser.add_argument("--steps", type=int, default=1000)
-    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--seeds", type=int, nargs="+", default=[0], help="means and ranges over these")
     parser.add_argument("--batch", type=int, default=8)
     parser.add_argument("--crop", type=int, default=48)
     parser.add_argument("--rate", type=float, default=5e-4, help="learning rate")
@@ -169,9 +198,8 @@ def main():
     shipped = Recipe.load(preset_folder() / "recipes" / "denoise.yaml")
     chosen.photos, chosen.held_out = [chosen.photos], shipped.held_out
     pictures = load_pictures(chosen.data / "eval" / "cbsd68", chosen.every, chosen.side)
-    print(
-        f"{len(pictures)} squares of {chosen.side}, {chosen.steps} steps of {chosen.batch} crops, seed {chosen.seed}\n"
-    )
+    seeds = ", ".join(map(str, chosen.seeds))
+    print(f"{len(pictures)} squares of {chosen.side}, {chosen.steps} steps of {chosen.batch} crops, seeds {seeds}\n")
     table(chosen, pictures)
 
 

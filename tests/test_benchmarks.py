@@ -18,12 +18,12 @@ import torch
 from dnirender import Engine, Preset, networks
 from dnirender.cli.main import main
 from dnirender.engine import memory_usage
-from dnirender.media.images import write_png
+from dnirender.media.images import read_image, write_png
 from dnirender.models import finetuning, sweep
 from dnirender.networks import load
 from dnirender.networks.architectures.denoise import DenoiseNet
 from dnirender.networks.checkpoint import load_state_dict
-from support.clips import REPO, make_clip, paint, preset_of, tiny_endpoints
+from support.clips import REPO, feature_network, make_clip, paint, preset_of, tiny_endpoints
 from support.states import dncnn
 
 BENCHMARKS = REPO / "benchmarks"
@@ -253,7 +253,7 @@ def test_families(script, tmp_path, capsys):
     net = DenoiseNet()
     torch.nn.init.normal_(net.last.weight, std=0.01)
     save_file(net.state_dict(), base, {"architecture": "denoise"})
-    chosen = SimpleNamespace(data=tmp_path, work=tmp_path / "work", base=base, steps=1, seed=0, batch=1, crop=32)
+    chosen = SimpleNamespace(data=tmp_path, work=tmp_path / "work", base=base, steps=1, seeds=(0, 1), batch=1, crop=32)
     chosen.rate, chosen.photos, chosen.held_out = 1e-3, ["photos"], []
     kinds = {"DNI": ("dni", 1), "CFSNet": ("cfs", 1)}
     families.table(chosen, noisy(1, (48, 32)), kinds, sigmas=(15, 50))
@@ -261,6 +261,38 @@ def test_families(script, tmp_path, capsys):
     assert [line.split(" | ")[0] for line in page.splitlines() if line.startswith("| ")] == [
         "|", "| DNI", "| blend", "| CFSNet", "| for each sigma", "|", "| DNI", "| CFSNet",
     ]  # fmt: skip
+    weights = [
+        load_state_dict(path).state for path in sorted(chosen.work.glob("*/dni1-50/weights/x/sigma50.safetensors"))
+    ]
+    assert len(weights) == 2 and not torch.equal(weights[0]["last.weight"], weights[1]["last.weight"])
+
+
+def test_figures_of_several_seeds_are_means_and_ranges(script):
+    families = script("families")
+    assert families.spread([[1.0, 2.0], [2.0, 2.0], [3.0, 2.0]]) == ["2.00 (2.00)", "2.00 (0.00)"]
+    assert families.spread([[1.0, 2.0]]) == ["1.00", "2.00"]
+    assert families.smoothness([np.full((2, 2, 3), value) for value in (0, 1, 4)]) == 1.5
+
+
+def test_families_of_styles(script, tmp_path, monkeypatch, capsys):
+    families, pictures = script("families_style"), noisy(2)
+    for folder in ("photos", "styles"):
+        (tmp_path / folder).mkdir()
+    for name, image in zip(families.ENDS, pictures, strict=True):
+        write_png(tmp_path / "photos" / f"{name}.png", image)
+        cv2.imwrite(str(tmp_path / "styles" / f"{name}.jpg"), image)
+    feature_network(tmp_path / "perceptual")
+    monkeypatch.setattr(families, "FAMILIES", {"DNI": ("dni", 1), "FTN": ("ftn", 1), "CFSNet": ("cfs", 1)})
+    monkeypatch.setattr(families, "SIZE", 64)
+    chosen = SimpleNamespace(data=tmp_path, work=tmp_path / "work", steps=1, seed=0, batch=1, crop=64, rate=1e-3)
+    chosen.photos, chosen.held_out, chosen.settings, chosen.shown = ["photos"], [], {}, 0
+    eye = families.Eye(lambda x: [x, x[:, :2], x[:, :1]], pictures)
+    for base, names in (("painters", ["DNI", "blend", "FTN", "CFSNet"]), ("style", ["AdaIN", "DNI", "blend", "FTN"])):
+        chosen.base, chosen.sheet = base, tmp_path / f"{base}.jpg"
+        families.report(families.measure(chosen, eye, pictures[:1]))
+        page = capsys.readouterr().out
+        assert [row.split(" | ")[0][2:] for row in page.split("\n\n")[0].splitlines()[2:]] == names
+        assert read_image(chosen.sheet)[0].shape[1] == 190 * len(families.SHOWN)
 
 
 def test_quality_of_the_sketchbook(script):

@@ -15,13 +15,18 @@ from dnirender.networks.architectures import ada_resnet, conditional_style
 from dnirender.networks.architectures import dynamic_net as dynamic_style
 from dnirender.networks.architectures.adapters import set_level
 from dnirender.networks.architectures.denoise import DenoiseNet
+from dnirender.networks.architectures.paint import PaintNet
 from dnirender.networks.architectures.transformer_net import TransformerNet
 from dnirender.networks.weights import MixedModule, WeightPath
 
 light = settings(max_examples=8, deadline=None)
 levels = st.floats(0, 1) | st.sampled_from([0.0, 0.5, 1.0])
 seeds = st.integers(0, 1000)
-sides = st.sampled_from([(8, 12), (18, 10), (32, 32)])
+sides = {
+    "denoise": st.sampled_from([(8, 12), (18, 10), (32, 32)]),
+    "paint": st.sampled_from([(16, 24), (40, 16), (32, 32)]),
+}
+NETS = {"denoise": lambda: DenoiseNet(8, 3), "paint": lambda: PaintNet((8, 12, 16), (2, 1, 1))}
 TUNABLE = {
     "adafm": adafm.tunable,
     "adafm of 3": lambda net: adafm.tunable(net, kernel=3),
@@ -60,15 +65,16 @@ def folder(tmp_path_factory):
     return tmp_path_factory.mktemp("families")
 
 
+@pytest.mark.parametrize("net", NETS)
 @pytest.mark.parametrize("kind", TUNABLE)
 @light
-@given(seed=seeds, level=levels, side=sides)
-def test_a_module_at_a_level_is_the_engine_at_that_alpha(folder, kind, seed, level, side):
-    module = randomized(TUNABLE[kind](DenoiseNet(8, 3)), seed).eval()
-    file = saved(folder / "x.safetensors", module.state_dict(), architecture="denoise")
+@given(seed=seeds, level=levels, data=st.data())
+def test_a_module_at_a_level_is_the_engine_at_that_alpha(folder, kind, net, seed, level, data):
+    module = randomized(TUNABLE[kind](NETS[net]()), seed).eval()
+    file = saved(folder / "x.safetensors", module.state_dict(), architecture=net)
     set_level(module, level)
     network, render = engine(kind.split()[0], file, (1 - level, level))
-    x = torch.rand(2, 3, *side)
+    x = torch.rand(2, 3, *data.draw(sides[net]))
     with torch.inference_mode():
         expected = module(x)
         assert (expected - x).abs().mean() > 0.01
@@ -76,47 +82,68 @@ def test_a_module_at_a_level_is_the_engine_at_that_alpha(folder, kind, seed, lev
     assert network.channels_last
 
 
+@pytest.mark.parametrize("net", NETS)
 @pytest.mark.parametrize("kind", TUNABLE)
-def test_level_0_is_the_network_without_additions(kind):
-    net = randomized(DenoiseNet(8, 3))
+def test_level_0_is_the_network_without_additions_and_level_1_is_another(kind, net):
+    plain = randomized(NETS[net]())
     x = torch.rand(1, 3, 16, 16)
-    before = net(x)
-    module = TUNABLE[kind](net)
+    before = plain(x)
+    module = TUNABLE[kind](plain)
+    names = dict(NETS[net]().named_parameters())
+    for name, parameter in module.named_parameters():
+        if name not in names:
+            nn.init.normal_(parameter, std=0.5)
     set_level(module, 0)
     torch.testing.assert_close(module(x), before)
+    set_level(module, 1)
+    assert (module(x) - before).abs().mean() > 0.001
 
 
+@pytest.mark.parametrize("net", NETS)
 @pytest.mark.parametrize("kind", ["adafm", "adafm of 3", "ftn", "dynamic"])
-def test_training_begins_at_the_network_as_it_is(kind):
-    net = randomized(DenoiseNet(8, 3))
+def test_training_begins_at_the_network_as_it_is(kind, net):
+    plain = randomized(NETS[net]())
     x = torch.rand(1, 3, 16, 16)
-    before = net(x)
-    torch.testing.assert_close(TUNABLE[kind](net)(x), before)
+    before = plain(x)
+    torch.testing.assert_close(TUNABLE[kind](plain)(x), before)
 
 
-@pytest.mark.parametrize(("kind", "extra"), [("adafm", 0), ("ftn", 0), ("cfs", None)])
-def test_folded_networks_have_no_layers_more(kind, extra):
-    state = randomized(TUNABLE[kind](DenoiseNet(8, 3))).state_dict()
-    plain = DenoiseNet(8, 3).state_dict()
-    folded = ENDPOINTS[kind](state, 0.3)
-    if extra == 0:
-        assert {name: t.shape for name, t in folded.items()} == {name: t.shape for name, t in plain.items()}
-    else:
-        assert set(folded) - set(plain) == {f"body.{n}.skip.weight" for n in range(3)}
+@pytest.mark.parametrize("net", NETS)
+@pytest.mark.parametrize("kind", ["adafm", "ftn"])
+def test_folded_networks_have_no_layers_more(kind, net):
+    state = randomized(TUNABLE[kind](NETS[net]())).state_dict()
+    folded, plain = ENDPOINTS[kind](state, 0.3), NETS[net]().state_dict()
+    assert {name: t.shape for name, t in folded.items()} == {name: t.shape for name, t in plain.items()}
 
 
+def test_branches_of_cfsnet_are_folded_to_their_blocks():
+    state = randomized(cfsnet.tunable(DenoiseNet(8, 3))).state_dict()
+    added = set(ENDPOINTS["cfs"](state, 0.3)) - set(DenoiseNet(8, 3).state_dict())
+    assert added == {f"body.{n}.skip.weight" for n in range(3)}
+
+
+def test_every_norm_but_the_first_has_adafm():
+    state = adafm.tunable(PaintNet((8, 12, 16), (2, 1, 1))).state_dict()
+    norms = {name.removesuffix(".norm.weight") for name in state if name.endswith(".norm.weight")}
+    assert {
+        name.removesuffix(".norm.transformer.weight") for name in state if "transformer.weight" in name
+    } == norms - {"stem"}
+
+
+@pytest.mark.parametrize("net", NETS)
 @pytest.mark.parametrize("kind", TUNABLE)
-def test_endpoints_are_linear_in_the_level(kind):
-    state = randomized(TUNABLE[kind](DenoiseNet(8, 3))).state_dict()
+def test_endpoints_are_linear_in_the_level(kind, net):
+    state = randomized(TUNABLE[kind](NETS[net]())).state_dict()
     family = kind.split()[0]
     ends, quarter = [ENDPOINTS[family](state, level) for level in (0, 1)], ENDPOINTS[family](state, 0.25)
     for name, tensor in quarter.items():
         torch.testing.assert_close(tensor, torch.lerp(ends[0][name], ends[1][name], 0.25))
 
 
+@pytest.mark.parametrize("net", NETS)
 @pytest.mark.parametrize("kind", TUNABLE)
-def test_weights_have_gradients_through_the_endpoint(kind):
-    state = dict(randomized(TUNABLE[kind](DenoiseNet(8, 3))).named_parameters())
+def test_weights_have_gradients_through_the_endpoint(kind, net):
+    state = dict(randomized(TUNABLE[kind](NETS[net]())).named_parameters())
     sum(tensor.sum() for tensor in ENDPOINTS[kind.split()[0]](state, 0.5).values()).backward()
     assert all(tensor.grad is not None for tensor in state.values())
 

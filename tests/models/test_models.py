@@ -13,13 +13,17 @@ from torch import nn
 from dnirender.cli.main import main
 from dnirender.engine.engine import Engine
 from dnirender.errors import ModelError, OutputError, UsageError
+from dnirender.families.loading import load_family
 from dnirender.models import files
 from dnirender.models.combining import average, mix, splice
 from dnirender.models.family import Family
 from dnirender.models.files import write_checkpoint
 from dnirender.models.groups import GROUPINGS, trunk
 from dnirender.models.inspection import diff, info
+from dnirender.networks.architectures.denoise import DenoiseNet
 from dnirender.networks.loading import load
+from dnirender.preset import Preset
+from dnirender.train.family_space import TUNABLE
 from support.clips import MODELS, needs_models, paint, tiny_endpoints
 from support.states import batchnorm_dncnn, compact, rrdb
 
@@ -285,6 +289,67 @@ def test_export_of_a_shipped_preset_loads_alone(tmp_path, capsys):
     code, _, err = run(capsys, "export", "-p", "day-to-night", "--alpha", "dusk", "-o", target)
     assert code == 0, err
     assert load({"dusk": target})[0].architecture == "relight"
+
+
+def tuned(folder, family, kernel=1):
+    """A preset of random weights of a family, and its settings."""
+    torch.manual_seed(0)
+    module = TUNABLE[family](DenoiseNet(8, 3), kernel)
+    for parameter in module.parameters():
+        nn.init.normal_(parameter, std=0.1)
+    save_file(module.state_dict(), folder / "tuned.safetensors", {"architecture": "denoise"})
+    ends = [{"name": name, "weights": "tuned.safetensors"} for name in ("low", "high")]
+    path = folder / "tuned.yaml"
+    path.write_text(json.dumps({"name": "T", "network": {"family": family, "endpoints": ends}}))
+    return path
+
+
+@pytest.mark.parametrize(
+    ("family", "kernel", "layers"),
+    [
+        ("adafm", 1, ""),
+        ("ftn", 1, ""),
+        ("adafm", 3, ".transformer."),
+        ("dynamic", 1, "tuning_block"),
+        ("cfs", 1, ".skip."),
+    ],
+)
+def test_export_writes_a_tunable_network_at_one_level(tmp_path, capsys, family, kernel, layers):
+    preset, target = tuned(tmp_path, family, kernel), tmp_path / "one.safetensors"
+    code, _, err = run(capsys, "export", "-p", preset, "--alpha", "0.3", "-o", target)
+    assert code == 0, err
+    assert (f"has the layers *{layers}* of its family" in err) == bool(layers)
+    plain = DenoiseNet(8, 3).state_dict()
+    assert (load_file(target).keys() == plain.keys()) == (not layers)
+    settings, image = Preset.load(preset).network, paint(4, (24, 20))
+    engine = Engine(*load_family(family, settings.files, settings.levels), device="cpu", dtype="fp32")
+    renders = [engine.render(image, alpha).astype(int) for alpha in ((0.7, 0.3), (1.0, 0.0))]
+    found = Engine(*load({"x": target}), device="cpu", dtype="fp32").render(image, (1.0,))
+    assert np.abs(found - renders[0]).max() <= 1 < np.abs(found - renders[1]).max()
+
+
+@pytest.mark.parametrize(("preset", "alpha"), [("style", "0.4*photo+0.6*great_wave"), ("painters", "great_wave")])
+def test_export_of_weights_that_are_stored_as_integers_is_the_engines_network(tmp_path, capsys, preset, alpha):
+    target = tmp_path / "one.safetensors"
+    assert run(capsys, "export", "-p", preset, "--alpha", alpha, "-o", target)[0] == 0
+    settings, image = Preset.load(preset).network, paint(4, (32, 24))
+    ends = tuple(0.4 * (name == "photo") + 0.6 * (name == "great_wave") for name in settings.files)
+    ends = ends if preset == "style" else tuple(float(end > 0.5) for end in ends)
+    engine = Engine(
+        *load_family(settings.family, settings.files, settings.levels, settings.styles), dtype="fp32", device="cpu"
+    )
+    found = Engine(*load({"x": target}), device="cpu", dtype="fp32").render(image, (1.0,))
+    assert np.abs(found.astype(int) - engine.render(image, ends)).max() <= 1
+    assert np.abs(found.astype(int) - image).mean() > 5
+
+
+def test_mix_says_which_file_holds_a_tunable_network(tmp_path, capsys):
+    tuned(tmp_path, "ftn")
+    save_file(DenoiseNet(8, 3).state_dict(), tmp_path / "base.safetensors", {"architecture": "denoise"})
+    parts = [f"{tmp_path / 'base.safetensors'}:0.5", f"{tmp_path / 'tuned.safetensors'}:0.5"]
+    code, _, err = run(capsys, "mix", *parts, "-o", tmp_path / "x.safetensors")
+    assert code == 4 and "tuned.safetensors: holds what the family ftn adds; `model export --alpha` writes" in err
+    assert "base.safetensors: holds" not in err and not (tmp_path / "x.safetensors").exists()
 
 
 @pytest.mark.parametrize(

@@ -115,7 +115,7 @@ def test_kernels_of_adafm_are_a_setting(data):
 
 
 BAD = {
-    "family: ftn has the kind denoise and two endpoints": recipe("ftn") | {"kind": "detail"},
+    "family: ftn has the kind denoise or style, and two endpoints": recipe("ftn") | {"kind": "detail"},
     "low: expected a sigma, the noise that it is for": recipe() | {"endpoints": [{"name": "low"}, {"name": "high"}]},
     "sigma must increase from endpoint to endpoint, got 9.0, 9.0": recipe()
     | {"endpoints": [{"name": "low", "sigma": 9}, {"name": "high", "sigma": 9}]},

@@ -16,6 +16,7 @@ from torch import nn
 
 from dnirender.cli.main import main
 from dnirender.errors import ModelError, PresetError, TrainingError, UsageError
+from dnirender.families.loading import load_family
 from dnirender.media.images import read_image, write_png
 from dnirender.networks.architectures import paint
 from dnirender.networks.checkpoint import load_state_dict
@@ -457,6 +458,45 @@ def test_the_moments_are_those_of_the_definition():
         torch.testing.assert_close(found.covariance[n], torch.cov(x[n].flatten(1), correction=0))
     wanted = Moments(2 * found.mean, 3 * found.covariance)
     assert found.distance(wanted) == pytest.approx((1 / 4 + 4 / 9) / 2)
+
+
+TUNED = {
+    "endpoints": [
+        {"name": "one", "image": "a.png", "size": 64, "share": 0},
+        {"name": "two", "image": "b.png", "size": 64},
+    ],
+    "stages": [{"train": "base", "endpoint": "one", "steps": 2}, {"train": "endpoints", "steps": 3}],
+}
+
+
+@pytest.mark.parametrize("family", ["adafm", "ftn", "dynamic", "cfs"])
+def test_a_recipe_of_styles_may_have_a_family(studio, family, capsys):
+    plan = STYLE | TUNED | {"family": family, "training": STYLE["training"] | {"average": 0}}
+    (studio / "tuned.yaml").write_text(json.dumps(plan), "utf-8")
+    assert main(["train", "tuned.yaml", "--data", "data"]) == 0, capsys.readouterr().err
+    network = Preset.load(studio / "tuned" / "tuned.yaml").network
+    assert network.family == family
+    assert set(network.files.values()) == {studio / "tuned" / "weights" / "tuned" / f"{family}.safetensors"}
+    built, path = load_family(network.family, network.files, network.levels)
+    assert built.architecture == "paint"
+    run = loop.Run(
+        Style(Recipe.checked(plan, "x"), studio / "data", studio / "data" / "perceptual"), torch.device("cpu")
+    )
+    run.resume(studio / "tuned.training" / "checkpoint.pt", torch.Generator())
+    for alpha, row in zip(((1.0, 0.0), (0.0, 1.0)), path.stack, strict=True):
+        weights = run.space.at(alpha)
+        for view in path.layout:
+            torch.testing.assert_close(view.of(row), weights[view.name].detach(), atol=4e-3, rtol=1e-2)
+    assert any(
+        not torch.allclose(view.of(path.stack[0]), view.of(path.stack[1]), atol=1e-6, rtol=0) for view in path.layout
+    )
+
+
+def test_a_family_of_styles_begins_at_a_base_that_paints(studio):
+    with pytest.raises(PresetError, match=r"photo: identity: expected an image with family: ftn, whose additions"):
+        Recipe.checked(STYLE | {"family": "ftn"}, "x")
+    with pytest.raises(PresetError, match=r"settings.kernel: expected 1, 3, 5 or 7, that of AdaFM, got 2"):
+        Style(Recipe.checked(STYLE | {"settings": {"kernel": 2}}, "x"), studio / "data", studio / "data" / "perceptual")
 
 
 def test_features_shrink_by_two_per_level(studio):

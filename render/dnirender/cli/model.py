@@ -19,7 +19,7 @@ from typer.core import TyperGroup
 from dnirender.cli.app import app as commands
 from dnirender.cli.options import AsJson, ModelsOption, PackOption, PresetOption, choose_preset
 from dnirender.cli.output import format_table
-from dnirender.errors import TimelineError, UsageError
+from dnirender.errors import ModelError, TimelineError, UsageError
 from dnirender.timeline.timeline import Timeline
 
 if TYPE_CHECKING:
@@ -162,7 +162,14 @@ def mix_command(
     from dnirender.models.combining import mix
 
     family = _family(files, weights_key, output, overwrite)
-    _write_combined(output, mix(family, ratios, extrapolate=extrapolate), family, dtype, overwrite)
+    try:
+        state = mix(family, ratios, extrapolate=extrapolate)
+    except ModelError as error:
+        from dnirender.families.loading import note_additions
+
+        note_additions(error, files, weights_key)
+        raise
+    _write_combined(output, state, family, dtype, overwrite)
 
 
 def _file_and_ratio(text: str) -> tuple[Path, float]:
@@ -251,14 +258,14 @@ def export_command(
     if alpha is None:
         _export_onnx(chosen.network, weights_key, output, overwrite)
         return
-    if chosen.network.family != "dni":
-        raise UsageError(f"family {chosen.network.family}: expected dni, as one file holds both ends; --onnx writes it")
     ratios = _ratios(alpha, chosen.endpoints, extrapolate)
     from dnirender.models.combining import mix
 
-    files = [endpoint.weights for endpoint in chosen.network.endpoints]
-    family = _family(files, weights_key or chosen.network.weights_key, output, overwrite)
-    _write_combined(output, mix(family, ratios, extrapolate=extrapolate), family, dtype, overwrite)
+    family = _endpoints(chosen.network, weights_key or chosen.network.weights_key, output, overwrite)
+    state = mix(family, ratios, extrapolate=extrapolate)
+    _write_combined(output, state, family, dtype, overwrite)
+    if added := _layers_added(state, chosen.network.family):
+        typer.echo(f"{output}: has the layers *{added}* of its family; dnirender loads it, few others do", err=True)
 
 
 def _ratios(alpha: str, endpoints: Sequence[str], extrapolate: bool) -> Alpha:
@@ -284,6 +291,27 @@ def _export_onnx(settings: NetworkSettings, weights_key: str | None, output: Pat
         "not checked, as onnxruntime is not installed" if error is None else f"differs by {error:.1e} in onnxruntime"
     )
     typer.echo(f"{output}: inputs image and alpha ({', '.join(path.names)}), {checked}", err=True)
+
+
+def _endpoints(settings: NetworkSettings, weights_key: str | None, output: Path, overwrite: bool) -> Family:
+    """The endpoints of a preset to combine, once it is known that the result can be written."""
+    files = list(settings.files.values())
+    if settings.family == "dni":
+        return _family(files, weights_key, output, overwrite)
+    from dnirender.families.loading import load_endpoints
+    from dnirender.models.family import Family
+    from dnirender.models.files import check_target
+
+    check_target(output, overwrite=overwrite)
+    found = load_endpoints(settings.family, settings.files, settings.levels, settings.styles, weights_key=weights_key)
+    return Family(files, weights_key, list(found.values()))
+
+
+def _layers_added(state: State, family: str) -> str:
+    """What the names of the layers contain that a family adds and that are not folded into others; empty: none are."""
+    from dnirender.families.loading import LAYERS
+
+    return next((part for part in LAYERS.get(family, ()) if any(part in name for name in state)), "")
 
 
 def _family(files: Sequence[Path], weights_key: str | None, output: Path, overwrite: bool) -> Family:

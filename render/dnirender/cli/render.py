@@ -66,8 +66,8 @@ def render_command(
         typer.Option(
             "-o",
             "--output",
-            help="A file: mp4, mov, mkv, webm, gif, webp, apng or a pattern such as %04d.png; or a folder.  "
-            "[default: STEM.PRESET.mp4 here]",
+            help="A file: mp4, mov, mkv, webm, gif, webp, apng; png, jpg or webp for one frame, or a pattern such as "
+            "%04d.png; or a folder.  [default: STEM.PRESET.mp4 here, or a picture of a photograph under one value]",
             rich_help_panel="output",
         ),
     ] = None,
@@ -114,9 +114,9 @@ def render_command(
         options["panels"] = ("source", "render")
     if compare and len(options.get("panels", chosen.layout.panels)) < 2:
         raise UsageError(f"--panels {','.join(options['panels'])}: a comparison needs two panels or more")
-    check_options(chosen, options)  # before any input is opened
+    is_constant = check_options(chosen, options).timeline.is_constant  # before any input is opened
     say = Console(quiet or as_json, verbose)
-    pairs = list(zip(inputs, _outputs(inputs, output, name), strict=True))
+    pairs = list(zip(inputs, _outputs(inputs, output, name, is_constant), strict=True))
     if all(source.is_file() for source in inputs):
         load_ahead()
 
@@ -253,7 +253,7 @@ def _each(pairs: list[tuple[Path, Path]], one: Callable[[Path, Path], None], say
         raise typer.Exit(failed.exit_code)
 
 
-def _outputs(inputs: list[Path], output: Path | None, name: str) -> list[Path]:
+def _outputs(inputs: list[Path], output: Path | None, name: str, is_constant: bool) -> list[Path]:
     try:
         folder = output is not None and output.is_dir()
     except OSError as error:
@@ -267,7 +267,7 @@ def _outputs(inputs: list[Path], output: Path | None, name: str) -> list[Path]:
             output.mkdir()
         except OSError as error:
             raise OutputError(f"{output}: this folder cannot be created ({error.strerror})") from error
-    targets = [(output or Path()) / default_output(source, name) for source in inputs]
+    targets = [(output or Path()) / default_output(source, name, is_constant) for source in inputs]
     twice = next((target for target in targets if targets.count(target) > 1), None)
     if twice is not None:
         raise UsageError(f"two inputs have the same output {twice}; render them separately with -o")

@@ -12,7 +12,7 @@ from dnirender.decoding.still import StillImage
 from dnirender.decoding.video import VideoDecoder
 from dnirender.decoding.webp import AnimatedWebP
 from dnirender.errors import MediaError
-from dnirender.media.images import is_animated_webp, is_still
+from dnirender.media.image_files import is_animated_webp, is_still
 
 
 def open_source(

@@ -10,14 +10,15 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 
-from torch import Tensor
+from torch import Tensor, nn
 
 from dnirender.networks.architectures.denoise import DenoiseNet
+from dnirender.networks.architectures.paint import PaintNet
 
 _LAST = re.compile(r"(tuning_blocks(?:_lower|_higher)?)\.tuning_block(\d)\.conv2\.(weight|bias)")
 
 
-def tunable(net: DenoiseNet) -> DenoiseNet:
+def tunable(net: DenoiseNet | PaintNet) -> nn.Module:
     """`net` with tuning blocks, which change nothing at first."""
     net.add_tuning_blocks()
     return net

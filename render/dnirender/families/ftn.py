@@ -13,6 +13,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from dnirender.networks.architectures.paint import INNER, PaintNet
+
 GROUPS = 4
 PARTS = ("inner.weight", "inner.bias", "slope", "outer.weight", "outer.bias")
 MARK = ".transition."
@@ -42,19 +44,23 @@ class FTNConv(nn.Conv2d):
         super().__init__(conv.in_channels, conv.out_channels, 1, bias=conv.bias is not None)
         self.kernel_size, self.stride, self.padding = conv.kernel_size, conv.stride, conv.padding
         self.weight, self.bias = conv.weight, conv.bias
+        self._pad = getattr(conv, "pad", None)
         channels = conv.in_channels
         self.transition = Transition(channels, GROUPS if channels % GROUPS == 0 else 1)
 
     def forward(self, input: Tensor) -> Tensor:
         kernels = self.weight + self.level * (self.transition(self.weight) - self.weight)
+        input = self._pad(input) if self._pad else input
         return F.conv2d(input, kernels, self.bias, self.stride, self.padding)
 
 
 def tunable(net: nn.Module, prefix: str = "body.") -> nn.Module:
-    """`net` with a transition, the identity at first, in every convolution whose name begins with `prefix`."""
+    """`net` with a transition, the identity at first, in every convolution whose name begins with `prefix`; of a
+    PaintNet in all but the first and the last."""
+    prefixes = INNER if isinstance(net, PaintNet) else (prefix,)
     convs = [(name, layer) for name, layer in net.named_modules() if isinstance(layer, nn.Conv2d)]
     for name, conv in convs:
-        if name.startswith(prefix):
+        if name.startswith(prefixes):
             parent, _, last = name.rpartition(".")
             setattr(net.get_submodule(parent), last, FTNConv(conv))
     return net

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+import contextlib
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -10,7 +11,7 @@ from torch import Tensor
 
 from dnirender.errors import ModelError
 from dnirender.families import adafm, adain, cfsnet, dynamic_net, ftn
-from dnirender.networks.checkpoint import State, load_state_dict
+from dnirender.networks.checkpoint import Checkpoint, State, load_state_dict
 from dnirender.networks.loading import STATE_DICT_ERRORS, load, load_checkpoints
 from dnirender.networks.network import Network
 from dnirender.networks.weights import WeightPath
@@ -32,6 +33,9 @@ ADDITIONS = {
 }
 """What the names of tensors contain that a family adds."""
 
+LAYERS = {"adafm": (".transformer.",), "dynamic": ("tuning_block",), "cfs": (".skip.",)}
+"""What the names of layers contain that stay beside those of the base; the others are folded into it."""
+
 
 def load_family(
     family: str,
@@ -51,6 +55,19 @@ def load_family(
     """
     if family == "dni":
         return load(files, weights_key=weights_key, groups=groups, deploy=deploy)
+    checkpoints = load_endpoints(family, files, levels, styles, weights_key=weights_key)
+    return load_checkpoints(dict(files), checkpoints, groups=groups, deploy=deploy)
+
+
+def load_endpoints(
+    family: str,
+    files: Mapping[str, Path],
+    levels: Mapping[str, float],
+    styles: Mapping[str, Path | None] | None = None,
+    *,
+    weights_key: str | None = None,
+) -> dict[str, Checkpoint]:
+    """The weights of the endpoints of a family other than dni, for a network that has no level; see `load_family`."""
     checkpoints = {name: load_state_dict(path, weights_key) for name, path in files.items()}
     if not any(ADDITIONS[family] in tensor for found in checkpoints.values() for tensor in found.state):
         first = next(iter(files.values()))
@@ -67,7 +84,18 @@ def load_family(
             checkpoints[name] = replace(found, state=state)
         except STATE_DICT_ERRORS as error:
             raise ModelError(f"{files[name]}: its tensors are not those of the family {family}: {error}") from error
-    return load_checkpoints(dict(files), checkpoints, groups=groups, deploy=deploy)
+    return checkpoints
+
+
+def note_additions(error: ModelError, files: Iterable[Path], weights_key: str | None = None) -> None:
+    """Adds to the error of files that do not fit which of them hold what a family adds, and what to do with those."""
+    for file in files:
+        with contextlib.suppress(ModelError):
+            names = load_state_dict(file, weights_key).state
+            family = next((one for one, part in ADDITIONS.items() if any(part in name for name in names)), None)
+            if family:
+                advice = "`model export --alpha` writes the network of its preset at one level"
+                error.add_note(f"  {file.name}: holds what the family {family} adds; {advice}")
 
 
 def _styled(state: State, name: str, styles: Mapping[str, Path | None]) -> dict[str, Tensor]:

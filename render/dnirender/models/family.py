@@ -27,18 +27,27 @@ class Family:
     their role in the network. BatchNorm is combined in its deployed form, as averages of variances are wrong.
     """
 
-    def __init__(self, paths: Sequence[Path], weights_key: str | None = None) -> None:
+    def __init__(
+        self, paths: Sequence[Path], weights_key: str | None = None, checkpoints: Sequence[Checkpoint] = ()
+    ) -> None:
+        """`checkpoints` are combined in place of what the files hold; the paths name them in messages."""
         self.paths = tuple(paths)
         self.weights_key = weights_key
-        self.first: Checkpoint = load_state_dict(self.paths[0], weights_key)
+        self._checkpoints = tuple(checkpoints)
+        self.first: Checkpoint = self._read(0)
         self._deploys = _has_batchnorm(self.first.state)
         self._built: tuple[Network, dict[str, str]] | None = None
+
+    def _read(self, number: int) -> Checkpoint:
+        if self._checkpoints:
+            return self._checkpoints[number]
+        return load_state_dict(self.paths[number], self.weights_key)
 
     def states(self) -> Iterator[State]:
         """The state dicts in the order of the paths, with the names and shapes of the first. ModelError: a file cannot
         be read or does not fit."""
         for number, path in enumerate(self.paths):
-            checkpoint = load_state_dict(path, self.weights_key) if number else self.first
+            checkpoint = self._read(number) if number else self.first
             plain = shapes(checkpoint.state) == shapes(self.first.state) and not self._deploys
             yield checkpoint.state if plain else self._by_role(path, checkpoint)
 

@@ -57,8 +57,8 @@ def write_checkpoint(
 ) -> None:
     """Writes a bare state dict, atomically, as safetensors or what `torch.save` writes, by the extension.
 
-    Floats are written as `dtype` (fp32, fp16 or bf16), else each in that of `dtypes`, else as float32; never as
-    float64. Metadata goes into safetensors only.
+    Floats are written as `dtype` (fp32, fp16 or bf16), else each in that of `dtypes`, else as float32, as which those
+    are written too that were stored as integers with a scale; never as float64. Metadata goes into safetensors only.
 
     Raises:
         UsageError, OutputError: see `check_target`; the disk fails.
@@ -87,7 +87,8 @@ def _convert(target: Path, name: str, tensor: Tensor, dtype: torch.dtype) -> Ten
     """A tensor with a storage of its own, as files of tied weights must not share any."""
     if not tensor.is_floating_point():
         return tensor.clone().contiguous()
-    converted = tensor.to(torch.float32 if dtype == torch.float64 else dtype).contiguous().clone()
+    wide = dtype == torch.float64 or not dtype.is_floating_point
+    converted = tensor.to(torch.float32 if wide else dtype).contiguous().clone()
     if not bool(converted.isfinite().all()):
         largest = float(tensor.abs().max())
         raise ModelError(

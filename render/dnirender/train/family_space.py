@@ -13,11 +13,12 @@ from torch import Tensor, nn
 
 from dnirender.families import adafm, cfsnet, dynamic_net, ftn
 from dnirender.families.loading import ENDPOINTS
-from dnirender.networks.architectures import denoise
 from dnirender.networks.architectures.denoise import DenoiseNet
+from dnirender.networks.architectures.paint import PaintNet
+from dnirender.networks.registry import ARCHITECTURES
 from dnirender.train.subspace import Mix, Weights
 
-TUNABLE: dict[str, Callable[[DenoiseNet, int], nn.Module]] = {
+TUNABLE: dict[str, Callable[[DenoiseNet | PaintNet, int], nn.Module]] = {
     "adafm": lambda net, kernel: adafm.tunable(net, kernel=kernel),
     "ftn": lambda net, _: ftn.tunable(net),
     "dynamic": lambda net, _: dynamic_net.tunable(net),
@@ -31,12 +32,13 @@ class FamilySpace:
 
     untouched: frozenset[int] = frozenset()
 
-    def __init__(self, net: DenoiseNet, family: str, kernel: int = 1) -> None:
+    def __init__(self, net: DenoiseNet | PaintNet, family: str, kernel: int = 1) -> None:
         names = [name for name, _ in net.named_parameters()]
         device = next(net.parameters()).device
         state = dict(TUNABLE[family](net, kernel).named_parameters())
         trained = {name: value.detach().to(device, copy=True).requires_grad_() for name, value in state.items()}
         self.family = family
+        self._build = ARCHITECTURES["denoise" if isinstance(net, DenoiseNet) else "paint"]
         self.base = {name: trained[name] for name in names}
         self.deltas: list[Weights] = [{}, {name: value for name, value in trained.items() if name not in self.base}]
 
@@ -44,7 +46,7 @@ class FamilySpace:
         """The module that runs with the weights of `at`."""
         with torch.no_grad():
             weights = self.at((1.0, 0.0))
-            return denoise.from_state_dict(weights).to(next(iter(weights.values())).device)
+            return self._build(weights).to(next(iter(weights.values())).device)
 
     def tensors(self) -> list[Tensor]:
         """All trained tensors, in a fixed order."""

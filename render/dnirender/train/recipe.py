@@ -82,7 +82,7 @@ class Recipe(_Model):
     about: str = Field("", max_length=2000)
     kind: Literal["relight", "style", "sketch", "detail", "focus", "denoise", "adain"]
     family: Literal["dni", "adafm", "ftn", "dynamic", "cfs", "adain"] = Field(
-        "dni", description="denoise: fine-tuned endpoints (dni), or two levels of a tunable network."
+        "dni", description="denoise, style: fine-tuned endpoints (dni), or two levels of a tunable network."
     )
     photos: tuple[Path, ...] = Field(min_length=1, description="Folders of photographs, relative to the data folder.")
     styles: tuple[Path, ...] = Field(
@@ -118,13 +118,22 @@ class Recipe(_Model):
             raise ValueError(f"{bare[0]}: expected an image, or identity: true")
         if (self.kind == "adain") != (self.family == "adain") or (self.kind == "adain" and not self.styles):
             raise ValueError("kind adain goes with family: adain and has styles, folders of paintings")
-        if self.family not in ("dni", "adain") and (self.kind != "denoise" or len(self.endpoints) != 2):
-            raise ValueError(f"family: {self.family} has the kind denoise and two endpoints, levels 0 and 1")
+        if self.family not in ("dni", "adain"):
+            self._check_family()
         if self.kind == "denoise":
             self._check_sigmas()
         if sum(goal.share for goal in self.endpoints) == 0:
             raise ValueError("every share is 0; at least one endpoint must be trained")
         return self
+
+    def _check_family(self) -> None:
+        if self.kind not in ("denoise", "style") or len(self.endpoints) != 2:
+            raise ValueError(f"family: {self.family} has the kind denoise or style, and two endpoints, levels 0 and 1")
+        if untouched := [goal.name for goal in self.endpoints if goal.identity]:
+            raise ValueError(
+                f"{untouched[0]}: identity: expected an image with family: {self.family}, whose additions change "
+                "nothing where the base does not paint; family: dni has the picture itself as an endpoint"
+            )
 
     def _check_sigmas(self) -> None:
         if bare := [goal.name for goal in self.endpoints if goal.sigma is None]:
@@ -166,6 +175,13 @@ class Recipe(_Model):
             return cls.model_validate(data)
         except ValidationError as error:
             raise PresetError(f"{where}: {first_error(error, _fields)}") from error
+
+
+def adafm_kernel(settings: dict[str, float]) -> int:
+    """The setting of that name. PresetError: it is no size of AdaFM's filters."""
+    if settings["kernel"] not in (1, 3, 5, 7):
+        raise PresetError(f"settings.kernel: expected 1, 3, 5 or 7, that of AdaFM, got {settings['kernel']:g}")
+    return int(settings["kernel"])
 
 
 def choose(settings: dict[str, float], known: dict[str, float], kind: str) -> dict[str, float]:

@@ -16,7 +16,7 @@ from safetensors.torch import save
 from torch import Tensor
 
 from dnirender.engine.engine import Engine
-from dnirender.families.loading import load_family
+from dnirender.families.loading import ADDITIONS, load_family
 from dnirender.files import disk_errors, publish, temporary_path
 from dnirender.frames import Alpha, Image
 from dnirender.layout import panels as compose
@@ -31,6 +31,7 @@ from dnirender.train.subspace import Weights
 SHEET_SIDE = 240
 MANTISSA = 7  # bits
 INT8 = ("paint", "relight")  # whose renders it changes by less than the eye sees, and which is half as large
+TUNED = tuple(ADDITIONS[family] for family in ("adafm", "ftn", "dynamic", "cfs"))  # factors and small filters
 EXACT = ("encoder.code.", "styles.", "paint.last.")  # where sums of numbers have to be exact
 PLOT = (960, 540)
 NOT_PLOTTED = ("step", "seconds", "part")
@@ -66,11 +67,11 @@ def write_family(
 
 def write_weights(target: Path, weights: Weights, about: Mapping[str, str]) -> None:
     """One safetensors file: convolutions and linear maps as int8 if their architecture is in `INT8`, all else as
-    float16, `rounded`, but for `EXACT`."""
+    float16, `rounded`, but for `EXACT` and `TUNED`."""
     stored: dict[str, Tensor] = {}
     for name, value in weights.items():
         value = value.detach().cpu()
-        if name.startswith(EXACT):
+        if name.startswith(EXACT) or any(part in name for part in TUNED):
             stored[name] = (value.half() if value.ndim > 1 else value.float()).contiguous()
         elif value.ndim >= 2 and about.get("architecture") in INT8:
             stored[name], stored[f"{name}{SCALE}"] = quantized(value)

@@ -6,11 +6,21 @@ the same layer at level 1, with weights multiplied by a level, is the layer at t
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Literal
+from collections.abc import Callable, Mapping
+from typing import Any, Literal
 
 import torch.nn.functional as F
 from torch import Tensor, nn
+
+PaddingMode = Literal["zeros", "reflect", "replicate"]
+
+
+def transformer(channels: int, kernel: int, padding_mode: PaddingMode = "zeros") -> nn.Conv2d:
+    """The filters of AdaFM, n c h w to the same, zero at first."""
+    filters = nn.Conv2d(channels, channels, kernel, padding=kernel // 2, groups=channels, padding_mode=padding_mode)
+    for parameter in filters.parameters():
+        nn.init.zeros_(parameter)
+    return filters
 
 
 class AdaFMConv(nn.Conv2d):
@@ -25,10 +35,7 @@ class AdaFMConv(nn.Conv2d):
         super().__init__(conv.in_channels, conv.out_channels, 1, bias=conv.bias is not None)
         self.kernel_size, self.stride, self.padding = conv.kernel_size, conv.stride, conv.padding
         self.weight, self.bias = conv.weight, conv.bias
-        channels = conv.out_channels
-        self.transformer = nn.Conv2d(channels, channels, kernel, padding=kernel // 2, groups=channels)
-        for parameter in self.transformer.parameters():
-            nn.init.zeros_(parameter)
+        self.transformer = transformer(conv.out_channels, kernel)
 
     def forward(self, input: Tensor) -> Tensor:
         features = F.conv2d(input, self.weight, self.bias, self.stride, self.padding)
@@ -41,7 +48,7 @@ class TuningBlock(nn.Module):
 
     level = 1.0
 
-    def __init__(self, channels: int, padding_mode: Literal["zeros", "reflect"] = "zeros") -> None:
+    def __init__(self, channels: int, padding_mode: PaddingMode = "zeros") -> None:
         super().__init__()
         for number in range(3):
             conv = nn.Conv2d(channels, channels, 3, padding=1, padding_mode=padding_mode)
@@ -71,20 +78,30 @@ class BranchedBlock(nn.Module):
         return self.skip(h) + self.conv2(F.relu(self.conv1(h)))
 
 
+AdaFMLayers = tuple[type[nn.Module], Callable[[Any, int], nn.Module]]
+"""A kind of layer, and what makes of such a layer and a kernel one with AdaFM."""
+
+
 def adafm_kernels(state: Mapping[str, Tensor]) -> dict[str, int]:
     """The kernels of AdaFM by the name of their convolution, where `transformer` is a part of it."""
     suffix = ".transformer.weight"
     return {name.removesuffix(suffix): tensor.shape[-1] for name, tensor in state.items() if name.endswith(suffix)}
 
 
-def insert_adafm(module: nn.Module, kernels: Mapping[str, int]) -> None:
-    """Replaces convolutions, by name, by such with AdaFM. ValueError, AttributeError: there is none of that name."""
+CONVOLUTIONS: AdaFMLayers = (nn.Conv2d, AdaFMConv)
+
+
+def insert_adafm(module: nn.Module, kernels: Mapping[str, int], layers: AdaFMLayers | None = None) -> None:
+    """Replaces layers, by name, by such with AdaFM: convolutions, or what `layers` replaces.
+
+    ValueError, AttributeError: there is none of that name."""
+    kind, replacement = CONVOLUTIONS if layers is None else layers
     for name, kernel in kernels.items():
-        conv = module.get_submodule(name)
-        if not isinstance(conv, nn.Conv2d):
-            raise ValueError(f"{name} is no convolution")  # noqa: TRY004 - of a file
+        layer = module.get_submodule(name)
+        if not isinstance(layer, kind):
+            raise ValueError(f"{name} is no {kind.__name__}")  # noqa: TRY004 - of a file
         parent, _, last = name.rpartition(".")
-        setattr(module.get_submodule(parent), last, AdaFMConv(conv, kernel))
+        setattr(module.get_submodule(parent), last, replacement(layer, kernel))
 
 
 def set_level(module: nn.Module, level: float) -> None:

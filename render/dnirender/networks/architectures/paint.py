@@ -4,7 +4,8 @@ As in Johnson et al. 2016, convolutions with instance normalisation (Ulyanov et 
 finer head, but the stem is a pixel unshuffle instead of a 9x9 convolution at full size, most of the work is done at 1/4
 and 1/8 of the size, where strokes are made, and skip connections preserve contours. The head predicts a gain and an
 offset for every pixel and channel, `out = x * (1 + gain) + offset`: with a last layer of zeros it is exactly the
-identity, so that the original photograph can be an endpoint too.
+identity, so that the original photograph can be an endpoint too. Its state dict may hold what tunable networks add
+(`adapters.py`).
 
 Instance normalisation divides by the deviation of the picture at hand, whatever it is: it makes strokes of the noise of
 a dark frame, and all of a picture changes when one bright spot leaves it. A layer with a `deviation` s, that of its
@@ -22,6 +23,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from dnirender.networks.architectures.adapters import TuningBlock, adafm_kernels, insert_adafm, transformer
 from dnirender.networks.architectures.gain import GainHead, GainNet, UnshuffledConv, apply_gain
 
 WIDTHS = (32, 64, 80)
@@ -69,10 +71,14 @@ class Convolution(nn.Conv2d):
     def __init__(self, inputs: int, outputs: int, stride: int = 1) -> None:
         super().__init__(inputs, outputs, 3, stride, bias=False)
 
+    def pad(self, input: Tensor) -> Tensor:
+        """What the kernel is applied to."""
+        return _replicate_pad(input)
+
     def forward(self, input: Tensor, scale: Tensor | None = None) -> Tensor:
         """`scale` multiplies the output, a factor for each channel."""
         weight = self.weight if scale is None else self.weight * scale[:, None, None, None]
-        return F.conv2d(_replicate_pad(input), weight, None, self.stride)
+        return F.conv2d(self.pad(input), weight, None, self.stride)
 
 
 class Stem(UnshuffledConv):
@@ -107,6 +113,25 @@ class InstanceNorm(nn.InstanceNorm2d):
         return images[0] if len(images) == 1 else torch.cat(images)
 
 
+class AdaFMNorm(InstanceNorm):
+    """An `InstanceNorm` with AdaFM behind it (see `adapters.AdaFMConv`): a norm would undo it before."""
+
+    level = 1.0
+
+    def __init__(self, norm: InstanceNorm, kernel: int = 1) -> None:
+        super().__init__(norm.num_features, eps=norm.eps, affine=True)
+        self.weight, self.bias = norm.weight, norm.bias
+        self.transformer = transformer(norm.num_features, kernel, "replicate")
+
+    def normalise(self, input: Tensor, gain: Tensor, eps: float | None = None) -> Tensor:
+        features = super().normalise(input, gain, eps)
+        return features + self.level * self.transformer(features)
+
+
+ADAFM = (InstanceNorm, AdaFMNorm)
+"""Where AdaFM goes, for `insert_adafm`."""
+
+
 class Normalised(nn.Module):
     """A convolution without bias, then instance normalisation with a gain and a shift per channel.
 
@@ -137,7 +162,22 @@ class Block(nn.Module):
         self.second = Normalised(Convolution(channels, channels))
 
     def forward(self, x: Tensor) -> Tensor:
-        return x + self.second(F.relu(self.first(x)))
+        return x + self.residual(x)
+
+    def residual(self, x: Tensor) -> Tensor:
+        return self.second(F.relu(self.first(x)))
+
+
+class BranchedBlock(Block):
+    """skip x + the residual of the block + that of `branch`, `skip` a factor for each channel."""
+
+    def __init__(self, channels: int) -> None:
+        super().__init__(channels)
+        self.branch = Block(channels)
+        self.skip = nn.Conv2d(channels, channels, 1, groups=channels, bias=False)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.skip(x) + self.residual(x) + self.branch.residual(x)
 
 
 class PaintNet(GainNet):
@@ -166,6 +206,17 @@ class PaintNet(GainNet):
         self.last = GainHead(half, 0)
         nn.init.zeros_(self.last.weight)
         nn.init.zeros_(self.last.bias)  # pyright: ignore[reportArgumentType] - it has a bias
+        self.tuning_blocks: nn.Module = nn.ModuleDict()
+
+    def add_tuning_blocks(self) -> None:
+        """Adds those of Dynamic-Net, which change nothing at first: after the blocks at 1/4, at 1/8, at 1/4 again."""
+        quarter, eighth = self.down.conv.out_channels, self.deeper.conv.out_channels
+        blocks = (TuningBlock(channels, "replicate") for channels in (quarter, eighth, quarter))
+        self.tuning_blocks = nn.ModuleDict({f"tuning_block{number}": block for number, block in enumerate(blocks)})
+
+    def _tuned(self, h: Tensor, number: int) -> Tensor:
+        block = getattr(self.tuning_blocks, f"tuning_block{number}", None)
+        return h if block is None else block(h)
 
     def normalised(self) -> dict[str, Normalised]:
         """Its layers with normalisation, by name."""
@@ -176,13 +227,14 @@ class PaintNet(GainNet):
         quarter = F.relu(self.down(half))
         for block in self.before:
             quarter = block(quarter)
+        quarter = self._tuned(quarter, 0)
         h = F.relu(self.deeper(quarter))
         for block in self.deep:
             h = block(h)
-        h = F.relu(quarter + _upsample(self.up(h)))
+        h = F.relu(quarter + _upsample(self.up(self._tuned(h, 1))))
         for block in self.after:
             h = block(h)
-        h = F.relu(half + _upsample(self.upper(h)))
+        h = F.relu(half + _upsample(self.upper(self._tuned(h, 2))))
         h = F.relu(self.fine(h))
         return apply_gain(x, self.last(_replicate_pad(h), x.dtype))
 
@@ -197,10 +249,17 @@ def from_state_dict(state: Mapping[str, Tensor]) -> PaintNet:
     widths = tuple(state[f"{layer}.conv.weight"].shape[0] for layer in ("stem", "down", "deeper"))
     blocks = tuple(len({name.split(".")[1] for name in state if name.startswith(f"{part}.")}) for part in BLOCK_LISTS)
     net = PaintNet(widths, blocks)
+    for name in [name.removesuffix(".skip.weight") for name in state if name.endswith(".skip.weight")]:
+        parent, _, number = name.rpartition(".")
+        setattr(net.get_submodule(parent), number, BranchedBlock(state[f"{name}.skip.weight"].shape[0]))
+    insert_adafm(net, adafm_kernels(state), ADAFM)
+    if any(name.startswith("tuning_blocks.") for name in state):
+        net.add_tuning_blocks()
     for name, layer in net.normalised().items():
         if (deviation := state.get(f"{name}{DEVIATION}")) is not None:
             layer.deviation = torch.ones_like(deviation)
-    net.to(state["last.weight"].dtype).load_state_dict(dict(state))
+    net = net.to(state["last.weight"].dtype)
+    net.load_state_dict(dict(state))
     return net
 
 
@@ -232,6 +291,8 @@ def with_deviations(state: Mapping[str, Tensor], pictures: Iterable[Tensor]) -> 
 
 
 BLOCK_LISTS = ("before", "deep", "after")
+INNER = ("down.", "before.", "deeper.", "deep.", "up.", "after.", "upper.", "fine.")
+"""What the names of the layers between the first and the last begin with, all of them normalised convolutions."""
 
 
 def _upsample(x: Tensor) -> Tensor:

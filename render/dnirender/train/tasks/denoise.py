@@ -19,7 +19,7 @@ from dnirender.networks.architectures.denoise import DenoiseNet
 from dnirender.train.data.photos import load_photos, pick, reduced_view
 from dnirender.train.family_space import FamilySpace
 from dnirender.train.losses import charbonnier
-from dnirender.train.recipe import Recipe, choose
+from dnirender.train.recipe import Recipe, adafm_kernel, choose
 from dnirender.train.subspace import Mix
 from dnirender.train.task import Apply, Space, Task
 
@@ -38,8 +38,7 @@ class Denoise(Task):
         crop = recipe.training.crop
         if crop % DenoiseNet.multiple:
             raise PresetError(f"training.crop: expected an even number for kind denoise, got {crop}")
-        if self.settings["kernel"] not in (1, 3, 5, 7):
-            raise PresetError(f"settings.kernel: expected 1, 3, 5 or 7, that of AdaFM, got {self.settings['kernel']:g}")
+        self._kernel = adafm_kernel(self.settings)
         self._sigmas = [goal.sigma or 0.0 for goal in recipe.endpoints]
         self._photos = load_photos([data / folder for folder in recipe.photos], crop, recipe.held_out)
 
@@ -47,8 +46,8 @@ class Denoise(Task):
         return DenoiseNet()
 
     def space(self, net: nn.Module) -> Space:
-        family, kernel = self.recipe.family, int(self.settings["kernel"])
-        return FamilySpace(cast(DenoiseNet, net), family, kernel) if family != "dni" else super().space(net)
+        family = self.recipe.family
+        return FamilySpace(cast(DenoiseNet, net), family, self._kernel) if family != "dni" else super().space(net)
 
     def shown(self, image: Image) -> Image:
         """With noise half-way between the first and the last sigma."""

@@ -24,7 +24,7 @@ from __future__ import annotations
 
 import math
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import torch
 import torch.nn.functional as F
@@ -33,6 +33,7 @@ from torch import Generator, Tensor, nn
 from dnirender.errors import TrainingError
 from dnirender.networks.architectures.paint import PaintNet, with_deviations
 from dnirender.train.data.photos import fitted, load_photos, pick, read, to_tensor, uniform, view
+from dnirender.train.family_space import FamilySpace
 from dnirender.train.features import Features, Moments, distilled_vgg19
 from dnirender.train.losses import (
     blotchiness,
@@ -43,15 +44,16 @@ from dnirender.train.losses import (
     relative_error,
     total_variation,
 )
-from dnirender.train.recipe import Recipe, choose
+from dnirender.train.recipe import Recipe, adafm_kernel, choose
 from dnirender.train.subspace import Mix, Weights
-from dnirender.train.task import Apply, Task
+from dnirender.train.task import Apply, Space, Task
 
 SETTINGS = {
     "content": 1.0, "style": 8.0, "variation": 0.3, "steadiness": 4.0, "grid": 300.0, "texture": 1.0, "blotches": 0.0,
     "noise": 0.02,  # at most, added to the input
     "memory": 0.75,  # share of earlier steps in the error of the moments
     "rescaling": 0.35,  # of the pictures before they are looked at, by exp(-r)..exp(r)
+    "kernel": 1.0,  # of AdaFM
 }  # fmt: skip
 SHIFT = 8  # pixels at most
 SMALLEST = 64
@@ -66,6 +68,7 @@ class Style(Task):
     def __init__(self, recipe: Recipe, data: Path, features: Path) -> None:
         super().__init__(recipe)
         self.settings = choose(recipe.settings, SETTINGS, "style")
+        self._kernel = adafm_kernel(self.settings)
         self.photos = load_photos([data / folder for folder in recipe.photos], recipe.training.crop, recipe.held_out)
         self.phi: Features = distilled_vgg19(features)
         self._folder = features
@@ -78,6 +81,10 @@ class Style(Task):
 
     def network(self) -> nn.Module:
         return PaintNet()
+
+    def space(self, net: nn.Module) -> Space:
+        family = self.recipe.family
+        return FamilySpace(cast(PaintNet, net), family, self._kernel) if family != "dni" else super().space(net)
 
     def pairs(self) -> list[tuple[int, int]]:
         """The cycle through all, and every one with every untouched."""
@@ -154,7 +161,10 @@ class Style(Task):
         return Moments.mixed((share, goal[level] if goal else Moments.pooled(before)) for share, goal in ends if share)
 
     def finished(self, endpoints: list[Weights]) -> list[Weights]:
-        """With the deviations of their layers, see `paint`: trained with those of each picture alone."""
+        """With the deviations of their layers, see `paint`: trained with those of each picture alone. The layers of
+        other families than fine-tuned endpoints stay without."""
+        if self.recipe.family != "dni":
+            return endpoints
         step = -(-len(self.photos) // MEASURED)
         pictures = [fitted(photo, MEASURED_SIDE) for photo in self.photos[::step]]
         return [with_deviations(weights, pictures) for weights in endpoints]
