@@ -33,7 +33,6 @@ ANIMATIONS = {
     "painted_flower": ("painters", FLOWER, "0:photo, 0.4s:photo, 1.2s:starry_night@smooth, 1.6s:starry_night,"
                        " 2.4s:great_wave@smooth, 2.8s:great_wave, 3.6s:the_scream@smooth, 4s:the_scream,"
                        " 4.8s:olive_trees@smooth", 360, 10),
-    "painters_cycle": ("painters-cycle", CAT, None, 300, 10),
     "drawing": ("sketchbook", CAT, "0:photo, 1.2s:pencil@smooth, 1.6s:pencil, 2.8s:ink@smooth, 3.2s:ink,"
                 " 4.4s:watercolour@smooth, 5.2s:watercolour", 280, 8),
     "focus_pull": ("focus", FLOWER, "0:deep, 1s:deep, 2.4s:shallow@smooth, 4s:shallow", 400, 10),

@@ -27,7 +27,7 @@ base: version errors options concurrency cache files frames progress
 timeline: easing simplification expression keyframes mixture parser audio cuts noise interpolation timeline pace tracks wipe
 preset: yaml_file timeline_settings mask_settings preset_files preset_styles network_settings preset
 sound: spectrum beats loudness
-media: truncation colorspace planar channels timecode containers opencv motion steadying resize luma noise pixel_formats images
+media: truncation colorspace planar channels timecode containers opencv motion steadying resize luma noise pixel_formats image_files images
 decoding: timestamps deinterlace image_header metadata reorder concealment packets tonemap scan source still webp video open clip sound cuts
 networks: pixel_shuffle signatures wrappers onnx_weights checkpoint architectures.gain architectures.unet architectures.focus architectures.segment architectures.adapters architectures.denoise architectures.compact architectures.paint architectures.style_encoder architectures.relight
     architectures.ada_resnet architectures.transformer_net architectures.dynamic_net architectures.fast_style_transfer architectures.fast_neural_style
@@ -41,7 +41,7 @@ engine: arrays color calibration device measurements torch_model executor memory
     fp32_retry openvino parallel cpu cuda_graphs cuda configuration backend_trial autotune engine layered frame_work levels
 models: files report_files family groups combining similarity inspection rescaling channels alignment packs onnx_export sweep finetuning aligning compatibility check_report
     analysis analysis_report
-jobs: disk_space workspace options constant_rate job mixtures sampling clip_keyframes frame_selection plan verify_images verify fingerprint pace repair alpha_maps prepare compose notebook contact_sheet preview pipeline finish
+jobs: disk_space workspace options constant_rate job mixtures sampling clip_keyframes frame_selection targets plan verify_images verify fingerprint pace repair alpha_maps prepare compose notebook contact_sheet preview pipeline finish
     estimate render background frames benchmark
 train: losses subspace family_space adain_space features recipe report task loop data.photos data.style_pictures data.relighting data.filters data.drawing data.scenes.canvas
     data.scenes.lights data.scenes.photographs data.scenes.houses data.scenes.objects data.scenes.street data.augment data.batches data.subjects

@@ -31,7 +31,8 @@ from judges import (
 from dnirender.decoding.open import open_source
 from dnirender.engine.engine import Engine
 from dnirender.frames import Image
-from dnirender.media.images import is_still, read_image
+from dnirender.media.image_files import is_still
+from dnirender.media.images import read_image
 from dnirender.media.resize import limit_width
 from dnirender.networks.loading import load
 from dnirender.preset import Preset

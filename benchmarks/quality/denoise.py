@@ -15,7 +15,8 @@ import numpy as np
 
 from dnirender import Engine, Preset
 from dnirender.families.loading import load_family
-from dnirender.media.images import is_still, read_image
+from dnirender.media.image_files import is_still
+from dnirender.media.images import read_image
 from dnirender.media.noise import estimate_sigma
 from dnirender.timeline.keyframes import alpha_along_path
 

@@ -17,7 +17,8 @@ import torch
 import torch.nn.functional as F
 
 from dnirender import Engine, Preset, Timeline, networks
-from dnirender.media.images import is_still, read_image
+from dnirender.media.image_files import is_still
+from dnirender.media.images import read_image
 from dnirender.train.features import squeezenet
 
 ALPHAS = [i / 10 for i in range(11)]

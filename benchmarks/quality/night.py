@@ -18,7 +18,8 @@ from day_to_night import ALPHAS, WIDTH, Renderer, line
 from judges import LUMA, Array
 
 from dnirender.frames import Image
-from dnirender.media.images import is_still, read_image
+from dnirender.media.image_files import is_still
+from dnirender.media.images import read_image
 from dnirender.media.resize import limit_width
 from dnirender.preset import Preset
 from dnirender.train.recipe import Recipe

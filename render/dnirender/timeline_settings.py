@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from fractions import Fraction
 from typing import Annotated, Any, Literal, Self, cast
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
@@ -15,6 +16,9 @@ from dnirender.timeline.noise import NoiseRange, parse_noise
 from dnirender.timeline.pace import lines
 from dnirender.timeline.timeline import Timeline
 from dnirender.timeline.tracks import track_error
+
+STILL_RATE = Fraction(24)
+"""Frames per second of a still image, where nothing else is asked for."""
 
 
 class Section(BaseModel):
@@ -132,6 +136,17 @@ class TimelineSettings(Section):
     def follows_cuts(self) -> bool:
         """Whether keys lie at cuts of a clip."""
         return self.snap_to_cuts or (not self.follows_sound and names_cuts(self.keyframes))
+
+    @property
+    def is_constant(self) -> bool:
+        """Whether a still image is shown for one frame: alpha has one value, and no key is behind the first frame."""
+        return not (self.follows_sound or self.follows_cuts) and self.still_frames(STILL_RATE) == 1
+
+    def still_frames(self, rate: Fraction) -> int:
+        """Number of frames to show a still image for, so that every key is reached. UsageError: see `parsed`."""
+        if self.follows_noise:
+            return 1
+        return max(timeline.num_frames(rate) for timeline in (self.parsed(), *self.parsed_tracks().values()))
 
     @property
     def clip_option(self) -> str:

@@ -11,7 +11,8 @@ from dnirender.decoding.open import open_source
 from dnirender.encoding.animation import AnimationSink
 from dnirender.encoding.sink import FrameTiming
 from dnirender.errors import MediaError
-from dnirender.media.images import is_animated, is_still, write_png
+from dnirender.media.image_files import is_animated, is_still
+from dnirender.media.images import write_png
 from support.clips import deliver, frame_number, paint
 from support.delivery import identity, numbered
 

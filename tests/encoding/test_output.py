@@ -49,6 +49,7 @@ def write(output, folder, numbers, each=2):
         ("out.mp4", {"pix_fmt": "yuv444p"}, "libx264", (97, 65)),
         ("out.gif", {}, "gif", (97, 65)),
         ("f%d.png", {}, "png", (97, 65)),
+        ("f%d.jpg", {}, "jpg", (97, 65)),
     ],
 )
 def test_the_format_decides_on_codec_and_size(tmp_path, source, name, settings, codec, size):
@@ -56,6 +57,14 @@ def test_the_format_decides_on_codec_and_size(tmp_path, source, name, settings, 
     assert (output.codec, output.size) == (codec, size)
     assert any(f"{name}: {codec} with" in warning for warning in output.warnings) == (size != (97, 65))
     assert not output.losses
+
+
+@pytest.mark.parametrize(("name", "side"), [("a.jpg", 65500), ("a.webp", 16383)])
+def test_a_picture_that_its_format_cannot_hold_is_refused_before_the_first_frame(tmp_path, source, name, side):
+    assert open_output(request_of(source, tmp_path / name, (side, 8), count=1)).size == (side, 8)
+    with pytest.raises(UsageError, match=f"at most {side} pixels, got 8x{side + 1}; choose png"):
+        open_output(request_of(source, tmp_path / name, (8, side + 1), count=1))
+    open_output(request_of(source, tmp_path / "a.png", (8, side + 1), count=1))
 
 
 @pytest.mark.parametrize("name", ["out.mkv", "out.gif", "f%d.png"])

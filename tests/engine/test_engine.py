@@ -23,7 +23,7 @@ from support.toys import NEIGHBORS, Toy, alone, batches, close, cpu, flat, pictu
 # --- the picture
 
 
-@pytest.mark.parametrize("kind", ["relight", "paint", "compact", "denoise"])
+@pytest.mark.parametrize("kind", ["relight", "paint", "damped", "compact", "denoise"])
 @pytest.mark.parametrize("dtype", [np.uint8, np.uint16])
 @pytest.mark.parametrize(("height", "width"), [(33, 47), (1, 1), (31, 70)])
 def test_networks_on_groups_of_pixels_render_what_their_modules_do(kind, height, width, dtype):
@@ -35,6 +35,9 @@ def test_networks_on_groups_of_pixels_render_what_their_modules_do(kind, height,
         module = {
             "relight": relight.RelightNet,
             "paint": lambda: paint.PaintNet((16, 16, 16), (1, 1, 1)),
+            "damped": lambda: paint.from_state_dict(
+                paint.with_deviations(paint.PaintNet((16, 16, 16), (1, 1, 1)).state_dict(), [torch.rand(1, 3, 32, 32)])
+            ),
             "denoise": denoise.DenoiseNet,
         }[kind]()
         torch.nn.init.normal_(module.last.weight, std=0.05)

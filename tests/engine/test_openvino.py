@@ -17,7 +17,7 @@ from dnirender.engine.torch_model import TorchModel
 from dnirender.errors import ModelError, UsageError
 from dnirender.families import dynamic_net
 from dnirender.frames import Batch, Frame
-from dnirender.networks.architectures import compact
+from dnirender.networks.architectures import compact, paint
 from dnirender.networks.architectures.denoise import DenoiseNet
 from dnirender.networks.architectures.paint import PaintNet
 from dnirender.networks.architectures.relight import RelightNet
@@ -70,10 +70,18 @@ def small_compact():
     return pytest.importorskip("spandrel.architectures.Compact").Compact(num_feat=8, num_conv=1, upscale=2)
 
 
+def damped_painter():
+    torch.manual_seed(0)
+    return paint.from_state_dict(
+        paint.with_deviations(PaintNet((16, 16, 16), (1, 1, 1)).state_dict(), [torch.rand(1, 3, 32, 32)])
+    )
+
+
 def networks(kind):
     """A network of this kind and a path of two."""
     make, metadata = {
         "paint": (lambda: PaintNet((16, 16, 16), (1, 1, 1)), OURS | {"multiple": 8}),
+        "damped": (damped_painter, OURS | {"multiple": 8}),
         "relight": (lambda: RelightNet((16, 16, 16)), OURS | {"multiple": 32}),
         "grained": (lambda: RelightNet((16, 16), grain=True), OURS | {"multiple": 32}),
         "compact": (
@@ -98,7 +106,9 @@ def engines(kind):
 
 
 @pytest.mark.parametrize("depth", [np.uint8, np.uint16])
-@pytest.mark.parametrize("kind", ["paint", "relight", "grained", "compact", "denoise", "tuned", "tied", "gray"])
+@pytest.mark.parametrize(
+    "kind", ["paint", "damped", "relight", "grained", "compact", "denoise", "tuned", "tied", "gray"]
+)
 def test_it_equals_pytorch_under_every_alpha(kind, depth):
     fast, plain = engines(kind)
     fast.autotune(37, 44, 1, 8 * np.dtype(depth).itemsize)

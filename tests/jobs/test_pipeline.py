@@ -273,7 +273,7 @@ def test_output_checks(tmp_path, clip, endpoints):
     refused("folder.mp4", "is a folder; name a file", overwrite=True)
     refused("out.avi", "unknown output format '.avi'; expected apng gif", UsageError)
     refused("out", "unknown output format 'without extension'", UsageError)
-    refused("out.png", "one PNG cannot hold a transition", UsageError)
+    refused("out.png", "holds one frame, and the range has 12", UsageError)
     refused("%d_%d.png", "expected one number in the pattern", UsageError)
     refused("out.mp4", "fps=10: applies to GIF", UsageError, fps=10)
     refused("out.mp4", "no frame of 12 lies in this range", UsageError, start="9", end="3")

@@ -12,7 +12,7 @@ from dnirender.jobs import finish, prepare
 from support.clips import make_clip
 
 EXAMINED = {
-    "images.is_animated_webp": 1,  # the first bytes
+    "image_files.is_animated_webp": 1,  # the first bytes
     "truncation.declared_sample_count": 1,  # before FFmpeg reads the index
     "scan._open": 1,  # all packets
     "truncation.is_truncated": 1,

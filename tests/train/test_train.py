@@ -438,7 +438,9 @@ def test_a_new_endpoint_starts_from_its_painter_and_the_identity(studio):
     run = loop.Run(new.task, CPU)
     new.load(run)
     for k, endpoint in enumerate(family.network.endpoints):
-        for name, value in load_state_dict(endpoint.weights).state.items():
+        weights = load_state_dict(endpoint.weights).state
+        assert "stem.deviation" in weights
+        for name, value in paint.without_deviations(weights).items():
             torch.testing.assert_close(run.space.endpoint(k)[name], value, atol=1e-6, rtol=0)
 
 

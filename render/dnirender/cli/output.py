@@ -67,12 +67,13 @@ class Console:
             self.line(text)
 
     def done(self, report: Report) -> None:
+        frames = f"{report.frames} frame{'s' if report.frames != 1 else ''}"
         if report.resumed and not report.fps:
-            self.line(f"{report.output}: {report.frames} frames, all from an earlier run")
+            self.line(f"{report.output}: {frames}, all from an earlier run")
             return
         resumed = f" ({report.resumed} of them from an earlier run)" if report.resumed else ""
         self.line(
-            f"{report.output}: {report.frames} frames{resumed} in {report.seconds:.1f} s ({report.fps:.1f} frames/s, "
+            f"{report.output}: {frames}{resumed} in {report.seconds:.1f} s ({report.fps:.1f} frames/s, "
             f"{report.device}, {report.dtype}, {report.backend}, {report.weight_writes} weight writes)"
         )
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import json
+import os
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import asdict
@@ -28,7 +29,7 @@ from dnirender.cli.options import (
 from dnirender.cli.output import Console, ProgressBar, format_table, print_error
 from dnirender.cli.signals import InterruptedRender, Invocation, command_line
 from dnirender.cli.start import load_ahead
-from dnirender.errors import ModelError, OutputError, PresetError, RenderError, UsageError
+from dnirender.errors import MediaError, ModelError, OutputError, PresetError, RenderError, UsageError
 from dnirender.jobs.options import JOB_OPTIONS, check_options, default_output
 from dnirender.preset import PRESET_OPTIONS
 from dnirender.progress import ProgressTracker
@@ -66,8 +67,8 @@ def render_command(
         typer.Option(
             "-o",
             "--output",
-            help="A file: mp4, mov, mkv, webm, gif, webp, apng or a pattern such as %04d.png; or a folder.  "
-            "[default: STEM.PRESET.mp4 here]",
+            help="A file: mp4, mov, mkv, webm, gif, webp, apng; png, jpg or webp for one frame, or a pattern such as "
+            "%04d.png; or a folder.  [default: STEM.PRESET.mp4 here, or a picture of a photograph under one value]",
             rich_help_panel="output",
         ),
     ] = None,
@@ -114,9 +115,9 @@ def render_command(
         options["panels"] = ("source", "render")
     if compare and len(options.get("panels", chosen.layout.panels)) < 2:
         raise UsageError(f"--panels {','.join(options['panels'])}: a comparison needs two panels or more")
-    check_options(chosen, options)  # before any input is opened
+    is_constant = check_options(chosen, options).timeline.is_constant  # before any input is opened
     say = Console(quiet or as_json, verbose)
-    pairs = list(zip(inputs, _outputs(inputs, output, name), strict=True))
+    pairs = list(zip(inputs, _outputs(inputs, output, name, is_constant), strict=True))
     if all(source.is_file() for source in inputs):
         load_ahead()
 
@@ -253,21 +254,32 @@ def _each(pairs: list[tuple[Path, Path]], one: Callable[[Path, Path], None], say
         raise typer.Exit(failed.exit_code)
 
 
-def _outputs(inputs: list[Path], output: Path | None, name: str) -> list[Path]:
+def _check_inputs(inputs: list[Path]) -> None:
+    """Raises MediaError if one of several inputs is missing: a long render before it would be in vain."""
+    for number, source in enumerate(inputs if len(inputs) > 1 else ()):
+        if not os.path.exists(source):  # noqa: PTH110 - False for a name that is too long
+            hint = f"; an output is named with -o {source}" if number == len(inputs) - 1 else ""
+            raise MediaError(f"{source}: no such file{hint}")
+
+
+def _outputs(inputs: list[Path], output: Path | None, name: str, is_constant: bool) -> list[Path]:
     try:
         folder = output is not None and output.is_dir()
     except OSError as error:
         raise OutputError(f"{output}: cannot be written ({error.strerror})") from error
-    if len(inputs) == 1 and output is not None and not folder:
-        return [output]
     if output is not None and not folder:
-        if output.exists() or output.suffix:
+        is_file = output.exists() or output.suffix or "%" in output.name
+        if is_file and len(inputs) == 1:
+            return [output]
+        if is_file:
             raise UsageError(f"-o {output}: expected a folder for {len(inputs)} inputs")
+    _check_inputs(inputs)
+    if output is not None and not folder:
         try:
             output.mkdir()
         except OSError as error:
             raise OutputError(f"{output}: this folder cannot be created ({error.strerror})") from error
-    targets = [(output or Path()) / default_output(source, name) for source in inputs]
+    targets = [(output or Path()) / default_output(source, name, is_constant) for source in inputs]
     twice = next((target for target in targets if targets.count(target) > 1), None)
     if twice is not None:
         raise UsageError(f"two inputs have the same output {twice}; render them separately with -o")

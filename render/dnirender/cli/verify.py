@@ -18,7 +18,8 @@ def verify_command(
     output: Annotated[
         Path,
         typer.Argument(
-            help="A video, an animation or a pattern of PNG files that dnirender rendered.", metavar="OUTPUT"
+            help="What dnirender rendered: a video, an animation, a picture or a pattern such as %04d.png.",
+            metavar="OUTPUT",
         ),
     ],
     source: Annotated[

@@ -16,7 +16,7 @@ from av.video.frame import VideoFrame
 from av.video.stream import VideoStream
 
 from dnirender.encoding.image_record import append_record
-from dnirender.encoding.image_sequence import PngSegmentEncoder
+from dnirender.encoding.image_sequence import ImageSegmentEncoder
 from dnirender.encoding.provenance import Provenance
 from dnirender.encoding.segment_file import SegmentReader, check_frame_indices
 from dnirender.encoding.sink import FrameTiming
@@ -88,9 +88,9 @@ class AnimationSink:
         """Converts the image to uint8."""
         return to_uint8(image)
 
-    def new_encoder(self) -> PngSegmentEncoder:
+    def new_encoder(self) -> ImageSegmentEncoder:
         """A new PNG encoder."""
-        return PngSegmentEncoder()
+        return ImageSegmentEncoder()
 
     def finalize(self, segments: SegmentReader, folder: Path) -> list[tuple[Path, Path]]:
         """Encodes the animation from the PNG segments.

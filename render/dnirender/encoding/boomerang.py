@@ -7,7 +7,7 @@ from pathlib import Path
 
 from av.error import FFmpegError
 
-from dnirender.encoding.image_sequence import PngSegmentEncoder
+from dnirender.encoding.image_sequence import ImageSegmentEncoder
 from dnirender.encoding.segment_file import SegmentReader, SegmentWriter
 from dnirender.encoding.sink import SegmentEncoder
 from dnirender.encoding.video import VideoSink
@@ -29,7 +29,7 @@ class BoomerangSink:
 
     def new_encoder(self) -> SegmentEncoder:
         """A PNG encoder: segments are lossless, so that frames can be decoded again in any order."""
-        return PngSegmentEncoder()
+        return ImageSegmentEncoder()
 
     def finalize(self, segments: SegmentReader, folder: Path) -> list[tuple[Path, Path]]:
         """Encodes the frames in `order` and muxes them into a video.

@@ -1,4 +1,5 @@
-"""The provenance record in files of images, where viewers skip it: an extension of a GIF, a chunk of a PNG or WebP."""
+"""The provenance record in files of images, where viewers skip it: an extension of a GIF, a chunk of a PNG or WebP,
+comments of a JPEG."""
 
 from __future__ import annotations
 
@@ -14,10 +15,12 @@ MARK = TAG.encode() + b"\0"  # keyword of a tEXt chunk
 EXTENSION = b"!\xff\x0b" + TAG.encode() + b"01"  # an application extension of GIF: 8 bytes of name, 3 of version
 WEBP_CHUNK = b"DNIR"
 SUB_BLOCK = 255  # most bytes in a block of a GIF extension
+JPEG, COMMENT, APP0 = b"\xff\xd8", b"\xff\xfe", b"\xff\xe0"  # markers; a length that counts itself follows the last two
+MAX_COMMENT = 0xFFFF - 2 - len(MARK)  # bytes of text
 
 
 def append_record(path: Path, provenance: Provenance) -> None:
-    """Adds the record to a complete GIF, PNG, APNG or WebP, in place, with the CRC-32 of the file without it."""
+    """Adds the record to a complete GIF, PNG, APNG, WebP or JPEG, in place, with the CRC-32 of the file without it."""
     data = path.read_bytes()
     record = provenance.model_copy(update={"crc32": zlib.crc32(data)})
     text = json.dumps(record.model_dump(mode="json")).encode("ascii")
@@ -46,6 +49,11 @@ def _with_record(data: bytes, text: bytes) -> bytes:
         return data[: -len(END)] + chunk + END
     if data[:4] == b"RIFF":
         return _with_riff_size(data + WEBP_CHUNK + len(text).to_bytes(4, "little") + text + b"\0" * (len(text) % 2))
+    if data.startswith(JPEG):
+        start = _comments_start(data)
+        parts = (MARK + text[at : at + MAX_COMMENT] for at in range(0, len(text), MAX_COMMENT))
+        comments = (COMMENT + (len(part) + 2).to_bytes(2, "big") + part for part in parts)
+        return data[:start] + b"".join(comments) + data[start:]
     blocks = (text[at : at + SUB_BLOCK] for at in range(0, len(text), SUB_BLOCK))
     extension = EXTENSION + b"".join(bytes([len(block)]) + block for block in blocks) + b"\0"
     # Before the first image: behind the last one, FFmpeg would take it for the beginning of another.
@@ -65,6 +73,13 @@ def _find_record(data: bytes) -> tuple[int, int, bytes]:
         length = int.from_bytes(data[start + 4 : start + 8], "little")
         found = start > 0 and start + 8 + length + length % 2 == len(data)
         return (start, len(data), data[start + 8 : start + 8 + length]) if found else (0, 0, b"")
+    if data.startswith(JPEG):
+        start = stop = _comments_start(data)
+        text = b""
+        while data[stop : stop + 2] == COMMENT and data.startswith(MARK, stop + 4):
+            end = stop + 2 + int.from_bytes(data[stop + 2 : stop + 4], "big")
+            text, stop = text + data[stop + 4 + len(MARK) : end], end
+        return (start, stop, text) if text else (0, 0, b"")
     start = data.find(EXTENSION)
     if start < 0:
         return 0, 0, b""
@@ -73,6 +88,11 @@ def _find_record(data: bytes) -> tuple[int, int, bytes]:
         text += data[at + 1 : at + 1 + data[at]]
         at += 1 + data[at]
     return start, at + 1, text
+
+
+def _comments_start(jpeg: bytes) -> int:
+    """Where comments begin: behind the header of JFIF, which must be first."""
+    return 4 + int.from_bytes(jpeg[4:6], "big") if jpeg[2:4] == APP0 else 2
 
 
 def _with_riff_size(data: bytes) -> bytes:

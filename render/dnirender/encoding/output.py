@@ -26,7 +26,7 @@ from dnirender.encoding.encoders import (
     even_size,
     keeps_shape,
 )
-from dnirender.encoding.image_sequence import ImageSequenceSink
+from dnirender.encoding.image_sequence import NUMBERED, ImageSequenceSink, keeps_opacity
 from dnirender.encoding.provenance import Provenance
 from dnirender.encoding.segment_file import CorruptSegmentError, SegmentReader, SegmentWriter
 from dnirender.encoding.sink import FrameTiming, Sink
@@ -49,7 +49,7 @@ COPIES = 2  # the segments, and the file that they are joined into before they a
 class OutputRequest:
     """What is to be written.
 
-    target: the file, or a pattern of numbered PNG files; its extension selects the format
+    target: the file, or a pattern of numbered pictures; its extension selects the format
     size: (width, height) in pixels of the images passed to `Output.convert`
     has_opacity: whether these images have an alpha channel
     source: metadata of the source, whose depth, chroma subsampling, color and pixel shape the output follows
@@ -81,7 +81,7 @@ class OutputRequest:
 class Output:
     """An output whose encoder and container accept its settings. Made by `open_output`.
 
-    spec: the settings of the video stream; None for animations and PNG files
+    spec: the settings of the video stream; None for animations and pictures
     losses: what the output cannot hold of the source's frames, one sentence each
     warnings: `losses`, and what is changed without a loss
     """
@@ -205,13 +205,21 @@ def _animation(request: OutputRequest) -> Sink:
     return AnimationSink(target, timing, dither=request.dither, order=request.order, provenance=request.provenance)
 
 
-def _image_sequence(request: OutputRequest) -> Sink:
-    return ImageSequenceSink(request.target, request.order, request.provenance)
+def _pictures(request: OutputRequest) -> Sink:
+    sink = ImageSequenceSink(request.target, request.order, request.provenance)
+    sink.check(*request.size)
+    return sink
+
+
+def _webp(request: OutputRequest) -> Sink:
+    """One frame is a picture."""
+    return _pictures(request) if len(request.order) == 1 else _animation(request)
 
 
 IMAGE_SINKS: dict[str, Callable[[OutputRequest], Sink]] = {
     **dict.fromkeys(FORMATS, _animation),
-    ".png": _image_sequence,
+    **dict.fromkeys(NUMBERED, _pictures),
+    ".webp": _webp,
 }
 """Makes the sink of an output that is not a video, by its extension."""
 
@@ -232,9 +240,9 @@ def _losses(request: OutputRequest, spec: VideoSpec | None) -> Iterator[str]:
 
 
 def _keeps_opacity(request: OutputRequest, spec: VideoSpec | None) -> bool:
-    """Whether the alpha channel of the images is stored, as every format of images does."""
+    """Whether the alpha channel of the images is stored, as every format of images but JPEG does."""
     if not request.has_opacity or spec is None:
-        return request.has_opacity
+        return request.has_opacity and keeps_opacity(request.target)
     return carries_opacity(spec.pix_fmt) and container_keeps_opacity(spec.codec, container_of(request.target))
 
 

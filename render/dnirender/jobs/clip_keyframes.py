@@ -11,7 +11,7 @@ from dnirender.decoding.source import Source
 from dnirender.errors import UsageError
 from dnirender.jobs.job import Job
 from dnirender.jobs.sampling import evenly
-from dnirender.media.images import is_still
+from dnirender.media.image_files import is_still
 from dnirender.media.noise import estimate_sigma
 from dnirender.media.resize import resize_to
 from dnirender.sound.beats import find_beats

@@ -40,13 +40,13 @@ def _make_layout(prepared: PreparedJob) -> Callable[[int, Frame, Renders], Image
         return lambda number, frame, renders: _panel(plan, "render", frame, selection.alphas[number], renders)
     scale = prepared.engine.network.scale
     size = plan.size[0] * scale, plan.size[1] * scale
-    track = make_alpha_track(plan) if len(layout.panels) > 1 else None
+    track = make_alpha_track(plan) if len(layout.panels) > 1 and not plan.job.one_frame else None
     first, span = selection.indices[0], max(1, len(selection.track.alphas) - 1)
 
     def draw(number: int, frame: Frame, renders: Renders) -> Image:
         alpha = selection.alphas[number]
         images = [(name, _panel(plan, name, frame, alpha, renders)) for name in layout.panels]
-        if track is None:
+        if len(images) == 1:
             return resize.resize_to(images[0][1], *size)
         return panels.compare(images, track, (frame.index - first) / span, labels=layout.labels, size=size)
 

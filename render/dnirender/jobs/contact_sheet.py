@@ -17,16 +17,18 @@ from dnirender.jobs.job import Job, make_job
 from dnirender.jobs.mixtures import masking_of, parse_mixture
 from dnirender.jobs.notebook import image_html
 from dnirender.jobs.options import SHEET_FRAMES, SHEET_OPTIONS
-from dnirender.jobs.plan import check_target, scaled_size
+from dnirender.jobs.plan import scaled_size
 from dnirender.jobs.prepare import load_engine
 from dnirender.jobs.sampling import open_input
+from dnirender.jobs.targets import check_target
 from dnirender.layout import contact_sheet
 from dnirender.layout.panels import MASK
 from dnirender.masks.alpha_map import Plane
 from dnirender.masks.edges import as_picture
 from dnirender.masks.masking import Masking
 from dnirender.media import resize
-from dnirender.media.images import is_still, write_png
+from dnirender.media.image_files import is_still
+from dnirender.media.images import write_png
 from dnirender.media.luma import with_chroma
 from dnirender.options import unknown_option
 from dnirender.preset import DEFAULT_PRESET, Preset

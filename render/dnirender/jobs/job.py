@@ -5,10 +5,12 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from fractions import Fraction
 from pathlib import Path
 from typing import Any, Self, cast
 
 from dnirender.encoding.animation import FORMATS
+from dnirender.encoding.image_sequence import is_pattern
 from dnirender.errors import UsageError
 from dnirender.jobs.options import (
     DecodeOptions,
@@ -19,11 +21,13 @@ from dnirender.jobs.options import (
     default_output,
     split_options,
 )
+from dnirender.media.image_files import PICTURES
 from dnirender.preset import DEFAULT_PRESET, Preset
 from dnirender.preset_styles import STYLE_PRESET
 from dnirender.timeline.easing import Easing
 from dnirender.timeline.timeline import Timeline
 from dnirender.timeline.tracks import MAIN
+from dnirender.timeline_settings import STILL_RATE
 
 Keyframes = str | Timeline | Mapping[Any, Any] | Sequence[Sequence[Any]]
 """The command line's text, a Timeline, values by position, or keys as (position, value[, easing])."""
@@ -35,6 +39,7 @@ class Job:
 
     own_timeline: replaces the preset's if it cannot be written as text
     mask_arrays: replace the preset's masks, by the endpoints that they place, "" for all of the timeline
+    one_frame: whether one frame is rendered: a WebP is then a picture, and panels have no plot; `make_plan` sets it
     """
 
     input: Path
@@ -46,6 +51,7 @@ class Job:
     encode: EncodeOptions = field(default_factory=EncodeOptions)
     own_timeline: Timeline | None = None
     mask_arrays: Mapping[str, Any] = field(default_factory=dict[str, Any])
+    one_frame: bool = False
 
     @property
     def timeline(self) -> Timeline:
@@ -60,12 +66,29 @@ class Job:
     @property
     def numbered(self) -> bool:
         """Whether the output is a pattern of numbered images."""
-        return self.output.suffix.lower() == ".png" and "%" in self.output.name
+        return is_pattern(self.output)
 
     @property
     def animated(self) -> bool:
-        """Whether the output is a GIF, WebP or APNG."""
-        return self.output.suffix.lower() in FORMATS
+        """Whether the output is a GIF, APNG or WebP, but for a WebP of one frame."""
+        suffix = self.output.suffix.lower()
+        return suffix in FORMATS and not (self.one_frame and suffix in PICTURES)
+
+    @property
+    def pictures(self) -> bool:
+        """Whether the output is a picture, or a pattern of numbered ones."""
+        return self.output.suffix.lower() in PICTURES and not self.animated
+
+    @property
+    def is_constant(self) -> bool:
+        """Whether a still image is shown for one frame."""
+        return self.still_frames(STILL_RATE) == 1 if self.own_timeline else self.preset.timeline.is_constant
+
+    def still_frames(self, rate: Fraction) -> int:
+        """Number of frames to show a still image for, at `rate` per second. UsageError: alpha depends on a clip."""
+        if self.own_timeline is None:
+            return self.preset.timeline.still_frames(rate)
+        return max(timeline.num_frames(rate) for timeline in self.timelines.values())
 
     def override(self, **options: Any) -> Self:
         """The job with other options, by name. UsageError: an unknown option, or a value out of range."""
@@ -85,7 +108,8 @@ def make_job(
 ) -> Job:
     """A job with options by name, as on the command line with underscores; None means the default.
 
-    `output` defaults to `<stem>.<preset>.mp4` in the current folder. `easing` may be a function from 0..1 to 0..1.
+    `output` defaults to `<stem>.<preset>.mp4` in the current folder, for one frame of a still image to a picture there.
+    `easing` may be a function from 0..1 to 0..1.
     `style`, one picture or several, has the preset "style" where none is named.
     `mask` may be a file or an array, [h, w] or [n, h, w] in 0..1, a list of these, or a dict of them by endpoint.
     UsageError: an unknown option or a value out of range, by name, with what was expected. PresetError: the preset.
@@ -97,7 +121,7 @@ def make_job(
     if style:
         chosen = apply_to_preset(chosen, {"network": {"style": style}})
     name = Path(preset).stem if isinstance(preset, str | Path) else re.sub(r"[^\w.-]+", "-", chosen.name).lower()
-    job = Job(Path(input), Path(output) if output is not None else default_output(Path(input), name), chosen)
+    job = Job(Path(input), Path(output or ""), chosen)
     options, arrays = _split_masks(options, chosen.endpoints)
     job = replace(job, mask_arrays=arrays)
     text = keyframes if isinstance(keyframes, str) or keyframes is None else None
@@ -107,10 +131,10 @@ def make_job(
         values["keyframes"] = ", ".join(_key_text(key) for key in keys)
     job = job.override(**{key: value for key, value in values.items() if value is not None})
     if isinstance(keyframes, Timeline):
-        return replace(job, own_timeline=keyframes)
-    if easing is not None and not isinstance(easing, str):
-        return replace(job, own_timeline=replace(job.timeline, easing=Easing(_curve_name(easing), easing)))
-    return job
+        job = replace(job, own_timeline=keyframes)
+    elif easing is not None and not isinstance(easing, str):
+        job = replace(job, own_timeline=replace(job.timeline, easing=Easing(_curve_name(easing), easing)))
+    return job if output is not None else replace(job, output=default_output(job.input, name, job.is_constant))
 
 
 def _split_masks(options: dict[str, Any], endpoints: Sequence[str]) -> tuple[dict[str, Any], dict[str, Any]]:

@@ -12,6 +12,7 @@ from dnirender.encoding.animation import FORMATS
 from dnirender.encoding.image_sequence import numbered_path
 from dnirender.errors import RenderError
 from dnirender.frames import Image, to_uint8
+from dnirender.media.image_files import PICTURES
 from dnirender.media.images import encode_png, read_image
 from dnirender.media.resize import limit_width, with_opacity
 
@@ -30,7 +31,7 @@ def result_html(output: Path, num_frames: int) -> str:
         if animation := FORMATS.get(output.suffix.lower()):
             small = output.stat().st_size <= MAX_ANIMATION_BYTES
             return _data_html(f"image/{animation}", output.read_bytes()) if small else ""
-        if "%" in output.name:
+        if output.suffix.lower() in PICTURES:
             image, opacity = read_image(numbered_path(output, num_frames // 2))
             return image_html(limit_width(with_opacity(image, opacity), WIDTH))
         clip = open_clip(output)

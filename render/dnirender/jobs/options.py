@@ -10,6 +10,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BeforeValidator, Field
 
+from dnirender.media.image_files import PICTURES, is_still
 from dnirender.options import Flag, Options, offered, unknown_option
 from dnirender.preset import PRESET_OPTIONS, Preset, read_renamed
 
@@ -207,12 +208,13 @@ def split_options(values: Mapping[str, Any]) -> tuple[dict[str, dict[str, Any]],
     return sections, groups
 
 
-def check_options(preset: Preset, values: Mapping[str, Any]) -> None:
-    """Raises UsageError for an option that is unknown or out of range, without opening or importing anything."""
+def check_options(preset: Preset, values: Mapping[str, Any]) -> Preset:
+    """The preset with these options. Raises UsageError for one that is unknown or out of range, without opening or
+    importing anything."""
     sections, groups = split_options(values)
-    apply_to_preset(preset, sections)
     for group, fields in groups.items():
         GROUPS[group](**fields)
+    return apply_to_preset(preset, sections)
 
 
 def apply_to_preset(preset: Preset, sections: Mapping[str, Mapping[str, Any]]) -> Preset:
@@ -223,6 +225,9 @@ def apply_to_preset(preset: Preset, sections: Mapping[str, Mapping[str, Any]]) -
     return preset.override(changed) if changed else preset
 
 
-def default_output(source: Path, name: str) -> Path:
-    """`<stem>.<name>.mp4` in the current folder."""
-    return Path(f"{source.stem}.{name}.mp4")
+def default_output(source: Path, name: str, is_constant: bool) -> Path:
+    """`<stem>.<name>.mp4` in the current folder. Of a still image whose alpha is constant it is a picture: of the same
+    format if it can be written, else PNG."""
+    if not (is_constant and is_still(source)):
+        return Path(f"{source.stem}.{name}.mp4")
+    return Path(f"{source.stem}.{name}{source.suffix if source.suffix.lower() in PICTURES else '.png'}")

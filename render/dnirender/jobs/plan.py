@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import itertools
-import os
-import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from fractions import Fraction
@@ -15,11 +13,10 @@ from dnirender.decoding.open import open_source
 from dnirender.decoding.source import Source
 from dnirender.encoding.animation import check_rate
 from dnirender.encoding.image_sequence import numbered_path
-from dnirender.encoding.output import IMAGE_SINKS
 from dnirender.encoding.sink import FrameTiming
 from dnirender.encoding.stream_copy import TimeRange
 from dnirender.encoding.stream_plan import AS_REQUESTED, StreamPlan, plan_streams
-from dnirender.errors import OutputError, UsageError
+from dnirender.errors import UsageError
 from dnirender.files import sample_hash
 from dnirender.frames import Alpha
 from dnirender.jobs.clip_keyframes import resolve_clip_keyframes
@@ -27,17 +24,17 @@ from dnirender.jobs.constant_rate import constant_timing
 from dnirender.jobs.frame_selection import Selection, boomerang_order, rendered_range, select_frames, timing_and_range
 from dnirender.jobs.job import Job
 from dnirender.jobs.mixtures import check_mask_panel, masking_of, open_front, ways_of
-from dnirender.jobs.workspace import was_delivered
+from dnirender.jobs.targets import check_count, check_output, check_target
 from dnirender.layout.panels import MASK, check_panels
 from dnirender.masks.fronts import Front
 from dnirender.masks.masking import Masking
 from dnirender.media.containers import CONTAINERS
-from dnirender.media.images import is_still
+from dnirender.media.image_files import is_still
 from dnirender.media.pixel_formats import depth_of_name
 from dnirender.timeline.interpolation import Way
 from dnirender.timeline.tracks import in_track
+from dnirender.timeline_settings import STILL_RATE
 
-STILL_RATE = Fraction(24)
 MAX_STILL_FRAMES = 1_000_000
 BOOMERANG, IMAGES_ONLY = "a boomerang has no sound", "this format holds images only"
 EXPECTED = (AS_REQUESTED, BOOMERANG, IMAGES_ONLY)  # reasons that the user knows and need no warning
@@ -212,16 +209,19 @@ def make_plan(job: Job) -> Plan:
             f"fps={float(job.encode.fps):g}: applies to GIF, WebP, APNG and stills; "
             "a video keeps the timestamps of its source"
         )
-    if job.encode.cfr is not None and (job.animated or (is_still(job.input))):
-        raise UsageError("cfr: applies to videos and numbered PNG files; fps sets the rate of animations and stills")
+    if job.encode.cfr is not None and (job.animated or is_still(job.input) or (job.pictures and not job.numbered)):
+        raise UsageError("cfr: applies to videos and numbered pictures; fps sets the rate of animations and stills")
     source = _open(job)
     metadata = source.metadata
+    start, stop = rendered_range(job, metadata.seconds)
+    check_count(job, start, stop)
+    job = replace(job, one_frame=stop - start == 1)
     streams = _streams(job, metadata)
     warnings = list(metadata.warnings)
     warnings += [str(stream) for stream in streams if stream.action != "copy" and stream.reason not in EXPECTED]
     masking, front = masking_of(job, source), open_front(job)
     check_mask_panel(job, masking)
-    found = resolve_clip_keyframes(job, source, *rendered_range(job, metadata.seconds), scaled_size(job, metadata))
+    found = resolve_clip_keyframes(job, source, start, stop, scaled_size(job, metadata))
     job = found.job
     selection = select_frames(job, metadata)
     first, strength = job.preset.network.endpoints[0], job.preset.effect.strength
@@ -229,6 +229,8 @@ def make_plan(job: Job) -> Plan:
         warnings.append(
             f"strength={strength:g}: the rest is {first.name}, which this preset does not call the picture itself"
         )
+    if metadata.still and job.one_frame and not job.pictures and job.decode.start is job.decode.end is None:
+        warnings.append(f"{job.output.name}: has one frame; the last key sets the length, 5s:VALUE makes it 5 s long")
     warnings += [f"{job.input.name}: made constant, {selection.constant_rate}"] if selection.constant_rate else []
     labeled = list(zip(job.timelines, selection.tracks, strict=True))
     if found.made_from:
@@ -256,39 +258,6 @@ def make_plan(job: Job) -> Plan:
     return plan
 
 
-def check_output(job: Job) -> None:
-    """Raises UsageError if the format of the output is unknown, OutputError if it cannot be written."""
-    suffix = job.output.suffix.lower()
-    if suffix == ".png" and not job.numbered:
-        raise UsageError(f"{job.output}: one PNG cannot hold a transition; name a pattern such as frame_%04d.png")
-    if job.numbered and not re.fullmatch(r"[^%]*%(0\d+)?d[^%]*", job.output.name):
-        raise UsageError(f"{job.output.name}: expected one number in the pattern, as in frame_%04d.png")
-    if suffix not in CONTAINERS and suffix not in IMAGE_SINKS:
-        known = " ".join(sorted(ext.lstrip(".") for ext in (*CONTAINERS, *IMAGE_SINKS) if ext != ".png"))
-        raise UsageError(
-            f"{job.output}: unknown output format {suffix or 'without extension'!r}; expected {known} or %04d.png"
-        )
-    check_target(numbered_path(job.output, 0) if job.numbered else job.output, job)
-
-
-def check_target(target: Path, job: Job) -> None:
-    """Raises OutputError if `target` cannot be written, or exists and may not be overwritten."""
-    try:
-        target.exists()
-    except OSError as error:  # a name that is too long
-        raise OutputError(f"{target}: cannot be written ({error.strerror})") from error
-    if not target.parent.is_dir():
-        raise OutputError(f"{target.parent}: no such folder; create it first")
-    if target.resolve() == job.input.resolve():
-        raise OutputError(f"{target}: is the input itself; choose another name")
-    if target.is_dir():
-        raise OutputError(f"{target}: is a folder; name a file")
-    if (target.exists() or target.is_symlink()) and not (job.encode.overwrite or was_delivered(job.output, target)):
-        raise OutputError(f"{target}: exists already; overwrite=True replaces it")
-    if not os.access(target.parent, os.W_OK):
-        raise OutputError(f"{target.parent}: this folder cannot be written to")
-
-
 def _open(job: Job) -> Source:
     options = job.decode
     if not is_still(job.input):
@@ -302,8 +271,7 @@ def _open(job: Job) -> Source:
         )
     default = Fraction(job.preset.animation.fps).limit_denominator(1000) if job.animated else STILL_RATE
     rate = job.encode.fps or default
-    held = job.own_timeline is None and job.preset.timeline.follows_noise
-    count = 1 if held else max(timeline.num_frames(rate) for timeline in job.timelines.values())
+    count = job.still_frames(rate)
     if count > MAX_STILL_FRAMES:
         raise UsageError(
             f"keyframes: the last key is at frame {count - 1}; a still is held for {MAX_STILL_FRAMES} frames at most"
@@ -312,8 +280,8 @@ def _open(job: Job) -> Source:
 
 
 def _hdr(job: Job) -> str:
-    """The mode of HDR: animations and PNG files have no tag for HDR, so auto means tone mapping for them."""
-    return "tonemap-auto" if job.decode.hdr == "auto" and (job.animated or job.numbered) else job.decode.hdr
+    """The mode of HDR: animations and pictures have no tag for HDR, so auto means tone mapping for them."""
+    return "tonemap-auto" if job.decode.hdr == "auto" and (job.animated or job.pictures) else job.decode.hdr
 
 
 def scaled_size(job: Job, metadata: VideoMetadata) -> tuple[int, int]:

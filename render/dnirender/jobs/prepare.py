@@ -13,8 +13,8 @@ from dnirender.cache import Cache, cache_folder
 from dnirender.concurrency import collector_paused
 from dnirender.encoding.image_sequence import numbered_path
 from dnirender.encoding.output import Output, OutputRequest, open_output
-from dnirender.encoding.provenance import Provenance, read_provenance
-from dnirender.errors import MediaError, OutputError, UsageError
+from dnirender.encoding.provenance import Provenance
+from dnirender.errors import OutputError, UsageError
 from dnirender.frames import Image
 from dnirender.jobs.disk_space import check_space, remaining_bytes
 from dnirender.jobs.fingerprint import job_fingerprint
@@ -23,6 +23,7 @@ from dnirender.jobs.job import Job
 from dnirender.jobs.pace import at_even_pace
 from dnirender.jobs.plan import Plan, make_plan
 from dnirender.jobs.sampling import open_input, sample_frames
+from dnirender.jobs.targets import rendered_by
 from dnirender.jobs.workspace import Manifest, Segment, Workspace, short_hash, split
 from dnirender.layout.panels import compare_size
 from dnirender.media.resize import middle, resize_to
@@ -227,7 +228,7 @@ def output_request(plan: Plan, scale: int, job_hash: str) -> OutputRequest:
     size, panels = (plan.size[0] * scale, plan.size[1] * scale), preset.layout.panels
     return OutputRequest(
         target=job.output,
-        size=compare_size(*size, len(panels)) if len(panels) > 1 else size,
+        size=compare_size(*size, len(panels), track=not job.one_frame) if len(panels) > 1 else size,
         has_opacity=plan.has_opacity,
         source=metadata,
         timing=plan.times,
@@ -266,21 +267,14 @@ def _provenance(plan: Plan, job_hash: str) -> Provenance:
 
 
 def plan_unless_rendered(job: Job) -> Plan | None:
-    """The plan of a job; None if its target is a video that this job has rendered. Raises what `make_plan` raises."""
-    provenance = _read_provenance(job.output)
+    """The plan of a job; None if its target is what this job has rendered. Raises what `make_plan` raises."""
+    provenance = rendered_by(job.output)
     if provenance is None:
         return make_plan(job)
     plan = make_plan(job.override(overwrite=True))
     if provenance.model_copy(update={"crc32": None}) == _provenance(plan, short_hash(job_fingerprint(plan))):
         return None
-    return replace(plan, job=job)
-
-
-def _read_provenance(path: Path) -> Provenance | None:
-    try:
-        return read_provenance(path)
-    except MediaError:
-        return None
+    return replace(plan, job=plan.job.override(overwrite=job.encode.overwrite))
 
 
 def partial_path(prepared: PreparedJob) -> Path:
@@ -296,10 +290,10 @@ def partial_path(prepared: PreparedJob) -> Path:
 
 def _is_free(prepared: PreparedJob, name: Path) -> bool:
     job = prepared.plan.job
-    first = numbered_path(name, 0) if job.numbered else name
+    first = numbered_path(name, 0)
     if not first.exists() or prepared.output.spec is None or first.resolve() == job.input.resolve():
         return not first.exists()
-    provenance = _read_provenance(first)
+    provenance = rendered_by(first)
     return provenance is not None and not provenance.job and provenance.sample == prepared.plan.source_hash
 
 

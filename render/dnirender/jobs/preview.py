@@ -17,8 +17,9 @@ from dnirender.jobs.compose import make_alpha_track
 from dnirender.jobs.contact_sheet import Sheet
 from dnirender.jobs.job import Job
 from dnirender.jobs.pace import at_even_pace
-from dnirender.jobs.plan import Plan, check_target, make_plan
+from dnirender.jobs.plan import Plan, make_plan
 from dnirender.jobs.prepare import autotune, load_engine, with_levels
+from dnirender.jobs.targets import check_target
 from dnirender.layout.contact_sheet import stills
 from dnirender.media import resize
 from dnirender.media.images import write_png

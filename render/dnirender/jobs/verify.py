@@ -26,6 +26,7 @@ from dnirender.jobs.constant_rate import constant_timing
 from dnirender.jobs.frame_selection import resample_range, timing_and_range
 from dnirender.jobs.verify_images import FORMATS, Check, check_animation, check_bytes, check_sequence
 from dnirender.media.containers import CONTAINERS, container_of, demux, fraction, frame_times_and_crc32, open_container
+from dnirender.media.image_files import PICTURES
 from dnirender.media.timecode import advance_timecode, read_timecode
 from dnirender.media.truncation import is_truncated
 
@@ -39,10 +40,9 @@ def verify(path: Path, source: Path | None = None) -> list[Check]:
     Without `source`, that is the file named in its provenance record, next to it or in the current folder. Raises
     MediaError if a file cannot be read, UsageError if the source is unknown.
     """
-    is_pattern = "%" in path.name and path.suffix.lower() == ".png"
-    first = numbered_path(path, 0) if is_pattern else path
-    if not (is_pattern or path.suffix.lower() in (*CONTAINERS, *FORMATS)):
-        raise UsageError(f"{path}: verify reads {' '.join(sorted((*CONTAINERS, *FORMATS)))} and patterns as a_%04d.png")
+    first = numbered_path(path, 0)
+    if path.suffix.lower() not in (known := sorted({*CONTAINERS, *FORMATS, *PICTURES})):
+        raise UsageError(f"{path}: verify reads {' '.join(known)} and patterns as a_%04d.png")
     if not first.is_file():
         raise MediaError(f"{first}: no such file")
     if is_truncated(first):
@@ -88,7 +88,7 @@ def verify(path: Path, source: Path | None = None) -> list[Check]:
 
 def _image_checks(path: Path, first: Path, provenance: Provenance, clip: Path) -> Iterator[Check]:
     yield check_bytes(first, provenance)
-    if first != path:
+    if not provenance.fps:  # that of an animation
         yield from check_sequence(path, provenance)
         return
     source = open_source(clip, stream=provenance.video_stream, ignore_errors=provenance.ignore_errors)

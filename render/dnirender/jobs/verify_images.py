@@ -1,4 +1,4 @@
-"""Comparisons of animations and numbered PNG files with their source: frames, times, loop."""
+"""Comparisons of animations and pictures with their source: frames, times, loop."""
 
 from __future__ import annotations
 
@@ -65,7 +65,7 @@ def check_animation(path: Path, provenance: Provenance, source: VideoMetadata) -
 
 
 def check_sequence(pattern: Path, provenance: Provenance) -> Iterator[Check]:
-    """The files of a sequence, which are all of one size."""
+    """The files of a sequence, which are all of one size, or the only picture."""
     sizes, missing = set[tuple[int, int]](), list[str]()
     for number in range(provenance.frames):
         path = numbered_path(pattern, number)

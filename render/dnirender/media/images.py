@@ -1,9 +1,9 @@
-"""Reads still images and writes PNG files."""
+"""Reads and writes still images."""
 
 from __future__ import annotations
 
 from pathlib import Path
-from typing import BinaryIO, cast
+from typing import cast
 
 import cv2
 import numpy as np
@@ -12,47 +12,15 @@ from dnirender.errors import MediaError, OutputError
 from dnirender.files import disk_errors, publish, temporary_path
 from dnirender.frames import Image, Opacity
 
-PNG = b"\x89PNG\r\n\x1a\n"
-ANIMATED = 0x02  # flag of a VP8X header
-MAX_CHUNKS = 1000
-STILL_SUFFIXES = {".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff", ".webp"}
-
-
-def is_still(path: Path) -> bool:
-    """Whether a file is a still image: by its extension, unless its content is an animation (PNG, WebP or GIF)."""
-    return path.suffix.lower() in STILL_SUFFIXES and not is_animated(path)
-
-
-def is_animated(path: Path) -> bool:
-    """Whether the content of a file is an animated PNG or WebP, or a GIF. False if it cannot be read."""
-    if is_animated_webp(path):
-        return True
-    try:
-        with path.open("rb") as file:
-            head = file.read(8)
-            return head[:4] == b"GIF8" or (head == PNG and _has_animation_control(file))
-    except OSError:
-        return False
-
-
-def is_animated_webp(path: Path) -> bool:
-    """Whether the content of a file is an animated WebP. False if it cannot be read."""
-    try:
-        with path.open("rb") as file:
-            head = file.read(21)
-    except OSError:
-        return False
-    return head[:4] == b"RIFF" and head[8:16] == b"WEBPVP8X" and len(head) == 21 and bool(head[20] & ANIMATED)
-
-
-def _has_animation_control(file: BinaryIO) -> bool:
-    """Whether an acTL chunk comes before the pixels of the PNG that `file` has read the signature of."""
-    for _ in range(MAX_CHUNKS):
-        head = file.read(8)
-        if len(head) < 8 or head[4:] in (b"acTL", b"IDAT", b"IEND"):
-            return head[4:] == b"acTL"
-        file.seek(int.from_bytes(head[:4], "big") + 4, 1)
-    return False
+QUALITY = 95  # of JPEG, whose chroma has the full resolution, and of WebP
+PARAMETERS = {
+    ".png": [],
+    ".jpg": [
+        *(cv2.IMWRITE_JPEG_QUALITY, QUALITY),
+        *(cv2.IMWRITE_JPEG_SAMPLING_FACTOR, cv2.IMWRITE_JPEG_SAMPLING_FACTOR_444),
+    ],
+    ".webp": [cv2.IMWRITE_WEBP_QUALITY, QUALITY],
+}
 
 
 def read_image(path: Path) -> tuple[Image, Opacity | None]:
@@ -96,10 +64,17 @@ def write_png(target: Path, image: Image) -> None:
 
 def encode_png(image: Image) -> bytes:
     """Encodes an image [h, w, 3 or 4] as PNG. Raises OutputError."""
+    return encode_image(image, ".png")
+
+
+def encode_image(image: Image, suffix: str) -> bytes:
+    """Encodes an image [h, w, 3 or 4] as the extension says: `.png` with uint8 or uint16, `.jpg` or `.webp` with uint8.
+    Raises OutputError."""
     order = cv2.COLOR_RGBA2BGRA if image.shape[2] == 4 else cv2.COLOR_RGB2BGR
-    success, data = cv2.imencode(".png", cv2.cvtColor(image, order))
+    success, data = cv2.imencode(suffix, cv2.cvtColor(image, order), PARAMETERS[suffix])
     if not success:
-        raise OutputError(f"an image of {image.shape[1]}x{image.shape[0]} could not be encoded as PNG")
+        size = f"{image.shape[1]}x{image.shape[0]}"
+        raise OutputError(f"an image of {size} could not be encoded as {suffix.lstrip('.').upper()}")
     return data.tobytes()
 
 

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor, nn
 
+from dnirender.networks.architectures.paint import without_deviations
 from dnirender.train.subspace import Mix, Weights
 
 GRAY = 0.45  # about the mean of pictures
@@ -47,7 +48,7 @@ class AdaINSpace:
                 value.copy_(endpoints[0][name])
             return
         painters = [weights for weights in endpoints if weights["last.weight"].any()]
-        for name in painters[0]:
+        for name in without_deviations(painters[0]):
             self.base[f"paint.{name}"].copy_(torch.stack([weights[name].float() for weights in painters]).mean(0))
         gain, offset = self.base["paint.last.bias"].chunk(2)
         gain.fill_(-1.0)

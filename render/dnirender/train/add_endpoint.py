@@ -19,6 +19,7 @@ from dnirender.errors import ModelError, UsageError
 from dnirender.files import disk_errors
 from dnirender.layout import contact_sheet
 from dnirender.media.images import write_png
+from dnirender.networks.architectures.paint import without_deviations
 from dnirender.networks.checkpoint import load_state_dict
 from dnirender.preset import Preset
 from dnirender.train.data.photos import fitted
@@ -123,7 +124,7 @@ def write(new: NewEndpoint, endpoints: Sequence[Weights], target: Path) -> None:
         for endpoint in new.family.network.endpoints:
             shutil.copyfile(endpoint.weights, folder / f"{endpoint.name}.safetensors")
     about = {"architecture": "paint", "name": new.name, "effect": new.family.name}
-    write_weights(folder / f"{new.name}.safetensors", endpoints[1], about)
+    write_weights(folder / f"{new.name}.safetensors", new.task.finished([endpoints[1]])[0], about)
     files = {name: f"weights/{new.name}/{name}.safetensors" for name in new.names}
     sections = new.family.model_dump(mode="json", include={"layout", "encoding", "animation"}, exclude_defaults=True)
     bare = new.task.recipe.names[0]
@@ -136,7 +137,7 @@ def _painter(path: Path) -> Weights:
     checkpoint = load_state_dict(path)
     if checkpoint.metadata.get("architecture") != "paint":
         raise ModelError(f"{path}: is not a painter; expected a family trained by kind: style, such as painters")
-    return {name: value.float() for name, value in checkpoint.state.items()}
+    return {name: value.float() for name, value in without_deviations(checkpoint.state).items()}
 
 
 def _distance(task: Style, weights: Weights) -> float:

@@ -33,8 +33,10 @@ class UnshuffledConv(nn.Conv2d):
     def __init__(self, outputs: int, padding: int, *, bias: bool = True) -> None:
         super().__init__(CHANNELS * SIDE**2, outputs, 3, padding=padding, bias=bias)
 
-    def forward(self, input: Tensor) -> Tensor:
-        return F.conv2d(input, reorder_channels(self.weight, SIDE, 1), self.bias, 1, self.padding)
+    def forward(self, input: Tensor, scale: Tensor | None = None) -> Tensor:
+        """`scale` multiplies the weights, a factor for each output."""
+        weight = self.weight if scale is None else self.weight * scale[:, None, None, None]
+        return F.conv2d(input, reorder_channels(weight, SIDE, 1), self.bias, 1, self.padding)
 
 
 class GrainedConv(UnshuffledConv):

@@ -6,9 +6,18 @@ and 1/8 of the size, where strokes are made, and skip connections preserve conto
 offset for every pixel and channel, `out = x * (1 + gain) + offset`: with a last layer of zeros it is exactly the
 identity, so that the original photograph can be an endpoint too. Its state dict may hold what tunable networks add
 (`adapters.py`).
+
+Instance normalisation divides by the deviation of the picture at hand, whatever it is: it makes strokes of the noise of
+a dark frame, and all of a picture changes when one bright spot leaves it. A layer with a `deviation` s, that of its
+channels over pictures of the training, divides by the root of a mean of both variances (shrinkage to a prior), p 0.4:
+
+    y = gain (x - mean) / sqrt((1 - p) var + p s^2) + shift
+
+It is computed as gain / sqrt(1 - p) (z - mean) / sqrt(var(z) + p / (1 - p)) + shift with z = x / s, by the runtimes'
+own instance normalisation; the convolution makes z, its weights divided by s.
 """
 
-from collections.abc import Mapping
+from collections.abc import Callable, Iterable, Mapping
 
 import torch
 import torch.nn.functional as F
@@ -22,6 +31,8 @@ BLOCKS = (2, 3, 1)  # residual blocks at 1/4, at 1/8, and at 1/4 again
 # The stem gets 8-bit codes around their middle: bfloat16 represents small integers exactly, but few n / 255. Instance
 # normalisation removes the constant.
 MAX_CODE, MID_CODE = 255.0, 128.0
+PRIOR = 0.4  # with less a fade from black is still painted with noise, with more strokes fade between paintings
+DEVIATION = ".deviation"  # how the names of the deviations in training end
 
 
 class ReplicatePad(torch.autograd.Function):
@@ -64,8 +75,10 @@ class Convolution(nn.Conv2d):
         """What the kernel is applied to."""
         return _replicate_pad(input)
 
-    def forward(self, input: Tensor) -> Tensor:
-        return super().forward(self.pad(input))
+    def forward(self, input: Tensor, scale: Tensor | None = None) -> Tensor:
+        """`scale` multiplies the output, a factor for each channel."""
+        weight = self.weight if scale is None else self.weight * scale[:, None, None, None]
+        return F.conv2d(self.pad(input), weight, None, self.stride)
 
 
 class Stem(UnshuffledConv):
@@ -74,8 +87,9 @@ class Stem(UnshuffledConv):
     def __init__(self, outputs: int) -> None:
         super().__init__(outputs, 0, bias=False)
 
-    def forward(self, input: Tensor) -> Tensor:
-        return super().forward(_replicate_pad(input))
+    def forward(self, input: Tensor, scale: Tensor | None = None) -> Tensor:
+        """`scale` multiplies the output, a factor for each channel."""
+        return super().forward(_replicate_pad(input), scale)
 
 
 def _replicate_pad(x: Tensor) -> Tensor:
@@ -88,11 +102,14 @@ class InstanceNorm(nn.InstanceNorm2d):
     """Instance normalisation by `F.batch_norm` per image, which keeps channels_last; `F.instance_norm` does not."""
 
     def forward(self, input: Tensor) -> Tensor:
+        return self.normalise(input, self.weight)
+
+    def normalise(self, input: Tensor, gain: Tensor, eps: float | None = None) -> Tensor:
+        """`forward` with another gain for each channel, and another `eps`."""
+        eps = self.eps if eps is None else eps
         if torch.jit.is_tracing():  # pyright: ignore[reportPrivateImportUsage]
-            return super().forward(input)
-        images = [
-            F.batch_norm(one, None, None, self.weight, self.bias, training=True, eps=self.eps) for one in input.split(1)
-        ]
+            return F.instance_norm(input, None, None, gain, self.bias, eps=eps)
+        images = [F.batch_norm(one, None, None, gain, self.bias, training=True, eps=eps) for one in input.split(1)]
         return images[0] if len(images) == 1 else torch.cat(images)
 
 
@@ -106,8 +123,8 @@ class AdaFMNorm(InstanceNorm):
         self.weight, self.bias = norm.weight, norm.bias
         self.transformer = transformer(norm.num_features, kernel, "replicate")
 
-    def forward(self, input: Tensor) -> Tensor:
-        features = super().forward(input)
+    def normalise(self, input: Tensor, gain: Tensor, eps: float | None = None) -> Tensor:
+        features = super().normalise(input, gain, eps)
         return features + self.level * self.transformer(features)
 
 
@@ -116,15 +133,24 @@ ADAFM = (InstanceNorm, AdaFMNorm)
 
 
 class Normalised(nn.Module):
-    """A convolution without bias, then instance normalisation with a gain and a shift per channel."""
+    """A convolution without bias, then instance normalisation with a gain and a shift per channel.
+
+    `deviation`, if there is one, is that of each channel of the convolution's output in training.
+    """
+
+    deviation: Tensor | None
 
     def __init__(self, conv: nn.Conv2d) -> None:
         super().__init__()
         self.conv = conv
         self.norm = InstanceNorm(conv.out_channels, affine=True)
+        self.register_buffer("deviation", None)
 
     def forward(self, x: Tensor) -> Tensor:
-        return self.norm(self.conv(x))
+        if self.deviation is None:
+            return self.norm(self.conv(x))
+        z, gain = self.conv(x, 1 / self.deviation), self.norm.weight * (1 - PRIOR) ** -0.5
+        return self.norm.normalise(z, gain, eps=PRIOR / (1 - PRIOR))
 
 
 class Block(nn.Module):
@@ -192,6 +218,10 @@ class PaintNet(GainNet):
         block = getattr(self.tuning_blocks, f"tuning_block{number}", None)
         return h if block is None else block(h)
 
+    def normalised(self) -> dict[str, Normalised]:
+        """Its layers with normalisation, by name."""
+        return {name: layer for name, layer in self.named_modules() if isinstance(layer, Normalised)}
+
     def forward_unshuffled(self, x: Tensor) -> Tensor:
         half = F.relu(self.stem((x * MAX_CODE - MID_CODE).to(self.last.weight.dtype).permute(0, 3, 1, 2)))
         quarter = F.relu(self.down(half))
@@ -225,9 +255,39 @@ def from_state_dict(state: Mapping[str, Tensor]) -> PaintNet:
     insert_adafm(net, adafm_kernels(state), ADAFM)
     if any(name.startswith("tuning_blocks.") for name in state):
         net.add_tuning_blocks()
+    for name, layer in net.normalised().items():
+        if (deviation := state.get(f"{name}{DEVIATION}")) is not None:
+            layer.deviation = torch.ones_like(deviation)
     net = net.to(state["last.weight"].dtype)
     net.load_state_dict(dict(state))
     return net
+
+
+def without_deviations(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """The weights alone, which a training goes on from."""
+    return {name: value for name, value in state.items() if not name.endswith(DEVIATION)}
+
+
+def with_deviations(state: Mapping[str, Tensor], pictures: Iterable[Tensor]) -> dict[str, Tensor]:
+    """A state dict with the `deviation` of every layer, in place of any that it has: the geometric mean over
+    `pictures`, each 1 3 h w, RGB 0..1, with the instance normalisation of each picture alone."""
+    weights = without_deviations(state)
+    net = from_state_dict({name: value.float() for name, value in weights.items()})
+    layers = net.normalised()
+    found: dict[str, list[Tensor]] = {name: [] for name in layers}
+
+    def watch(name: str) -> Callable[[InstanceNorm, tuple[Tensor, ...], Tensor], None]:
+        def measure(norm: InstanceNorm, inputs: tuple[Tensor, ...], _: Tensor) -> None:
+            found[name].append((inputs[0].var((0, 2, 3), correction=0) + norm.eps).log() / 2)
+
+        return measure
+
+    for name, layer in layers.items():
+        layer.norm.register_forward_hook(watch(name))
+    with torch.no_grad():
+        for picture in pictures:
+            net(picture)
+    return weights | {f"{name}{DEVIATION}": torch.stack(values).mean(0).exp() for name, values in found.items()}
 
 
 BLOCK_LISTS = ("before", "deep", "after")

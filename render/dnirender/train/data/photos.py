@@ -14,7 +14,8 @@ from torch import Generator, Tensor
 
 from dnirender.errors import TrainingError
 from dnirender.frames import to_uint8
-from dnirender.media.images import is_still, read_image
+from dnirender.media.image_files import is_still
+from dnirender.media.images import read_image
 
 Image = MatLike
 """h w 3 RGB, float32 0..1."""

@@ -31,8 +31,8 @@ import torch.nn.functional as F
 from torch import Generator, Tensor, nn
 
 from dnirender.errors import TrainingError
-from dnirender.networks.architectures.paint import PaintNet
-from dnirender.train.data.photos import load_photos, pick, read, to_tensor, uniform, view
+from dnirender.networks.architectures.paint import PaintNet, with_deviations
+from dnirender.train.data.photos import fitted, load_photos, pick, read, to_tensor, uniform, view
 from dnirender.train.family_space import FamilySpace
 from dnirender.train.features import Features, Moments, distilled_vgg19
 from dnirender.train.losses import (
@@ -45,7 +45,7 @@ from dnirender.train.losses import (
     total_variation,
 )
 from dnirender.train.recipe import Recipe, adafm_kernel, choose
-from dnirender.train.subspace import Mix
+from dnirender.train.subspace import Mix, Weights
 from dnirender.train.task import Apply, Space, Task
 
 SETTINGS = {
@@ -57,6 +57,7 @@ SETTINGS = {
 }  # fmt: skip
 SHIFT = 8  # pixels at most
 SMALLEST = 64
+MEASURED, MEASURED_SIDE = 48, 480  # photographs that deviations are measured on, and their long side
 
 
 class Style(Task):
@@ -158,6 +159,15 @@ class Style(Task):
         """Of the features of one level; `before` are those of the untouched pictures."""
         ends = zip(mix, self.goals, strict=True)
         return Moments.mixed((share, goal[level] if goal else Moments.pooled(before)) for share, goal in ends if share)
+
+    def finished(self, endpoints: list[Weights]) -> list[Weights]:
+        """With the deviations of their layers, see `paint`: trained with those of each picture alone. The layers of
+        other families than fine-tuned endpoints stay without."""
+        if self.recipe.family != "dni":
+            return endpoints
+        step = -(-len(self.photos) // MEASURED)
+        pictures = [fitted(photo, MEASURED_SIDE) for photo in self.photos[::step]]
+        return [with_deviations(weights, pictures) for weights in endpoints]
 
     def state(self) -> dict[str, Any]:
         return {"errors": [(list(ends), errors) for ends, errors in self._errors.items()]}
