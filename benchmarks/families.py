@@ -5,7 +5,7 @@
 From the base, a network for sigma 15, every family is trained for sigma 50 in `--steps` steps; the base stays as it is.
 Networks that are fine-tuned for each sigma in as many steps are the upper bound. PSNR as in quality/denoise.py, on
 squares from the middle of pictures of DATA/eval/cbsd68: of each family at the best of 11 levels, which is the median
-over seeds. Of several seeds the figures are means, and in brackets the largest less the smallest. `blend` mixes the
+over seeds. Of several seeds the figures are means; range is the largest of what they differ by. `blend` mixes the
 pixels of the ends of the fine-tuned pair. Smoothness: the largest step of the output over 10 equal steps of the level
 by the mean step (mean absolute differences, sigma 30); 1 is the smoothest. Cost: CPU seconds of the network as the
 paper runs it and as the engine does, by those of the base, the least of `ROUNDS` in alternation.
@@ -138,10 +138,11 @@ def costs(family, kernel, file, architecture=denoise, side=192):
 
 
 def spread(rows):
-    """Means over seeds and, where there are several, the largest less the smallest: texts, of [seed][column]."""
+    """Texts, of [seed][column]: the means over seeds and, where there are several, the range: the largest of what the
+    columns' largest and smallest differ by."""
     rows = np.array(rows, float)
-    ranges = rows.max(0) - rows.min(0)
-    return [f"{m:.2f}" + (f" ({r:.2f})" if len(rows) > 1 else "") for m, r in zip(rows.mean(0), ranges, strict=True)]
+    ranges = [np.ptp(rows, axis=0).max()] if len(rows) > 1 else []
+    return [f"{value:.2f}" for value in (*rows.mean(0), *ranges)]
 
 
 def line(name, cells):
@@ -151,20 +152,23 @@ def line(name, cells):
 def table(chosen, pictures, families=FAMILIES, sigmas=SIGMAS):
     """Prints the figures."""
     seeds = [argparse.Namespace(**{**vars(chosen), "seed": seed}) for seed in chosen.seeds]
-    line("", [f"sigma {sigma}" for sigma in sigmas])
-    print("|" + "---|" * (len(sigmas) + 1))
+    columns = [*(f"sigma {sigma}" for sigma in sigmas), *(["range"] if len(seeds) > 1 else [])]
+    line("", columns)
+    print("|" + "---|" * (len(columns) + 1))
     facts = []
     for name, (family, kernel) in families.items():
         runs = [trained_denoiser(family, kernel, 50, seed) for seed in seeds]
         engines = [engine_of(found) for found, _, _ in runs]
         best, blends = zip(*(best_of_levels(engine, pictures, sigmas) for engine in engines), strict=True)
         levels = np.median([row[:, 1] for row in best], axis=0)
-        line(name, [f"{dB}, {at:.2f}" for dB, at in zip(spread([row[:, 0] for row in best]), levels, strict=True)])
+        cells = spread([row[:, 0] for row in best])
+        count = len(levels)
+        line(name, [*(f"{dB}, {at:.2f}" for dB, at in zip(cells[:count], levels, strict=True)), *cells[count:]])
         if family == "dni":
             line("blend", spread(blends))
         smooth = [[smoothness_of(engine, pictures)] for engine in engines]
         seconds = np.mean([seconds for _, seconds, _ in runs])
-        facts.append((name, *costs(family, kernel, runs[0][2][ENDS[-1]]), seconds, *spread(smooth)))
+        facts.append((name, *costs(family, kernel, runs[0][2][ENDS[-1]]), seconds, ", ".join(spread(smooth))))
     start = engine_of(load_family("dni", dict.fromkeys(ENDS, chosen.base), {}))
     first = [last_end(start, pictures, 15)] if 15 in sigmas else []
     higher = [sigma for sigma in sigmas if sigma > 15]
@@ -174,7 +178,8 @@ def table(chosen, pictures, families=FAMILIES, sigmas=SIGMAS):
     ]
     line("for each sigma", spread(own))
     print()
-    line("", ["parameters added", "cost as in the paper", "cost here", "seconds of training", "smoothness"])
+    smooth = "smoothness" + (", range" if len(seeds) > 1 else "")
+    line("", ["parameters added", "cost as in the paper", "cost here", "seconds of training", smooth])
     print("|" + "---|" * 6)
     for name, paper, ours, added, seconds, smooth in facts:
         line(name, [f"{100 * added:.1f} %", f"{paper:.2f}", f"{ours:.2f}", f"{seconds:.0f}", smooth])

@@ -269,7 +269,7 @@ def test_families(script, tmp_path, capsys):
 
 def test_figures_of_several_seeds_are_means_and_ranges(script):
     families = script("families")
-    assert families.spread([[1.0, 2.0], [2.0, 2.0], [3.0, 2.0]]) == ["2.00 (2.00)", "2.00 (0.00)"]
+    assert families.spread([[1.0, 2.0], [2.0, 2.0], [3.0, 2.0]]) == ["2.00", "2.00", "2.00"]
     assert families.spread([[1.0, 2.0]]) == ["1.00", "2.00"]
     assert families.smoothness([np.full((2, 2, 3), value) for value in (0, 1, 4)]) == 1.5
 
@@ -286,13 +286,13 @@ def test_families_of_styles(script, tmp_path, monkeypatch, capsys):
     monkeypatch.setattr(families, "SIZE", 64)
     chosen = SimpleNamespace(data=tmp_path, work=tmp_path / "work", steps=1, seed=0, batch=1, crop=64, rate=1e-3)
     chosen.photos, chosen.held_out, chosen.settings, chosen.shown = ["photos"], [], {}, 0
-    eye = families.Eye(lambda x: [x, x[:, :2], x[:, :1]], pictures)
+    view = families.View(lambda x: [x, x[:, :2], x[:, :1]], lambda x: [x], pictures)
     for base, names in (("painters", ["DNI", "blend", "FTN", "CFSNet"]), ("style", ["AdaIN", "DNI", "blend", "FTN"])):
         chosen.base, chosen.sheet = base, tmp_path / f"{base}.jpg"
-        families.report(families.measure(chosen, eye, pictures[:1]))
+        families.report(families.measure(chosen, view, pictures[:1]))
         page = capsys.readouterr().out
         assert [row.split(" | ")[0][2:] for row in page.split("\n\n")[0].splitlines()[2:]] == names
-        assert read_image(chosen.sheet)[0].shape[1] == 190 * len(families.SHOWN)
+        assert read_image(chosen.sheet)[0].shape[1] == 170 * len(families.SHOWN)
 
 
 def test_quality_of_the_sketchbook(script):

@@ -236,6 +236,42 @@ def test_info(here, capsys):
     assert json.loads(dnirender(capsys, "info", "clip.mp4", "--json")[1])["size"] == "96x64"
 
 
+def test_info_of_a_picture_says_nothing_about_time(here, capsys):
+    cv2.imwrite(str(here / "still.png"), paint(1))
+    code, out, _ = dnirender(capsys, "info", "still.png")
+    assert (code, out.split()) == (
+        0,
+        ["input:", "still.png", "video:", "still", "image,", "png", "size:", "96x64", "pixels:", "rgb24,", "8", "bits"],
+    )
+    assert json.loads(dnirender(capsys, "info", "still.png", "--json")[1])["frames"] == 1
+
+
+def test_the_word_render_names_the_command_unless_it_is_a_file(here, capsys):
+    assert dnirender(capsys, "render", "clip.mp4", *MODELS, "-o", "a.mp4")[0] == 0
+    assert "Usage: dnirender render" in dnirender(capsys, "render", "--help")[1]
+    (here / "clip.mp4").rename(here / "render")
+    assert dnirender(capsys, "render", *MODELS, "-o", "b.mp4")[0] == 0
+    assert decoded(here / "a.mp4")[3][0] == decoded(here / "b.mp4")[3][0]
+
+
+@pytest.mark.parametrize("folder", ["made", "there"])
+def test_an_output_without_an_extension_is_a_folder(here, capsys, folder):
+    (here / "there").mkdir()
+    code, _, err = dnirender(capsys, "clip.mp4", *MODELS, "-o", folder)
+    assert code == 0 and f"{folder}/clip.day-night.mp4: 12 frames" in err
+    assert dnirender(capsys, "clip.mp4", *MODELS, "-o", "f_%04d")[0] == 2
+    assert not (here / "f_%04d").exists()
+
+
+def test_a_video_of_one_frame_says_how_it_gets_longer(here, capsys):
+    cv2.imwrite(str(here / "still.png"), paint(1))
+    hint = "warning: out.mp4: has one frame; the last key sets the length, 5s:VALUE makes it 5 s long"
+    assert hint in dnirender(capsys, "still.png", *MODELS, "-k", "0:0.5", "-o", "out.mp4")[2]
+    assert "has one frame" not in dnirender(capsys, "still.png", *MODELS, "-k", "0:0.5,1:1", "-o", "b.mp4")[2]
+    assert "has one frame" not in dnirender(capsys, "still.png", *MODELS, "-k", "0:0.5")[2]
+    assert "has one frame" not in dnirender(capsys, "clip.mp4", *MODELS, "--end", "1", "-o", "c.mp4")[2]
+
+
 def test_presets_lists_and_shows(capsys):
     assert dnirender(capsys, "presets")[1].startswith("day-to-night ")
     assert "day -> golden -> dusk -> night" in dnirender(capsys, "presets")[1]
@@ -305,6 +341,8 @@ BAD = [
     (["clip.mp4", "-k", "0"], 2, "keyframes: "),
     (["clip.mp4", "-k", ""], 2, "keyframes: empty; expected POSITION:VALUE[@EASING], for example 0:0,end:1"),
     (["clip.mp4", "-k", "0:2"], 2, "keyframes: "),
+    (["-i", "clip.mp4", *MODELS], 2, "No such option: -i; inputs need none: dnirender INPUT -o OUTPUT"),
+    (["clip.mp4", *MODELS, "-k", "0:nigth"], 2, 'unknown endpoint "nigth"; did you mean night?'),
     (["clip.mp4", *MODELS, "-k", "0:dawn"], 2, 'unknown endpoint "dawn"; this preset has day, night'),
     (["clip.mp4", *MODELS, "-k", "-99:0"], 2, "frame -99 is before the first frame"),
     (["clip.mp4", "--easing", "smoth"], 2, 'unknown easing "smoth"; did you mean smooth?'),
@@ -322,7 +360,7 @@ BAD = [
     (["clip.mp4", *MODELS, "-o", "o.gif", "--fps", "1001"], 2, "--fps: expected more than 0 and at most 1000, got 1001"),
     (["sheet", "clip.mp4", *MODELS[:4], "--alphas", "0,1.5"], 2, "--alphas 1.5: 1.5 is outside 0..1"),
     (["sheet", "clip.mp4", *MODELS[:4], "--frames", "soon"], 2, "--frames soon: unknown position"),
-    (["clip.mp4", *MODELS, "--start", "8", "--end", "4"], 2, "--start 8, --end 4: no frame of 12 lies in this range"),
+    (["clip.mp4", *MODELS, "--start", "8", "--end", "4"], 2, "--start 8, --end 4: no frame of 12 lies in this range, whose end is exclusive"),
     (["clip.mp4", *MODELS, "--video-stream", "3"], 2, "--video-stream 3: clip.mp4 has 1 video stream(s), numbered from 0"),
     (["clip.mp4", *MODELS, "--device", "tpu"], 2, "tpu"),
     (["clip.mp4", *MODELS, "--batch", "0"], 2, "--batch: expected greater than or equal to 1, got 0"),
@@ -343,7 +381,10 @@ BAD = [
     (["clip.mp4", "b.mp4", *MODELS, "-o", "o.mp4"], 2, "-o o.mp4: expected a folder for 2 inputs"),
     (["clip.mp4", "--color", "red"], 2, "No such option: --color"),
     (["missing.mp4", *MODELS], 3, "missing.mp4: no such file"),
-    ([".", *MODELS], 3, ".: is a folder, expected a video or an image"),
+    ([".", *MODELS], 3, ".: is a folder, expected a video or an image; name its files, as *"),
+    (["there.mp4", "out.png", *MODELS], 3, "out.png: no such file; an output is named with -o out.png"),
+    (["gone.mp4", "clip.mp4", *MODELS], 3, "gone.mp4: no such file"),
+    (["photo.heic", *MODELS], 3, "photo.heic: is a HEIC image, which would be read in part; save it as JPEG or PNG first"),
     (["empty.mp4", *MODELS], 3, "empty.mp4: is empty"),
     (["text.mp4", *MODELS], 3, "text.mp4: cannot be opened as a video or image"),
     (["text.png", *MODELS], 3, "text.png: cannot be read as an image"),
@@ -359,7 +400,7 @@ BAD = [
 @pytest.mark.parametrize(("arguments", "code", "message"), BAD, ids=[" ".join(bad[0]) for bad in BAD])
 def test_bad_input_is_told_in_one_line_with_its_exit_code(here, capsys, arguments, code, message):
     (here / "empty.mp4").touch()
-    for name in ("text.mp4", "text.png", "there.mp4"):
+    for name in ("text.mp4", "text.png", "there.mp4", "photo.heic"):
         (here / name).write_text("only text")
     _wide(here / "wide.safetensors")
     before = sorted(path.name for path in here.iterdir())

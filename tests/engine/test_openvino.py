@@ -143,12 +143,24 @@ def test_frames_of_another_size_are_rendered_by_pytorch():
 
 
 def test_a_short_job_is_not_worth_compiling(monkeypatch):
-    auto = Engine(*networks("relight"), device="cpu", dtype="fp32")
+    auto = Engine(*networks("relight"), device="cpu", dtype="fp32", threads=1)
     monkeypatch.setattr(backend_trial, "time_frames", lambda *_: 0.5)
     auto.autotune(37, 44, 7)
     assert "OpenVINO" not in auto.decision
     auto.autotune(37, 44, 8)
     assert "OpenVINO takes 500 ms per frame, PyTorch 500 ms" in auto.decision
+
+
+@pytest.mark.usefixtures("one_lane")
+@pytest.mark.parametrize(("count", "workers"), [(7, 1), (15, 2), (8, 1), (16, 2)])
+def test_fewer_frames_than_measuring_takes_are_rendered_at_once(tmp_path, monkeypatch, count, workers):
+    monkeypatch.setenv("DNIRENDER_CACHE", str(tmp_path))
+    rendered = []
+    monkeypatch.setattr(backend_trial, "time_frames", lambda *a: rendered.append(a[-1]) or 60.0)  # of a large picture
+    auto = Engine(*networks("relight"), device="cpu", dtype="fp32", threads=workers)
+    auto.autotune(37, 44, count)
+    assert auto.workers == workers
+    assert sum(rendered) == (0 if count < 8 * workers else 8 * workers)
 
 
 @pytest.mark.parametrize(

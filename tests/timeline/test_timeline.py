@@ -490,7 +490,7 @@ BEZIER = "expected cubic-bezier(a, b, c, d)"
 MALFORMED = {
     "": f"keyframes: empty; {PARTS}, for example 0:0,end:1",
     " \n ": f"keyframes: empty; {PARTS}, for example 0:0,end:1",
-    "0": f'keyframes: "0" (key 1): no colon between position and value; {PARTS}',
+    "0": f'keyframes: "0" (key 1): no colon between position and value; {PARTS}; one value all along is 0:0',
     "0:0,,9:1": f'keyframes: "" (key 2): no colon between position and value; {PARTS}',
     "0:0,5 ,9:1": f'keyframes: "5" (key 2): no colon between position and value; {PARTS}',
     ":1": f'keyframes: ":1" (key 1): unknown position ""; expected {POSITIONS}',
@@ -570,7 +570,14 @@ def test_malformed_keyframes_are_explained(text):
             "12:foo",
             'keyframes: "12:foo" (key 1): unknown endpoint "foo"; this preset has day, golden, starry-night, 1x',
         ),
-        ("0:0, 9:0.5*day+0.5*x", 'keyframes: "9:0.5*day+0.5*x" (key 2): unknown endpoint "x"; this preset has '),
+        (
+            "0:starry_nihgt",
+            'keyframes: "0:starry_nihgt" (key 1): unknown endpoint "starry_nihgt"; did you mean starry-night?',
+        ),
+        (
+            "0:0, 9:0.5*day+0.5*noon",
+            'keyframes: "9:0.5*day+0.5*noon" (key 2): unknown endpoint "noon"; this preset has ',
+        ),
         ("-42:0", 'keyframes: "-42:0" (key 1): frame -42 is before the first frame; this clip has 41 frames'),
         (
             "0:0,90:1,end:0",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any, ClassVar
 
 from typer.core import TyperGroup
@@ -14,11 +15,11 @@ class DefaultCommand(TyperGroup):
     usage: ClassVar[str]
 
     def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
-        """Inserts the default command if none is named."""
+        """Inserts the default command if none is named; a file of its name is an argument."""
         named = [name for name in self.commands if name != self.default]
         if not args:
             args = ["--help"]
-        elif args[0] not in (*named, "--help"):
+        elif args[0] not in (*named, "--help") and (args[0] != self.default or Path(args[0]).exists()):
             args = [self.default, *args]
         return super().parse_args(ctx, args)
 

@@ -15,6 +15,10 @@ if TYPE_CHECKING:
     from dnirender.decoding.metadata import VideoMetadata
 
 
+OF_CLIPS = ("format", "color", "frames", "duration", "rate", "timestamps")
+"""What says nothing about a still image, which is RGB and shown for as long as keyframes say."""
+
+
 @app.command(name="info", cls=GroupedCommand)
 @with_options(("video_stream",))
 def info_command(source: Input, options: dict[str, Any], as_json: AsJson = False) -> None:
@@ -44,10 +48,11 @@ def info_command(source: Input, options: dict[str, Any], as_json: AsJson = False
         ],
         "warnings": list(metadata.warnings),
     }
-    typer.echo(json.dumps(data) if as_json else format_table(data))
+    shown = {key: value for key, value in data.items() if not (metadata.still and key in OF_CLIPS)}
+    typer.echo(json.dumps(data) if as_json else format_table(shown))
 
 
 def _kind(metadata: VideoMetadata) -> str:
     if metadata.still:
-        return "still image"
+        return f"still image, {metadata.codec}"
     return f"stream #{metadata.video_index}, {metadata.codec}" if metadata.has_streams else f"animated {metadata.codec}"

@@ -46,7 +46,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
             if type(error).__name__ == "NoArgsIsHelpError":  # a group of commands alone: its help
                 typer.echo(message)
                 return 0
-            return print_error(f"{message} (dnirender --help)", 2)
+            hint = "; inputs need none: dnirender INPUT -o OUTPUT" if message == "No such option: -i" else ""
+            return print_error(f"{message}{hint} (dnirender --help)", 2)
         if type(error).__name__ == "Abort":
             return _interrupted(heard)
         raise

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import json
+import os
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import asdict
@@ -28,7 +29,7 @@ from dnirender.cli.options import (
 from dnirender.cli.output import Console, ProgressBar, format_table, print_error
 from dnirender.cli.signals import InterruptedRender, Invocation, command_line
 from dnirender.cli.start import load_ahead
-from dnirender.errors import ModelError, OutputError, PresetError, RenderError, UsageError
+from dnirender.errors import MediaError, ModelError, OutputError, PresetError, RenderError, UsageError
 from dnirender.jobs.options import JOB_OPTIONS, check_options, default_output
 from dnirender.preset import PRESET_OPTIONS
 from dnirender.progress import ProgressTracker
@@ -253,16 +254,27 @@ def _each(pairs: list[tuple[Path, Path]], one: Callable[[Path, Path], None], say
         raise typer.Exit(failed.exit_code)
 
 
+def _check_inputs(inputs: list[Path]) -> None:
+    """Raises MediaError if one of several inputs is missing: a long render before it would be in vain."""
+    for number, source in enumerate(inputs if len(inputs) > 1 else ()):
+        if not os.path.exists(source):  # noqa: PTH110 - False for a name that is too long
+            hint = f"; an output is named with -o {source}" if number == len(inputs) - 1 else ""
+            raise MediaError(f"{source}: no such file{hint}")
+
+
 def _outputs(inputs: list[Path], output: Path | None, name: str, is_constant: bool) -> list[Path]:
     try:
         folder = output is not None and output.is_dir()
     except OSError as error:
         raise OutputError(f"{output}: cannot be written ({error.strerror})") from error
-    if len(inputs) == 1 and output is not None and not folder:
-        return [output]
     if output is not None and not folder:
-        if output.exists() or output.suffix:
+        is_file = output.exists() or output.suffix or "%" in output.name
+        if is_file and len(inputs) == 1:
+            return [output]
+        if is_file:
             raise UsageError(f"-o {output}: expected a folder for {len(inputs)} inputs")
+    _check_inputs(inputs)
+    if output is not None and not folder:
         try:
             output.mkdir()
         except OSError as error:

@@ -36,11 +36,13 @@ def open_source(
         if not path.exists():
             raise MediaError(f"{path}: no such file")
         if path.is_dir():
-            raise MediaError(f"{path}: is a folder, expected a video or an image")
+            raise MediaError(f"{path}: is a folder, expected a video or an image; name its files, as {path / '*'}")
         if not path.is_file():
             raise MediaError(f"{path}: is a device or a pipe, expected a file; record it into one first")
         if path.stat().st_size == 0:
             raise MediaError(f"{path}: is empty")
+        if path.suffix.lower() in (".heic", ".heif"):
+            raise MediaError(f"{path}: is a HEIC image, which would be read in part; save it as JPEG or PNG first")
         if is_animated_webp(path):
             return AnimatedWebP.open(path, ignore_errors=ignore_errors)
         if not is_still(path):

@@ -14,6 +14,7 @@ from dnirender.engine.backend_trial import (
     Workload,
     details_of,
     is_openvino_better,
+    is_short_for,
 )
 from dnirender.engine.configuration import EngineConfiguration
 from dnirender.engine.device import one_thread
@@ -80,8 +81,9 @@ class Autotuner:
             backend = "openvino" if is_openvino_better(known, workload.count) else "torch"
         pace = known.openvino if backend == "openvino" else known.torch
         if self._requested == "auto" and known.openvino is None and not known.failed:
-            # Both will be measured, unless PyTorch is done soon.
-            pace = pace if pace is not None and pace * workload.count < MIN_SECONDS_TO_TUNE else None
+            # Both will be measured, unless there are few frames or PyTorch is done soon.
+            is_short = is_short_for(planned.workers, workload) or (pace or 0) * workload.count < MIN_SECONDS_TO_TUNE
+            pace = pace if is_short else None
         return self._described(replace(planned, backend=backend, seconds_per_frame=pace))
 
     def choose(self, workload: Workload, enter: Enter) -> tuple[EngineConfiguration, Executor]:

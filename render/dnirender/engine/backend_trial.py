@@ -29,6 +29,7 @@ from dnirender.frames import Alpha, Batch, Frame, Image
 MIN_SECONDS_TO_TUNE = 4.0  # that a job takes in PyTorch: compiling and measuring take up to two
 MAX_SECONDS_TO_TUNE = 1.0  # of rendering test images in alternation
 ROUNDS_TO_TUNE = 3  # at most
+FRAMES_TO_TUNE = 8  # that are rendered to measure, for each worker, at least; of a large picture each takes a minute
 MAX_PLAUSIBLE_ERROR = 10 * MAX_ERROR  # rounding does not explain a larger one
 
 Enter = Callable[[str], None]
@@ -128,8 +129,10 @@ class BackendTrial:
         return replace(self._planned, backend=backend, reason=reason, seconds_per_frame=pace)
 
     def _measure(self) -> None:
-        """Measures as much as can pay off: nothing but a few frames where PyTorch is done soon."""
+        """Measures as much as can pay off: nothing for a few frames, and a few frames where PyTorch is done soon."""
         count, per_round = self._workload.count, 2 * self._planned.workers
+        if is_short_for(self._planned.workers, self._workload):
+            return
         seconds = self._known.torch
         if seconds is None:
             # The first frames take longer than others: PyTorch prepares its kernels.
@@ -215,6 +218,11 @@ def details_of(configuration: EngineConfiguration, workload: Workload) -> dict[s
         "width": workload.width,
         "depth": np.iinfo(workload.kind).bits,
     }
+
+
+def is_short_for(workers: int, workload: Workload) -> bool:
+    """Whether measuring renders more frames than the workload has."""
+    return workload.count < FRAMES_TO_TUNE * workers
 
 
 def is_openvino_better(known: Measured, count: int, is_compiled: bool = False) -> bool:

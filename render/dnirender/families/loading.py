@@ -94,7 +94,7 @@ def note_additions(error: ModelError, files: Iterable[Path], weights_key: str | 
             names = load_state_dict(file, weights_key).state
             family = next((one for one, part in ADDITIONS.items() if any(part in name for name in names)), None)
             if family:
-                advice = "`model export --alpha` writes the network of its preset at one level"
+                advice = "`dnirender model export` writes the network of its preset at one level"
                 error.add_note(f"  {file.name}: holds what the family {family} adds; {advice}")
 
 

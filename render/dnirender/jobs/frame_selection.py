@@ -112,7 +112,8 @@ def rendered_range(job: Job, seconds: Sequence[Fraction]) -> tuple[int, int]:
     # As a position, "end" is the last frame; as the end of the range it includes that frame.
     stop = find_frame("end", end, seconds) if end not in (None, "end", "100%") else len(seconds)
     if start >= stop:
-        raise UsageError(f"start='{first or 0}', end='{end or 'end'}': no frame of {len(seconds)} lies in this range")
+        given = f"start='{first or 0}', end='{end or 'end'}'"
+        raise UsageError(f"{given}: no frame of {len(seconds)} lies in this range, whose end is exclusive")
     return start, stop
 
 

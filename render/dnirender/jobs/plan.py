@@ -229,6 +229,8 @@ def make_plan(job: Job) -> Plan:
         warnings.append(
             f"strength={strength:g}: the rest is {first.name}, which this preset does not call the picture itself"
         )
+    if metadata.still and job.one_frame and not job.pictures and job.decode.start is job.decode.end is None:
+        warnings.append(f"{job.output.name}: has one frame; the last key sets the length, 5s:VALUE makes it 5 s long")
     warnings += [f"{job.input.name}: made constant, {selection.constant_rate}"] if selection.constant_rate else []
     labeled = list(zip(job.timelines, selection.tracks, strict=True))
     if found.made_from:

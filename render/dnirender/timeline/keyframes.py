@@ -6,6 +6,7 @@ import math
 from bisect import bisect_left, bisect_right
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
+from difflib import get_close_matches
 from enum import StrEnum
 from fractions import Fraction
 from typing import TYPE_CHECKING, Literal
@@ -158,7 +159,9 @@ def alpha_of(value: Fraction | Mix, endpoints: Sequence[str]) -> Alpha:
     weights = dict(value)
     for name in weights:
         if name not in endpoints:
-            raise TimelineError(f"unknown endpoint {quote(name)}; this preset has {', '.join(endpoints)}")
+            close = get_close_matches(name[:40], endpoints, 1)
+            hint = f"did you mean {close[0]}?" if close else f"this preset has {', '.join(endpoints)}"
+            raise TimelineError(f"unknown endpoint {quote(name)}; {hint}")
     return tuple(float(weights.get(name, 0)) for name in endpoints)
 
 

@@ -82,7 +82,8 @@ def parse_keyframe(text: str, count: int, extrapolate: bool) -> Keyframe:
     try:
         *position, value = map(_unquote, split_outside(text, ":"))
         if not position:
-            raise TimelineError("no colon between position and value; expected POSITION:VALUE[@EASING]")
+            constant = f"; one value all along is 0:{text}" if text and count == 1 else ""
+            raise TimelineError(f"no colon between position and value; expected POSITION:VALUE[@EASING]{constant}")
         text = ":".join((*position, value)) if '"' in text or "'" in text else text
         value, *easings = map(_unquote, split_outside(value, "@"))
         if len(easings) > 1:
