@@ -348,7 +348,7 @@ def test_mix_says_which_file_holds_a_tunable_network(tmp_path, capsys):
     save_file(DenoiseNet(8, 3).state_dict(), tmp_path / "base.safetensors", {"architecture": "denoise"})
     parts = [f"{tmp_path / 'base.safetensors'}:0.5", f"{tmp_path / 'tuned.safetensors'}:0.5"]
     code, _, err = run(capsys, "mix", *parts, "-o", tmp_path / "x.safetensors")
-    assert code == 4 and "tuned.safetensors: holds what the family ftn adds; `model export --alpha` writes" in err
+    assert code == 4 and "tuned.safetensors: holds what the family ftn adds; `dnirender model export` writes" in err
     assert "base.safetensors: holds" not in err and not (tmp_path / "x.safetensors").exists()
 
 
