@@ -101,6 +101,15 @@ def test_numbered_jpegs(tmp_path, clip, endpoints):
     assert all(check.good for check in verify(tmp_path / "f_%03d.jpg"))
 
 
+@pytest.mark.parametrize("name", ["100% wool", "50%", "a %"])
+def test_a_percent_sign_may_be_in_a_name(tmp_path, photo, endpoints, name, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    photo.rename(f"{name}.png")
+    made = render(f"{name}.png", preset=preset_of(endpoints), keyframes="0:0").output
+    assert made == f"{name}.test.png" and frame_number(read_image(Path(made))[0]) == 7
+    assert all(check.good for check in verify(Path(made)))
+
+
 def test_a_webp_of_several_frames_moves(tmp_path, photo, endpoints):
     render(photo, tmp_path / "out.webp", preset=preset_of(endpoints, animation={"width": 48}), keyframes="0:0,9:1")
     assert len(open_source(tmp_path / "out.webp").metadata.pts) > 1

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -93,8 +94,8 @@ class ImageSequenceSink:
 
 
 def is_pattern(target: Path) -> bool:
-    """Whether a name is a pattern of numbered pictures, such as `frame_%04d.png`."""
-    return "%" in target.name and target.suffix.lower() in NUMBERED
+    """Whether a name is a pattern of numbered pictures, such as `frame_%04d.png`; `100% wool.png` is none."""
+    return target.suffix.lower() in NUMBERED and re.search(r"%\d*[ds]", target.name) is not None
 
 
 def numbered_path(target: Path, number: int) -> Path:
