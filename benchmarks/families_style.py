@@ -40,7 +40,7 @@ ENDS = ("starry_night", "great_wave")
 SIZE = 576  # pixels, short side of a painting in the loss
 PAINTING = 768  # pixels, its width where it is looked at
 ON_ANY_STYLE = ("DNI", "FTN")
-SHOWN = (0, 2, 4, 6, 8, 10)  # numbers of levels on the sheet
+SHOWN = (0, 4, 6, 10)  # numbers of levels on the sheet
 
 
 def load_ends(preset):
@@ -84,20 +84,19 @@ class View:
         return [gram(f) for f in maps], maps[CONTENT_LAYER]
 
     def figures(self, renders, pictures):
-        """{what: distance} of renders of pictures."""
+        """{what: [painting]} of renders of pictures."""
         looks = [self._look(render) for render in renders]
         contents = [self._look(picture)[1] for picture in pictures]
         pairs = zip(looks, contents, strict=True)
         content = mean((found - c).square().mean() / c.square().mean() for (_, found), c in pairs)
-        losses = self._losses(renders)
-        figures = {"content distance": content}
-        for name, goals, loss in zip(ENDS, self._grams, losses, strict=True):
-            figures[f"loss of {name}"] = loss
-            figures[f"style distance to {name}"] = mean(
+        styles = [
+            mean(
                 sum((g - goal).square().sum() / goal.square().sum() for g, goal in zip(grams, goals, strict=True))
                 for grams, _ in looks
             )
-        return figures
+            for goals in self._grams
+        ]
+        return {"loss": self._losses(renders), "style distance": styles, "content distance": [content]}
 
     @torch.inference_mode()
     def _losses(self, renders):
@@ -110,9 +109,9 @@ class View:
 
 
 def along(renders, view, pictures):
-    """{what: [level]} of renders [picture][level]."""
+    """{what: [level][painting]} of renders [picture][level]; content distance has no paintings."""
     rows = [view.figures(column, pictures) for column in zip(*renders, strict=True)]
-    return {what: [float(row[what]) for row in rows] for what in rows[0]}
+    return {what: [row[what] for row in rows] for what in rows[0]}
 
 
 def engines(chosen):
@@ -146,8 +145,8 @@ def measure(chosen, view, pictures):
     return figures
 
 
-def write_sheet(rows, target, width=170, quality=75):
-    """A JPEG: a row for each path, a column for every second level."""
+def write_sheet(rows, target, width=170, quality=65):
+    """A JPEG: a row for each path, a column for each level of `SHOWN`."""
     import cv2
 
     height = round(width * rows[0][0].shape[0] / rows[0][0].shape[1])
@@ -157,12 +156,12 @@ def write_sheet(rows, target, width=170, quality=75):
 
 def report(figures):
     """Prints the tables."""
-    for what in next(iter(figures.values())):
-        if what in ("smoothness", "facts"):
-            continue
-        print(f"| {what} | " + " | ".join(f"{level:.1f}" for level in LEVELS) + " |\n|" + "---|" * (len(LEVELS) + 1))
+    for what, of in (("loss", ENDS), ("style distance", ENDS), ("content distance", ())):
+        title = f"{what}: {', '.join(of)}" if of else what
+        print(f"| {title} | " + " | ".join(f"{level:.1f}" for level in LEVELS) + " |\n|" + "---|" * (len(LEVELS) + 1))
         for name, found in figures.items():
-            print(f"| {name} | " + " | ".join(f"{value:.2f}" for value in found[what]) + " |")
+            cells = [", ".join(f"{value:.2f}" for value in values) for values in found[what]]
+            print(f"| {name} | " + " | ".join(cells) + " |")
         print()
     print("| | smoothness | parameters added | cost as in the paper | cost here | seconds of training |")
     print("|" + "---|" * 6)

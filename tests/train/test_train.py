@@ -16,7 +16,7 @@ from torch import nn
 
 from dnirender.cli.main import main
 from dnirender.errors import ModelError, PresetError, TrainingError, UsageError
-from dnirender.families.loading import load_family
+from dnirender.families.loading import ADDITIONS, load_family
 from dnirender.media.images import read_image, write_png
 from dnirender.networks.architectures import paint
 from dnirender.networks.checkpoint import load_state_dict
@@ -477,6 +477,10 @@ def test_a_recipe_of_styles_may_have_a_family(studio, family, capsys):
     network = Preset.load(studio / "tuned" / "tuned.yaml").network
     assert network.family == family
     assert set(network.files.values()) == {studio / "tuned" / "weights" / "tuned" / f"{family}.safetensors"}
+    with safe_open(network.files["two"], "pt") as file:
+        stored = {name: file.get_tensor(name).dtype for name in file.keys()}  # noqa: SIM118
+    added = [dtype for name, dtype in stored.items() if ADDITIONS[family] in name]
+    assert added and torch.int8 not in added and torch.int8 in stored.values()
     built, path = load_family(network.family, network.files, network.levels)
     assert built.architecture == "paint"
     run = loop.Run(

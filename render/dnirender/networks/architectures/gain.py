@@ -50,8 +50,8 @@ class GrainedConv(UnshuffledConv):
         super().__init__(outputs, padding)
         self.grain = nn.Parameter(torch.zeros(outputs, period // SIDE, period // SIDE))
 
-    def forward(self, input: Tensor) -> Tensor:
-        y = super().forward(input).permute(0, 2, 3, 1)
+    def forward(self, input: Tensor, scale: Tensor | None = None) -> Tensor:
+        y = super().forward(input, scale).permute(0, 2, 3, 1)
         side = self.grain.shape[-1]
         tiles = y.unflatten(2, (-1, side)).unflatten(1, (-1, side))
         # Broadcast, not repeated, and in the memory order of `y`: a twentieth of the time of y + grain.repeat(...).
