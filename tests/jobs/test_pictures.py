@@ -2,6 +2,7 @@
 
 import shutil
 from fractions import Fraction
+from pathlib import Path
 
 import cv2
 import numpy as np
@@ -11,10 +12,11 @@ from dnirender import Timeline, UsageError, render
 from dnirender.cli.main import main
 from dnirender.decoding.open import open_source
 from dnirender.encoding.image_record import append_record, read_record
-from dnirender.encoding.image_sequence import FORMATS
+from dnirender.encoding.image_sequence import FORMATS, numbered_path
 from dnirender.jobs.job import make_job
 from dnirender.jobs.prepare import plan_unless_rendered
 from dnirender.jobs.verify import verify
+from dnirender.media.color_profile import read_profile, with_profile
 from dnirender.media.images import encode_image, read_image, write_png
 from support.clips import frame_number, leftovers, make_clip, paint, preset_of
 
@@ -97,6 +99,15 @@ def test_numbered_jpegs(tmp_path, clip, endpoints):
     assert [frame_number(read_image(path)[0]) for path in made] == [0, 1, 2]
     assert all(path.read_bytes()[:3] == b"\xff\xd8\xff" for path in made)
     assert all(check.good for check in verify(tmp_path / "f_%03d.jpg"))
+
+
+@pytest.mark.parametrize("name", ["100% wool", "50%", "a %"])
+def test_a_percent_sign_may_be_in_a_name(tmp_path, photo, endpoints, name, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    photo.rename(f"{name}.png")
+    made = render(f"{name}.png", preset=preset_of(endpoints), keyframes="0:0").output
+    assert made == f"{name}.test.png" and frame_number(read_image(Path(made))[0]) == 7
+    assert all(check.good for check in verify(Path(made)))
 
 
 def test_a_webp_of_several_frames_moves(tmp_path, photo, endpoints):
@@ -216,6 +227,49 @@ def test_transparency_is_kept_or_reported(tmp_path, endpoints, suffix, kept):
     assert any("transparency is dropped" in warning for warning in report.warnings) == (not kept)
     opacity = read_image(target)[1]
     assert np.array_equal(opacity, glass[..., 3]) if kept else opacity is None
+
+
+PROFILE = (
+    (3000).to_bytes(4, "big") + b"\1" * 12 + b"RGB " + bytes(range(256)) * 11 + b"\2" * 164
+)  # none that means anything
+
+
+@pytest.mark.parametrize("suffix", [*SUFFIXES, "%d.png", "%d.jpg"])
+@pytest.mark.parametrize("source", [".png", ".jpg", ".webp", "alpha.webp"])
+def test_a_picture_has_the_color_profile_of_its_source(tmp_path, endpoints, source, suffix):
+    image = paint(3) if "alpha" not in source else np.dstack([paint(3), paint(3)[..., 0]])
+    (tmp_path / f"a{source}").write_bytes(with_profile(encode_image(image, Path(f"a{source}").suffix), PROFILE))
+    options = {"preset": preset_of(endpoints), "keyframes": "0:0"}
+    render(tmp_path / f"a{source}", tmp_path / f"out{suffix}", **options)
+    made = numbered_path(tmp_path / f"out{suffix}", 0)
+    assert read_profile(made) == PROFILE
+    assert suffix != ".webp" or made.read_bytes()[20] & 0x20  # the flag that readers look at
+    assert frame_number(read_image(made)[0]) == 3
+    assert all(check.good for check in verify(tmp_path / f"out{suffix}"))
+
+
+@pytest.mark.parametrize("suffix", [".png", ".jpg", ".webp"])
+@pytest.mark.parametrize(
+    "profile", [b"", PROFILE[:-1], PROFILE.replace(b"RGB ", b"CMYK"), PROFILE.replace(b"RGB ", b"GRAY"), PROFILE[:99]]
+)
+def test_what_is_no_profile_of_colors_is_left_out(tmp_path, suffix, profile):
+    (tmp_path / f"a{suffix}").write_bytes(with_profile(encode_image(paint(3), suffix), profile))
+    assert read_profile(tmp_path / f"a{suffix}") == b""
+    assert frame_number(read_image(tmp_path / f"a{suffix}")[0]) == 3
+
+
+@pytest.mark.parametrize("suffix", [".png", ".jpg", ".webp"])
+def test_a_damaged_picture_has_no_profile_and_no_error(tmp_path, suffix):
+    data = with_profile(encode_image(paint(3), suffix), PROFILE)
+    for length in range(0, len(data), 7):
+        (tmp_path / f"a{suffix}").write_bytes(data[:length])
+        assert read_profile(tmp_path / f"a{suffix}") in (b"", PROFILE)
+
+
+def test_a_profile_of_any_length_fits_into_a_jpeg(tmp_path):
+    large = (200_000).to_bytes(4, "big") + PROFILE[4:20] + bytes(200_000 - 20)
+    (tmp_path / "a.jpg").write_bytes(with_profile(encode_image(paint(3), ".jpg"), large))
+    assert read_profile(tmp_path / "a.jpg") == large
 
 
 def test_a_picture_stands_upright(tmp_path, endpoints):

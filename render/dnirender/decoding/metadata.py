@@ -35,6 +35,7 @@ class VideoMetadata:
     opacity: whether frames have alpha
     parity: which field of interlaced frames is displayed first, as a value of bwdif's `parity`; None if progressive
     timecode: time code of the first frame, "" without one
+    profile: ICC profile of a still image, b"" without one
     mastering_peak: peak luminance of the mastering display in cd/m2, None if unknown
     """
 
@@ -63,6 +64,7 @@ class VideoMetadata:
     mastering_peak: float | None = None
     clock_start: Fraction = Fraction(0)
     timecode: str = ""
+    profile: bytes = b""
 
     @property
     def has_streams(self) -> bool:

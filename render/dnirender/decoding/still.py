@@ -11,6 +11,7 @@ import numpy as np
 from dnirender.decoding.metadata import VideoMetadata
 from dnirender.decoding.source import Source
 from dnirender.frames import Frame
+from dnirender.media.color_profile import read_profile
 from dnirender.media.colorspace import ColorSpec
 from dnirender.media.images import read_image
 
@@ -38,6 +39,7 @@ class StillImage(Source):
             codec=path.suffix.lower().lstrip("."),
             still=True,
             opacity=self._opacity is not None,
+            profile=read_profile(path),
         )
         super().__init__(path, metadata)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -14,6 +15,7 @@ from dnirender.encoding.segment_file import EncodedPacket, SegmentReader, check_
 from dnirender.errors import UsageError
 from dnirender.files import disk_errors
 from dnirender.frames import Image, to_uint8
+from dnirender.media.color_profile import with_profile
 from dnirender.media.images import encode_image
 
 FORMATS = {".png": ".png", ".jpg": ".jpg", ".jpeg": ".jpg", ".webp": ".webp"}
@@ -43,12 +45,15 @@ class ImageSequenceSink:
 
     PNG has the bit depth of the images; JPEG and WebP have 8 bits, and JPEG has no alpha channel.
 
-    `order` gives, for each file, the number of the rendered frame in it; a boomerang lists frames twice. The files are
-    renamed into place at the end: an older sequence of the same name stays until the new one is complete.
+    `order` gives, for each file, the number of the rendered frame in it; a boomerang lists frames twice.
+    `profile` is the ICC profile of all files, b"" for none. The files are renamed into place at the end: an older
+    sequence of the same name stays until the new one is complete.
     """
 
-    def __init__(self, target: Path, order: Sequence[int], provenance: Provenance | None = None) -> None:
-        self._target, self._order, self._provenance = target, order, provenance
+    def __init__(
+        self, target: Path, order: Sequence[int], provenance: Provenance | None = None, profile: bytes = b""
+    ) -> None:
+        self._target, self._order, self._provenance, self._profile = target, order, provenance, profile
         self._suffix = FORMATS[target.suffix.lower()]
 
     def check(self, width: int, height: int) -> None:
@@ -82,15 +87,15 @@ class ImageSequenceSink:
             target = numbered_path(self._target, number)
             files.append((folder / f"{number}{self._suffix}", target))
             with disk_errors(target):
-                files[-1][0].write_bytes(segments[image_number].data)
+                files[-1][0].write_bytes(with_profile(segments[image_number].data, self._profile))
                 if self._provenance and not number:
                     append_record(files[-1][0], self._provenance)
         return files
 
 
 def is_pattern(target: Path) -> bool:
-    """Whether a name is a pattern of numbered pictures, such as `frame_%04d.png`."""
-    return "%" in target.name and target.suffix.lower() in NUMBERED
+    """Whether a name is a pattern of numbered pictures, such as `frame_%04d.png`; `100% wool.png` is none."""
+    return target.suffix.lower() in NUMBERED and re.search(r"%\d*[ds]", target.name) is not None
 
 
 def numbered_path(target: Path, number: int) -> Path:

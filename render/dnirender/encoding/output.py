@@ -206,7 +206,7 @@ def _animation(request: OutputRequest) -> Sink:
 
 
 def _pictures(request: OutputRequest) -> Sink:
-    sink = ImageSequenceSink(request.target, request.order, request.provenance)
+    sink = ImageSequenceSink(request.target, request.order, request.provenance, request.source.profile)
     sink.check(*request.size)
     return sink
 
