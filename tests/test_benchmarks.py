@@ -223,8 +223,11 @@ def features(x):
 
 def test_quality_of_detail(script):
     detail = script("quality/detail")
-    bicubic, path, blends = detail.measure(engine_of("detail"), ("faithful", "crisp"), features, noisy(1, (48, 32)))
+    given = engine_of("detail"), ("faithful", "crisp"), features, noisy(1, (48, 32))
+    bicubic, path, blends = detail.measure(*given, 0.0)
     assert bicubic.shape == (2,) and path.shape == blends.shape == (11, 2)
+    blurred, *_ = detail.measure(*given, 1.5)
+    assert blurred[0] < bicubic[0] and blurred[1] > bicubic[1]
 
 
 def test_quality_of_denoise(script):
