@@ -2,8 +2,8 @@
 
     python docs/make_gallery.py --data DATA [NAME ...]
 
-DATA holds `clips/flower.mp4` (CC0) and `photos/free/skimage_*.jpg` (public domain or CC0; gallery.md names their
-sources). Makes the images NAME, or all.
+DATA holds `clips/flower.mp4` (CC0), `clips/road.mp4` (MIT) and `photos/free/skimage_*.jpg` (public domain or CC0;
+gallery.md names their sources). Makes the images NAME, or all.
 """
 
 import argparse
@@ -65,7 +65,7 @@ MASKED = {  # name: preset, source, keyframes, settings of the mask, last frame,
 }
 STEADIED = {"steady": ("painters", FLOWER, "0:starry_night", 30, 150, 10)}  # the first frames as they are, and steadied
 
-CLOSE_UPS = {"detail": (CAT, 30, 60)}  # name: source, first row and column of the crop
+CLOSE_UPS = {"detail": (ROAD, 60, 266, 366)}  # name: source, frame, first row and column of the crop
 
 
 def animate(name: str, data: Path) -> None:
@@ -119,16 +119,15 @@ def contact_sheet(name: str, data: Path) -> None:
 
 
 def close_up(name: str, data: Path) -> None:
-    """A crop of a halved photograph, enlarged by two, bicubic and along the path of `detail`, pixels doubled."""
-    source, top, left = CLOSE_UPS[name]
-    picture, _ = read_image(data / source)
-    small = cv2.resize(picture, None, fx=0.5, fy=0.5, interpolation=cv2.INTER_AREA)[top : top + 90, left : left + 120]
+    """A crop of a frame, enlarged by two, by Lanczos and along the path of `detail`, pixels doubled."""
+    source, number, top, left = CLOSE_UPS[name]
+    small = dnirender.open(data / source)[number].image[top : top + 90, left : left + 120]
     preset = Preset.load("detail")
     engine = Engine(*networks.load({endpoint.name: endpoint.weights for endpoint in preset.network.endpoints}))
-    renders = [cv2.resize(small, None, fx=2, fy=2, interpolation=cv2.INTER_CUBIC)]
+    renders = [cv2.resize(small, None, fx=2, fy=2, interpolation=cv2.INTER_LANCZOS4)]
     renders += [engine.render(small, alpha) for alpha in ((1.0, 0.0), (0.5, 0.5), (0.0, 1.0))]
     shown = [cv2.resize(render, None, fx=2, fy=2, interpolation=cv2.INTER_NEAREST) for render in renders]
-    page = sheet([shown], ["x2"], ["bicubic", "faithful", "1/2", "crisp"], "detail", width=2000)
+    page = sheet([shown], ["x2"], ["Lanczos", "faithful", "1/2", "crisp"], "detail", width=2000)
     _, code = cv2.imencode(".jpg", cv2.cvtColor(page, cv2.COLOR_RGB2BGR), [cv2.IMWRITE_JPEG_QUALITY, 90])
     (HERE / "gallery" / f"{name}.jpg").write_bytes(code.tobytes())
 
