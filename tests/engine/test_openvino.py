@@ -55,8 +55,9 @@ class Gray(nn.Module):
 
 def made(module, seed):
     torch.manual_seed(seed)
-    for parameter in module.parameters():
-        parameter.data.normal_(std=0.2)
+    for name, parameter in module.named_parameters():
+        if not name.endswith(paint.DEVIATION):
+            parameter.data.normal_(std=0.2)
     for name, buffer in module.named_buffers():
         if name.endswith("running_var"):
             buffer.uniform_(0.5, 1.5)

@@ -81,9 +81,9 @@ def test_a_layer_with_deviations_divides_by_a_mean_of_both_variances():
     layer, x = Normalised(Convolution(4, 6)).double(), torch.rand(2, 4, 9, 7, dtype=torch.double)
     torch.nn.init.normal_(layer.norm.weight)
     torch.nn.init.normal_(layer.norm.bias)
-    layer.deviation = torch.rand(6, dtype=torch.double) + 0.1
+    layer.norm.deviation = torch.nn.Parameter(torch.rand(6, dtype=torch.double) + 0.1)
     y = F.conv2d(F.pad(x, (1, 1, 1, 1), mode="replicate"), layer.conv.weight)
-    variance = 0.6 * y.var((2, 3), correction=0) + 0.4 * layer.deviation**2
+    variance = 0.6 * y.var((2, 3), correction=0) + 0.4 * layer.norm.deviation**2
     normal = (y - y.mean((2, 3), keepdim=True)) / variance.sqrt()[..., None, None]
     wanted = layer.norm.weight[:, None, None] * normal + layer.norm.bias[:, None, None]
     torch.testing.assert_close(layer(x), wanted)
@@ -100,9 +100,9 @@ def test_a_picture_like_those_of_the_training_is_painted_as_without_deviations()
 
 def test_the_deviations_are_the_geometric_mean_over_pictures_and_replace_those_there_are():
     net, (one, two) = painter(), torch.rand(2, 1, 3, 32, 40) * torch.tensor([1.0, 0.2]).view(2, 1, 1, 1, 1)
-    alone = [with_deviations(net.state_dict(), [x])["stem.deviation"] for x in (one, two)]
+    alone = [with_deviations(net.state_dict(), [x])["stem.norm.deviation"] for x in (one, two)]
     assert (alone[0] > 3 * alone[1]).all()
-    both = with_deviations(with_deviations(net.state_dict(), [one]), [one, two])["stem.deviation"]
+    both = with_deviations(with_deviations(net.state_dict(), [one]), [one, two])["stem.norm.deviation"]
     torch.testing.assert_close(both, (alone[0] * alone[1]).sqrt())
 
 

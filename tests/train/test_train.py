@@ -439,7 +439,7 @@ def test_a_new_endpoint_starts_from_its_painter_and_the_identity(studio):
     new.load(run)
     for k, endpoint in enumerate(family.network.endpoints):
         weights = load_state_dict(endpoint.weights).state
-        assert "stem.deviation" in weights
+        assert "stem.norm.deviation" in weights
         for name, value in paint.without_deviations(weights).items():
             torch.testing.assert_close(run.space.endpoint(k)[name], value, atol=1e-6, rtol=0)
 

@@ -8,7 +8,7 @@ identity, so that the original photograph can be an endpoint too. Its state dict
 (`adapters.py`).
 
 Instance normalisation divides by the deviation of the picture at hand, whatever it is: it makes strokes of the noise of
-a dark frame, and all of a picture changes when one bright spot leaves it. A layer with a `deviation` s, that of its
+a dark frame, and all of a picture changes when one bright spot leaves it. A norm with a `deviation` s, that of its
 channels over pictures of the training, divides by the root of a mean of both variances (shrinkage to a prior), p 0.4:
 
     y = gain (x - mean) / sqrt((1 - p) var + p s^2) + shift
@@ -18,6 +18,7 @@ own instance normalisation; the convolution makes z, its weights divided by s.
 """
 
 from collections.abc import Callable, Iterable, Mapping
+from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -32,7 +33,7 @@ BLOCKS = (2, 3, 1)  # residual blocks at 1/4, at 1/8, and at 1/4 again
 # normalisation removes the constant.
 MAX_CODE, MID_CODE = 255.0, 128.0
 PRIOR = 0.4  # with less a fade from black is still painted with noise, with more strokes fade between paintings
-DEVIATION = ".deviation"  # how the names of the deviations in training end
+DEVIATION = ".norm.deviation"  # how the names of the deviations in training end
 
 
 class ReplicatePad(torch.autograd.Function):
@@ -99,7 +100,16 @@ def _replicate_pad(x: Tensor) -> Tensor:
 
 
 class InstanceNorm(nn.InstanceNorm2d):
-    """Instance normalisation by `F.batch_norm` per image, which keeps channels_last; `F.instance_norm` does not."""
+    """Instance normalisation by `F.batch_norm` per image, which keeps channels_last; `F.instance_norm` does not.
+
+    `deviation`, if there is one, is that of each channel of what it normalises in training, see `Normalised`.
+    """
+
+    deviation: nn.Parameter | None
+
+    def __init__(self, *args: Any, **options: Any) -> None:
+        super().__init__(*args, **options)
+        self.register_parameter("deviation", None)
 
     def forward(self, input: Tensor) -> Tensor:
         return self.normalise(input, self.weight)
@@ -133,23 +143,17 @@ ADAFM = (InstanceNorm, AdaFMNorm)
 
 
 class Normalised(nn.Module):
-    """A convolution without bias, then instance normalisation with a gain and a shift per channel.
-
-    `deviation`, if there is one, is that of each channel of the convolution's output in training.
-    """
-
-    deviation: Tensor | None
+    """A convolution without bias, then instance normalisation with a gain and a shift per channel."""
 
     def __init__(self, conv: nn.Conv2d) -> None:
         super().__init__()
         self.conv = conv
         self.norm = InstanceNorm(conv.out_channels, affine=True)
-        self.register_buffer("deviation", None)
 
     def forward(self, x: Tensor) -> Tensor:
-        if self.deviation is None:
+        if self.norm.deviation is None:
             return self.norm(self.conv(x))
-        z, gain = self.conv(x, 1 / self.deviation), self.norm.weight * (1 - PRIOR) ** -0.5
+        z, gain = self.conv(x, 1 / self.norm.deviation), self.norm.weight * (1 - PRIOR) ** -0.5
         return self.norm.normalise(z, gain, eps=PRIOR / (1 - PRIOR))
 
 
@@ -257,7 +261,7 @@ def from_state_dict(state: Mapping[str, Tensor]) -> PaintNet:
         net.add_tuning_blocks()
     for name, layer in net.normalised().items():
         if (deviation := state.get(f"{name}{DEVIATION}")) is not None:
-            layer.deviation = torch.ones_like(deviation)
+            layer.norm.deviation = nn.Parameter(torch.ones_like(deviation), requires_grad=False)
     net = net.to(state["last.weight"].dtype)
     net.load_state_dict(dict(state))
     return net
@@ -269,7 +273,7 @@ def without_deviations(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
 
 
 def with_deviations(state: Mapping[str, Tensor], pictures: Iterable[Tensor]) -> dict[str, Tensor]:
-    """A state dict with the `deviation` of every layer, in place of any that it has: the geometric mean over
+    """A state dict with the `deviation` of every norm, in place of any that it has: the geometric mean over
     `pictures`, each 1 3 h w, RGB 0..1, with the instance normalisation of each picture alone."""
     weights = without_deviations(state)
     net = from_state_dict({name: value.float() for name, value in weights.items()})
