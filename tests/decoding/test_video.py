@@ -284,7 +284,8 @@ def error_message(path, **kwargs):
 def test_missing_folder_and_empty(tmp_path):
     (tmp_path / "empty.mp4").touch()
     assert error_message(tmp_path / "none.mp4") == ": no such file"
-    assert error_message(tmp_path) == ": is a folder, expected a video or an image"
+    expected = f": is a folder, expected a video or an image; name its files, as {tmp_path / '*'}"
+    assert error_message(tmp_path) == expected
     assert error_message(tmp_path / "empty.mp4") == ": is empty"
     assert error_message(tmp_path / ("x" * 300)).startswith(": cannot be read (File name too long")
 
