@@ -33,10 +33,8 @@ class UnshuffledConv(nn.Conv2d):
     def __init__(self, outputs: int, padding: int, *, bias: bool = True) -> None:
         super().__init__(CHANNELS * SIDE**2, outputs, 3, padding=padding, bias=bias)
 
-    def forward(self, input: Tensor, scale: Tensor | None = None) -> Tensor:
-        """`scale` multiplies the weights, a factor for each output."""
-        weight = self.weight if scale is None else self.weight * scale[:, None, None, None]
-        return F.conv2d(input, reorder_channels(weight, SIDE, 1), self.bias, 1, self.padding)
+    def forward(self, input: Tensor) -> Tensor:
+        return F.conv2d(input, reorder_channels(self.weight, SIDE, 1), self.bias, 1, self.padding)
 
 
 class GrainedConv(UnshuffledConv):
@@ -50,8 +48,8 @@ class GrainedConv(UnshuffledConv):
         super().__init__(outputs, padding)
         self.grain = nn.Parameter(torch.zeros(outputs, period // SIDE, period // SIDE))
 
-    def forward(self, input: Tensor, scale: Tensor | None = None) -> Tensor:
-        y = super().forward(input, scale).permute(0, 2, 3, 1)
+    def forward(self, input: Tensor) -> Tensor:
+        y = super().forward(input).permute(0, 2, 3, 1)
         side = self.grain.shape[-1]
         tiles = y.unflatten(2, (-1, side)).unflatten(1, (-1, side))
         # Broadcast, not repeated, and in the memory order of `y`: a twentieth of the time of y + grain.repeat(...).

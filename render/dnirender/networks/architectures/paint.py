@@ -25,7 +25,8 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from dnirender.networks.architectures.adapters import TuningBlock, adafm_kernels, insert_adafm, transformer
-from dnirender.networks.architectures.gain import GainHead, GainNet, UnshuffledConv, apply_gain
+from dnirender.networks.architectures.gain import SIDE, GainHead, GainNet, UnshuffledConv, apply_gain
+from dnirender.networks.pixel_shuffle import reorder_channels
 
 WIDTHS = (32, 64, 80)
 BLOCKS = (2, 3, 1)  # residual blocks at 1/4, at 1/8, and at 1/4 again
@@ -78,8 +79,7 @@ class Convolution(nn.Conv2d):
 
     def forward(self, input: Tensor, scale: Tensor | None = None) -> Tensor:
         """`scale` multiplies the output, a factor for each channel."""
-        weight = self.weight if scale is None else self.weight * scale[:, None, None, None]
-        return F.conv2d(self.pad(input), weight, None, self.stride)
+        return F.conv2d(self.pad(input), _scaled(self.weight, scale), None, self.stride)
 
 
 class Stem(UnshuffledConv):
@@ -90,7 +90,11 @@ class Stem(UnshuffledConv):
 
     def forward(self, input: Tensor, scale: Tensor | None = None) -> Tensor:
         """`scale` multiplies the output, a factor for each channel."""
-        return super().forward(_replicate_pad(input), scale)
+        return F.conv2d(_replicate_pad(input), reorder_channels(_scaled(self.weight, scale), SIDE, 1), None, 1, 0)
+
+
+def _scaled(weight: Tensor, scale: Tensor | None) -> Tensor:
+    return weight if scale is None else weight * scale[:, None, None, None]
 
 
 def _replicate_pad(x: Tensor) -> Tensor:
