@@ -27,7 +27,7 @@ base: version errors options concurrency cache files frames progress
 timeline: easing simplification expression keyframes mixture parser audio cuts noise interpolation timeline pace tracks wipe
 preset: yaml_file timeline_settings mask_settings preset_files preset_styles network_settings preset
 sound: spectrum beats loudness
-media: truncation colorspace planar channels timecode containers opencv motion steadying resize luma noise pixel_formats color_profile image_files images
+media: image_files truncation colorspace planar channels timecode containers opencv motion steadying resize luma noise pixel_formats color_profile images
 decoding: timestamps deinterlace image_header metadata reorder concealment packets tonemap scan source still webp video open clip sound cuts
 networks: pixel_shuffle signatures wrappers onnx_weights checkpoint architectures.gain architectures.unet architectures.focus architectures.segment architectures.adapters architectures.denoise architectures.compact architectures.paint architectures.style_encoder architectures.relight
     architectures.ada_resnet architectures.transformer_net architectures.dynamic_net architectures.fast_style_transfer architectures.fast_neural_style

@@ -14,11 +14,11 @@ from typing import BinaryIO, Literal
 
 from dnirender.errors import MediaError
 from dnirender.media.containers import check_pixel_count
+from dnirender.media.image_files import JPEG, PNG
 from dnirender.media.truncation import is_truncated, read_at
 
 MAX_BYTES = 1 << 29
 MAX_PIXELS = 1 << 27  # more than for video: photographs are larger
-JPEG = b"\xff\xd8"
 MAX_DEFLATE_RATIO = 1032  # uncompressed bytes per compressed byte
 SHORT, LONG, LONG8 = 3, 4, 16
 Order = Literal["little", "big"]
@@ -48,7 +48,7 @@ def check_image(path: Path) -> str:
 
 def _size_and_truncation(file: BinaryIO, head: bytes, length: int, path: Path) -> tuple[tuple[int, int] | None, bool]:
     """(width, height), None if unknown, and whether the file is truncated."""
-    if head.startswith(b"\x89PNG\r\n\x1a\n"):
+    if head.startswith(PNG):
         return _png(file, head, length, path), is_truncated(path)
     if head[:4] == b"RIFF" and head[8:12] == b"WEBP":
         return _webp(head), is_truncated(path)

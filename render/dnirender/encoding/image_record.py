@@ -9,13 +9,14 @@ from pathlib import Path
 
 from dnirender.encoding.provenance import TAG, Provenance
 from dnirender.errors import MediaError
+from dnirender.media.image_files import JPEG, PNG, jpeg_header_end
 
-PNG, END = b"\x89PNG\r\n\x1a\n", b"\0\0\0\0IEND\xaeB\x60\x82"
+END = b"\0\0\0\0IEND\xaeB\x60\x82"
 MARK = TAG.encode() + b"\0"  # keyword of a tEXt chunk
 EXTENSION = b"!\xff\x0b" + TAG.encode() + b"01"  # an application extension of GIF: 8 bytes of name, 3 of version
 WEBP_CHUNK = b"DNIR"
 SUB_BLOCK = 255  # most bytes in a block of a GIF extension
-JPEG, COMMENT, APP0 = b"\xff\xd8", b"\xff\xfe", b"\xff\xe0"  # markers; a length that counts itself follows the last two
+COMMENT = b"\xff\xfe"  # the marker of JPEG; a length that counts itself follows
 MAX_COMMENT = 0xFFFF - 2 - len(MARK)  # bytes of text
 
 
@@ -50,7 +51,7 @@ def _with_record(data: bytes, text: bytes) -> bytes:
     if data[:4] == b"RIFF":
         return _with_riff_size(data + WEBP_CHUNK + len(text).to_bytes(4, "little") + text + b"\0" * (len(text) % 2))
     if data.startswith(JPEG):
-        start = _comments_start(data)
+        start = jpeg_header_end(data)
         parts = (MARK + text[at : at + MAX_COMMENT] for at in range(0, len(text), MAX_COMMENT))
         comments = (COMMENT + (len(part) + 2).to_bytes(2, "big") + part for part in parts)
         return data[:start] + b"".join(comments) + data[start:]
@@ -74,7 +75,7 @@ def _find_record(data: bytes) -> tuple[int, int, bytes]:
         found = start > 0 and start + 8 + length + length % 2 == len(data)
         return (start, len(data), data[start + 8 : start + 8 + length]) if found else (0, 0, b"")
     if data.startswith(JPEG):
-        start = stop = _comments_start(data)
+        start = stop = jpeg_header_end(data)
         text = b""
         while data[stop : stop + 2] == COMMENT and data.startswith(MARK, stop + 4):
             end = stop + 2 + int.from_bytes(data[stop + 2 : stop + 4], "big")
@@ -88,11 +89,6 @@ def _find_record(data: bytes) -> tuple[int, int, bytes]:
         text += data[at + 1 : at + 1 + data[at]]
         at += 1 + data[at]
     return start, at + 1, text
-
-
-def _comments_start(jpeg: bytes) -> int:
-    """Where comments begin: behind the header of JFIF, which must be first."""
-    return 4 + int.from_bytes(jpeg[4:6], "big") if jpeg[2:4] == APP0 else 2
 
 
 def _with_riff_size(data: bytes) -> bytes:

@@ -6,14 +6,14 @@ import zlib
 from collections.abc import Iterator
 from pathlib import Path
 
+from dnirender.media.image_files import JPEG, PNG, jpeg_header_end
 from dnirender.media.truncation import read_at
 
 MAX_BYTES = 1 << 22  # of a profile; those of cameras and screens have a few kilobytes
 MAX_SEGMENT = 0xFFFF - 2 - 14  # bytes of a profile in a segment of JPEG, behind the length and the mark
-PNG, JPEG = b"\x89PNG\r\n\x1a\n", b"\xff\xd8"
 MARK = b"ICC_PROFILE\0"  # two bytes follow: the number of the part, and of all parts
-APP0, APP2, START_OF_SCAN = 0xE0, 0xE2, 0xDA
-WEBP_PROFILE, WEBP_ALPHA = 0x20, 0x10  # flags of a VP8X header
+APP2, START_OF_SCAN = 0xE2, 0xDA
+WEBP_PROFILE = 0x20  # flag of a VP8X header
 
 
 def read_profile(path: Path) -> bytes:
@@ -46,7 +46,7 @@ def with_profile(image: bytes, profile: bytes) -> bytes:
         length, crc32 = (number.to_bytes(4, "big") for number in (len(chunk) - 4, zlib.crc32(chunk)))
         return image[:33] + length + chunk + crc32 + image[33:]  # behind the header
     if image.startswith(JPEG):
-        at = 4 + int.from_bytes(image[4:6], "big") if image[3] == APP0 else 2
+        at = jpeg_header_end(image)
         parts = [profile[start : start + MAX_SEGMENT] for start in range(0, len(profile), MAX_SEGMENT)]
         bodies = [MARK + bytes([number, len(parts)]) + part for number, part in enumerate(parts, 1)]
         return image[:at] + b"".join(b"\xff\xe2" + (len(b) + 2).to_bytes(2, "big") + b for b in bodies) + image[at:]

@@ -1,11 +1,13 @@
-"""Which files are still images, by their names and first bytes, and in which formats one picture is written."""
+"""The formats of still images, by names and first bytes, and in which of them one picture is written."""
 
 from __future__ import annotations
 
 from pathlib import Path
 from typing import BinaryIO
 
-PNG = b"\x89PNG\r\n\x1a\n"
+PNG, JPEG = b"\x89PNG\r\n\x1a\n", b"\xff\xd8"
+"""What files of these formats begin with."""
+JFIF = b"\xff\xe0"  # the marker of the header of a JPEG
 ANIMATED = 0x02  # flag of a VP8X header
 MAX_CHUNKS = 1000
 STILL_SUFFIXES = {".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff", ".webp"}
@@ -38,6 +40,11 @@ def is_animated_webp(path: Path) -> bool:
     except OSError:
         return False
     return head[:4] == b"RIFF" and head[8:16] == b"WEBPVP8X" and len(head) == 21 and bool(head[20] & ANIMATED)
+
+
+def jpeg_header_end(jpeg: bytes) -> int:
+    """Where further segments may begin: behind the header of JFIF, which must be first, if there is one."""
+    return 4 + int.from_bytes(jpeg[4:6], "big") if jpeg[2:4] == JFIF else 2
 
 
 def _has_animation_control(file: BinaryIO) -> bool:

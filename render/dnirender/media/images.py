@@ -11,6 +11,7 @@ import numpy as np
 from dnirender.errors import MediaError, OutputError
 from dnirender.files import disk_errors, publish, temporary_path
 from dnirender.frames import Image, Opacity
+from dnirender.media.image_files import JPEG
 
 QUALITY = 95  # of JPEG, whose chroma has the full resolution, and of WebP
 PARAMETERS = {
@@ -27,7 +28,7 @@ def read_image(path: Path) -> tuple[Image, Opacity | None]:
     """Reads an image: upright RGB of 8 or 16 bits, and its opacity (None without alpha). Raises MediaError."""
     try:
         data = np.fromfile(path, np.uint8)
-        if data[:2].tobytes() == b"\xff\xd8":  # OpenCV decodes a truncated JPEG only with an end marker
+        if data[:2].tobytes() == JPEG:  # OpenCV decodes a truncated JPEG only with an end marker
             data = np.append(data, np.frombuffer(b"\xff\xd9", np.uint8))
         image = cv2.imdecode(data, cv2.IMREAD_COLOR | cv2.IMREAD_ANYDEPTH)
         raw = cv2.imdecode(data, cv2.IMREAD_UNCHANGED)

@@ -18,6 +18,8 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import BinaryIO
 
+from dnirender.media.image_files import PNG
+
 MAX_STEPS = 2_000_000  # about three seconds; files with more elements count as complete
 Parser = Callable[[BinaryIO, int], bool]
 
@@ -46,7 +48,7 @@ def _find_parser(file: BinaryIO, head: bytes) -> Parser | None:
         (b"\x1aE\xdf\xa3", _matroska),
         (b"RIFF", _riff),
         (b"GIF8", _gif),
-        (b"\x89PNG\r\n\x1a\n", _png),
+        (PNG, _png),
         (b"FLV", _flv),
         (b"OggS", _ogg),
         (b"DKIF", _ivf),
